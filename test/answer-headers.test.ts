@@ -7,7 +7,7 @@ import { getPluginMembers } from '#edge/kit/plugins/plugins.ts';
 import '../scripts/all-plugins.mjs';
 import { root } from './support/root.ts';
 
-test('every header of the edge is one of requests, or declared as one of answers, which a page may read', async () => {
+test('every sluice-* header in the edge is declared as a request header or a response header', async () => {
   const folder = join(root, 'src/edge');
   const files = (await readdir(folder, { recursive: true })).filter((file) => /(?<!\.reference)\.ts$/.test(file));
   const texts = await Promise.all(files.map((file) => readFile(join(folder, file), 'utf8')));

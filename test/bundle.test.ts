@@ -3,7 +3,7 @@ import { expect, inject, test } from 'vitest';
 
 const { code, files } = inject('deployed');
 
-test('nothing of the simulator, and of what is for development alone, is deployed', () => {
+test('the deployed bundle excludes the simulator and development-only code', () => {
   expect(files).toContain('src/edge/claude/upstream.ts');
   expect(files.filter((file) => file.includes('simulator') || /\bdevelopment\.ts$/.test(file))).toEqual([]);
   for (const words of ['built-in simulator, not Claude', 'edge_rollback']) {
@@ -12,12 +12,12 @@ test('nothing of the simulator, and of what is for development alone, is deploye
   }
 });
 
-test('what only the reference and types are made of is not deployed', () => {
+test('the deployed bundle excludes files that are only for the reference and types', () => {
   expect(files).toContain('src/edge/claude/messages.schema.ts');
   expect(files.filter((file) => /-answers\.schema\.ts$|\.reference\.ts$|^src\/reference\//.test(file))).toEqual([]);
 });
 
-test('of the official SDK its strict schemas alone are deployed, and not its client', () => {
+test('the deployed bundle includes only the strict schemas of the official SDK', () => {
   const ofSdk = files.filter((file) => file.includes('/@anthropic-ai/sdk/'));
   expect(ofSdk.map((file) => file.split('/sdk/')[1]).toSorted()).toEqual([
     'src/internal/utils/values.ts',

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest';
 import { bundleForBrowser } from './support/bundle.ts';
 
-test('the client needs nothing else', async () => {
+test('the client has no dependencies', async () => {
   const client = await bundleForBrowser("export * from './src/client/index.ts';");
   expect(client).not.toMatch(/\bfrom\s*["']|\brequire\(|\bimport\(/);
 });
 
-test('the chat transport brings nothing of the AI SDK with it', async () => {
+test('the chat transport does not include the AI SDK', async () => {
   const transport = await bundleForBrowser("export * from './src/client/ai-sdk.ts';");
   expect(transport).not.toMatch(/\bfrom\s*["']|\brequire\(|\bimport\(/);
 });

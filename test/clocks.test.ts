@@ -8,7 +8,7 @@ const CLOCK = /performance\.now|hrtime|cpuUsage|cpuMs|leastCpu|longestTask/;
 /** The rows of a turn are counted for each second that it takes: that needs the seconds. */
 const NEEDS_SECONDS = 'test/edge/conversations/object/conversation-scale.test.ts';
 
-test('what measures time is in the project for it, which runs alone: elsewhere a busy machine would fail it', () => {
+test('tests that measure time are in the timing project, which runs alone', () => {
   const files = globSync('test/**/*.test.ts', { cwd: root }).filter(
     (file) => !/\.timing(\.night)?\.test\.ts$/.test(file) && ![NEEDS_SECONDS, 'test/clocks.test.ts'].includes(file),
   );
@@ -32,19 +32,19 @@ const SLEEPS: Readonly<Record<string, string>> = {
   'test/e2e/unsent.test.ts': 'how late a connection breaks is told by the clock of a process',
 };
 
-describe('no test sleeps for a fixed time', () => {
+describe('a test that sleeps for a fixed time', () => {
   const sleeping = globSync('test/**/*.{ts,tsx}', { cwd: root }).filter((file) => {
     if (/\.(timing|night)\.test\.ts$/.test(file) || file === 'test/clocks.test.ts') return false;
     const text = readFileSync(join(root, file), 'utf8');
     return SLEEP.test(text) && !OWN_TIMERS.test(text);
   });
 
-  test('but those that are listed here', () => {
+  test('is listed in SLEEPS', () => {
     const isListed = (file: string) => Object.keys(SLEEPS).some((listed) => file.startsWith(listed));
     expect(sleeping.filter((file) => !isListed(file))).toEqual([]);
   });
 
-  test('and each that is listed does', () => {
+  test('exists for each entry of SLEEPS', () => {
     expect(Object.keys(SLEEPS).filter((listed) => !sleeping.some((file) => file.startsWith(listed)))).toEqual([]);
   });
 
@@ -53,7 +53,7 @@ describe('no test sleeps for a fixed time', () => {
     'await scheduler.wait(LATE_MS);',
     'await new Promise((resolve) => setTimeout(resolve, 50));',
     'await new Promise<void>((resolve) => {\n  setTimeout(resolve, everyMs);\n});',
-  ])('which is found: %s', (line) => {
+  ])('is found by its code: %s', (line) => {
     expect(line).toMatch(SLEEP);
   });
 });

@@ -22,33 +22,33 @@ const described = RESOURCES.flatMap(({ routes }) => Object.keys(routes));
 const DESIGN = (await readdir(new URL('docs/design', root))).map((name) => `docs/design/${name}`);
 const MAPS = ['ARCHITECTURE.md', ...DESIGN];
 
-test('ARCHITECTURE.md links every page of the design', async () => {
+test('ARCHITECTURE.md links every design page', async () => {
   const map = await read('ARCHITECTURE.md');
   expect(DESIGN.length).toBeGreaterThan(5);
   expect(DESIGN.filter((page) => !map.includes(`](${page})`))).toEqual([]);
 });
 
-test.each(DESIGN)('%s ends with what was rejected', async (page) => {
+test.each(DESIGN)('%s ends with the rejected alternatives', async (page) => {
   const headings = [...(await read(page)).matchAll(/^## (.*)$/gm)].map(([, heading]) => heading);
   expect(headings.at(-1)).toBe('Rejected');
   expect(sectionOf(await read(page), 'Rejected').length).toBeGreaterThan(100);
 });
 
-test('clients know the path of each route', async () => {
+test('src/edge/paths.ts lists the path of each route', async () => {
   const paths = [...new Set(described.map((name) => name.split(' ')[1]))].toSorted();
   const type = `type Path =\n${paths.map((path) => `  | '${path}'`).join('\n')};\n`;
   const source = await read('src/edge/paths.ts');
   await expect(source.replace(/type Path =[\s\S]*?;\n/, type)).toMatchFileSnapshot('../src/edge/paths.ts');
 });
 
-test('the picture has every plugin', async () => {
+test('the diagram in ARCHITECTURE.md contains every plugin', async () => {
   const entries = await readdir(new URL('src/edge/plugins', root), { withFileTypes: true });
   const plugins = entries.flatMap((entry) => (entry.isDirectory() ? [entry.name] : [])).toSorted();
   const picture = /^ {2}plugins\/ +([^(]*?)\n {2}toolkit\//ms.exec(await read('ARCHITECTURE.md'))?.[1] ?? '';
   expect(picture.match(/[\w-]+/g)?.toSorted()).toEqual(plugins);
 });
 
-test.each([...MAPS, 'CONTRIBUTING.md'])('%s names files and folders that are there', async (document) => {
+test.each([...MAPS, 'CONTRIBUTING.md'])('%s names only existing files and folders', async (document) => {
   const named = [...(await read(document)).matchAll(/`((?:[\w.-]+\/)+[\w.-]*|[\w.-]+\.ts)`/g)].map(
     ([, path = '']) => path,
   );
@@ -62,7 +62,7 @@ test.each([...MAPS, 'CONTRIBUTING.md'])('%s names files and folders that are the
   expect(missing).toEqual([]);
 });
 
-test('ARCHITECTURE.md says where things happen as it is', async () => {
+test('ARCHITECTURE.md names the functions that its files contain', async () => {
   const rows = [...(await read('ARCHITECTURE.md')).matchAll(/^\| [^|]+ \| `([\w/.-]+\.ts)` +\| `(#?\w+)` *\|$/gm)];
   const wrong: string[] = [];
   for (const [, path = '', name = ''] of rows) {
@@ -73,7 +73,7 @@ test('ARCHITECTURE.md says where things happen as it is', async () => {
   expect(wrong).toEqual([]);
 });
 
-test('every link of the README, the guides and the design leads to what is there', async () => {
+test('every link in the README, the guides and the design pages has an existing target', async () => {
   const guides = await readGuides();
   for (const name of [...MAPS, 'CONTRIBUTING.md', 'SECURITY.md']) guides.set(name, await read(name));
   const broken: string[] = [];
@@ -90,7 +90,7 @@ test('every link of the README, the guides and the design leads to what is there
   expect(broken).toEqual([]);
 });
 
-test('the files that ARCHITECTURE.md has one begin with are there', async () => {
+test('the files under "Where to begin" in ARCHITECTURE.md exist', async () => {
   const list = sectionOf(await read('ARCHITECTURE.md'), 'Where to begin');
   const names = [...list.matchAll(/`([\w/-]+\.ts)`/g)].map(([, name = '']) => name);
   expect(names.length).toBeGreaterThan(15);
@@ -102,7 +102,7 @@ test('every guide is listed in the README', async () => {
   expect([...(await readGuides()).keys()].slice(1).toSorted()).toEqual(files.map((name) => `docs/${name}`).toSorted());
 });
 
-test('the runbook names what the page shows', async () => {
+test('the runbook quotes only texts that the page shows', async () => {
   const lines = [...(await readGuide('runbook')).matchAll(/^- \*\*Page\*\*: (.+)$/gm)].map(([, line = '']) => line);
   const words = new Set(lines.flatMap((line) => [...line.matchAll(/“(.+?)”/g)].map(([, said = '']) => said)));
   const files = (await readdir(new URL('src/page', root), { recursive: true })).filter((name) => /\.tsx?$/.test(name));
@@ -114,7 +114,7 @@ test('the runbook names what the page shows', async () => {
 /** What an example asks for at most, with the model that it names just before. */
 const ASKED = /(?:\b(claude-[\w-]+)\\?['"][^{}]{0,40}?)?(?:max|example)_?tokens\\?['"]?(?::| =) ?([\d_]+)/gi;
 
-test('no example asks for less plugin than its model needs for a text behind what it thinks', async () => {
+test('every example has enough max_tokens for a text after the thinking of its model', async () => {
   const shown = [...(await readGuides()).entries(), ['scripts/start.ts', await read('scripts/start.ts')] as const];
   for (const folder of ['examples', 'src']) {
     for (const name of await readdir(new URL(folder, root), { recursive: true })) {
@@ -136,7 +136,7 @@ test('no example asks for less plugin than its model needs for a text behind wha
   expect(short).toEqual([]);
 });
 
-test('every message of the reference, as it is asked and as it is stored, is answered with a text', async () => {
+test("every message in the reference's examples gets a text from the simulator", async () => {
   const simulator = createSimulator();
   const told = RESOURCES.flatMap(({ routes }) => Object.entries(routes)).flatMap(([route, { body }]) => {
     const found: { route: string; model: string; max_tokens: number; system?: string; messages?: object[] }[] = [];
@@ -163,7 +163,7 @@ test('every message of the reference, as it is asked and as it is stored, is ans
 /** A field of an interface, whose name may stand in quotes. */
 const FIELD = /^ {2}'?([\w.]+)'?\??:/gm;
 
-test('the guide to the logs names each field of the log', async () => {
+test('the guide to the logs names each log field', async () => {
   const guide = await readGuide('logs');
   const log = await read('src/edge/kit/http/log.ts');
   const fieldsOf = (line: string) =>
@@ -191,7 +191,7 @@ test('the guide to the logs names each field of the log', async () => {
   expect([...fieldsOf('EventWorkLogLine'), ...states].filter((name) => !work.includes(`\`${name}\``))).toEqual([]);
 });
 
-test('the guide to the logs names what a failure behind an answer is said to belong to', async () => {
+test('the guide to the logs names each field of background failures', async () => {
   const named = new Set(['failed_after_answer']);
   for (const file of await readdir(new URL('src', root), { recursive: true })) {
     if (!file.endsWith('.ts')) continue;
@@ -211,7 +211,7 @@ describe('the guides on `error_type`', () => {
       .slice(1)
       .flatMap(([, cell = '']) => [...cell.matchAll(/`([a-z_]+)`/g)].map(([, name]) => name));
 
-  test('has a row for each type that callers get, with its status, and for no other', async () => {
+  test('have a row for each error type that callers receive, with its status, and no other row', async () => {
     const [, types = ''] =
       /const STATUS_BY_TYPE = \{([\s\S]*?)\n\}/.exec(await read('src/edge/kit/http/errors.ts')) ?? [];
     const known = [...types.matchAll(/^ {2}(\w+): (\d+),$/gm)].map(([, type, status]) => [type, status]);
@@ -224,7 +224,7 @@ describe('the guides on `error_type`', () => {
     expect(lacking).toEqual([]);
   });
 
-  test('has each that only the log tells, and none that is never written', async () => {
+  test('list each type that only the log contains, and no type that is never written', async () => {
     const written = new Set<string>();
     for (const file of await readdir(new URL('src', root), { recursive: true })) {
       if (!file.endsWith('.ts') || /^(page|client|simulator)\//.test(file)) continue;

@@ -191,7 +191,7 @@ function circles(all: readonly Import[]): string[][] {
   return found;
 }
 
-test('a file imports only from its own folder or from further down, and a plugin only those that it needs', () => {
+test('a file imports only from its own or a lower folder, and a plugin only from the plugins it needs', () => {
   expect(files.length).toBeGreaterThan(200);
   expect(imports.length).toBeGreaterThan(files.length);
   // What a plugin needs, its object imports.
@@ -208,11 +208,11 @@ test('a file imports only from its own folder or from further down, and a plugin
   expect(faults).toEqual([]);
 });
 
-test('no files import each other in a circle', () => {
+test('files do not import each other in a cycle', () => {
   expect(circles(imports)).toEqual([]);
 });
 
-test('a request goes up by an exchange alone, and one that costs money is reserved by a billed request', async () => {
+test('only an exchange sends a request, and only a billed request reserves budget', async () => {
   const importersOf = (path: string) => imports.filter(({ to }) => to === path).map(({ from }) => from);
   expect(importersOf('src/edge/claude/upstream-permit.ts')).toEqual([
     'src/edge/claude/attempt.ts',
@@ -228,14 +228,14 @@ test('a request goes up by an exchange alone, and one that costs money is reserv
   expect(admitting.map(([file]) => file)).toEqual(['src/edge/money/admission/billed-request.ts']);
 });
 
-test('every file is in a folder of the picture', () => {
+test('every file is in a listed folder', () => {
   expect(files.filter((file) => placeOf(file) < 0)).toEqual([]);
 });
 
-describe('the rule', () => {
+describe('the import rule', () => {
   const wrong = (from: string, to: string, typeOnly = false) => fault({ from, to, typeOnly }) !== undefined;
 
-  test('refuses what points up, types too', () => {
+  test('rejects imports from a higher folder, including types', () => {
     expect(wrong('src/edge/claude/relay.ts', 'src/edge/messages/messages.route.ts')).toBe(true);
     expect(wrong('src/edge/claude/relay.ts', 'src/edge/messages/messages.route.ts', true)).toBe(true);
     expect(wrong('src/edge/messages/messages.route.ts', 'src/edge/auth/verify.ts')).toBe(false);
@@ -243,7 +243,7 @@ describe('the rule', () => {
     expect(wrong('src/edge/kit/http/errors.ts', 'src/edge/claude/models/models.ts')).toBe(true);
   });
 
-  test('has a folder above its sub-folders, and those in their order', () => {
+  test('places a folder above its subfolders, and those in their order', () => {
     expect(wrong('src/edge/conversations/object/turn-proxy.ts', 'src/edge/conversations/turn/turn-recorder.ts')).toBe(
       false,
     );
@@ -254,20 +254,20 @@ describe('the rule', () => {
     expect(wrong('src/edge/conversations/history/storage/rows.ts', 'src/edge/plugins/transfer/forks.ts')).toBe(true);
   });
 
-  test('knows what a plugin imports of another', () => {
+  test('finds imports between plugins', () => {
     const { from, to } = { from: 'src/edge/plugins/agents/agent.ts', to: 'src/edge/plugins/runs/limits.ts' };
     expect(fault({ from, to, typeOnly: true })).toBe(BETWEEN_PLUGINS);
     expect(wrong(from, 'src/edge/plugins/agents/find-agent.ts')).toBe(false);
   });
 
-  test('lets only the list of plugins know them', () => {
+  test('allows only the list of plugins to import plugins', () => {
     expect(wrong('src/edge/plugins.ts', 'src/edge/plugins/files/plugin.ts')).toBe(false);
     expect(wrong('src/edge/app.ts', 'src/edge/plugins/files/plugin.ts', true)).toBe(true);
     expect(wrong('src/edge/app.ts', 'src/edge/plugins/plugin.ts', true)).toBe(false);
     expect(wrong('src/edge/plugins/operator/plugin.ts', 'src/edge/plugins/webhooks/plugin.ts')).toBe(false);
   });
 
-  test('keeps apart what must run by itself', () => {
+  test('separates programs that must run independently', () => {
     expect(wrong('src/edge/kit/sse/lines.ts', 'src/edge/kit/http/errors.ts', true)).toBe(true);
     expect(wrong('src/edge/kit/sse/lines.ts', 'zod')).toBe(true);
     expect(wrong('src/simulator/answer/answer.ts', 'src/edge/kit/http/errors.ts', true)).toBe(true);
@@ -284,7 +284,7 @@ describe('the rule', () => {
     expect(wrong('src/edge/app.ts', 'src/edge/openapi.ts')).toBe(true);
   });
 
-  test('finds every form of an import', () => {
+  test('finds every form of import', () => {
     const source =
       "import { type A, type B } from './b.ts';\nimport C, { type D } from '../c.ts';\nexport * from './d.ts';\n";
     expect(importsOf('src/x/a.ts', `${source}const e = await import('./e.ts');\nimport 'f';\n`)).toEqual([
@@ -296,7 +296,7 @@ describe('the rule', () => {
     ]);
   });
 
-  test('finds circles, of any length', () => {
+  test('finds cycles of any length', () => {
     const chain = (...names: string[]) =>
       names.slice(1).map((to, at) => ({ from: names[at] ?? '', to, typeOnly: true }));
     expect(circles(chain('a', 'b', 'c', 'd'))).toEqual([]);
@@ -304,14 +304,14 @@ describe('the rule', () => {
   });
 });
 
-test('no file is named for everything at once', () => {
+test('no file has a catch-all name', () => {
   expect(files.filter((file) => /\b(utils?|helpers?|common)\b/.test(file))).toEqual([]);
   expect(files.filter((file) => file.endsWith('/index.ts') && file !== 'src/client/index.ts')).toEqual(
     files.filter((file) => file === 'src/edge/index.ts'),
   );
 });
 
-test('no file knows the machine that it was written on', async () => {
+test('no file contains a path of the machine it was written on', async () => {
   const folders = ['src', 'test', 'scripts', 'examples'];
   const listed = await Promise.all(
     folders.map(async (folder) => {

@@ -47,13 +47,13 @@ function unusedMembers(code: ReadonlyMap<string, string>): string[] {
   );
 }
 
-test('no member of a class is there for tests alone', async () => {
+test('no class member exists only for tests', async () => {
   const code = await sources();
   expect(code.size).toBeGreaterThan(500);
   expect(unusedMembers(code).filter((member) => !OF_APPLICATIONS.test(member))).toEqual([]);
 });
 
-test('a member that nobody uses is found, and one that is called, read or taken is not', () => {
+test('finds unused members, and ignores members that are called, read or destructured', () => {
   const one = [
     'export class One {',
     '  readonly told = 1;',

@@ -22,7 +22,7 @@ function namesIn(source: string): string[] {
   return [ID, FORM].flatMap((pattern) => [...code.matchAll(pattern)].map(([found]) => found));
 }
 
-test('no file but the table names a model, or asks for the form of its id', async () => {
+test('only the table of models contains model ids or patterns for them', async () => {
   const entries = await readdir(src, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile() && /\.tsx?$/.test(entry.name));
   const told: string[] = [];
@@ -37,7 +37,7 @@ test('no file but the table names a model, or asks for the form of its id', asyn
   expect(told, 'Add a column to src/edge/claude/models/models.ts, and read it.').toEqual([]);
 });
 
-test('each id is found, and each form in which an id was asked about', () => {
+test('finds each model id and each pattern for ids', () => {
   for (const { id } of MODELS) expect(namesIn(`const model = '${id}';`)).toEqual([id]);
   for (const code of [
     "rows.filter(({ id }) => id.startsWith('claude-haiku-'))",

@@ -20,7 +20,7 @@ function programOf(path: string): string {
   return path.endsWith('.reference.ts') ? path : 'worker';
 }
 
-test('no exported name stands for two things', async () => {
+test('no exported name is declared twice in a program', async () => {
   const entries = await readdir(join(root, 'src'), { recursive: true, withFileTypes: true });
   const places = new Map<string, Set<string>>();
   for (const entry of entries) {
@@ -38,7 +38,7 @@ test('no exported name stands for two things', async () => {
   expect(told, 'Rename one of them, or add the name to MEANT.').toEqual([]);
 });
 
-test('no document, code or template has somebody run a package of this name from the registry, which is not ours', () => {
+test('no file tells readers to run `sluice` from the npm registry', () => {
   const inTree = [
     'grep',
     '--untracked',

@@ -201,20 +201,20 @@ async function cardOf(worker: string) {
   return [...answers, { status, told }];
 }
 
-describe('each plugin can be left out, and all of them', () => {
+describe('a Worker with some of the plugins', () => {
   let card: Awaited<ReturnType<typeof cardOf>> = [];
 
   beforeAll(async () => {
     card = await cardOf(WITH_ALL.name);
   });
 
-  test('with all of them the ways of the card work', () => {
+  test("completes the core's example requests with all plugins", () => {
     expect(JSON.stringify(card).match(/\bstatus\W+\d+/g)).toHaveLength(7);
     expect(JSON.stringify(card).match(/\bstatus\W+200\b/g)).toHaveLength(7);
   });
 
   test.each(WORKERS.filter((one) => one !== WITH_ALL))(
-    '$name: nothing of it is in the bundle, its routes name it, and the ways of the card are the same',
+    "$name: excludes the plugin's code, names the plugin on its routes, and completes the same example requests",
     async ({ name, absent }) => {
       const files = Object.entries(contained[`${name}.js`]?.inputs ?? {}).filter(([, one]) => one.bytesInOutput > 0);
       expect(files.length).toBeGreaterThan(100);
@@ -247,13 +247,13 @@ describe('each plugin can be left out, and all of them', () => {
     ['runs', 'PUT', '/agents/a', { ...AGENT, limits: { max_usd: 1 } }, 'limits.max_usd:'],
     ['runs', 'PUT', '/agents/a', { ...AGENT, limits: { max_seconds: 1 } }, 'limits.max_seconds:'],
     ['agents', 'POST', '/tokens', BOUND, 'only: restricted tokens require the plugin'],
-  ])('without %s %s %s is refused', async (plugin, method, path, body, said) => {
+  ])('without %s rejects %s %s', async (plugin, method, path, body, said) => {
     const { status, text } = await ask(`without-${plugin}`, method, path, body);
     expect([status, text]).toEqual([400, expect.stringContaining(said)]);
     expect(text).toContain(plugin);
   });
 
-  test('a header that only an absent plugin reads is refused on each route, and its member goes up as any other', async () => {
+  test('rejects a header that only an absent plugin reads, and forwards its field like any unknown field', async () => {
     for (const path of ['/messages', '/count-tokens', '/classify', '/conversations'])
       expect(await ask('without-agents', 'POST', path, MESSAGE, { 'sluice-agent': 'a' })).toMatchObject({
         status: 400,
@@ -267,14 +267,14 @@ describe('each plugin can be left out, and all of them', () => {
       });
   });
 
-  test('an agent without limits of runs answers where nothing runs', async () => {
+  test('runs an agent without run limits if the runs plugin is absent', async () => {
     expect((await ask('without-runs', 'PUT', '/agents/plain', AGENT)).status).toBe(200);
     const asked = { agent: 'plain', messages: [QUESTION] };
     for (const body of [asked, { ...asked, conversation: 'plain' }])
       expect((await ask('without-runs', 'POST', '/v1/messages', body)).status).toBe(200);
   });
 
-  test('a restricted token is refused where nothing checks what it may ask', async () => {
+  test('rejects a restricted token if no plugin checks its permissions', async () => {
     const { text } = await ask(WITH_ALL.name, 'POST', '/tokens', BOUND);
     const bound = { authorization: `Bearer ${(JSON.parse(text) as { token: string }).token}` };
     for (const [method, path, body] of [
@@ -290,7 +290,7 @@ describe('each plugin can be left out, and all of them', () => {
   });
 });
 
-test('wrangler.toml binds what the core and all plugins need, in each environment', async () => {
+test('wrangler.toml binds everything that the core and all plugins need, in each environment', async () => {
   const toml = await readFile(join(root, 'wrangler.toml'), 'utf8');
   const needed = Object.entries(getNeededBindings());
   const objects = needed.filter(([, of]) => of !== null);
@@ -317,7 +317,7 @@ test('wrangler.toml binds what the core and all plugins need, in each environmen
   expect(objects.filter(([, of]) => !made?.includes(String(of)))).toEqual([]);
 });
 
-test('a binding that a plugin needs and that is missing is said at the start, and by the health', async () => {
+test('a missing binding of a plugin is reported at the start and by GET /health', async () => {
   const { text } = await ask(UNBOUND, 'GET', '/health');
   const words = expect.stringContaining('BATCH is missing for batches: export the class Batch');
   expect(JSON.parse(text)).toMatchObject({ warnings: [words] });
@@ -326,7 +326,7 @@ test('a binding that a plugin needs and that is missing is said at the start, an
   expect(logged.filter((line) => /is missing/.test(line))).toEqual([words]);
 });
 
-test('a setting of a plugin that is not in use is said at the start, and by the health', async () => {
+test('a setting of an absent plugin is reported at the start and by GET /health', async () => {
   const { text } = await ask(UNREAD, 'GET', '/health');
   const words = [
     expect.stringContaining('VISITORS is set, but this Worker does not include the plugin visitors, which reads it.'),

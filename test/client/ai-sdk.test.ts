@@ -60,7 +60,7 @@ async function messageOf(stream: ReadableStream<UIMessageChunk>): Promise<UIMess
 
 const BUDGET = ': sluice-budget-used=0.5\n\n: sluice-budget-fits=true\n\n';
 
-test('an answer becomes parts of each kind, and tells its turn, its cost and what is left', async () => {
+test('a response becomes parts of each type, with its turn, cost and remaining budget as metadata', async () => {
   const { client, sent, until } = fakeEdge(() =>
     streamed(bytesOf(framesOf('turn_a', everything).join('') + BUDGET + PRICE)),
   );
@@ -90,7 +90,7 @@ test('an answer becomes parts of each kind, and tells its turn, its cost and wha
   });
 });
 
-test('the edge’s calls have their results as text, failed ones as failed, and a pause its reason', async () => {
+test('tool calls made by Sluice contain their results or errors, and a pause contains its reason', async () => {
   const edge = (id: string) => ({ type: 'mcp_tool_use', id, name: 'save', input: { a: 1 }, server_name: 'edge' });
   const given = (id: string, is_error: boolean, text: string) => ({
     type: 'mcp_tool_result',
@@ -125,7 +125,7 @@ test('the edge’s calls have their results as text, failed ones as failed, and 
   expect(buildNextMessageContent([...read, hello])).toEqual([{ type: 'text', text: 'Hello' }]);
 });
 
-test('an answer that the API has paused goes on as one message, with the id of its last turn and the cost of all', async () => {
+test('a response that the API has paused continues as one message, with its last turn and the total cost', async () => {
   const call = { type: 'server_tool_use', id: 's1', name: 'web_search', input: { query: 'x' } };
   const paused = [
     start,
@@ -150,7 +150,7 @@ test('an answer that the API has paused goes on as one message, with the id of i
   expect(sent.map(({ body }) => body?.messages)).toMatchObject([[{ role: 'user' }], [{ role: 'assistant' }]]);
 });
 
-test('what tools gave goes before what is said next, and only for an answer that ended with calls', () => {
+test('tool results precede the next message, and are sent only for a response that ended with tool calls', () => {
   const call = { type: 'tool-save' as const, toolCallId: 't1', input: {} };
   const answer = (stopReason: string, ...parts: unknown[]) =>
     ({ id: 'a1', role: 'assistant', metadata: { stopReason }, parts: [{ type: 'step-start' }, ...parts] }) as UIMessage;
@@ -182,7 +182,7 @@ test('what tools gave goes before what is said next, and only for an answer that
   expect(buildNextMessageContent([sent])).toEqual([{ type: 'tool_result', tool_use_id: 't2', content: 'two' }]);
 });
 
-test('files become images and documents, and what cannot be sent is refused', () => {
+test('files become images and documents, and an unsupported type throws an error', () => {
   const file = (mediaType: string, url: string) =>
     buildNextMessageContent([user({ type: 'file', mediaType, url, filename: 'f' })])[0];
   expect(file('image/png', 'data:image/png;base64,AAAA')).toEqual({
@@ -226,7 +226,7 @@ const rows = [
   ]),
 ];
 
-test('a history becomes messages: an answer with its tools is one', () => {
+test('a response with its tool calls becomes one message of the history', () => {
   expect(toUIMessages(rows)).toMatchObject([
     { id: 'm1', role: 'user', parts: [{ type: 'text', text: 'Save it' }] },
     {
@@ -247,7 +247,7 @@ test('a history becomes messages: an answer with its tools is one', () => {
   ]);
 });
 
-describe('of a call that waits for approval', () => {
+describe('a call that waits for approval', () => {
   const call = { type: 'mcp_tool_use', id: 't1', name: 'save', input: { a: 1 }, server_name: 'edge' };
   const result = {
     type: 'mcp_tool_result',
@@ -301,7 +301,7 @@ describe('of a call that waits for approval', () => {
     expect(loaded?.parts).toMatchObject([{ type: 'step-start' }, part]);
   });
 
-  test('a resume shows it once, though the history has its turn by then', async () => {
+  test('a resumed stream contains the call once, even if the history already contains its turn', async () => {
     const answer = { type: 'text', text: 'Done.' };
     const data = [
       row('m1', 'user', 'Save it', { turn: 'turn_a' }),
@@ -326,7 +326,7 @@ describe('of a call that waits for approval', () => {
   });
 });
 
-test('asked again, the history goes back to before the question, and no further', async () => {
+test('regenerating or editing a message rewinds the conversation to just before its question', async () => {
   const { client, sent, until } = fakeEdge(({ path }) => {
     if (path.includes('/messages?')) return Response.json({ data: rows, has_more: false, last_id: 'm5' });
     if (path.endsWith('/rewind')) return Response.json({});
@@ -347,7 +347,7 @@ test.each([
   ['the last of three answers', 3, 'q3'],
   ['the second', 2, 'q2'],
   ['the first', 1, 'q1'],
-])('asked again, %s goes with its question, also where all answers have one id', async (_, nth, before) => {
+])('regenerating %s rewinds to its question, even if all responses have the same id', async (_, nth, before) => {
   const [row] = rows;
   if (!row) throw new TypeError('no row');
   const stored = [1, 2, 3].flatMap((turn) => [
@@ -367,7 +367,7 @@ test.each([
   expect(sent.find(({ path }) => path.endsWith('/rewind'))?.body).toEqual({ before });
 });
 
-test('an abort stops the turn, one that replaces a reading does not, and a refusal has its type', async () => {
+test('an abort stops the turn unless the stream is resumed again, and a rejection has its type', async () => {
   const { client, sent, until } = fakeEdge(async ({ path }) => {
     await new Promise((resolve) => setTimeout(resolve, 50));
     if (path.includes('/stop?')) return Response.json({});
@@ -396,7 +396,7 @@ test('an abort stops the turn, one that replaces a reading does not, and a refus
   expect(await loadMessages(none.client, 'c1')).toEqual([]);
 });
 
-describe.each(['before', 'after'] as const)('a resume that is asked for %s a message is sent', (order) => {
+describe.each(['before', 'after'] as const)('a resume that is requested %s a message is sent', (order) => {
   const running = () => streamed(bytesOf(framesOf('turn_a', everything).slice(0, 3).join('')), 'silence');
   const answers: Record<string, () => Response> = {
     'the turn': running,
@@ -408,7 +408,7 @@ describe.each(['before', 'after'] as const)('a resume that is asked for %s a mes
     ['before', 'after'].map((stopped) => [stopped, found] as const),
   );
 
-  test.each(cases)('is no hindrance to a stop %s it finds %s', async (stopped, found) => {
+  test.each(cases)('does not prevent a stop %s it finds %s', async (stopped, found) => {
     let release = () => {};
     const held = new Promise<void>((resolve) => {
       release = resolve;
@@ -457,7 +457,7 @@ describe.each(['before', 'after'] as const)('a resume that is asked for %s a mes
   });
 });
 
-test('what is sent at once after a stop waits for it', async () => {
+test('a message sent right after a stop waits for the stop', async () => {
   let stop = () => {};
   const over = new Promise<void>((resolve) => {
     stop = resolve;
@@ -485,7 +485,7 @@ test('what is sent at once after a stop waits for it', async () => {
   expect(sent.map(({ path }) => path).slice(2)).toEqual(['/messages']);
 });
 
-test('a message that waits for a stop can be stopped itself', async () => {
+test('a message that waits for a stop can be aborted', async () => {
   const { client, sent, until } = fakeEdge(({ path }) => {
     if (path.includes('/stop?')) return new Promise(() => {});
     return streamed(bytesOf(framesOf('turn_a', everything).slice(0, 3).join('')), 'silence');
@@ -500,7 +500,7 @@ test('a message that waits for a stop can be stopped itself', async () => {
   expect(sent.filter(({ path }) => path === '/messages')).toHaveLength(1);
 });
 
-test('a running turn is shown, though a message was refused because it runs', async () => {
+test('a resume streams the running turn even if a message was rejected because of that turn', async () => {
   let release = () => {};
   const held = new Promise<void>((resolve) => {
     release = resolve;
@@ -520,7 +520,7 @@ test('a running turn is shown, though a message was refused because it runs', as
   expect(await until(messageOf(stream))).toMatchObject({ parts: [{ type: 'step-start' }, { text: 'Yes.' }] });
 });
 
-test('a resume that finds nothing leaves the error of a message that was refused meanwhile, until it is stopped', async () => {
+test('a resume that finds nothing stays pending after a rejected message until it is aborted', async () => {
   let release = () => {};
   const held = new Promise<void>((resolve) => {
     release = resolve;
@@ -546,7 +546,7 @@ test('a resume that finds nothing leaves the error of a message that was refused
   expect(await until(resuming)).toBeNull();
 });
 
-test('a resume that was asked for beside a message finds nothing to do once that one was answered', async () => {
+test('a resume requested during a message resolves with null after its response is complete', async () => {
   const { client, until } = fakeEdge(() => streamed(bytesOf(framesOf('turn_a', answerOf('Yes.')).join('') + PRICE)));
   const transport = createChatTransport({ client });
   const answer = await until(transport.sendMessages(sending([hello])));
@@ -555,7 +555,7 @@ test('a resume that was asked for beside a message finds nothing to do once that
   expect(await until(resuming)).toBeNull();
 });
 
-describe('a history that was loaded with a question that has no answer yet', () => {
+describe('a loaded history that ends with an unanswered question', () => {
   const row = { type: 'message', id: 'm1', role: 'user', content: 'Hello', turn: 'turn_a', status: 'complete' };
   const edge = (stream: (after: string | null) => Response) =>
     fakeEdge(({ path, headers }) => {
@@ -566,7 +566,7 @@ describe('a history that was loaded with a question that has no answer yet', () 
     });
   const resume = { chatId: 'c1', abortSignal: new AbortController().signal };
 
-  test('gets the answer, though its turn has ended before anybody asks for it', async () => {
+  test('resumes the response even if its turn ended before the resume', async () => {
     const { client, until } = edge((after) =>
       after === 'turn_a-0'
         ? streamed(bytesOf(framesOf('turn_a', answerOf('Yes.')).join('') + PRICE))
@@ -583,7 +583,7 @@ describe('a history that was loaded with a question that has no answer yet', () 
     expect(await until(messageOf(stream))).toMatchObject({ parts: [{ type: 'step-start' }, { text: 'Yes.' }] });
   });
 
-  test('is as it is where that turn’s events are no longer kept, and where something else was asked since', async () => {
+  test('resumes nothing if the turn’s events are no longer stored or another message was sent since', async () => {
     const asked: (string | null)[] = [];
     const { client, until } = edge((after) => {
       asked.push(after);
@@ -600,7 +600,7 @@ describe('a history that was loaded with a question that has no answer yet', () 
   });
 });
 
-test('a resume gives the whole answer of which half has come, though its turn has ended and its events are gone', async () => {
+test('a resume returns the complete response after a cut, even if its turn has ended and its events are gone', async () => {
   const row = { type: 'message', id: 'msg_1', role: 'assistant', turn: 'turn_a', model: 'm', paused: null };
   const answer = { ...row, content: [{ type: 'text', text: 'Yes. No.' }], status: 'complete', stop_reason: 'end_turn' };
   let isNear = false;
@@ -626,7 +626,7 @@ test('a resume gives the whole answer of which half has come, though its turn ha
   expect(await until(transport.reconnectToStream({ chatId: 'c1' }))).toBeNull();
 });
 
-test('a resume that was replaced, and is not answered, keeps no message waiting', async () => {
+test('a replaced resume without a response does not delay a message', async () => {
   const { client, sent, until } = fakeEdge(({ path }) => {
     if (path !== '/messages') return new Promise(() => {});
     return streamed(bytesOf(framesOf('turn_a', answerOf('Yes.')).join('') + PRICE));

@@ -63,7 +63,7 @@ async function gathered(results: AsyncIterable<BatchResult>): Promise<BatchResul
   return rows;
 }
 
-test('every route of batches is asked as it is meant', async () => {
+test('every method of batches sends the expected method, path and body', async () => {
   const { client, sent } = fakeEdge(({ method, path }) =>
     Response.json(
       method === 'GET' && !path.includes('msgbatch') ? { data: [], has_more: false, last_id: null } : batchOf(),
@@ -87,7 +87,7 @@ test('every route of batches is asked as it is meant', async () => {
   expect(sent[0]?.headers.get('idempotency-key')).toBe('key');
 });
 
-test('the list asks for the next page when it is needed, and no sooner', async () => {
+test('list fetches the next page only when it is needed', async () => {
   const { client, sent } = fakeEdge(({ path }) => {
     const after = Number(new URL(path, 'https://edge.test').searchParams.get('after_id') ?? 0);
     const data = [after + 1, after + 2].map((number) => batchOf({ id: String(number) }));
@@ -106,7 +106,7 @@ test('the list asks for the next page when it is needed, and no sooner', async (
   ]);
 });
 
-test('a batch whose answer was lost is sent again under the same key, and one that is refused is not', async () => {
+test('create retries with the same idempotency key if the connection is lost, and not after a rejection', async () => {
   const lost = fakeEdge((_, count) => {
     if (count < 3) throw new TypeError('fetch failed');
     return Response.json(batchOf());
@@ -124,7 +124,7 @@ test('a batch whose answer was lost is sent again under the same key, and one th
   expect(refused.sent.length).toBe(1);
 });
 
-test('a large batch goes up as the bytes that it is', async () => {
+test('create sends a Blob unchanged', async () => {
   const bodies: unknown[] = [];
   const { client } = fakeEdge(() => Response.json(batchOf()), {
     fetch: async (_, { body, headers }) => {
@@ -137,7 +137,7 @@ test('a large batch goes up as the bytes that it is', async () => {
   expect(bodies).toEqual([blob, 'application/json']);
 });
 
-test('results are the same, however their bytes are cut into pieces', async () => {
+test('results yields the same rows however the bytes are cut into pieces', async () => {
   const bytes = bytesOf(lines);
   for (let at = 0; at <= bytes.length; at += 1) {
     const { client } = servingResults(() => inPieces([bytes.slice(0, at), bytes.slice(at)]));
@@ -158,7 +158,7 @@ test('results are the same, however their bytes are cut into pieces', async () =
   );
 });
 
-test('results that break off are an error, also where that looks like their end', async () => {
+test('results throws a connection_error if the rows are incomplete, even at the end of a line', async () => {
   const bytes = bytesOf(lines);
   // At the last byte only the last line's end is missing.
   for (let at = 0; at < bytes.length - 1; at += 1) {
@@ -171,7 +171,7 @@ test('results that break off are an error, also where that looks like their end'
   }
 });
 
-test('a result is given before the next one has come, and leaving ends the connection', async () => {
+test('results yields each row when it arrives, and closes the connection when the loop ends early', async () => {
   let cancelled = false;
   const first = bytesOf(lines.slice(0, lines.indexOf('\n') + 1));
   const { client } = servingResults(
@@ -192,7 +192,7 @@ test('a result is given before the next one has come, and leaving ends the conne
   expect(cancelled).toBe(true);
 });
 
-test('waiting asks less and less often, and gives what it was told', async () => {
+test('waitFor polls with increasing intervals, reports each status, and resolves with the ended batch', async () => {
   const asked: number[] = [];
   const { client, until } = fakeEdge((_, count) => {
     asked.push(Date.now());
@@ -214,7 +214,7 @@ test('waiting asks less and less often, and gives what it was told', async () =>
   expect(new Set(pauses.slice(8)).size).toBeGreaterThan(1);
 });
 
-test('waiting goes on while the network fails, the edge is down, or asks for time', async () => {
+test('waitFor continues after network failures, 502 responses and Retry-After', async () => {
   const asked: number[] = [];
   const { client, until } = fakeEdge((_, count) => {
     asked.push(Date.now());
@@ -231,13 +231,13 @@ test('waiting goes on while the network fails, the edge is down, or asks for tim
   expect((asked[3] ?? 0) - (asked[2] ?? 0)).toBeGreaterThanOrEqual(120_000);
 });
 
-test('waiting ends where nobody knows whether there is a batch', async () => {
+test('waitFor resolves if it is unknown whether the batch exists', async () => {
   const unknown = batchOf({ unknown: 'Look in the Console.' });
   const { client, until } = fakeEdge(() => Response.json(unknown));
   expect(await until(client.batches.waitFor(id))).toEqual(unknown);
 });
 
-test('waiting leaves a connection that stays silent', async () => {
+test('waitFor retries if a connection gets no response', async () => {
   const { client, until, sent } = fakeEdge(({ signal }, count) =>
     count > 1
       ? Response.json(ended)
@@ -263,13 +263,13 @@ test.each([
     'connection_error',
     21,
   ],
-] as const)('waiting ends with %s', async (_, answer, type, times) => {
+] as const)('waitFor rejects after %s', async (_, answer, type, times) => {
   const { client, until, sent } = fakeEdge(answer);
   await expect(until(client.batches.waitFor(id))).rejects.toMatchObject({ type });
   expect(sent.length).toBe(times);
 });
 
-test('waiting stops at once when it is aborted: in a pause, and while it asks', async () => {
+test('waitFor rejects at once when it is aborted between requests or during one', async () => {
   for (const asking of [false, true]) {
     const stop = new AbortController();
     const { client, sent } = fakeEdge(({ signal }) => {

@@ -8,7 +8,7 @@ const lines = [
 ];
 const text = lines.map((line) => `${JSON.stringify(line)}\n`).join('');
 
-test('an export is whole, or an error', async () => {
+test('an export yields all lines, or throws if it was cut off', async () => {
   const whole = fakeEdge(() => streamed(bytesOf(`${text}{"type":"end","messages":1}\n`)));
   const got: unknown[] = [];
   for await (const line of whole.client.conversations.export('c1')) got.push(line);
@@ -22,7 +22,7 @@ test('an export is whole, or an error', async () => {
   }
 });
 
-test('every route is asked as it is meant', async () => {
+test('every method sends the expected method, path and body', async () => {
   const { client, sent } = fakeEdge(() => Response.json({}));
   const { agents, conversations, messages, prefixes } = client;
   await conversations.create({ title: 'A' });
@@ -87,7 +87,7 @@ test('every route is asked as it is meant', async () => {
   ]);
 });
 
-test('a conversation has its summaries, and a stream the header of a history that was truncated', async () => {
+test('a conversation contains its summaries, and a stream exposes the sluice-history header', async () => {
   const summary = {
     until: 'm4',
     until_shown: 'm3',
@@ -110,7 +110,7 @@ test('a conversation has its summaries, and a stream the header of a history tha
   expect(stream.headers?.get('sluice-history')).toBe('truncated');
 });
 
-test('an error has its type, its ids and when to come back, and an answer that is none is a lost connection', async () => {
+test('an error contains its type, request id and Retry-After, and an incomplete body is a connection_error', async () => {
   const { client } = fakeEdge(() =>
     Response.json(envelope('rate_limit_error', 'Slow down.'), {
       status: 429,

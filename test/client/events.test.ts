@@ -20,7 +20,7 @@ function read(pieces: Uint8Array[]): { events: ServerSentEvent[]; comments: stri
 test.each([
   ['line feeds', STREAM],
   ['carriage returns too', STREAM.replaceAll('\n', '\r\n')],
-])('a stream with %s says the same, however it is cut into pieces', (_, stream) => {
+])('a stream with %s yields the same events however it is cut into pieces', (_, stream) => {
   const bytes = new TextEncoder().encode(stream);
   const whole = read([new TextEncoder().encode(STREAM)]);
   expect(whole.comments).toEqual(['a remark', 'sluice-cost-usd=0.1']);
@@ -33,6 +33,6 @@ test.each([
   });
 });
 
-test('an event that lacks its empty line is none', () => {
+test('an event without its final empty line is not yielded', () => {
   expect(read([new TextEncoder().encode('event: a\ndata: {}\n')]).events).toEqual([]);
 });

@@ -45,7 +45,7 @@ function edgeOf({
 }
 
 describe('a token with a session', () => {
-  test('is got once for requests at the same time, and serves until half of its life is over', async () => {
+  test('is fetched once for concurrent requests, and used until half of its lifetime has passed', async () => {
     const edge = edgeOf();
     await Promise.all([edge.client.usage(), edge.client.usage()]);
     minutes(7);
@@ -54,7 +54,7 @@ describe('a token with a session', () => {
     expect(pathsOf(edge)).not.toContain(RENEW);
   });
 
-  test('is renewed by the next request after that, once for all who ask, and by no timer', async () => {
+  test('is renewed once by the next request after half of its lifetime, without a timer', async () => {
     const edge = edgeOf();
     await edge.client.usage();
     minutes(14);
@@ -71,7 +71,7 @@ describe('a token with a session', () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  test('is got anew when its session has ended', async () => {
+  test('is fetched again when its session has ended', async () => {
     const edge = edgeOf({ session: LIFE });
     await edge.client.usage();
     minutes(13);
@@ -85,7 +85,7 @@ describe('a token with a session', () => {
   test.each([
     ['revoked', 'authentication_error', 401],
     ['no longer renewable', 'invalid_request_error', 400],
-  ])('is got anew when the edge says that it is %s', async (_, type, status) => {
+  ])('is fetched again when the API reports that it is %s', async (_, type, status) => {
     const edge = edgeOf({ renew: () => refusal(type, status) });
     await edge.client.usage();
     minutes(8);
@@ -102,7 +102,7 @@ describe('a token with a session', () => {
         throw new TypeError('fetch failed');
       },
     ],
-  ])('serves on when it cannot be renewed because the edge %s, and is tried again after a while', async (_, answer) => {
+  ])('is still used if renewing fails because the deployment %s, and renewing is retried later', async (_, answer) => {
     const edge = edgeOf({ renew: answer });
     await edge.client.usage();
     minutes(8);
@@ -115,7 +115,7 @@ describe('a token with a session', () => {
     expect(pathsOf(edge).filter((path) => path === RENEW)).toHaveLength(2);
   });
 
-  test('serves on when its renewal stays silent', async () => {
+  test('is still used if its renewal gets no response', async () => {
     const edge = edgeOf({
       renew: (_, { signal }) =>
         new Promise((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason))),
@@ -126,7 +126,7 @@ describe('a token with a session', () => {
     expect(edge.names()).toEqual(['fetched-1', 'fetched-1']);
   });
 
-  test('is got anew when a request is refused, once for all that were', async () => {
+  test('is fetched again once when concurrent requests are rejected', async () => {
     const edge = edgeOf({
       usage: (sent) =>
         nameSent(sent) === 'fetched-1' ? refusal('authentication_error', 401) : Response.json({ data: [] }),
@@ -135,7 +135,7 @@ describe('a token with a session', () => {
     expect(edge.names()).toEqual(['fetched-1', 'fetched-1', 'fetched-2', 'fetched-2']);
   });
 
-  test('is replaced at the same times where the clock of the device is wrong', async () => {
+  test('is renewed on schedule even if the device’s clock is wrong', async () => {
     const edge = edgeOf();
     for (const year of [1971, 2099]) {
       vi.setSystemTime(new Date(`${year}-01-01T00:00:00Z`));
@@ -167,7 +167,7 @@ describe('a token without a session', () => {
     });
   };
 
-  test('is got anew shortly before its end', async () => {
+  test('is fetched again shortly before it expires', async () => {
     const edge = tokens((count) => tokenText(`${count}`, { life: 60 }));
     await edge.client.usage();
     vi.advanceTimersByTime(53_000);
@@ -178,7 +178,7 @@ describe('a token without a session', () => {
   });
 
   test.each(['opaque', 'eyJhbGciOiJIUzI1NiJ9.eyJ.c', tokenText('endless', {})])(
-    'that does not say when it ends serves until it is refused: %s',
+    'is used until it is rejected if it contains no expiry: %s',
     async (text) => {
       const edge = tokens((count) => (count === 1 ? text : 'another'));
       await edge.client.usage();
@@ -191,7 +191,7 @@ describe('a token without a session', () => {
     },
   );
 
-  test('serves on where a new one cannot be had yet', async () => {
+  test('is still used while fetching a new one fails', async () => {
     const edge = tokens((count) => {
       if (count === 2) throw new TypeError('fetch failed');
       return tokenText(`${count}`, { life: 60 });
@@ -222,7 +222,7 @@ describe.each(NO_TOKENS)('%s in place of a token', (_, text, what) => {
   const message = `There is no token: what came in its place ${what}`;
   const thrown = { name: 'SluiceError', type: 'authentication_error', message };
 
-  test('is an error that says so, sends nothing, is not tried again, and is not kept', async () => {
+  test('throws an error that describes the value, sends no request, and is not kept', async () => {
     let got = 0;
     const edge = fakeEdge(() => Response.json({ data: [] }), {
       token: () => {
@@ -239,14 +239,17 @@ describe.each(NO_TOKENS)('%s in place of a token', (_, text, what) => {
 
 const TEXTS = NO_TOKENS.filter(([, text]) => typeof text === 'string');
 
-test.each(TEXTS)('%s in place of a token that was given as a text is an error, too', async (_, text, what) => {
-  const edge = fakeEdge(() => Response.json({}), { token: text as string });
-  const message = `There is no token: what came in its place ${what}`;
-  await expect(edge.client.usage()).rejects.toMatchObject({ type: 'authentication_error', message });
-  expect(edge.sent).toEqual([]);
-});
+test.each(TEXTS)(
+  '%s in place of a token passed as a string throws an error and sends no request',
+  async (_, text, what) => {
+    const edge = fakeEdge(() => Response.json({}), { token: text as string });
+    const message = `There is no token: what came in its place ${what}`;
+    await expect(edge.client.usage()).rejects.toMatchObject({ type: 'authentication_error', message });
+    expect(edge.sent).toEqual([]);
+  },
+);
 
-test('a text is no token, or is sent as it is: whatever it is', async () => {
+test('any string is either rejected as a token or sent without surrounding whitespace', async () => {
   const texts = fc.oneof(fc.string(), fc.string({ unit: 'binary' }), fc.stringMatching(/^[\w.-]+\n?$/));
   await tryAsyncCases(caseCount(50), texts, async (text) => {
     const edge = fakeEdge(() => Response.json({ data: [] }), { token: () => text });
@@ -256,7 +259,7 @@ test('a text is no token, or is sent as it is: whatever it is', async () => {
   });
 });
 
-test('a page in place of the next token does not replace one that holds, and is told once that has ended', async () => {
+test('an HTML page in place of the next token is ignored until the current token expires, and then throws an error', async () => {
   let given: string = tokenText('first', { life: 60 });
   const edge = fakeEdge(() => Response.json({ data: [] }), { token: () => given });
   await edge.client.usage();
@@ -271,7 +274,7 @@ test('a page in place of the next token does not replace one that holds, and is 
   expect(edge.sent).toHaveLength(2);
 });
 
-test('a token that was issued a while ago is replaced before its end, and so is one that does not say when', async () => {
+test('a token issued earlier is replaced before it expires, with or without an issue time', async () => {
   for (const hasIssued of [true, false]) {
     let count = 0;
     const edge = fakeEdge(() => Response.json({ data: [] }), {
@@ -291,13 +294,13 @@ test('a token that was issued a while ago is replaced before its end, and so is 
   }
 });
 
-test('a token that was read from a file with a line end is one', async () => {
+test('a trailing line break is removed from a token', async () => {
   const edge = fakeEdge(() => Response.json({ data: [] }), { token: 'one\n' });
   await edge.client.usage();
   expect(edge.sent[0]?.headers.get('authorization')).toBe('Bearer one');
 });
 
-test('a token that cannot be had is the client’s own error, with its cause', async () => {
+test('a failure to fetch a token throws a SluiceError with the cause', async () => {
   const cause = new TypeError('fetch failed');
   const edge = fakeEdge(() => Response.json({}), {
     token: () => {
@@ -313,7 +316,7 @@ test('a token that cannot be had is the client’s own error, with its cause', a
   expect(edge.sent).toEqual([]);
 });
 
-test('whatever the edge answers, a request ends soon: with its answer, or with the client’s own error', async () => {
+test('a request succeeds or throws a SluiceError after few attempts, whatever the API returns', async () => {
   const status = fc.constantFrom(200, 400, 401, 403, 404, 429, 500, 503, 'broken' as const, 'html' as const);
   await tryAsyncCases(
     caseCount(200),

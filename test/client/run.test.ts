@@ -37,7 +37,7 @@ function telling(answers: { type: string }[][]) {
 
 const messagesOf = ({ body }: Sent) => body?.messages as { role: string; content: unknown }[];
 
-test('a run of the client runs tools until an answer calls none, and tells what each turn cost', async () => {
+test('a client run calls tools until a response calls none, and reports the cost of each turn', async () => {
   const { client, sent, until } = telling([
     calls(['get_weather', { city: 'Bern' }], ['get_weather', { city: 'Atlantis' }], ['fly', {}]),
     answerOf('Sunny.'),
@@ -63,7 +63,7 @@ test('a run of the client runs tools until an answer calls none, and tells what 
   expect(sent[1] && messagesOf(sent[1])[2]?.content).toEqual(results);
 });
 
-test('a run of an agent finds handlers by name, and sends none of their definitions', async () => {
+test('a client run with an agent finds handlers by name, and sends no tool definitions', async () => {
   const { client, sent, until } = telling([calls(['get_weather', { city: 'Bern' }]), answerOf('Sunny.')]);
   const { messages } = request;
   const handlers = [{ name: 'get_weather', run: () => 'sunny' }];
@@ -82,7 +82,7 @@ test('a run of an agent finds handlers by name, and sends none of their definiti
   expect(last.owed).toHaveLength(1);
 });
 
-test('a run of the client sends a conversation only what is new, a paused answer by itself', async () => {
+test('a client run sends only new messages to a conversation, and a paused response separately', async () => {
   const { client, sent, until } = telling([
     answerOf('Searching …', 'pause_turn'),
     calls(['get_weather', { city: 'Bern' }]),
@@ -94,7 +94,7 @@ test('a run of the client sends a conversation only what is new, a paused answer
   expect(sent[2] && messagesOf(sent[2])[0]?.content).toMatchObject([{ type: 'tool_result' }]);
 });
 
-test('a run of the client ends with an answer: in the last turn no tool may be called', async () => {
+test('a client run allows no tool calls in its last turn, so that it ends with a text', async () => {
   const call = calls(['get_weather', { city: 'Bern' }]);
   const { client, sent, until } = telling([call, call, answerOf('That is all.')]);
   const run = client.messages.run({ ...request, tools: [weather], max_turns: 3 });
@@ -105,7 +105,7 @@ test('a run of the client ends with an answer: in the last turn no tool may be c
   expect(many.sent).toHaveLength(10);
 });
 
-test('a run of the client that is stopped while its tools run begins no turn and says what is owed', async () => {
+test('a client run stopped during a tool call starts no further turn and returns the unsent results', async () => {
   const { client, sent, until } = telling([calls(['get_weather', { city: 'Bern' }])]);
   let stop = async () => {};
   const slow: RunnableTool = {
@@ -122,7 +122,7 @@ test('a run of the client that is stopped while its tools run begins no turn and
   expect(run.owed).toEqual([{ type: 'tool_result', tool_use_id: 'toolu_0', content: 'late' }]);
 });
 
-test('a run of the client breaks with what a turn breaks with, and keeps the steps before it', async () => {
+test('a client run fails with the error of its turn, and keeps the earlier steps', async () => {
   const { client, until } = fakeEdge((_, count) => {
     if (count === 1)
       return streamed(bytesOf(framesOf('turn_1', calls(['get_weather', { city: 'Bern' }])).join('') + PRICE));
@@ -139,7 +139,7 @@ test('a run of the client breaks with what a turn breaks with, and keeps the ste
   expect(run.steps).toHaveLength(1);
 });
 
-test('a run of the edge that has paused goes on only where that is asked for', async () => {
+test('a paused server-side run continues only if goesOn returns true', async () => {
   const paused = (stop_reason: string) =>
     answerOf('Well. ').map((event) => (event.type === 'message_delta' ? { ...event, delta: { stop_reason } } : event));
   const pausing = () =>

@@ -32,13 +32,13 @@ function rest({ headers }: Sent): Uint8Array {
   return bytesOf(frames.slice(after).join('') + PRICE);
 }
 
-describe('in a conversation', () => {
+describe('a stream in a conversation', () => {
   const connection = fc.record({
     most: fc.nat(1_200),
     how: fc.constantFrom('end' as const, 'break' as const, 'silence' as const, 'told' as const, 'refused' as const),
   });
 
-  test('the events are the same, however often and wherever the connections are cut', async () => {
+  test('yields the same events however often and wherever the connections are cut', async () => {
     await tryAsyncCases(caseCount(250), fc.array(connection, { maxLength: 10 }), async (cuts) => {
       const { client, sent, until } = fakeEdge((one, count) => {
         const cut = cuts[count - 1];
@@ -82,7 +82,7 @@ describe('in a conversation', () => {
     );
   }
 
-  test('an error of the turn itself is told with its type, and ends it', async () => {
+  test('ends with the type and message of an error event of the turn', async () => {
     const told = [...frames.slice(0, 4), frameOf('turn_a-5', envelope('overloaded_error', 'Overloaded'))];
     const { client, sent, until } = fakeEdge(({ headers }) => {
       const after = Number(headers.get('last-event-id')?.split('-').at(-1) ?? 0);
@@ -94,7 +94,7 @@ describe('in a conversation', () => {
     expect(sent).toHaveLength(1);
   });
 
-  test('what was seen and is lost, because the edge broke off, is told by its numbers', async () => {
+  test('reports the numbers of received events that an interrupted turn did not store', async () => {
     const error = frameOf('turn_a-100004', envelope('api_error', 'This turn was interrupted.'));
     const { client, sent, until } = fakeEdge((_, count) =>
       count === 1
@@ -107,7 +107,7 @@ describe('in a conversation', () => {
     expect(stream.lost).toEqual({ first: 4, last: 6 });
   });
 
-  test('what the edge refuses is not asked again, but where it says that it cannot be reached', async () => {
+  test('does not retry a rejected request, but retries a 503 after its Retry-After', async () => {
     const refused = fakeEdge(() => Response.json(envelope('invalid_request_error'), { status: 400 }));
     const { client, until } = refused;
     await expect(until(client.messages.stream(inConversation).text())).rejects.toMatchObject({
@@ -126,7 +126,7 @@ describe('in a conversation', () => {
     expect(Date.now() - from).toBeGreaterThanOrEqual(7_000);
   });
 
-  test('a turn that cannot be begun is given up after a minute, one that has begun after ten', async () => {
+  test('gives up after one minute if the turn did not start, and after ten if it did', async () => {
     const never = fakeEdge(() => {
       throw new TypeError('fetch failed');
     });
@@ -149,7 +149,7 @@ describe('in a conversation', () => {
     expect(Date.now() - from).toBeLessThan(620_000);
   });
 
-  describe('away for longer than the edge keeps events', () => {
+  describe('after sleeping longer than events are stored', () => {
     const AWAY_MS = 1_200_000;
     const stored = {
       type: 'message',
@@ -188,7 +188,7 @@ describe('in a conversation', () => {
       return new Response(body, { headers: { 'sluice-turn': 'turn_a' } });
     }
 
-    test('tries once more, however late', async () => {
+    test('reconnects once more, however late', async () => {
       const { client, sent, until } = fakeEdge((one, count) => (count === 1 ? beforeSleep(4) : streamed(rest(one))));
       expect(await until(collect(client.messages.stream(inConversation)))).toEqual(events);
       expect(sent).toHaveLength(2);
@@ -197,7 +197,7 @@ describe('in a conversation', () => {
     test.each([
       ['says that there is nothing more', () => new Response(null, { status: 204 })],
       ['no longer keeps the events', () => Response.json(envelope('not_found_error'), { status: 410 })],
-    ])('ends the message with what is stored where the edge %s', async (_, gone) => {
+    ])('completes the message from the history if the deployment %s', async (_, gone) => {
       for (const seen of [0, 1, 2, 4, frames.length - 3, frames.length - 2, frames.length - 1]) {
         const { client, sent, until } = fakeEdge(({ path }, count) => {
           if (count === 1) return beforeSleep(seen);
@@ -220,7 +220,7 @@ describe('in a conversation', () => {
       }
     });
 
-    test('ends an answer that was interrupted, or of which nothing is stored, with an error', async () => {
+    test('ends with an error if the response was interrupted or is not stored', async () => {
       for (const data of [[], [{ ...answer, status: 'interrupted' }]]) {
         const { client, until } = fakeEdge(({ path }, count) => {
           if (count === 1) return beforeSleep(4);
@@ -231,7 +231,7 @@ describe('in a conversation', () => {
       }
     });
 
-    test('ends with what is stored where only streams cannot be received', async () => {
+    test('completes the message from the history if only streams cannot be received', async () => {
       const { client, until } = fakeEdge(({ path }, count) => {
         if (count === 1) return beforeSleep(4);
         if (path.includes('/messages?')) return historyOf(answer);
@@ -241,7 +241,7 @@ describe('in a conversation', () => {
     });
   });
 
-  test('a `fetch` that gives no stream, as on React Native, is an error at once, which says what to give', async () => {
+  test('fails at once with a suggestion if `fetch` returns no stream, as on React Native', async () => {
     const { client, sent, until } = fakeEdge(() => new Response(null, { headers: { 'sluice-turn': 'turn_a' } }));
     await expect(until(client.messages.stream(inConversation).text())).rejects.toMatchObject({
       type: 'connection_error',
@@ -250,7 +250,7 @@ describe('in a conversation', () => {
     expect(sent).toHaveLength(1);
   });
 
-  test('45 seconds without a byte are a cut, and pings are bytes', async () => {
+  test('reconnects after 45 seconds without a byte, and counts pings as bytes', async () => {
     const { client, sent, until } = fakeEdge((one, count) =>
       count === 1 ? streamed(bytesOf(frames.slice(0, 3).join('')), 'silence') : streamed(rest(one)),
     );
@@ -274,7 +274,7 @@ describe('in a conversation', () => {
     expect(slow.sent).toHaveLength(1);
   });
 
-  test('a price that something on the way leaves out is not waited for', async () => {
+  test('does not wait for a cost that a proxy removed from the stream', async () => {
     const { client, sent, until } = fakeEdge(({ headers }) => {
       const after = Number(headers.get('last-event-id')?.split('-').at(-1) ?? 0);
       return streamed(bytesOf(frames.slice(after).join('')));
@@ -287,7 +287,7 @@ describe('in a conversation', () => {
     expect(Date.now() - from).toBeLessThanOrEqual(3_000);
   });
 
-  test('a stop that comes before the answer is said again once it has begun', async () => {
+  test('stops its own turn by key if stop is called before the response starts', async () => {
     let begin = () => {};
     const begun = new Promise<void>((resolve) => {
       begin = resolve;
@@ -310,7 +310,7 @@ describe('in a conversation', () => {
     expect(stream.stopped).toBe(true);
   });
 
-  test('a stop of what was refused is for its own turn alone, before the refusal or after it', async () => {
+  test('stops only its own turn if stop is called before or after a rejection', async () => {
     const { client, sent, until } = fakeEdge(({ path }) =>
       path === '/messages' ? Response.json(envelope('conflict_error'), { status: 409 }) : Response.json({}),
     );
@@ -324,7 +324,7 @@ describe('in a conversation', () => {
   });
 
   test.each([false, true])(
-    'what was stopped while its connection was lost is not begun again (its turn is known: %s)',
+    'does not send its request again after a stop while disconnected (its turn is known: %s)',
     async (known) => {
       const { client, sent, until } = fakeEdge(({ path }) => {
         if (path.includes('/stop?')) return Response.json({});
@@ -342,7 +342,7 @@ describe('in a conversation', () => {
     },
   );
 
-  test('closed, it ends quietly, lets the turn go on, and its message is not to be had', async () => {
+  test('ends without an error when it is closed, does not stop the turn, and has no final message', async () => {
     const { client, sent, until } = fakeEdge(() => streamed(bytesOf(frames.slice(0, 3).join('')), 'silence'));
     const stream = client.messages.stream(inConversation);
     for await (const event of stream) if (event.type === 'content_block_start') break;
@@ -356,7 +356,7 @@ describe('in a conversation', () => {
     expect(await until(collect(other))).toHaveLength(3);
   });
 
-  test('nothing to resume is null, and a conversation that is not there an error', async () => {
+  test('resumes a running turn, returns null without one, and throws for an unknown conversation', async () => {
     const idle = fakeEdge(() => new Response(null, { status: 204 }));
     expect(await idle.client.conversations.resume('c1')).toBeNull();
     const unknown = fakeEdge(() => Response.json(envelope('not_found_error'), { status: 404 }));
@@ -369,8 +369,8 @@ describe('in a conversation', () => {
   });
 });
 
-describe('without a conversation', () => {
-  test('a cut is an error, and nothing is asked again', async () => {
+describe('a stream without a conversation', () => {
+  test('ends with an error when the connection is cut, without a retry', async () => {
     for (const how of ['end', 'break', 'silence'] as const) {
       const { client, sent, until } = fakeEdge(() => streamed(bytesOf(frames.slice(0, 4).join('')), how));
       await expect(until(collect(client.messages.stream(request)))).rejects.toMatchObject({ type: 'connection_error' });
@@ -379,7 +379,7 @@ describe('without a conversation', () => {
     }
   });
 
-  test('an error event has its type, and the price is told, and what is left', async () => {
+  test('reports the type of an error event, the cost, and the remaining budget', async () => {
     const error = `event: error\ndata: ${JSON.stringify(envelope('overloaded_error', 'Overloaded'))}\n\n`;
     const broken = fakeEdge(() => streamed(bytesOf(frames.slice(0, 4).join('') + error)));
     await expect(broken.until(broken.client.messages.stream(request).text())).rejects.toMatchObject({
@@ -399,7 +399,7 @@ describe('without a conversation', () => {
 });
 
 describe('a token', () => {
-  test('is asked for once, and once more when it is refused, in the middle of an answer too', async () => {
+  test('is fetched once, and again when it is rejected, even while a response is resumed', async () => {
     let asked = 0;
     const token = async () => {
       asked += 1;
@@ -423,7 +423,7 @@ describe('a token', () => {
     ]);
   });
 
-  test('that stays refused is an error, and what cannot be had is asked for again later', async () => {
+  test('throws an error if a new one is rejected too, and is fetched again after a failure', async () => {
     const refusing = () => Response.json(envelope('authentication_error'), { status: 401 });
     let asked = 0;
     const token = () => {
@@ -449,7 +449,7 @@ describe('a token', () => {
   });
 });
 
-describe('in a page', () => {
+describe('a stream in a browser page', () => {
   afterEach(() => vi.unstubAllGlobals());
 
   function page() {
@@ -461,7 +461,7 @@ describe('in a page', () => {
     return { window, document };
   }
 
-  test('that is online or seen again, a lost connection is tried at once', async () => {
+  test('reconnects at once when the page is online or visible again', async () => {
     const { window, document } = page();
     for (const back of [
       () => window.dispatchEvent(new Event('online')),
@@ -486,7 +486,7 @@ describe('in a page', () => {
     }
   });
 
-  test('that comes from another network, a connection is not trusted any more', async () => {
+  test('replaces its connection when the page is online again, or visible after 20 seconds of silence', async () => {
     const { window, document } = page();
     const { client, sent, until } = fakeEdge((one, count) =>
       count < 3 ? streamed(rest(one).slice(0, 500), 'silence') : streamed(rest(one)),
@@ -507,7 +507,7 @@ describe('in a page', () => {
   });
 });
 
-describe('an answer that the API has paused', () => {
+describe('a response that the API has paused', () => {
   const search = { type: 'server_tool_use', id: 'srvtoolu_1', name: 'web_search', input: {} };
   /** The first part of an answer: a text, and a call without a result. */
   const paused = [
@@ -524,7 +524,7 @@ describe('an answer that the API has paused', () => {
     });
   const messagesOf = (sent: readonly Sent[]) => sent.map(({ body }) => body?.messages);
 
-  test('goes on as one message, with the tokens and the cost of all its parts', async () => {
+  test('continues as one message with the tokens and the cost of all its parts', async () => {
     const { client, sent, until } = partsOf(paused, paused, answerOf('Dry.'));
     const stream = client.messages.stream(inConversation);
     const got = (await until(collect(stream))) as { type: string; index?: number }[];
@@ -548,7 +548,7 @@ describe('an answer that the API has paused', () => {
     expect(sent.every(({ body }) => body?.max_tokens === request.max_tokens)).toBe(true);
   });
 
-  test('goes on without a conversation, behind all that was said', async () => {
+  test('continues without a conversation by sending all messages again', async () => {
     const { client, sent, until } = partsOf(paused, answerOf('Dry.'));
     const stream = client.messages.stream(request, { headers: { 'idempotency-key': 'mine' } });
     expect(await until(stream.text())).toBe('Let me look. Dry.');
@@ -563,7 +563,7 @@ describe('an answer that the API has paused', () => {
     expect(sent).toHaveLength(11);
   });
 
-  test('is not sent back where it was stopped or closed, or a run has paused', async () => {
+  test('is not sent back if it was stopped or closed, or if a run has paused', async () => {
     for (const end of ['stop', 'close'] as const) {
       const { client, sent, until } = partsOf();
       const stream = client.messages.stream(inConversation);
@@ -593,7 +593,7 @@ describe('an answer that the API has paused', () => {
     expect(stream.message?.content).toEqual(content);
   });
 
-  test('is the same message, however often and wherever the connections are cut', async () => {
+  test('is the same message however often and wherever the connections are cut', async () => {
     const parts = [paused, answerOf('Dry. ')].map((events, part) => framesOf(`turn_${part}`, events));
     await tryAsyncCases(caseCount(100), fc.array(fc.nat(1_500), { maxLength: 6 }), async (cuts) => {
       const { client, until } = fakeEdge(({ headers, body }, count) => {

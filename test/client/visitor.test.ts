@@ -48,7 +48,7 @@ function edgeOf(
 const refusal = (type: string, status: number, headers: HeadersInit = {}) =>
   Response.json(envelope(type), { status, headers });
 
-test('a visitor is asked for at the first request, without a credential, once for all at the same time', async () => {
+test('a visitor token is fetched once, at the first request, without a credential', async () => {
   const edge = edgeOf();
   expect(edge.sent).toEqual([]);
   await Promise.all([edge.client.usage(), edge.client.usage()]);
@@ -59,7 +59,7 @@ test('a visitor is asked for at the first request, without a credential, once fo
   ]);
 });
 
-test('two clients may be the same visitor, and any other client too', async () => {
+test('several clients can share one visitor and its renewals', async () => {
   const edge = edgeOf();
   const other = createClient({ baseURL: BASE_URL, fetch: edge.fetch, token: edge.token });
   await Promise.all([edge.client.usage(), other.usage(), edge.token.get()]);
@@ -74,7 +74,7 @@ test('two clients may be the same visitor, and any other client too', async () =
   expect(await edge.token.get()).toContain(tokenText('renewed-2', {}).slice(0, 20));
 });
 
-test('an edge without Turnstile is asked without its answer', async () => {
+test('without a Turnstile option, the request contains no Turnstile response and is not retried after a 400', async () => {
   const edge = edgeOf();
   const token = visitor({ baseURL: BASE_URL, fetch: edge.fetch });
   await token.get();
@@ -87,8 +87,8 @@ test('an edge without Turnstile is asked without its answer', async () => {
   expect(refusing.sent).toHaveLength(1);
 });
 
-describe('the answer of the widget', () => {
-  test('is sent again when what the edge said was lost: it gives the same visitor', async () => {
+describe('the response of the Turnstile widget', () => {
+  test('is sent again if the connection was lost', async () => {
     const edge = edgeOf((count) => {
       if (count < 3) throw new TypeError('fetch failed');
       return undefined;
@@ -97,7 +97,7 @@ describe('the answer of the widget', () => {
     expect(edge.answers()).toEqual(['answer-1', 'answer-1', 'answer-1']);
   });
 
-  test('is sent again when Turnstile could not be reached, not sooner than the edge says', async () => {
+  test('is sent again after Retry-After if Turnstile could not be reached', async () => {
     const at: number[] = [];
     const edge = edgeOf((count) => {
       at.push(Date.now());
@@ -108,7 +108,7 @@ describe('the answer of the widget', () => {
     expect((at[1] ?? 0) - (at[0] ?? 0)).toBeGreaterThanOrEqual(7_000);
   });
 
-  test('is replaced by a new one when it had expired or was used, once', async () => {
+  test('is replaced once by a new one if the API rejects it', async () => {
     const edge = edgeOf((count) => (count === 1 ? refusal('invalid_request_error', 400) : undefined));
     await edge.client.usage();
     expect(edge.answers()).toEqual(['answer-1', 'answer-2']);
@@ -118,7 +118,7 @@ describe('the answer of the widget', () => {
     expect(refusing.answers()).toEqual(['answer-1', 'answer-2']);
   });
 
-  test('that does not come is the client’s own error, and the next request asks the widget again', async () => {
+  test('throws a SluiceError if the widget fails, and is requested again by the next request', async () => {
     let asked = 0;
     const edge = edgeOf(undefined, {
       turnstile: async () => {
@@ -140,19 +140,19 @@ describe('the answer of the widget', () => {
 test.each([
   ['too many visitors from this address', 'rate_limit_error', 429],
   ['an edge without visitors', 'not_found_error', 404],
-])('%s are an error at once, which says when to come again', async (_, type, status) => {
+])('%s: throws an error with Retry-After at once', async (_, type, status) => {
   const edge = edgeOf(() => refusal(type, status, { 'retry-after': '60' }));
   await expect(edge.client.usage()).rejects.toMatchObject({ type, status, retryAfter: 60 });
   expect(edge.sent).toHaveLength(1);
 });
 
-test('an edge that stays down is asked three times, and then it is an error', async () => {
+test('a deployment that stays unavailable is tried three times before the error is thrown', async () => {
   const edge = edgeOf(() => refusal('api_error', 503));
   await expect(edge.until(edge.client.usage())).rejects.toMatchObject({ status: 503 });
   expect(edge.answers()).toEqual(['answer-1', 'answer-1', 'answer-1']);
 });
 
-test('a visitor whose token has expired in the meantime becomes a new one, with a new answer', async () => {
+test('a visitor whose token cannot be renewed becomes a new visitor with a new Turnstile response', async () => {
   const edge = edgeOf((_, { path }) => (path === '/tokens/renew' ? refusal('authentication_error', 401) : undefined));
   await edge.client.usage();
   vi.advanceTimersByTime(10 * 3_600_000);

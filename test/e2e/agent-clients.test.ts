@@ -108,22 +108,25 @@ function expectOfAgent(): void {
   }
 }
 
-test.each(SDKS)('%s: its model and max_tokens give way, and its system comes behind', async (_, Anthropic) => {
-  const client = new Anthropic({ baseURL: edge.url, apiKey: 'any', maxRetries: 0 });
-  const ask = { model: 'claude-opus-5-5', max_tokens: 9_000, system: 'Be brief.' };
-  const question = { role: 'user' as const, content: QUESTION };
-  const options = { headers: headers() };
-  const first = await client.messages.stream({ ...ask, messages: [question] }, options).finalMessage();
-  expect(first.model).toBe(MODEL);
-  expect(first.content.at(-1)).toEqual({ type: 'text', text: SAID });
-  const messages = [question, { role: 'assistant' as const, content: first.content }, question];
-  const { data, response } = await client.messages.create({ ...ask, messages }, options).withResponse();
-  expect(data.content.at(-1)).toEqual({ type: 'text', text: SAID });
-  expect(response.headers.get('sluice-agent')).toMatch(/^sky@[0-9a-f]{32}$/);
-  expectOfAgent();
-});
+test.each(SDKS)(
+  "%s: the agent's model and max_tokens replace the request's, and the request's system prompt follows the agent's",
+  async (_, Anthropic) => {
+    const client = new Anthropic({ baseURL: edge.url, apiKey: 'any', maxRetries: 0 });
+    const ask = { model: 'claude-opus-5-5', max_tokens: 9_000, system: 'Be brief.' };
+    const question = { role: 'user' as const, content: QUESTION };
+    const options = { headers: headers() };
+    const first = await client.messages.stream({ ...ask, messages: [question] }, options).finalMessage();
+    expect(first.model).toBe(MODEL);
+    expect(first.content.at(-1)).toEqual({ type: 'text', text: SAID });
+    const messages = [question, { role: 'assistant' as const, content: first.content }, question];
+    const { data, response } = await client.messages.create({ ...ask, messages }, options).withResponse();
+    expect(data.content.at(-1)).toEqual({ type: 'text', text: SAID });
+    expect(response.headers.get('sluice-agent')).toMatch(/^sky@[0-9a-f]{32}$/);
+    expectOfAgent();
+  },
+);
 
-test.each(AI_SDKS)('an agent answers the %s', async (_, sdk) => {
+test.each(AI_SDKS)('an agent responds to the %s', async (_, sdk) => {
   const settings = { baseURL: `${edge.url}/v1`, headers: headers() };
   const options = { system: 'Be brief.', temperature: 1, maxOutputTokens: 9_000 };
   for (const question of [QUESTION, 'And now?']) {
@@ -132,7 +135,7 @@ test.each(AI_SDKS)('an agent answers the %s', async (_, sdk) => {
   expectOfAgent();
 });
 
-test('an agent answers LangChain', async () => {
+test('an agent responds to LangChain', async () => {
   const model = new ChatAnthropic({
     model: 'claude-sonnet-4-5',
     apiKey: 'any',

@@ -102,7 +102,7 @@ interface Loss {
 }
 
 test(
-  `${KILLS} kills in the middle of slow and fast answers lose little of what was shown, and nothing comes twice`,
+  `${KILLS} kills during slow and fast responses lose little of the forwarded text, and repeat no text`,
   async () => {
     const disk = await mkdtemp(join(tmpdir(), 'sluice-answers-'));
     const api = await startApi();

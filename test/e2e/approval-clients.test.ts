@@ -108,66 +108,72 @@ async function approved(id: string): Promise<string> {
 /** Follows a turn in place of asking: the same client reads its stream. */
 const following = (id: string, turn: string) => () => fetch(`${edge.url}/conversations/${id}/stream?after=${turn}-0`);
 
-describe('a call that waits for a person', () => {
-  test.each(SDKS)('pauses %s, which is kept out, follows what was approved, and goes on', async (name, Anthropic) => {
-    const id = await prepared(name.replaceAll(' ', '_'));
-    const options = { headers: { 'sluice-conversation': id } };
-    const client = new Anthropic({ baseURL: edge.url, apiKey: 'any', maxRetries: 2 });
-    const ask = { model: MODEL, max_tokens: 100 };
-    const question = { role: 'user' as const, content: QUESTION };
-    const first = await client.messages.stream({ ...ask, messages: [question] }, options).finalMessage();
-    expect(first.stop_reason).toBe('pause_turn');
-    expect(first.content.map(({ type }) => type as string)).toEqual(['text', 'mcp_tool_use']);
-    const answer = { role: 'assistant' as const, content: first.content };
-    // As a runner of tools does, which sends a paused answer back at once.
-    const before = upstream.receivedRequests.length;
-    await expect(client.messages.create({ ...ask, messages: [question, answer] }, options)).rejects.toMatchObject({
-      status: 423,
-    });
-    expect(upstream.receivedRequests.length).toBe(before);
+describe('a call that waits for approval', () => {
+  test.each(SDKS)(
+    'pauses the turn for %s, rejects other requests, and lets the client follow the approved turn and continue',
+    async (name, Anthropic) => {
+      const id = await prepared(name.replaceAll(' ', '_'));
+      const options = { headers: { 'sluice-conversation': id } };
+      const client = new Anthropic({ baseURL: edge.url, apiKey: 'any', maxRetries: 2 });
+      const ask = { model: MODEL, max_tokens: 100 };
+      const question = { role: 'user' as const, content: QUESTION };
+      const first = await client.messages.stream({ ...ask, messages: [question] }, options).finalMessage();
+      expect(first.stop_reason).toBe('pause_turn');
+      expect(first.content.map(({ type }) => type as string)).toEqual(['text', 'mcp_tool_use']);
+      const answer = { role: 'assistant' as const, content: first.content };
+      // As a runner of tools does, which sends a paused answer back at once.
+      const before = upstream.receivedRequests.length;
+      await expect(client.messages.create({ ...ask, messages: [question, answer] }, options)).rejects.toMatchObject({
+        status: 423,
+      });
+      expect(upstream.receivedRequests.length).toBe(before);
 
-    const turn = await approved(id);
-    const follower = new Anthropic({ baseURL: edge.url, apiKey: 'any', fetch: following(id, turn) as never });
-    const second = await follower.messages.stream({ ...ask, messages: [question] }).finalMessage();
-    expect(second.content.map(({ type }) => type as string)).toEqual(['mcp_tool_use', 'mcp_tool_result', 'text']);
-    expect(second.stop_reason).toBe('end_turn');
-    const messages = [question, answer, { role: 'assistant' as const, content: second.content }];
-    const next = await client.messages.create(
-      { ...ask, messages: [...messages, { role: 'user' as const, content: NEXT }] },
-      options,
-    );
-    expect(next.content).toMatchObject([{ type: 'text', text: 'Nothing more.' }]);
-  });
-
-  test.each(AI_SDKS)('keeps the %s out by its first request, which would send a 409 again', async (name, sdk) => {
-    const id = await prepared(`${name.replaceAll(' ', '_')}_once`);
-    await sluice()
-      .messages.stream({
-        conversation: id,
-        model: MODEL,
-        max_tokens: 100,
-        messages: [{ role: 'user', content: QUESTION }],
-      })
-      .finalMessage();
-    const statuses: number[] = [];
-    const settings = {
-      baseURL: `${edge.url}/v1`,
-      headers: { 'sluice-conversation': id },
-      fetch: async (...sent: Parameters<typeof fetch>) => {
-        const response = await fetch(...sent);
-        statuses.push(response.status);
-        return response;
-      },
-    };
-    await expect(sdk.generate(settings, MODEL, { maxOutputTokens: 100, prompt: NEXT })).rejects.toMatchObject({
-      statusCode: 423,
-      message: expect.stringContaining('waits for an approval'),
-    });
-    expect(statuses).toEqual([423]);
-  });
+      const turn = await approved(id);
+      const follower = new Anthropic({ baseURL: edge.url, apiKey: 'any', fetch: following(id, turn) as never });
+      const second = await follower.messages.stream({ ...ask, messages: [question] }).finalMessage();
+      expect(second.content.map(({ type }) => type as string)).toEqual(['mcp_tool_use', 'mcp_tool_result', 'text']);
+      expect(second.stop_reason).toBe('end_turn');
+      const messages = [question, answer, { role: 'assistant' as const, content: second.content }];
+      const next = await client.messages.create(
+        { ...ask, messages: [...messages, { role: 'user' as const, content: NEXT }] },
+        options,
+      );
+      expect(next.content).toMatchObject([{ type: 'text', text: 'Nothing more.' }]);
+    },
+  );
 
   test.each(AI_SDKS)(
-    'pauses the %s, which follows what was approved, and sends both back as one',
+    'rejects the %s with 423 at its first request, because a 409 would be retried',
+    async (name, sdk) => {
+      const id = await prepared(`${name.replaceAll(' ', '_')}_once`);
+      await sluice()
+        .messages.stream({
+          conversation: id,
+          model: MODEL,
+          max_tokens: 100,
+          messages: [{ role: 'user', content: QUESTION }],
+        })
+        .finalMessage();
+      const statuses: number[] = [];
+      const settings = {
+        baseURL: `${edge.url}/v1`,
+        headers: { 'sluice-conversation': id },
+        fetch: async (...sent: Parameters<typeof fetch>) => {
+          const response = await fetch(...sent);
+          statuses.push(response.status);
+          return response;
+        },
+      };
+      await expect(sdk.generate(settings, MODEL, { maxOutputTokens: 100, prompt: NEXT })).rejects.toMatchObject({
+        statusCode: 423,
+        message: expect.stringContaining('waits for an approval'),
+      });
+      expect(statuses).toEqual([423]);
+    },
+  );
+
+  test.each(AI_SDKS)(
+    'pauses the turn for the %s, which follows the approved turn and returns both parts as one message',
     async (name, sdk) => {
       const id = await prepared(name.replaceAll(' ', '_'));
       const settings = { baseURL: `${edge.url}/v1`, headers: { 'sluice-conversation': id } };
@@ -180,7 +186,7 @@ describe('a call that waits for a person', () => {
     },
   );
 
-  describe('is shown once by useChat,', () => {
+  describe('in useChat', () => {
     /** A chat as a page has it. `Chat` is what `useChat` runs. */
     async function chatOf(id: string) {
       const client = sluice();
@@ -222,23 +228,26 @@ describe('a call that waits for a person', () => {
       return id ?? '';
     }
 
-    test.each(['at once', 'after a reload'])('and goes on in the same message when it is approved %s', async (when) => {
-      const id = `hook-${when.replaceAll(' ', '-')}`;
-      const first = await waiting(id);
-      const chat = when === 'at once' ? first : await chatOf(id);
-      expect(shown(chat)).toEqual(WAITS);
-      await chat.addToolApprovalResponse({ id: approvalIn(chat), approved: true });
-      await expect.poll(() => [chat.error, shown(chat), chat.status]).toEqual([undefined, PAID, 'ready']);
-      expect(calls).toBe(1);
-      expect(chat.messages.at(-1)?.metadata).toMatchObject({ paused: null, stopReason: 'end_turn' });
-      const { cost_usd } = await sluice().conversations.get(id);
-      expect(chat.messages.at(-1)?.metadata).toMatchObject({ costUsd: cost_usd });
-      expect(shown(await chatOf(id))).toEqual(PAID);
-      await chat.sendMessage({ text: NEXT });
-      expect([chat.error, shown(chat).at(-1)]).toEqual([undefined, ['Nothing more.']]);
-    });
+    test.each(['at once', 'after a reload'])(
+      'is shown once, and continues in the same message when it is approved %s',
+      async (when) => {
+        const id = `hook-${when.replaceAll(' ', '-')}`;
+        const first = await waiting(id);
+        const chat = when === 'at once' ? first : await chatOf(id);
+        expect(shown(chat)).toEqual(WAITS);
+        await chat.addToolApprovalResponse({ id: approvalIn(chat), approved: true });
+        await expect.poll(() => [chat.error, shown(chat), chat.status]).toEqual([undefined, PAID, 'ready']);
+        expect(calls).toBe(1);
+        expect(chat.messages.at(-1)?.metadata).toMatchObject({ paused: null, stopReason: 'end_turn' });
+        const { cost_usd } = await sluice().conversations.get(id);
+        expect(chat.messages.at(-1)?.metadata).toMatchObject({ costUsd: cost_usd });
+        expect(shown(await chatOf(id))).toEqual(PAID);
+        await chat.sendMessage({ text: NEXT });
+        expect([chat.error, shown(chat).at(-1)]).toEqual([undefined, ['Nothing more.']]);
+      },
+    );
 
-    test('with the reason when it is denied', async () => {
+    test('is shown once with the reason of a denial', async () => {
       const chat = await waiting('hook-denied');
       await chat.addToolApprovalResponse({ id: approvalIn(chat), approved: false, reason: 'Not on a Friday.' });
       await expect
@@ -249,7 +258,7 @@ describe('a call that waits for a person', () => {
     });
 
     test.each(['saw it wait', 'is loaded while it is made'])(
-      'when somebody else approves it and the page, which %s, resumes',
+      'resumes when another client approves it and the page, which %s, reconnects',
       async (which) => {
         const id = `hook-resumes-${which.length}`;
         const waits = await waiting(id);
@@ -268,7 +277,7 @@ describe('a call that waits for a person', () => {
       },
     );
 
-    test('and an error says that it was decided differently meanwhile', async () => {
+    test('shows an error when it was decided differently in the meantime', async () => {
       const chat = await waiting('hook-late');
       await sluice().conversations.approve('hook-late', approvalIn(chat), { decision: 'deny' });
       await chat.addToolApprovalResponse({ id: approvalIn(chat), approved: true });
@@ -277,7 +286,7 @@ describe('a call that waits for a person', () => {
     });
   });
 
-  test('waits while the power is cut, and is made once when the edge is back', async () => {
+  test('waits while the edge is killed, and is made once after the restart', async () => {
     const id = await prepared('cut');
     const stream = sluice().messages.stream({
       conversation: id,

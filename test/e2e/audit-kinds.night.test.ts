@@ -130,13 +130,13 @@ const EXACT = 1 - 1e-9;
 test.each([
   ['fallbacks', FALLBACKS],
   ['an advisor', ADVISOR],
-] as const)('an Escape beside %s that never begins is booked at its bill or more', async (kind, more) => {
+] as const)('settles a stop beside %s that never begins at least at the billed cost', async (kind, more) => {
   const cases = stopAnywhere('never', createAnswers('text', CASES, more));
   expect(figures.addKind(`${kind}: never begins`, await bookAll(cases, edge)).least).toBeGreaterThanOrEqual(EXACT);
 });
 
 test.each(['handed', 'advised'] as const)(
-  'Escapes before and behind another model are booked at the sum of their bills or more: %s',
+  'settles stops before and after a second model in sum at least at the billed cost: %s',
   async (kind) => {
     const answers = createAnswers(kind, 4 * CASES);
     const anywhere = await bookAll(stopAnywhere(kind, answers), edge);
@@ -155,7 +155,7 @@ test.each(['handed', 'advised'] as const)(
 );
 
 test.each(['search', 'fetch', 'code', 'mcp'] as const)(
-  'an Escape while a result is under way is booked at its bill or more: %s',
+  'settles a stop while a tool result is pending at least at the billed cost: %s',
   async (kind) => {
     const cases = createAnswers(kind, 2 * CASES).flatMap((answer, nth) => {
       const result = answer.actions.find(({ at, prompt }) => at > 0 && prompt !== undefined)?.at ?? 0;
@@ -171,7 +171,7 @@ test.each(['search', 'fetch', 'code', 'mcp'] as const)(
   },
 );
 
-test('a first turn that is stopped before its first event is booked at its bill or more', async () => {
+test('settles a first turn that is stopped before its first event at least at the billed cost', async () => {
   const cases = createAnswers('text').map((answer, nth) => {
     const first = firstEventAt(answer);
     const endsAt = first * ([0.05, 0.5, 0.9][nth % 3] ?? 0);
@@ -182,7 +182,7 @@ test('a first turn that is stopped before its first event is booked at its bill 
   expect(least).toBeGreaterThanOrEqual(EXACT);
 });
 
-test('a stop while the API hangs before its first event costs its prompt and a round trip', async () => {
+test('settles a stop before the first event of a hanging API at the cost of the prompt and a round trip', async () => {
   const cases = createAnswers('text').map((answer, nth) =>
     createCase('hanging', {
       answer,
@@ -196,7 +196,7 @@ test('a stop while the API hangs before its first event costs its prompt and a r
   expect(least).toBeGreaterThanOrEqual(EXACT);
 });
 
-test('a turn whose object dies while it reads the rest of a stopped answer is booked at its bill or more', async () => {
+test('settles a turn whose object dies while it reads the rest of a stopped response at least at the billed cost', async () => {
   const begun = createAnswers('text').map((answer, nth) => {
     const endsAt = drawEnd(answer, nth);
     return createCase('killed', { answer, end: 'killed', endsAt, billed: 0 });
@@ -263,7 +263,7 @@ function createSignedAnswer(answer: Answer, tokens: number): Answer {
   return { ...answer, actions: [...answer.actions.slice(0, 1), ...written] };
 }
 
-test('kept thinking is booked at its bill or more, and near it once it was learned', async () => {
+test('settles thinking in the history at least at the billed cost, and close to it after its token count is learned', async () => {
   const sonnet = createAnswers('text', 4 * CASES).filter(({ model }) => model.id === 'claude-sonnet-5-5');
   const bookKept = async (kind: string) => {
     const cases = sonnet.map((answer, nth) => {
@@ -318,7 +318,7 @@ const SPELLINGS: readonly ((id: string) => string)[] = [
 ];
 
 test.each(['complete', 'stopped'] as const)(
-  'an answer of a gateway that spells its model otherwise is booked at its bill or more: %s',
+  'settles a response of a gateway with another spelling of the model at least at the billed cost: %s',
   async (end) => {
     const cases = createAnswers('text').map((answer, nth) => {
       const { id } = answer.model;
@@ -338,7 +338,7 @@ test.each(['complete', 'stopped'] as const)(
   },
 );
 
-test('a prompt that a gateway counts as almost nothing is booked at a sixteenth of its letters or more', async () => {
+test('settles a prompt that a gateway counts as almost nothing at a sixteenth of its characters or more', async () => {
   const cases = createAnswers('text').map((answer, nth) =>
     createCase('counts', {
       answer,

@@ -37,7 +37,7 @@ afterAll(async () => {
   await rm(state, { recursive: true, force: true });
 });
 
-test('gets the rest of the answer from the history', async () => {
+test('a client that was away longer than turn events are stored reads the rest of the response from the history', async () => {
   const { promise: isBack, resolve: comeBack } = Promise.withResolvers<void>();
   const asked: string[] = [];
   const client = createClient({

@@ -56,7 +56,7 @@ function npm(script: string, edge: string, args: string[], input = ''): Promise<
   return running;
 }
 
-test('an account with its conversations goes to a fresh deployment, and goes on there', async () => {
+test('a fresh deployment restores an account with its conversations, and continues them', async () => {
   const token = await mint(here);
   await json(await call(here, 'PUT', `/accounts/${account}/limits`, { usd_per_month: 7 }));
   const rolls = { name: 'edge_dice', run: 'worker' };
@@ -103,7 +103,7 @@ test('an account with its conversations goes to a fresh deployment, and goes on 
   expect(again.stdout).toContain(`2 items were already stored and not changed: ${named}.`);
 });
 
-test('a backup has the versions that its conversations use, and a restore continues after what is refused', async () => {
+test('a backup contains the versions that its conversations use, and a restore continues after rejected lines', async () => {
   const [owner, run] = [`keeper-${randomUUID()}`, randomUUID().slice(0, 8)];
   const [guide, gone, desk, helper] = ['guide', 'gone', 'desk', 'helper'].map((name) => `${name}-${run}`) as [
     string,
@@ -191,7 +191,7 @@ test('a backup has the versions that its conversations use, and a restore contin
   await json(await call(there.url, 'DELETE', '/conversations/served', undefined, other));
 });
 
-test('the commands of the guide back a deployment up, and name what is not restored where it exists', async () => {
+test('the commands of the guide back up a deployment, and name existing data that a restore does not replace', async () => {
   const [block = ''] = codeBlocksOf(sectionOf(await readGuide('operating'), 'Back up and restore'), 'text');
   const token = (
     await json<{ token: string }>(await call(there.url, 'POST', '/tokens', { account: 'root', scopes: ['admin'] }))
@@ -224,7 +224,7 @@ test('the commands of the guide back a deployment up, and name what is not resto
   await expect(inCi('')).rejects.toMatchObject({ code: 1 });
 });
 
-test('what is no backup, and an edge that is not there, are said in a sentence', async () => {
+test('input that is not a backup and an unreachable deployment cause a readable error', async () => {
   await expect(npm('restore', there.url, [], '{"type":"message"}\n')).rejects.toMatchObject({
     stderr: expect.stringContaining('is not part of a Sluice backup, so it was skipped') as string,
   });
@@ -260,7 +260,7 @@ async function fakeEdge(answerTo: (path: string) => string | null | undefined): 
   return `http://localhost:${(edge.address() as AddressInfo).port}`;
 }
 
-test('a backup goes on after a conversation that is not given, and says at its end what is missing', async () => {
+test('a backup continues after a conversation that cannot be read, and reports missing data at its end', async () => {
   const answers: Record<string, string> = {
     '/accounts': list('bob', 'carol', 'dave'),
     '/accounts/bob/backup': '{"type":"account_backup","id":"bob"}',
@@ -292,7 +292,7 @@ test('a backup goes on after a conversation that is not given, and says at its e
   });
 });
 
-test('a backup has an agent whose subagent is not given, and names that one', async () => {
+test('a backup includes an agent whose subagent cannot be read, and names the subagent', async () => {
   const profile = { agent: { owner: '.', name: 'desk', hash: '0'.repeat(16) } };
   const desk = { model: 'any', tools: [{ run: { agent: 'helper' } }] };
   const version = `desk@${profile.agent.hash}`;
@@ -318,7 +318,7 @@ test('a backup has an agent whose subagent is not given, and names that one', as
   expect(stdout).toContain(`"version":"${version}"`);
 });
 
-test('a restore whose connection breaks says what it had taken up, and which lines it could not read', async () => {
+test('a restore whose connection breaks reports the restored records and the unreadable lines', async () => {
   const turn = ['["turn",1]', '["end",null]'];
   const [bob = '', ...others] = ['bob', 'carol', 'dave'].map(accountLine);
   const lines = ['"damaged', ...turn, bob, '["damaged', ...turn, ...others];

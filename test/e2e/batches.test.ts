@@ -82,7 +82,7 @@ const VERSIONS = (['1.x', '0.x'] as const).slice(0, caseCount(2));
 
 describe.concurrent.each(VERSIONS)('the official SDK %s', (version) => {
   test.each(['messages', 'beta.messages'] as const)(
-    'makes a batch by client.%s.batches, follows it, reads its results and deletes it',
+    'creates a batch with client.%s.batches, follows it, reads its results and deletes it',
     async (form) => {
       const batches = FORMS[form](await newClient(version));
       const requests = [
@@ -124,7 +124,7 @@ describe.concurrent.each(VERSIONS)('the official SDK %s', (version) => {
     },
   );
 
-  test('decodes results while they come', async () => {
+  test('decodes results while they arrive', async () => {
     let bytes = 0;
     const counting: Fetch = async (url, init) => {
       const response = await fetch(url, init);
@@ -157,25 +157,22 @@ describe.concurrent.each(VERSIONS)('the official SDK %s', (version) => {
     }
   });
 
-  test.each(['messages', 'beta.messages'] as const)(
-    'lists client.%s.batches page by page, newest first',
-    async (form) => {
-      const batches = FORMS[form](await newClient(version));
-      const made: string[] = [];
-      for (let count = 0; count < 5; count += 1) {
-        made.unshift((await batches.create({ requests: [item('a')] }, NEVER)).id);
-      }
-      const listed: string[] = [];
-      for await (const { id } of batches.list({ limit: 2 })) listed.push(id);
-      expect(listed).toEqual(made);
-      const page = await batches.list({ limit: 2 });
-      expect(page).toMatchObject({ has_more: true, first_id: made[0], last_id: made[1] });
-      const before = await batches.list({ before_id: made[2] as string });
-      expect(before.data.map(({ id }) => id)).toEqual(made.slice(0, 2));
-    },
-  );
+  test.each(['messages', 'beta.messages'] as const)('lists client.%s.batches in pages, newest first', async (form) => {
+    const batches = FORMS[form](await newClient(version));
+    const made: string[] = [];
+    for (let count = 0; count < 5; count += 1) {
+      made.unshift((await batches.create({ requests: [item('a')] }, NEVER)).id);
+    }
+    const listed: string[] = [];
+    for await (const { id } of batches.list({ limit: 2 })) listed.push(id);
+    expect(listed).toEqual(made);
+    const page = await batches.list({ limit: 2 });
+    expect(page).toMatchObject({ has_more: true, first_id: made[0], last_id: made[1] });
+    const before = await batches.list({ before_id: made[2] as string });
+    expect(before.data.map(({ id }) => id)).toEqual(made.slice(0, 2));
+  });
 
-  test('cancels a batch, and is told what it may not do yet', async () => {
+  test('cancels a batch, and gets an error for deleting it too early', async () => {
     const { batches } = (await newClient(version)).messages;
     const { id } = await batches.create({ requests: [item('a'), item('b')] }, LATER);
     expect(await failure(batches.delete(id))).toMatchObject({ status: 400, type: 'invalid_request_error' });
@@ -188,7 +185,7 @@ describe.concurrent.each(VERSIONS)('the official SDK %s', (version) => {
     await batches.delete(id);
   });
 
-  test('is told that there is no such batch where it is another account’s', async () => {
+  test('gets 404 for a batch of another account', async () => {
     const own = (await newClient(version)).messages.batches;
     const other = await newClient(version);
     const { id } = await own.create({ requests: [item('a')] }, NEVER);
@@ -207,7 +204,7 @@ describe.concurrent.each(VERSIONS)('the official SDK %s', (version) => {
     expect((await own.retrieve(id)).processing_status).toBe('in_progress');
   });
 
-  test('is told what is wrong with a batch, of which nothing is made then', async () => {
+  test('gets an error that explains an invalid batch, and no batch is created', async () => {
     const client = await newClient(version);
     const { batches } = client.messages;
     const refused = async (requests: unknown[]) =>
@@ -227,7 +224,7 @@ describe.concurrent.each(VERSIONS)('the official SDK %s', (version) => {
   });
 
   test.each(['files', 'beta.files'] as const)(
-    'uploads, lists, describes, reads and deletes by client.%s',
+    'uploads, lists, describes, reads and deletes files with client.%s',
     async (form) => {
       const client = await newClient(version);
       const files = form === 'files' ? client.files : (client.beta.files as unknown as AnthropicCurrent.Files);
@@ -257,7 +254,7 @@ describe.concurrent.each(VERSIONS)('the official SDK %s', (version) => {
     },
   );
 
-  test('is told that there is no such file where it is another account’s, and which one is too long', async () => {
+  test('gets 404 for a file of another account, and an error that names a file that is too long', async () => {
     const own = await newClient(version);
     const other = await newClient(version);
     const { id } = await own.files.upload({ file: await toFile(new Uint8Array(10), 'a.bin') }, DOWNLOADABLE);
@@ -276,7 +273,7 @@ describe.concurrent.each(VERSIONS)('the official SDK %s', (version) => {
   });
 });
 
-test('errors are of the classes that callers look for', async () => {
+test("errors have the SDK's error classes", async () => {
   const { batches } = (await newClient('1.x')).messages;
   expect(await failure(batches.retrieve('msgbatch_none'))).toBeInstanceOf(NotFoundError);
   expect(await failure(batches.create({ requests: [] }))).toBeInstanceOf(BadRequestError);
@@ -284,7 +281,7 @@ test('errors are of the classes that callers look for', async () => {
   expect(long).toBeInstanceOf(APIError);
 });
 
-test('a file whose length nobody tells is kept whole, and is refused where it turns out too long', async () => {
+test('a file without a declared length is stored whole, and rejected if it is too long', async () => {
   const client = await newClient('1.x');
   const upload = async (bytes: Uint8Array<ArrayBuffer>) => {
     const form = new FormData();

@@ -133,7 +133,7 @@ describe('a thousand concurrent requests of the official SDK', () => {
     expect(upstream.receivedRequests.filter(isCount).length).toBeLessThanOrEqual(863);
   });
 
-  test('that are lowered and repeated until they are refused cost no more than the limit, and leave nothing that would buy another', async () => {
+  test('with lowered max_tokens, repeated until they are rejected, cost at most the limit, and leave too little for another', async () => {
     const limit = 50_000_000;
     const least = 256;
     await setLimits('bob', { usd_per_day: limit / 1e9, min_output_tokens: least });
@@ -192,47 +192,50 @@ test.each([
   { limits: { usd_per_hour: 0.25 }, model: 'claude-opus-5-5', max_tokens: 4_096 },
   { limits: { usd_per_day: 2 }, model: 'claude-sonnet-5-5', max_tokens: 128_000 },
   { limits: { usd_per_day: 2 }, model: 'claude-opus-5-5', max_tokens: 128_000, isShared: true },
-])('twenty at once are all answered, none cut short: $model, $max_tokens tokens, $limits', async (given) => {
-  const { limits, isShared = false, ...asked } = given;
-  const own = await startEdge(inject('deployed').code, {
-    ...settings(),
-    HOLD_WAIT_MS: '30000',
-    [isShared ? 'DEPLOYMENT_LIMITS' : 'DEFAULT_LIMITS']: JSON.stringify(limits),
-  });
-  try {
-    const running: (() => void)[] = [];
-    upstream.answer = (received, response) => {
-      if (isCount(received)) response.writeHead(200, json).end('{"input_tokens":20}');
-      else running.push(() => void streamBytes(response, [answerOf400], 'end'));
-    };
-    const one = async (_: unknown, nth: number) => {
-      const apiKey = await createToken(isShared ? `shared-${nth % 4}` : 'dave');
-      const sdk = new Anthropic({ apiKey, baseURL: own.url, maxRetries: 0 });
-      const { data, response } = await sdk.messages
-        .create({ ...asked, messages: ask.messages, stream: true })
-        .withResponse();
-      const types: string[] = [];
-      for await (const event of data) types.push(event.type);
-      return { last: types.at(-1), most: Number(response.headers.get('sluice-max-tokens') ?? asked.max_tokens) };
-    };
-    const answers = Promise.all(Array.from({ length: 20 }, one));
-    let most = 0;
-    for (let ended = 0; ended < 20; ended += 1) {
-      await expect.poll(() => running.length).toBeGreaterThan(0);
-      most = Math.max(most, running.length);
-      running.shift()?.();
+])(
+  'admits twenty concurrent requests with their full max_tokens: $model, $max_tokens tokens, $limits',
+  async (given) => {
+    const { limits, isShared = false, ...asked } = given;
+    const own = await startEdge(inject('deployed').code, {
+      ...settings(),
+      HOLD_WAIT_MS: '30000',
+      [isShared ? 'DEPLOYMENT_LIMITS' : 'DEFAULT_LIMITS']: JSON.stringify(limits),
+    });
+    try {
+      const running: (() => void)[] = [];
+      upstream.answer = (received, response) => {
+        if (isCount(received)) response.writeHead(200, json).end('{"input_tokens":20}');
+        else running.push(() => void streamBytes(response, [answerOf400], 'end'));
+      };
+      const one = async (_: unknown, nth: number) => {
+        const apiKey = await createToken(isShared ? `shared-${nth % 4}` : 'dave');
+        const sdk = new Anthropic({ apiKey, baseURL: own.url, maxRetries: 0 });
+        const { data, response } = await sdk.messages
+          .create({ ...asked, messages: ask.messages, stream: true })
+          .withResponse();
+        const types: string[] = [];
+        for await (const event of data) types.push(event.type);
+        return { last: types.at(-1), most: Number(response.headers.get('sluice-max-tokens') ?? asked.max_tokens) };
+      };
+      const answers = Promise.all(Array.from({ length: 20 }, one));
+      let most = 0;
+      for (let ended = 0; ended < 20; ended += 1) {
+        await expect.poll(() => running.length).toBeGreaterThan(0);
+        most = Math.max(most, running.length);
+        running.shift()?.();
+      }
+      const told = await answers;
+      expect(new Set(told.map(({ last }) => last))).toEqual(new Set(['message_stop']));
+      expect(Math.min(...told.map((answer) => answer.most))).toBeGreaterThanOrEqual(400);
+      // Some had to wait: the budget does not cover all of them at once.
+      expect(most).toBeLessThan(20);
+    } finally {
+      await own.stop();
     }
-    const told = await answers;
-    expect(new Set(told.map(({ last }) => last))).toEqual(new Set(['message_stop']));
-    expect(Math.min(...told.map((answer) => answer.most))).toBeGreaterThanOrEqual(400);
-    // Some had to wait: the budget does not cover all of them at once.
-    expect(most).toBeLessThan(20);
-  } finally {
-    await own.stop();
-  }
-});
+  },
+);
 
-test('a runtime that is killed loses no hold: it counts after the restart, until the alarm that settles it', async () => {
+test('a hold survives a kill of the runtime, and counts until the alarm settles it', async () => {
   const state = await mkdtemp(join(tmpdir(), 'sluice-state-'));
   const shared = edge;
   try {
@@ -280,7 +283,7 @@ test('a runtime that is killed loses no hold: it counts after the restart, until
 });
 
 test.each(['claude-haiku-5-5', 'claude-opus-5-5'])(
-  'a dollar a day serves a client on %s that asks for 128,000 tokens each time',
+  'a daily dollar serves a client on %s that requests 128,000 tokens each time',
   async (model) => {
     const simulated = await startSimulatingEdge({
       SIMULATOR_TTFT_MS: '0',

@@ -39,7 +39,7 @@ async function put(path: string, body: string): Promise<void> {
 test.each([
   ['the first app', /'\/agents\/chat', (\{.*?\})\)/.exec(app)?.[1], /bob: ([\d.]+)/.exec(app)?.[1]],
   ['the guide for React', /-d '(\{"model".*?\})'/.exec(guide)?.[1], /"usd_per_day": ([\d.]+)/.exec(guide)?.[1]],
-])('with the budget of %s each of twenty accounts has four to eight answers', async (name, agent = '', usd) => {
+])('the budget of %s pays for four to eight responses for each of twenty accounts', async (name, agent = '', usd) => {
   await put('/agents/chat', agent.replace(/([{,] ?)(\w+):/g, '$1"$2":').replaceAll("'", '"'));
   const draw = createDraw(84);
   const counts: number[] = [];
@@ -64,7 +64,7 @@ test.each([
   expect(counts.filter((count) => count < 4 || count > 8)).toEqual([]);
 });
 
-test('the table of limits has the smallest with which each of four accounts has so many answers', async () => {
+test('the table lists the smallest limit that pays for the stated number of responses for each of four accounts', async () => {
   const MODELS = ['claude-haiku-5-5', 'claude-sonnet-5-5', 'claude-opus-5-5'];
   const COUNTS = [5, 20];
   /** Questions of one conversation. */

@@ -102,7 +102,7 @@ async function startChoosingApi(lives: RestartingEdge, draw: Draw) {
 }
 
 test.skipIf(!hasCompiler())(
-  `of ${CONVERSATIONS} conversations under ${KILLS} kills each has the models that its labels mean, and is paid once`,
+  `each of ${CONVERSATIONS} conversations keeps the models that its labels select through ${KILLS} kills, and is paid once`,
   async () => {
     // It is shown where the test fails.
     process.stdout.write(`KILLS_SEED=${KILLS_SEED}\n`);

@@ -56,22 +56,25 @@ async function ask(what: string, model: string, limits: object): Promise<{ statu
   return { status: answer.status, lowered: answer.headers.get('sluice-max-tokens') };
 }
 
-describe('the daily budget that Claude Code needs is as the guide has it', () => {
-  test('for a first prompt and for a search, at least', () => {
+describe("the guide's table of daily budgets for Claude Code", () => {
+  test('has a row for each recorded prompt, and rows for estimated server tools', () => {
     expect(new Set(rows.map(({ what }) => what))).toEqual(new Set(Object.keys(RECORDINGS)));
     expect(rows.filter(({ served }) => served === 'estimate').length).toBeGreaterThan(0);
   });
 
-  test.each(rows)('$what to $model, served tools by $served', async ({ what, model, served, least, whole }) => {
-    const at = (usd: number) => ask(what, model, { usd_per_day: Number(usd.toFixed(4)), served_tools: served });
-    expect((await at(least)).status).toBe(200);
-    // Less than a cent more or less is no matter.
-    expect((await at(least * 0.9 - 0.01)).status).toBe(429);
-    expect(await at(whole)).toEqual({ status: 200, lowered: null });
-    expect((await at(whole * 0.95)).lowered).not.toBeNull();
-  });
+  test.each(rows)(
+    '$what to $model, served tools by $served: states the least budget and the budget without a lowered max_tokens',
+    async ({ what, model, served, least, whole }) => {
+      const at = (usd: number) => ask(what, model, { usd_per_day: Number(usd.toFixed(4)), served_tools: served });
+      expect((await at(least)).status).toBe(200);
+      // Less than a cent more or less is no matter.
+      expect((await at(least * 0.9 - 0.01)).status).toBe(429);
+      expect(await at(whole)).toEqual({ status: 200, lowered: null });
+      expect((await at(whole * 0.95)).lowered).not.toBeNull();
+    },
+  );
 
-  test('and so is what a dollar or two are enough for', async () => {
+  test('is followed by the lowered max_tokens for one and two dollars', async () => {
     const guide = sectionOf(await readGuide('clients'), 'Claude Code').replace(/\s+/g, ' ');
     for (const usd of [1, 2]) {
       const { lowered } = await ask('the first prompt', 'claude-opus-5-5', { usd_per_day: usd });

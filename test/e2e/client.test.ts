@@ -147,9 +147,9 @@ function expectWhole(answers: Answered[]): void {
 
 const cutsOf = () => proxies.reduce((sum, { cuts }) => sum + cuts, 0);
 
-describe('through a proxy that cuts every connection', () => {
+describe('the client behind a proxy that cuts every connection', () => {
   test(
-    `${ANSWERS} answers are those that were given, and none was asked for twice, in Node`,
+    `receives ${ANSWERS} complete responses, and requests none twice, in Node`,
     async () => {
       const before = cutsOf();
       const clients = proxies.map(({ url }) => createClient({ baseURL: url, patience: { beginMs: PATIENCE_MS } }));
@@ -160,7 +160,7 @@ describe('through a proxy that cuts every connection', () => {
   );
 
   test.skipIf(isBrowserMissing())(
-    `${ANSWERS} answers are those that were given, and none was asked for twice, in Chromium`,
+    `receives ${ANSWERS} complete responses, and requests none twice, in Chromium`,
     async () => {
       const before = cutsOf();
       const answers = await inPage(async (page) => {

@@ -109,11 +109,11 @@ function programOf(example: Example): string {
   return `${client}${imports}const sluice = clientOf({ baseURL, token });\n${code.slice(imports.length)}`;
 }
 
-describe('an example stands at', () => {
+describe('code examples', () => {
   const has = (file: string, name: string, called: RegExp) =>
     examples.some((example) => example.file === file && example.name === name && called.test(example.code));
 
-  test('every function and class that a package’s file exports', () => {
+  test('exist for every exported function and class of the package', () => {
     expect(own.size).toBeGreaterThan(15);
     const without = [...own].filter(([name, { file, kind }]) => {
       // Classes of objects are exported; the client's own are what its methods return.
@@ -122,7 +122,7 @@ describe('an example stands at', () => {
     expect(without.map(([name, { file }]) => `${file}: ${name}`)).toEqual([]);
   });
 
-  test('every method of the client’s classes', async () => {
+  test("exist for every method of the client's classes", async () => {
     const without: string[] = [];
     let methods = 0;
     for (const file of [
@@ -143,7 +143,7 @@ describe('an example stands at', () => {
     expect(without).toEqual([]);
   });
 
-  test('every method of a client', () => {
+  test('exist for every method of a client', () => {
     const calls = new Map<string, string[]>();
     const walk = (value: object, path: string): void => {
       for (const [name, member] of Object.entries(value)) {
@@ -172,7 +172,7 @@ beforeAll(async () => {
 });
 afterAll(async () => await rm(folder, { recursive: true, force: true }));
 
-test('every example is correct TypeScript', async () => {
+test('every example type-checks', async () => {
   const types = `import type { Batch, BatchRequest, Client, MessageStream, Run } from 'sluice/client';
     import type { MessageParam } from '@anthropic-ai/sdk/resources/messages';
     declare global {
@@ -195,7 +195,7 @@ test('every example is correct TypeScript', async () => {
   );
 });
 
-describe('in Node, over HTTP,', () => {
+describe('a code example in Node', () => {
   let edge: Edge;
   beforeAll(async () => {
     edge = await startSimulatingEdge({
@@ -239,7 +239,7 @@ describe('in Node, over HTTP,', () => {
   }
 
   test.each(ofNode.map((example) => [`${basename(example.file)}: ${example.name}`, example] as const))(
-    'the example at %s runs, and shows something',
+    'at %s runs and shows a value',
     async (title, example) => {
       const code = programOf(example).replaceAll('https://edge.example.com', edge.url);
       const shown = await runExample(code, await given(code, title.replace(/\W+/g, '-')), 'ts');
@@ -249,7 +249,7 @@ describe('in Node, over HTTP,', () => {
   );
 });
 
-describe('in a Worker,', () => {
+describe('a code example in a Worker', () => {
   let edge: Edge;
   beforeAll(async () => {
     const names = new Map(ofWorker.map((example) => [example.name, example]));
@@ -284,29 +284,26 @@ describe('in a Worker,', () => {
 
   const runnable = ofWorker.filter(({ code }) => !code.startsWith('export {'));
 
-  test('every object’s class comes from its example', () => {
+  test('exports the class of each Durable Object', () => {
     expect(ofWorker.filter(({ code }) => code.startsWith('export {')).length).toBe(5);
   });
 
-  test.each(runnable.map((example) => [example.name, example] as const))(
-    'the example at %s runs',
-    async (name, { code }) => {
-      if (!code.includes('export default')) {
-        const shown = (await (await fetch(`${edge.url}/${name}/`)).json()) as unknown[];
-        expect(shown.length).toBeGreaterThan(0);
-        return;
-      }
-      const asked = await fetch(`${edge.url}/${name}/v1/messages`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ model, max_tokens: 4_000, messages, conversation: name }),
-      });
-      expect([name, asked.status, await asked.text()]).toEqual([name, 200, expect.stringContaining('message')]);
-      const [, path] = /edge\.get\('([^']*)'/.exec(code) ?? [];
-      if (path === undefined) return;
-      const response = await fetch(edge.url + join('/', name, path));
-      expect(response.status).toBe(code.includes('not_found_error') ? 404 : 200);
-      expect((await response.text()).length).toBeGreaterThan(1);
-    },
-  );
+  test.each(runnable.map((example) => [example.name, example] as const))('at %s runs', async (name, { code }) => {
+    if (!code.includes('export default')) {
+      const shown = (await (await fetch(`${edge.url}/${name}/`)).json()) as unknown[];
+      expect(shown.length).toBeGreaterThan(0);
+      return;
+    }
+    const asked = await fetch(`${edge.url}/${name}/v1/messages`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ model, max_tokens: 4_000, messages, conversation: name }),
+    });
+    expect([name, asked.status, await asked.text()]).toEqual([name, 200, expect.stringContaining('message')]);
+    const [, path] = /edge\.get\('([^']*)'/.exec(code) ?? [];
+    if (path === undefined) return;
+    const response = await fetch(edge.url + join('/', name, path));
+    expect(response.status).toBe(code.includes('not_found_error') ? 404 : 200);
+    expect((await response.text()).length).toBeGreaterThan(1);
+  });
 });

@@ -21,8 +21,8 @@ import { runNpmStart } from '#test/support/start.ts';
 
 const KILLS = caseCount(50);
 
-describe('a process that is killed', () => {
-  test(`in mid-turn, ${KILLS} times, loses nothing that was shown but the last moment`, async () => {
+describe('a conversation whose process is killed', () => {
+  test(`in mid-turn, ${KILLS} times, loses no more than the last moment of the forwarded text`, async () => {
     const state = await mkdtemp(join(tmpdir(), 'sluice-conversations-'));
     let edge = await startEdge(inject('worker'), PACED_VARS, state);
     const id = 'killed';
@@ -78,7 +78,7 @@ describe('a process that is killed', () => {
     }
   });
 
-  test('as a person started it, once', async () => {
+  test('under npm start ends its turn as interrupted, and continues after a restart', async () => {
     const state = await mkdtemp(join(tmpdir(), 'sluice-started-'));
     let started = await runNpmStart([], state);
     try {

@@ -19,14 +19,14 @@ import { type Edge, startEdge } from '#test/support/edge.ts';
 import type { HistoryRow, ReceivedEvent } from '#test/support/restarting-edge.ts';
 import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
-describe('over real HTTP', () => {
+describe('a conversation over HTTP', () => {
   let edge: Edge;
   beforeAll(async () => {
     edge = await startEdge(inject('worker'), PACED_VARS);
   });
   afterAll(async () => await edge.stop());
 
-  test('a client that drops at any event and resumes sees the same stream', async () => {
+  test('streams the same events to a client that disconnects at any event and resumes', async () => {
     const whole = await readStreamEvents(
       await postConversationMessage(edge, createBody('drops', 'Tell me about rivers')),
     );
@@ -53,7 +53,7 @@ describe('over real HTTP', () => {
     await Promise.all(Array.from({ length: 6 }, one));
   });
 
-  test('after a drop that nobody follows, the answer is in the history and in the ledger', async () => {
+  test('completes a response without a connected client, in the history and in the ledger', async () => {
     const left = new AbortController();
     const response = await postConversationMessage(edge, createBody('left', 'Tell me about bridges'), {
       signal: left.signal,
@@ -83,7 +83,7 @@ describe('over real HTTP', () => {
     });
   });
 
-  test('an official SDK whose connection is cut before the headers gets the same turn', async () => {
+  test('returns the same turn to an official SDK whose connection is cut before the headers', async () => {
     let cuts = 0;
     const proxy: Server = createServer((incoming, outgoing) => {
       const up = httpRequest(
@@ -117,7 +117,7 @@ describe('over real HTTP', () => {
     expect(data.filter(({ conversation }) => conversation === 'sdk')).toHaveLength(1);
   });
 
-  test('clients that send everything each time keep one history', async () => {
+  test('has one history for clients that send all messages each time', async () => {
     const client = new Anthropic({
       apiKey: 'any',
       baseURL: edge.url,
@@ -134,7 +134,7 @@ describe('over real HTTP', () => {
     expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant', 'user', 'assistant']);
   });
 
-  test('another account finds nothing by any id', async () => {
+  test('is not accessible to another account by any id', async () => {
     await readStreamEvents(
       await postConversationMessage(edge, createBody('mine', 'Hello'), {
         headers: bearerHeader(await createToken('alice')),
@@ -174,7 +174,7 @@ describe('over real HTTP', () => {
     expect(rows.data).toHaveLength(2);
   });
 
-  test('images of 12 MB are kept without loss', async () => {
+  test('stores 12 MB of images without loss', async () => {
     const png = pictureOf(3_000_000);
     const image = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: png } };
     const content = [image, image, image, { type: 'text', text: 'What is this? 🖼' }];

@@ -88,22 +88,25 @@ test.each([
   ['a count', '/v1/messages/count_tokens', ASK, JSON_BODY, '"input_tokens":320000'],
   ['a batch', '/v1/messages/batches', { requests: [{ custom_id: 'a', params: ASK }] }, JSON_BODY, '"in_progress"'],
   ['a file', '/v1/files', LONG, ['--form', 'file=@-;filename=a.txt;type=text/plain'], '"id":"file_1"'],
-])('%s of more than 1 MB by curl is answered, and what curl expects stays here', async (_, path, body, how, part) => {
-  upstream.receivedRequests.length = 0;
-  const { text, sent } = await curl(path, typeof body === 'string' ? body : JSON.stringify(body), how);
-  expect(sent).toMatch(/^> Expect: 100-continue/m);
-  expect(text).toContain(part);
-  const received = upstream.receivedRequests.filter((one) => one.method === 'POST' && one.path === path);
-  expect(received).toHaveLength(1);
-  expect(received[0]?.headers).not.toHaveProperty('expect');
-  expect(received[0]?.body.includes(LONG)).toBe(true);
-});
+])(
+  '%s of more than 1 MB from curl succeeds, and the Expect header is not forwarded',
+  async (_, path, body, how, part) => {
+    upstream.receivedRequests.length = 0;
+    const { text, sent } = await curl(path, typeof body === 'string' ? body : JSON.stringify(body), how);
+    expect(sent).toMatch(/^> Expect: 100-continue/m);
+    expect(text).toContain(part);
+    const received = upstream.receivedRequests.filter((one) => one.method === 'POST' && one.path === path);
+    expect(received).toHaveLength(1);
+    expect(received[0]?.headers).not.toHaveProperty('expect');
+    expect(received[0]?.body.includes(LONG)).toBe(true);
+  },
+);
 
 test.each([
   ['/v1/messages', ASK, '"text":"Yes."'],
   ['/messages', { ...ASK, conversation: 'c2', stream: false }, '"text":"Yes."'],
   ['/v1/messages/batches', { requests: [{ custom_id: 'b', params: ASK }] }, '"in_progress"'],
-])('a status below 200 before the answer of %s is not taken for the answer', async (path, body, part) => {
+])('an informational status below 200 before the response of %s is skipped', async (path, body, part) => {
   saysFirst = true;
   onTestFinished(() => {
     saysFirst = false;

@@ -96,7 +96,7 @@ test.each([
   ['text', bytes, 0],
   ['tool', toolBytes, 1],
 ] as const)(
-  'a %s stream that arrives split at any byte is relayed byte for byte, and its usage is read the same',
+  'a %s stream that arrives split at any byte is forwarded unchanged, with the same usage',
   async (name, source, first) => {
     edge.log.length = 0;
     const places = placesIn(source, first);
@@ -155,7 +155,7 @@ test.each(sdks)('the official SDK $version raises a typed error wherever a strea
 
 const CUTS = caseCount(300, 0.4);
 
-test('a cut is told by a runtime that stands still now and then', async () => {
+test('the edge reports a cut even if its runtime freezes now and then', async () => {
   const ids = new Set<string | null>();
   let isOver = false;
   const freezing = (async () => {
@@ -182,7 +182,7 @@ test('a cut is told by a runtime that stands still now and then', async () => {
   expect([...new Set(lines().map(({ error_type }) => error_type))]).toEqual(['upstream_cut']);
 });
 
-test.each(['', 'a-turn'])('each event is shown before the next one comes: %s', async (conversation) => {
+test.each(['', 'a-turn'])('forwards each event before the upstream sends the next: %s', async (conversation) => {
   const named = conversation === '' ? {} : { 'sluice-conversation': conversation };
   const headers = { ...JSON_TYPE, 'x-stream': 'text,asked', ...named };
   const asked = fetch(`${edge.url}/messages`, { method: 'POST', headers, body: JSON.stringify(body) });
@@ -202,7 +202,7 @@ function saidIn(stream: string): string {
   return data.map((json) => (JSON.parse(json) as { delta?: { text?: string } }).delta?.text ?? '').join('');
 }
 
-test('a turn keeps what was said before its stream was cut, wherever that is and in however many pieces it came', async () => {
+test('a turn keeps the text before its stream was cut, at any byte and in any number of chunks', async () => {
   const step = Math.ceil(bytes.length / caseCount(bytes.length / 5, 0.4));
   await forEach(count(Math.ceil(bytes.length / step)), async (index) => {
     const place = index * step;

@@ -36,47 +36,50 @@ test.each([
   ['Conversation', 'GET', '/conversations/damaged'],
   ['Account', 'POST', '/messages'],
   ['Pool', 'GET', '/pools/deployment'],
-])('a file that cannot be opened is told as damaged, by the name of its object: %s', async (kind, method, path) => {
-  const persist = await mkdtemp(join(tmpdir(), 'sluice-'));
-  onTestFinished(() => rm(persist, { recursive: true, force: true }));
-  const start = async () => await startSimulatingEdge({ ...QUICK, DEPLOYMENT_LIMITS: '{"usd_total":100}' }, persist);
-  let edge = await start();
-  onTestFinished(() => edge.stop());
-  const asked = { model: 'claude-haiku-4-5', max_tokens: 50, stream: false };
-  const body = JSON.stringify({ ...asked, conversation: 'damaged', messages: [{ role: 'user', content: 'Hello' }] });
-  const call = async (way: string, to: string) => {
-    const headers = { 'content-type': 'application/json' };
-    return await fetch(edge.url + to, { method: way, headers, body: way === 'POST' ? body : null });
-  };
-  expect((await call('POST', '/messages')).status).toBe(200);
-  await edge.stop();
-  const files = (await readdir(persist, { recursive: true })).filter((file) =>
-    new RegExp(`-${kind}/[0-9a-f]{64}\\.sqlite$`).test(file),
-  );
-  expect(files).toHaveLength(1);
-  for (const file of files) {
-    flushed(join(persist, file)).close();
-    const bytes = await readFile(join(persist, file));
-    await writeFile(join(persist, file), bytes.fill('x', 0, 100));
-  }
-  edge = await start();
-  for (const [way, to] of [
-    [method, path],
-    ['POST', '/messages'],
-  ] as const) {
-    const answer = await call(way, to);
-    expect([answer.status, answer.headers.get('x-should-retry')]).toEqual([500, null]);
-    expect(await answer.text()).toContain('its stored data is damaged');
-  }
-  const logged = edge.log.flatMap(({ error_type }) => (error_type === undefined ? [] : [String(error_type)]));
-  expect(logged.map((type) => type.split(':')[0])).toEqual([
-    `${kind.toLowerCase()}_damaged`,
-    `${kind.toLowerCase()}_damaged`,
-  ]);
-});
+])(
+  'a database file that cannot be opened is reported as damaged, with the name of its object: %s',
+  async (kind, method, path) => {
+    const persist = await mkdtemp(join(tmpdir(), 'sluice-'));
+    onTestFinished(() => rm(persist, { recursive: true, force: true }));
+    const start = async () => await startSimulatingEdge({ ...QUICK, DEPLOYMENT_LIMITS: '{"usd_total":100}' }, persist);
+    let edge = await start();
+    onTestFinished(() => edge.stop());
+    const asked = { model: 'claude-haiku-4-5', max_tokens: 50, stream: false };
+    const body = JSON.stringify({ ...asked, conversation: 'damaged', messages: [{ role: 'user', content: 'Hello' }] });
+    const call = async (way: string, to: string) => {
+      const headers = { 'content-type': 'application/json' };
+      return await fetch(edge.url + to, { method: way, headers, body: way === 'POST' ? body : null });
+    };
+    expect((await call('POST', '/messages')).status).toBe(200);
+    await edge.stop();
+    const files = (await readdir(persist, { recursive: true })).filter((file) =>
+      new RegExp(`-${kind}/[0-9a-f]{64}\\.sqlite$`).test(file),
+    );
+    expect(files).toHaveLength(1);
+    for (const file of files) {
+      flushed(join(persist, file)).close();
+      const bytes = await readFile(join(persist, file));
+      await writeFile(join(persist, file), bytes.fill('x', 0, 100));
+    }
+    edge = await start();
+    for (const [way, to] of [
+      [method, path],
+      ['POST', '/messages'],
+    ] as const) {
+      const answer = await call(way, to);
+      expect([answer.status, answer.headers.get('x-should-retry')]).toEqual([500, null]);
+      expect(await answer.text()).toContain('its stored data is damaged');
+    }
+    const logged = edge.log.flatMap(({ error_type }) => (error_type === undefined ? [] : [String(error_type)]));
+    expect(logged.map((type) => type.split(':')[0])).toEqual([
+      `${kind.toLowerCase()}_damaged`,
+      `${kind.toLowerCase()}_damaged`,
+    ]);
+  },
+);
 
 test.each(['turns messages', 'messages', 'pieces'])(
-  'a conversation whose file is damaged says so, others are answered, and it can be deleted: %s',
+  'a conversation with a damaged file reports it and can be deleted, and other conversations work: %s',
   async (names) => {
     const tables = names.split(' ');
     const persist = await mkdtemp(join(tmpdir(), 'sluice-'));

@@ -43,7 +43,7 @@ async function spentBy<Result>(account: string, work: () => Promise<Result>) {
   return { result, spent: { nanodollars, requests: after.requests - before.requests } };
 }
 
-describe('the script', () => {
+describe('the difficulty script', () => {
   const script = fileURLToPath(new URL('evaluate.mjs', EXAMPLE));
   /** Runs it for the account `dev`, or for that of a token. Also what ends with an error is told. */
   async function run({ token, file = [] }: { token?: string; file?: string[] } = {}) {
@@ -63,7 +63,7 @@ describe('the script', () => {
     notAsked: [...stdout.matchAll(/^line \d+ was not asked: /gm)].length,
   });
 
-  test('prints a cost and counts that agree with the ledger and with each other, and who has answered', async () => {
+  test('prints costs and counts that agree with the ledger and each other, and reports that the simulator has responded', async () => {
     const { result, spent } = await spentBy('dev', () => run());
     const { stdout } = result;
     // biome-ignore lint/suspicious/noConsole: the figures are shown with --silent=false
@@ -77,7 +77,7 @@ describe('the script', () => {
     expect(stdout).toContain('The simulator has answered');
   });
 
-  test('says of a budget that ends which questions were not asked, and counts only the others', async () => {
+  test('reports the questions that an exhausted budget left out, and counts only the others', async () => {
     await client.fetch('/accounts/poor/limits', { method: 'PUT', body: { usd_per_day: 0.003 } });
     const token = await createToken('poor', ['classify', 'prefixes']);
     const { result, spent } = await spentBy('poor', () => run({ token }));
@@ -88,7 +88,7 @@ describe('the script', () => {
     expect((right?.[1] ?? 0) + notAsked).toBe(200);
   });
 
-  test('shows what was measured before a piece that the edge refuses, and why it does', async () => {
+  test('prints the measurements before a rejected batch of questions, with the reason', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'sluice-questions-'));
     const file = join(folder, 'mine.jsonl');
     const lines = Array.from({ length: 60 }, (_, index) => ({
@@ -106,7 +106,7 @@ describe('the script', () => {
   });
 });
 
-test('the chain costs beside one large model what the guide says of handbooks of three lengths', async () => {
+test('the chain and a single large model cost the amounts in the guide for three lengths of handbooks', async () => {
   const section = sectionOf(await readGuide('cost'), 'A small model prepares, a large one writes');
   const [commands = ''] = codeBlocksOf(section, 'sh');
   const told = [...section.matchAll(/^\| (\d+) +\| ([\d,]+) +\| \$(\S+) +\| \$(\S+) +\| \$(\S+) +\| \$(\S+) +\|$/gm)];

@@ -5,7 +5,7 @@ import { evaluateRequest } from '#edge/plugins/evaluation/evaluation.schema.ts';
 const EXAMPLE = new URL('../../examples/difficulty/', import.meta.url);
 const read = async (file: string) => await readFile(new URL(file, EXAMPLE), 'utf8');
 
-test('the questions are 200 that the route takes, each once, of topics that have easy and hard ones', async () => {
+test('questions.jsonl has 200 distinct valid questions, on topics with easy and hard ones', async () => {
   const lines = (await read('questions.jsonl')).trimEnd().split('\n');
   const questions = lines.map((line) => JSON.parse(line) as Record<'label' | 'topic' | 'input', string>);
   expect(questions.map((one) => Object.keys(one))).toEqual(lines.map(() => ['label', 'topic', 'input']));

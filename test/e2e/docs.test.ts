@@ -10,8 +10,8 @@ beforeAll(async () => {
   url = await edge();
 });
 
-describe('what the assets serve', () => {
-  test('is public, carries the security headers, and leaves the rest to the Worker', async () => {
+describe('the static assets', () => {
+  test('are public and have security headers, and the Worker serves all other paths', async () => {
     for (const [path, type] of [
       ['/docs', 'text/html'],
       ['/docs/guides-page.js', 'text/javascript'],
@@ -35,7 +35,7 @@ describe('what the assets serve', () => {
     expect(await missing.json()).toMatchObject({ type: 'error', error: { type: 'not_found_error' } });
   });
 
-  test('has the guides beside the reference, each linked from each', async () => {
+  test('include the guides, which link each other', async () => {
     const guides = listGuides(await readFile(new URL('../../README.md', import.meta.url), 'utf8'));
     for (const file of ['', ...guides.map((guide) => guide.file)]) {
       const response = await fetch(`${url}/docs/guides/${file}`.replace(/\/$/, ''));

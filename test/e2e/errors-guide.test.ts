@@ -32,7 +32,7 @@ const rows = [...guide.matchAll(/^\| `(\w+_\w+)` +\| ([^|]*?) *\| ([^|]*?) *\|/g
   },
 );
 
-test('the table has every type of error, with its status', () => {
+test('the table lists every error type with its status', () => {
   const known = Object.entries(STATUS_BY_TYPE).map(([type, status]) => `${type} ${status}`);
   const shown = rows.map(({ type, status }) => `${type} ${status}`);
   expect(known.filter((each) => !shown.includes(each))).toEqual([]);
@@ -40,7 +40,7 @@ test('the table has every type of error, with its status', () => {
   expect(unknown).toEqual(['connection_error']);
 });
 
-test.each(rows)('the function says what the table says: $type $status $by', ({ type, status, by, words }) => {
+test.each(rows)("the function returns the table's text: $type $status $by", ({ type, status, by, words }) => {
   const headers = new Headers(by === undefined ? {} : { 'sluice-limited-by': by });
   expect(sentence(new SluiceError(type, 'For developers.', { status, headers }))).toBe(words);
 });
@@ -49,13 +49,13 @@ test.each(
   rows
     .filter(({ type }) => type === 'billing_error')
     .flatMap(({ by }) => [undefined, '0.26', '0.9999', '1'].map((used) => ({ by, used }))),
-)('the page says what the function says is left: $by, of which $used is used', ({ by = '', used }) => {
+)('the page and the function describe the remaining budget alike: $by, of which $used is used', ({ by = '', used }) => {
   const headers = new Headers({ 'sluice-limited-by': by, ...(used && { 'sluice-budget-used': used }) });
   const error = new SluiceError('billing_error', 'For developers.', { status: 429, headers });
   expect(sentence(error).startsWith(`${describeErrorForUser(error)} `)).toBe(true);
 });
 
-test('the function is correct TypeScript', async () => {
+test('the function type-checks', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'sluice-errors-'));
   try {
     const paths = { 'sluice/client': [join(root, 'src/client/index.ts')] };
@@ -72,7 +72,7 @@ test('the function is correct TypeScript', async () => {
   }
 });
 
-describe('of a real error the function says', () => {
+describe('the function for a real error', () => {
   const asked = {
     model: 'claude-haiku-5-5',
     max_tokens: 2_048,
@@ -115,22 +115,22 @@ describe('of a real error the function says', () => {
     expect(status).toBe(200);
   }
 
-  test('that one must log in', async () => {
+  test('asks to log in without a token', async () => {
     expect(sentence(await errorOf(''))).toBe('Log in first.');
   });
 
-  test('that Claude is busy', async () => {
+  test('reports that Claude is busy for a 529', async () => {
     expect(sentence(await errorOf('busy', 'status=529'))).toBe('Claude is busy. Try again in a minute.');
   });
 
-  test('that the budget does not pay for the answer', async () => {
+  test('reports a budget that is too low for the response', async () => {
     await limit('poor', { usd_per_day: 0.000_001 });
     expect(sentence(await errorOf('poor'))).toBe(
       'Your remaining budget is too low for this response (about 100 %). Ask us for more.',
     );
   });
 
-  test('what is left of a budget, and that it is used up only where nothing is', async () => {
+  test('reports the remaining budget, and an exhausted budget only if nothing remains', async () => {
     await limit('spender', { usd_per_day: 0.0027 });
     const sluice = createClient({ baseURL: edge.url, token: await createToken('spender') });
     let refused: SluiceError | undefined;
@@ -150,20 +150,20 @@ describe('of a real error the function says', () => {
     expect(sentence(await errorOf('spender'))).toMatch(/^Your budget is used up\. /);
   });
 
-  test('that there were many questions at once', async () => {
+  test('reports too many concurrent questions for a rate limit', async () => {
     await limit('hasty', { requests_per_minute: 1 });
     const sluice = createClient({ baseURL: edge.url, token: await createToken('hasty') });
     await sluice.messages.stream(asked).text();
     expect(sentence(await errorOf('hasty'))).toBe('Too many questions at once. Try again in a minute.');
   });
 
-  test('that an answer that broke off went wrong', async () => {
+  test('reports an interrupted response as a failure', async () => {
     const cut = await errorOf('cut', 'cut-events=3');
     expect([cut.status, cut.type]).toEqual([undefined, 'api_error']);
     expect(sentence(cut)).toBe('Something went wrong. Try again in a minute.');
   });
 
-  test('that the chat cannot be reached', async () => {
+  test('reports that the chat cannot be reached', async () => {
     expect(sentence(await errorOf('far', '', 'http://127.0.0.1:9'))).toBe(
       'The chat cannot be reached. Check your connection, then try again.',
     );

@@ -36,7 +36,7 @@ beforeAll(async () => {
 afterAll(async () => await edge.stop());
 
 // Each waits for answers at a pace: they wait at the same time.
-test.concurrent('the writing assistant answers three times in a terminal, saves a draft, and tells what the ledger tells', async () => {
+test.concurrent('the writing assistant responds three times in a terminal, saves a draft, and shows the cost of the ledger', async () => {
   const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
   const env = { ...process.env, SLUICE_URL: edge.url, NO_COLOR: '1', TERM: 'dumb' };
   const command = `"${process.execPath}" "${join(root, 'examples/writing-assistant.ts')}" novel`;
@@ -72,7 +72,7 @@ test.concurrent('the writing assistant answers three times in a terminal, saves 
   }
 });
 
-test.concurrent('the writing assistant has the edge save a draft, in the same answer', async () => {
+test.concurrent('the writing assistant saves a draft with a tool that the edge calls in the same turn', async () => {
   const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
   const secret = `whsec_${btoa('0123456789abcdef0123456789abcdef')}`;
   const env = { ...process.env, NO_COLOR: '1', TERM: 'dumb', PORT: '0', TOOL_SIGNING_SECRET: secret };
@@ -105,7 +105,7 @@ test.concurrent('the writing assistant has the edge save a draft, in the same an
   }
 });
 
-test.concurrent('the writing assistant answers each line of piped input', async () => {
+test.concurrent('the writing assistant responds to each line of piped input', async () => {
   const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
   const env = { ...process.env, SLUICE_URL: edge.url, NO_COLOR: '1' };
   try {
@@ -126,7 +126,7 @@ test.concurrent('the writing assistant answers each line of piped input', async 
   }
 });
 
-test.concurrent('the writing assistant stops an answer at Ctrl+C, and goes on', async () => {
+test.concurrent('the writing assistant stops a response at Ctrl+C, and continues afterwards', async () => {
   const cwd = await mkdtemp(join(tmpdir(), 'sluice-assistant-'));
   const env = { ...process.env, SLUICE_URL: edge.url, NO_COLOR: '1', TERM: 'dumb' };
   const command = `"${process.execPath}" "${join(root, 'examples/writing-assistant.ts')}" stopped`;
@@ -149,7 +149,7 @@ test.concurrent('the writing assistant stops an answer at Ctrl+C, and goes on', 
 
 test
   .skipIf(isBrowserMissing())
-  .concurrent('the chat page shows an answer, finds it again after a reload in its middle, and stops one', async () => {
+  .concurrent('the chat page shows a response, resumes it after a reload, and stops another one', async () => {
     const html = await readFile(join(root, 'examples/chat-page/index.html'), 'utf8');
     const script = await bundleForBrowser("import './examples/chat-page/chat.ts';");
     const site = await startSite(script, html.replace('chat.js', '/page.js'));
@@ -206,14 +206,17 @@ test
 
 test
   .skipIf(isBrowserMissing())
-  .concurrent('the first app has a budget for each user: Bob’s ends, and Alice does not notice', async () => {
-    await tryFirstApp(edge.url);
-    const { day } = (await (await client.fetch('/accounts/bob')).json()) as { day: { settled_usd: number } };
-    expect(day.settled_usd).toBeGreaterThan(0);
-    expect(day.settled_usd).toBeLessThanOrEqual(0.0028);
-  });
+  .concurrent(
+    "the first app has a budget for each user: Alice can continue after Bob's budget is exhausted",
+    async () => {
+      await tryFirstApp(edge.url);
+      const { day } = (await (await client.fetch('/accounts/bob')).json()) as { day: { settled_usd: number } };
+      expect(day.settled_usd).toBeGreaterThan(0);
+      expect(day.settled_usd).toBeLessThanOrEqual(0.0028);
+    },
+  );
 
-test('the first steps show lines of the first app unchanged', async () => {
+test('the guide to the first steps quotes lines of the first app unchanged', async () => {
   const files = ['server.mjs', 'index.html'].map((file) => readFile(join(root, 'examples/first-app', file), 'utf8'));
   const app = (await Promise.all(files)).join('');
   const [shown = ''] = codeBlocksOf(await readGuide('first-steps'), 'js');
@@ -232,13 +235,13 @@ const asked = async (url: string) => {
   return stdout;
 };
 
-test.concurrent('the incident’s agent asks two subagents and a person, and tells what each has cost', async () => {
+test.concurrent('the incident agent calls two subagents, asks a person, and prints the cost of each', async () => {
   const stdout = await asked(edge.url);
   expect(stdout).toMatch(/^incident: \$0\.0\d+$/m);
   expect(stdout).toMatch(/^log-reader: \$0\.0\d+$/m);
 });
 
-test.concurrent('the incident’s agent asks the person also when the turn pauses between two looks at it, and tells an end that it comes too late for', async () => {
+test.concurrent('the incident agent asks for approval even if the turn pauses between two reads, and reads a turn that ended in the meantime', async () => {
   // An empty list of approvals arrives only when it is no longer true, and who follows a turn finds that it has ended.
   const late = createServer(async (request, response) => {
     const { url: path = '', method, headers } = request;

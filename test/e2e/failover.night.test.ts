@@ -225,7 +225,7 @@ async function ledger(): Promise<Row[]> {
   }
 }
 
-test('whatever two of three upstreams do, fifty callers at once get their answers, each once, and all is paid', async () => {
+test('fifty concurrent callers each get one complete, fully paid response while two of three upstreams fail', async () => {
   // A fixed row of moods: each upstream is in turn the only one that is well, beside every pair of the others.
   let turn = 0;
   for (const well of places) {
@@ -272,7 +272,7 @@ const ROUNDS = 4;
 /** At night more. */
 const CALLS = caseCount(10, 2.5);
 
-test('once a breaker is open, 99 of 100 requests do not ask that upstream first', async () => {
+test('an open breaker keeps 99 of 100 requests from its upstream', async () => {
   const [first] = places;
   if (!first) throw new Error('No upstream.');
   for (const mood of ['hangs', 'overloaded'] as const) {

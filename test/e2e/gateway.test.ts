@@ -42,7 +42,7 @@ beforeAll(async () => {
 afterAll(async () => await gateway?.stop());
 
 describe.skipIf(isBrowserMissing())(
-  'The page of an edge behind a gateway that has nothing but messages, in Chromium',
+  'the page of a deployment behind a gateway with only /v1/messages, in Chromium',
   () => {
     let edge: Edge;
     let browser: Browser;
@@ -58,7 +58,7 @@ describe.skipIf(isBrowserMissing())(
 
     const KINDS = Object.keys(UNKNOWN);
     // By day the first: to the page all of them are answers that are none.
-    test.each(KINDS.slice(0, caseCount(KINDS.length)))('opens and chats where everything else is %s', async (kind) => {
+    test.each(KINDS.slice(0, caseCount(KINDS.length)))('opens and chats if all other paths return %s', async (kind) => {
       unknown = UNKNOWN[kind] ?? unknown;
       const { page, close } = await openPage(browser, edge.url);
       await askQuestion(page, `Hello, by ${kind}`);

@@ -61,7 +61,7 @@ beforeAll(async () => {
 
 afterAll(() => rm(folder, { recursive: true, force: true }));
 
-test.each(Object.keys(USES))('%s makes types that compile under strict, and accept requests', async (name) => {
+test.each(Object.keys(USES))('%s generates types that compile in strict mode and accept requests', async (name) => {
   const { make: [command = '', ...args] = [], use = '' } = USES[name] ?? {};
   await run(`node_modules/.bin/${command}`, args);
   await mkdir(join(folder, name), { recursive: true });

@@ -31,20 +31,20 @@ test('the guide has an example for each client', () => {
   expect(examples).toHaveLength(5);
 });
 
-test('the official SDK, as the guide uses it, shows the events', async () => {
+test("the guide's example with the official SDK shows the events", async () => {
   // Node is no browser; there, the SDK only looks for one.
   const shown = await run(examples[0] ?? '', 'Hello');
   expect(JSON.stringify(shown)).toContain('text_delta');
   expect(shown.at(-1)).toMatchObject({ type: 'message_stop' });
 });
 
-test('the client, as the guide uses it, shows text and its cost', async () => {
+test("the guide's example with the client shows text and its cost", async () => {
   const shown = await run(examples[1] ?? '', 'Hello');
   expect(shown.slice(0, -1).join('')).toContain('simulator');
   expect(shown.at(-1)).toBeGreaterThan(0);
 });
 
-test('the loop over tools, as the guide uses it, answers with what the tool gave', async () => {
+test("the guide's loop over tools responds with the tool result", async () => {
   const [text, costUsd, steps] = await run(examples[2] ?? '', 'What is the weather in Bern?');
   expect(text).toContain('It is sunny in Bern.');
   expect([costUsd, steps]).toEqual([
@@ -53,7 +53,7 @@ test('the loop over tools, as the guide uses it, answers with what the tool gave
   ]);
 });
 
-test('the tools of an agent, as the guide uses them, are found by their names', async () => {
+test("the guide's example with an agent's tools finds them by name", async () => {
   const input_schema = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
   const agent = { model: 'claude-haiku-5-5', max_tokens: 2_048, tools: [{ name: 'show_map', input_schema }] };
   const headers = { 'content-type': 'application/json' };
@@ -62,6 +62,6 @@ test('the tools of an agent, as the guide uses them, are found by their names', 
   expect(JSON.stringify(await run(examples[3] ?? '', 'What does show_map show of Bern?'))).toContain('The page shows');
 });
 
-test('the hook, as the guide uses it, can be built and loads its history', async () => {
+test("the guide's example with the hook can be built and loads its history", async () => {
   expect(await run(examples[4] ?? '', 'Hello')).toEqual([]);
 });

@@ -59,7 +59,7 @@ beforeAll(async () => {
 
 afterAll(() => simulator.stop());
 
-test('every request and small tool of the README and the guides prints what they show', async () => {
+test('every request and small tool in the README and the guides prints the documented output', async () => {
   const examples = await readExamples();
   expect(examples.length).toBeGreaterThanOrEqual(17);
   const mint = ['run', '--silent', 'token', '--', '--account', 'you', '--scopes', 'admin'];
@@ -78,7 +78,7 @@ test('every request and small tool of the README and the guides prints what they
   }
 });
 
-test('the settings of the guide are those of the code, with their defaults and meanings', async () => {
+test('the guide lists the settings of the code, with their defaults and descriptions', async () => {
   const guide = await readGuide('settings');
   const rows = [...guide.matchAll(/^\| `([A-Z0-9_]+)` +\| (.*?) +\| (.*?) +\|$/gm)].map(([, ...cells]) => cells);
   const expected = Object.entries(settingsShape()).map(([name, setting]) => {

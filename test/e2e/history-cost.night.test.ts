@@ -61,7 +61,7 @@ test.each([
   { kind: 'never', history: null },
   { kind: 'truncate', history: { max_tokens: MOST, strategy: 'truncate' } },
   { kind: 'summarize', history: { max_tokens: MOST, strategy: 'summarize', summary_max_tokens: SUMMARY } },
-])('a conversation costs what the model of docs/cost.md says: $kind', async ({ kind, history }) => {
+])('a conversation costs the amount of the model in docs/cost.md: $kind', async ({ kind, history }) => {
   const ledger = await talk(kind, history);
   const turns = ledger.filter(({ route }) => route !== 'summary');
   const summaries = ledger.filter(({ route }) => route === 'summary');

@@ -34,7 +34,7 @@ test.each([
   ['pools,runs', 'agents, runs', 5],
   ['all', 'visitors, agents, summaries', 9],
 ])(
-  'sluice init --plugins %s makes an edge that passes its test, answers, has the page, and would be deployed',
+  'sluice init --plugins %s creates a project that passes its tests, serves responses and the page, and can be deployed',
   async (plugins, has, bindings) => {
     const name = `with-${plugins.split(',')[0]}`;
     expect(await project.init(name, ...(plugins === 'none' ? [] : ['--plugins', plugins]))).toContain(` with ${has}`);
@@ -69,7 +69,7 @@ test.each([
   },
 );
 
-test.skipIf(isBrowserMissing())('the first app works on an edge that has the plugins which it needs', async () => {
+test.skipIf(isBrowserMissing())('the first app works on a deployment with only the plugins that it needs', async () => {
   await project.init('first-app', '--plugins', 'agents', '--no-page');
   const args = ['--var', `SIGNING_SECRET:${SECRET}`];
   const edge = await runNpmStart(args, undefined, { folder: join(project.folder, 'first-app') });
@@ -80,7 +80,7 @@ test.skipIf(isBrowserMissing())('the first app works on an edge that has the plu
   }
 });
 
-test('sluice deploy makes the queues that are missing, leaves out the simulator, and names the secrets to set', async () => {
+test('sluice deploy creates missing queues, excludes the simulator, and names the secrets to set', async () => {
   await project.init('deployed', '--plugins', 'webhooks', '--no-page');
   const cloud = { loggedIn: true, queues: ['deployed-webhooks'], secrets: {}, targets: [], commands: [] };
   await project.write('cloud.json', JSON.stringify(cloud));

@@ -618,7 +618,7 @@ function expectInBackup(lines: string, rows: ReadonlyMap<string, readonly Histor
 }
 
 test.skipIf(!hasCompiler())(
-  `killed ${KILLS} times or more while all that it does is under way, the edge loses nothing that it has acknowledged`,
+  `the edge loses no acknowledged data when it is killed at least ${KILLS} times under mixed load`,
   async () => {
     // It is shown where the test fails.
     process.stdout.write(`KILLS_SEED=${KILLS_SEED}\n`);

@@ -72,7 +72,7 @@ test.each([
   ['30 MB in many deltas', () => streamed(30, 1_000), true],
   ['30 MB in one delta', () => streamed(30, 30_000_000), true],
   ['30 MB, whole', () => whole(30), false],
-])('an answer of %s leaves the runtime alive, and one that is too long says so', async (name, given, stream) => {
+])('the runtime survives a response of %s, and the response reports if it is too long', async (name, given, stream) => {
   pieces = given();
   const account = name.replaceAll(/\W+/g, '-');
   const headers = { 'content-type': 'application/json', ...bearerHeader(await createToken(account)) };

@@ -231,7 +231,7 @@ const send = async (method: string, path: string, body: object) => {
   return { status: response.status, text: await response.text(), headers: response.headers };
 };
 
-test('an agent with one good tool answers, whatever else its MCP servers list, in whatever way they answer', async () => {
+test('an agent with one valid tool responds, whatever else its MCP servers list and however they respond', async () => {
   let scenario = 0;
   await tryAsyncCases(caseCount(300), fc.array(server, { minLength: 1, maxLength: 3 }), async (random) => {
     scenario += 1;

@@ -45,7 +45,7 @@ const question = (content: string, conversation: string) => ({
 });
 
 test.each(['prefix', 'agent'])(
-  'the tools of a server in a stored %s are called, and its session ends with the run',
+  'calls the MCP tools of a stored %s, and ends the session with the run',
   async (kind) => {
     await store(kind === 'agent' ? '/agents/trips' : '/prefixes/trips', ['get.weather']);
     const answer = await sent('POST', '/v1/messages', { [kind]: 'trips', ...question('Weather in Bern?', kind) });
@@ -63,7 +63,7 @@ test.each(['prefix', 'agent'])(
   },
 );
 
-test('after a kill a call that is made once is not made again, and one that may be repeated is, under its key', async () => {
+test('a killed run repeats only MCP calls that may be repeated, with the same key', async () => {
   server.begun.length = 0;
   await store('/prefixes/waits', ['wait', 'hold']);
   const answer = async (tool: string) => {

@@ -152,7 +152,7 @@ async function repeatForTenMinutes(
   return rounds + 1;
 }
 
-test('ten minutes of 529 with one upstream: each request fails as the API does, costs nothing, and all goes on at once', async () => {
+test('ten minutes of 529 with one upstream fail each request with 529 at no cost, and requests succeed at once afterwards', async () => {
   const main = await new StormyUpstream('main').start();
   const vars = { ANTHROPIC_API_KEY: 'key', ANTHROPIC_BASE_URL: main.server?.url ?? '' };
   const edge = await start(vars, withFastClock(inject('worker')));
@@ -194,7 +194,7 @@ test('ten minutes of 529 with one upstream: each request fails as the API does, 
   });
 });
 
-test('one 529 with two upstreams sends one request elsewhere; ten minutes of them all that is new, and they return', async () => {
+test('with two upstreams a 529 moves one request to the other upstream, and ten minutes of 529 move all until they end', async () => {
   const [main, east] = await Promise.all(['main', 'east'].map((name) => new StormyUpstream(name).start()));
   if (!main || !east) throw new Error('no upstreams');
   const entries = [main, east].map(({ name, server }) => ({ name, kind: 'anthropic', base_url: server?.url }));
@@ -242,7 +242,7 @@ test('one 529 with two upstreams sends one request elsewhere; ten minutes of the
   expect(ofMain?.failed).toBe(bobs.length);
 });
 
-test('an agent on a webhook outlasts a storm of 529 and a spent budget: its tool is called once, its answer delivered once', async () => {
+test('an agent on a webhook event survives ten minutes of 529 and a spent budget: one tool call, one delivery', async () => {
   const main = await new StormyUpstream('main').start();
   /** Done while the tool is called, before the next step. */
   let meanwhile = async () => {};

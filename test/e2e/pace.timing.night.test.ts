@@ -147,7 +147,7 @@ beforeAll(async () => {
 });
 
 test.runIf(process.platform === 'linux').each(Object.entries(ATTACKS))(
-  '%s keeps nobody waiting',
+  '%s delays other requests no longer than parsing takes',
   async (what, attack) => {
     let [least, most] = [Number.POSITIVE_INFINITY, 0];
     for (let tried = 0; tried < TRIES && least >= most; tried += 1) {

@@ -33,7 +33,7 @@ async function startStripe() {
   return { asked, send, ...server };
 }
 
-test('who pays has what was paid: once for each event, less what was refunded, and nothing by a forged one', async () => {
+test('credits each payment once, subtracts refunds, and ignores forged events', async () => {
   const stripe = await startStripe();
   const app = `http://localhost:${await findFreePort()}`;
   const env = {

@@ -173,7 +173,7 @@ class Callers {
   }
 }
 
-test(`${accounts.length} accounts with ${RACE_CALLERS} callers each spend what they share, and nothing more, though the process is killed`, async () => {
+test(`${accounts.length} accounts with ${RACE_CALLERS} callers each spend no more than their shared budget, even if the process is killed`, async () => {
   const callers = new Callers();
   const tokens = await Promise.all(accounts.map((account) => createToken(account)));
   const called = tokens.flatMap((token) => Array.from({ length: Number(RACE_CALLERS) }, () => callers.call(token)));

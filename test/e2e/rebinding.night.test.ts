@@ -74,14 +74,14 @@ describe.skipIf(isBrowserMissing()).each([
     await edge?.stop();
   });
 
-  test('gives such a page nothing but what everybody may know, and spends nothing for it', async () => {
+  test('gives a rebound page only public information, and spends nothing for it', async () => {
     const routes = (await listRoutes(edge.url)).filter(([, path]) => !isCommon(path));
     expect(routes.length).toBeGreaterThan(40);
     const statuses = await callFromReboundPage(browser, Number(new URL(edge.url).port), routes);
     expect(statuses).toEqual(routes.map((route) => [...route, route[0] === 'GET' ? 401 : 403]));
   });
 
-  test('gives a page of another site nothing to read', async () => {
+  test('lets a page of another site read nothing', async () => {
     const { port } = new URL(edge.url);
     const page = await openAttackPage(browser, `other.${ATTACKER_HOST}`, Number(port));
     const read = await page.evaluate(
@@ -99,11 +99,11 @@ describe.skipIf(isBrowserMissing()).each([
     expect(read).toEqual([false, false, false]);
   });
 
-  test('has wrangler’s local explorer only where nothing turned it off', async () => {
+  test("serves wrangler's local explorer only if it is not turned off", async () => {
     expect(await statusesOfExplorer(edge.url)).toEqual(explorer);
   });
 
-  test('answers its own page', async () => {
+  test('serves its own page', async () => {
     const page = await browser.newPage();
     await page.goto(`${edge.url}/`);
     expect(await page.evaluate(async () => (await fetch('/conversations')).status)).toBe(200);
@@ -138,7 +138,7 @@ describe.skipIf(isBrowserMissing()).each([
     await edge?.stop();
   });
 
-  test('rejects a page whose name was made to point here, by every route and however it names itself', async () => {
+  test('rejects a rebound page on every route, whatever name it claims', async () => {
     const { port } = new URL(edge.url);
     const routes = (await listRoutes(edge.url)).filter(([, path]) => !isCommon(path));
     expect(routes.length).toBeGreaterThan(40);
@@ -175,7 +175,7 @@ async function statusOfPost(port: string, headers: Record<string, string>): Prom
   return incoming.statusCode;
 }
 
-test('wrangler dev in a fresh clone builds, and answers by the simulator', async () => {
+test('wrangler dev in a fresh clone builds, and responds with the simulator', async () => {
   const edge = await runNpmStart([], undefined, { folder: clone, command: WRANGLER });
   try {
     const body = JSON.stringify({

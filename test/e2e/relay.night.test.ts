@@ -23,7 +23,7 @@ import {
 
 installRelay();
 
-test('during the wait before a retry a caller that leaves has nothing more sent up', async () => {
+test('sends no retry for a caller that disconnects during the wait before it', async () => {
   upstream.answer = (_, response) => response.writeHead(529, { 'retry-after-ms': '2000' }).end('{}');
   const waiting = sendRaw('/v1/messages');
   await expect.poll(() => upstream.receivedRequests.length).toBe(1);
@@ -33,8 +33,8 @@ test('during the wait before a retry a caller that leaves has nothing more sent 
   expect(upstream.receivedRequests).toHaveLength(1);
 });
 
-describe('an upstream that does not go on', () => {
-  test('in a stream is told by an error event after the time of silence, never by a clean end', async () => {
+describe('an upstream that stops sending', () => {
+  test('in a stream causes an error event after the idle timeout, never a clean end', async () => {
     upstream.answer = (_, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       response.write(halfMessage);
@@ -49,14 +49,14 @@ describe('an upstream that does not go on', () => {
     expect(await readLog()).toMatchObject({ error_type: 'upstream_silent', tokens: { input: 25 } });
   });
 
-  test('before the first event of a stream is told as well', async () => {
+  test('before the first event of a stream causes an error event', async () => {
     upstream.answer = (_, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' }).flushHeaders();
     };
     expect(await readResponseText(await postToMessages('/messages'))).toMatch(/^event: error\n/);
   });
 
-  test('in a whole answer is a 500', async () => {
+  test('in a non-streaming response causes a 500', async () => {
     upstream.answer = (_, response) => {
       response.writeHead(200, JSON_HEADERS);
       response.write('{"type":"message"');
@@ -65,7 +65,7 @@ describe('an upstream that does not go on', () => {
     expect(await readLog()).toMatchObject({ error_type: 'upstream_silent' });
   });
 
-  test('before its headers is a 504', async () => {
+  test('before its headers causes a 504', async () => {
     upstream.answer = () => {};
     const started = Date.now();
     expect(await readError(await postToMessages('/messages'))).toEqual({ status: 504, type: 'timeout_error' });
@@ -73,7 +73,7 @@ describe('an upstream that does not go on', () => {
     await expect.poll(() => upstream.cancelledCount).toBeGreaterThan(0);
   });
 
-  test('but pings now and then may take as long as it likes', async () => {
+  test('except pings may take any time', async () => {
     upstream.answer = (_, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       let pings = 0;
@@ -92,7 +92,7 @@ describe('an upstream that does not go on', () => {
   });
 });
 
-test('an upstream that fails and then succeeds has not failed, in a stream or whole', async () => {
+test('a failed upstream attempt is retried and invisible to the caller, streaming or not', async () => {
   for (const path of ['/messages', '/v1/messages']) {
     upstream.receivedRequests.length = 0;
     upstream.answer = (_, response) => {
@@ -114,13 +114,13 @@ test('an upstream that fails and then succeeds has not failed, in a stream or wh
   }
 });
 
-test('a whole answer that broke is asked for again by the caller, not by the edge', async () => {
+test('the edge does not repeat an interrupted non-streaming request', async () => {
   upstream.answer = (_, response) => void response.socket?.destroy();
   expect(await readError(await postToMessages('/v1/messages'))).toEqual({ status: 500, type: 'api_error' });
   expect(upstream.receivedRequests).toHaveLength(1);
 });
 
-test('a stream that was cut after its first byte is not sent up again', async () => {
+test('the edge does not repeat a stream that was cut after its first byte', async () => {
   upstream.answer = (_, response) => void streamBytes(response, [halfMessage], 'cut');
   expect(await readResponseText(await postToMessages('/messages'))).toContain('event: error');
   upstream.answer = (_, response) => {
@@ -131,7 +131,7 @@ test('a stream that was cut after its first byte is not sent up again', async ()
   expect(upstream.receivedRequests).toHaveLength(2);
 });
 
-test('the simulator breaks and falls silent as an upstream does, and the same code tells of it', async () => {
+test("the simulator's faults cause the same errors as those of an upstream", async () => {
   const simulated = await startSimulatingEdge({
     SIMULATOR_TTFT_MS: '0',
     SIMULATOR_TOKENS_PER_SECOND: '0',

@@ -26,8 +26,8 @@ import {
 
 installRelay();
 
-describe('a caller that leaves', () => {
-  test('in a stream cancels the upstream at the next bytes, and what was read is logged', async () => {
+describe('a caller that disconnects', () => {
+  test('from a stream cancels the upstream request at the next bytes, and the received usage is logged', async () => {
     upstream.answer = (_, response) => {
       void streamBytes(response, [halfMessage], 'end').catch(() => {});
       response.end = () => response;
@@ -49,7 +49,7 @@ describe('a caller that leaves', () => {
     expect(await readLog()).toMatchObject({ tokens: { input: 25 }, error_type: 'client_gone' });
   });
 
-  test('while it waits for a whole answer cancels the upstream long before its time is over', async () => {
+  test('while it waits for a non-streaming response cancels the upstream request before its timeout', async () => {
     upstream.answer = () => {};
     const waiting = sendRaw('/v1/messages');
     await expect.poll(() => upstream.receivedRequests.length).toBe(1);
@@ -60,7 +60,7 @@ describe('a caller that leaves', () => {
   });
 });
 
-test('an upstream that compresses all the same is read and relayed', async () => {
+test('decodes and forwards a compressed response that the edge did not request', async () => {
   upstream.answer = (received, response) => {
     const stream = received.body.includes('"stream":true');
     const type = stream ? 'text/event-stream' : 'application/json';
@@ -72,7 +72,7 @@ test('an upstream that compresses all the same is read and relayed', async () =>
   expect(await readResponseText(await postToMessages('/v1/messages'))).toBe(JSON.stringify(message));
 });
 
-test('a body above the limit is a 413, with its length said before or not, and goes nowhere', async () => {
+test('returns 413 for a body above the limit, with or without a declared length, and forwards nothing', async () => {
   const long = 'x'.repeat(100_001);
   expect(await readError(await postToMessages('/messages', { body: long }))).toEqual({
     status: 413,
@@ -91,7 +91,7 @@ test('a body above the limit is a 413, with its length said before or not, and g
   expect(upstream.receivedRequests).toHaveLength(0);
 });
 
-test('a Worker as it is deployed has no simulator to answer with, even where it is asked for', async () => {
+test('a deployed Worker does not include the simulator, even if UPSTREAM=simulator', async () => {
   const deployed = await startEdge(inject('deployed').code, { UPSTREAM: 'simulator' });
   try {
     const response = await fetch(`${deployed.url}/messages`, {
@@ -112,34 +112,31 @@ test.each([
   ['br', brotliCompressSync],
   ['deflate', deflateSync],
   ['zstd', zstdCompressSync],
-] as const)(
-  'an answer in %s, which was not asked for, is undone and metered, or refused',
-  async (encoding, compress) => {
-    for (const [type, plain] of [
-      ['text/event-stream', Buffer.from(TEXT_STREAM)],
-      ['application/json', Buffer.from(JSON.stringify(message))],
-    ] as const) {
-      edge.log.length = 0;
-      upstream.receivedRequests.length = 0;
-      upstream.answer = (_, response) =>
-        response.writeHead(200, { 'content-type': type, 'content-encoding': encoding }).end(compress(plain));
-      const response = await postToMessages('/v1/messages');
-      const text = await readResponseText(response);
-      expect(upstream.receivedRequests).toHaveLength(1);
-      expect(upstream.receivedRequests[0]?.headers['accept-encoding']).toBe('identity');
-      if (response.status === 200) {
-        expect(text.replace(PRICE_COMMENT, '')).toBe(plain.toString());
-        expect(await readLog()).toMatchObject({ tokens: { input: expect.any(Number) } });
-      } else {
-        expect(['deflate', 'zstd']).toContain(encoding);
-        expect(JSON.parse(text)).toMatchObject({ error: { type: 'api_error' } });
-        expect(await readLog()).toMatchObject({ error_type: `upstream_encoding: ${encoding}` });
-      }
+] as const)('decodes and meters, or rejects, a response in %s that was not requested', async (encoding, compress) => {
+  for (const [type, plain] of [
+    ['text/event-stream', Buffer.from(TEXT_STREAM)],
+    ['application/json', Buffer.from(JSON.stringify(message))],
+  ] as const) {
+    edge.log.length = 0;
+    upstream.receivedRequests.length = 0;
+    upstream.answer = (_, response) =>
+      response.writeHead(200, { 'content-type': type, 'content-encoding': encoding }).end(compress(plain));
+    const response = await postToMessages('/v1/messages');
+    const text = await readResponseText(response);
+    expect(upstream.receivedRequests).toHaveLength(1);
+    expect(upstream.receivedRequests[0]?.headers['accept-encoding']).toBe('identity');
+    if (response.status === 200) {
+      expect(text.replace(PRICE_COMMENT, '')).toBe(plain.toString());
+      expect(await readLog()).toMatchObject({ tokens: { input: expect.any(Number) } });
+    } else {
+      expect(['deflate', 'zstd']).toContain(encoding);
+      expect(JSON.parse(text)).toMatchObject({ error: { type: 'api_error' } });
+      expect(await readLog()).toMatchObject({ error_type: `upstream_encoding: ${encoding}` });
     }
-  },
-);
+  }
+});
 
-test('outside development a request without a credential is refused, and nothing goes up', async () => {
+test('rejects requests without a credential outside development, and forwards nothing', async () => {
   const deployed = await startEdge(inject('deployed').code, {
     ANTHROPIC_API_KEY: KEY,
     ANTHROPIC_BASE_URL: upstream.url,
@@ -162,7 +159,7 @@ test('outside development a request without a credential is refused, and nothing
   }
 });
 
-test('a malformed setting is a 500 on every route that names it, and the edge calls nobody', async () => {
+test('returns 500 with the name of a malformed setting on every route, without upstream requests', async () => {
   const broken = await startEdge(inject('worker'), {
     ...developmentVars(),
     MAX_BODY_BYTES: 'lots',
@@ -184,7 +181,7 @@ test('a malformed setting is a 500 on every route that names it, and the edge ca
   }
 });
 
-test('the upstream’s key goes up, and comes down in no answer, error or log', async () => {
+test("sends the upstream's key to the upstream, and never exposes it in a response, error or log", async () => {
   const answers: FakeUpstream['answer'][] = [
     (_, response) =>
       response.writeHead(401, JSON_HEADERS).end(JSON.stringify({ type: 'error', error: { message: KEY } })),

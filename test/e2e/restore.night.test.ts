@@ -114,7 +114,7 @@ async function permitted(edge: StartedProduct, tokens: ReadonlyMap<string, strin
   };
 }
 
-test('a restore into an empty deployment widens nothing: limits, groups, credit, versions, erasures and tokens', async () => {
+test('a restore into an empty deployment preserves restrictions: limits, groups, credit, versions, erasures and tokens', async () => {
   const names = Array.from({ length: ACCOUNTS }, (_, nth) => `sales-${String(nth).padStart(2, '0')}`);
   const tokens = new Map<string, string>();
   await json(await call(here, 'PUT', '/pools/deployment/limits', { usd_per_day: 5, alerts: [0.5] }));

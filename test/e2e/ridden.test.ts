@@ -85,7 +85,7 @@ async function lastRow(settled: string): Promise<Row | undefined> {
   return row;
 }
 
-test('an answer that is cut after a second is booked by what was written, not by what it could have been', async () => {
+test('a non-streaming response that is cut costs its generated tokens instead of its maximum cost', async () => {
   const tokens = 60;
   upstream.answer = (_, response) => void writeTokens(response, tokens).then(() => response.socket?.destroy());
   const response = await ask(edge.url);
@@ -97,7 +97,7 @@ test('an answer that is cut after a second is booked by what was written, not by
   expect(row?.cost_usd).toBeLessThanOrEqual(0.2);
 });
 
-test('a caller who leaves ends it, and pays for what was written', async () => {
+test('a caller that disconnects ends an internal stream, and pays for its generated tokens', async () => {
   let written = Promise.resolve(0);
   upstream.answer = (_, response) => {
     written = writeTokens(response, 10_000);
@@ -115,7 +115,7 @@ test('a caller who leaves ends it, and pays for what was written', async () => {
   expect(row?.cost_usd).toBeLessThanOrEqual(0.2);
 });
 
-test('a gateway that gives up in silence passes it on, since its events come', async () => {
+test('a gateway with a short idle timeout returns a non-streaming response, because its events keep arriving', async () => {
   upstream.answer = ({ body }, response) => {
     if (body.includes('"stream":true')) {
       void writeTokens(response, 40).then(() => response.end(ENDING.join('')));
@@ -130,7 +130,7 @@ test('a gateway that gives up in silence passes it on, since its events come', a
   expect((await ask(unridden.url)).status).toBe(504);
 });
 
-test('the official client gets the message that it would put together itself', async () => {
+test('the official client receives the same message as from its own stream', async () => {
   for (const stream of [TEXT_STREAM, TOOL_STREAM]) {
     const pieces = stream.split(/(?<=\n\n)/).map((piece) => Buffer.from(piece));
     upstream.answer = (_, response) => void streamBytes(response, pieces, 'end');

@@ -136,8 +136,8 @@ const TEXT_ALONE = [
   { type: 'text', text: 'Yes, 21 degrees.' },
 ];
 
-describe('one message for a run', () => {
-  test.each(SDKS)('is what %s makes of it, and comes back as that', async (_, Anthropic) => {
+describe('the message of a run', () => {
+  test.each(SDKS)('is assembled by %s, and accepted in the next request', async (_, Anthropic) => {
     const client = new Anthropic({ baseURL: edge.url, apiKey: 'any', maxRetries: 0 });
     const options = { headers: { 'sluice-conversation': conversation } };
     const ask = { model: MODEL, max_tokens: 100 };
@@ -172,7 +172,7 @@ describe('one message for a run', () => {
     await expectOneMore(before);
   });
 
-  test.each(AI_SDKS)('is what the %s makes of it, and comes back as that', async (_, sdk) => {
+  test.each(AI_SDKS)('is assembled by the %s, and accepted in the next request', async (_, sdk) => {
     const settings = { baseURL: `${edge.url}/v1`, headers: { 'sluice-conversation': conversation } };
     const chat = sdk.chat(settings, MODEL, { maxOutputTokens: 100 });
     const first = await chat.say(QUESTION);
@@ -199,7 +199,7 @@ describe('one message for a run', () => {
     await expectOneMore(before);
   });
 
-  test.each(SDKS)('is text alone to %s where it asks for that, whole or not', async (_, Anthropic) => {
+  test.each(SDKS)('contains only text for %s if requested, streaming or not', async (_, Anthropic) => {
     const client = new Anthropic({ baseURL: edge.url, apiKey: 'any', maxRetries: 0 });
     const options = { headers: { 'sluice-conversation': conversation, 'sluice-show': 'text' } };
     const ask = { model: MODEL, max_tokens: 100 };
@@ -219,7 +219,7 @@ describe('one message for a run', () => {
     await expectOneMore(before);
   });
 
-  test('is text alone to LangChain where it asks for that', async () => {
+  test('contains only text for LangChain if requested', async () => {
     const model = new ChatAnthropic({
       model: MODEL,
       apiKey: 'any',
@@ -236,19 +236,22 @@ describe('one message for a run', () => {
     await expectOneMore(before);
   });
 
-  test.each(AI_SDKS)('is text alone to the %s where it asks for that, and comes back as the same', async (_, sdk) => {
-    const headers = { 'sluice-conversation': conversation, 'sluice-show': 'text' };
-    const settings = { baseURL: `${edge.url}/v1`, headers };
-    const chat = sdk.chat(settings, MODEL, { maxOutputTokens: 100 });
-    const first = await chat.say(QUESTION);
-    expect(first.content).toEqual(TEXT_ALONE);
-    expect(first.usage).toMatchObject({ inputTokens: 210, outputTokens: 40, totalTokens: 250 });
-    const before = (await rows()).length;
-    await chat.say(NEXT);
-    await expectOneMore(before);
-  });
+  test.each(AI_SDKS)(
+    'contains only text for the %s if requested, and is accepted in the next request',
+    async (_, sdk) => {
+      const headers = { 'sluice-conversation': conversation, 'sluice-show': 'text' };
+      const settings = { baseURL: `${edge.url}/v1`, headers };
+      const chat = sdk.chat(settings, MODEL, { maxOutputTokens: 100 });
+      const first = await chat.say(QUESTION);
+      expect(first.content).toEqual(TEXT_ALONE);
+      expect(first.usage).toMatchObject({ inputTokens: 210, outputTokens: 40, totalTokens: 250 });
+      const before = (await rows()).length;
+      await chat.say(NEXT);
+      await expectOneMore(before);
+    },
+  );
 
-  test('is what LangChain makes of it, and comes back as that', async () => {
+  test('is assembled by LangChain, and accepted in the next request', async () => {
     const model = new ChatAnthropic({
       model: MODEL,
       apiKey: 'any',
@@ -286,60 +289,63 @@ describe('one message for a run', () => {
     expect(whole.usage_metadata).toMatchObject({ input_tokens: 210, output_tokens: 40, total_tokens: 250 });
   });
 
-  test.skipIf(isBrowserMissing())('is what useChat makes of it, in a browser, and comes back as that', async () => {
-    const site = await startSite(await bundleForBrowser("import './test/support/chat-page.ts';"));
-    const browser = await launchBrowser();
-    onTestFinished(async () => {
-      await browser.close();
-      site.stop();
-    });
-    const page = await browser.newPage();
-    page.setDefaultTimeout(240_000);
-    const faults: string[] = [];
-    page.on('pageerror', (error) => faults.push(error.message));
-    const query = new URLSearchParams({
-      edge: edge.url,
-      id: conversation,
-      max_tokens: '100',
-      tools: JSON.stringify([weather()]),
-    });
-    await page.goto(`${site.url}?${query}`);
-    await page.waitForSelector('main[data-status=ready]');
-    const ask = async (text: string, answers: number) => {
-      await page.fill('[name=text]', text);
-      await page.press('[name=text]', 'Enter');
-      await page.waitForFunction(
-        (count) =>
-          document.querySelector('main')?.dataset.status === 'ready' &&
-          document.querySelectorAll('.assistant:not([data-metadata=null])').length === count,
-        answers,
-      );
-    };
-    const shown = async (selector: string) => await page.locator(selector).allTextContents();
-    const metadata = async () =>
-      JSON.parse((await page.getAttribute('.assistant', 'data-metadata')) ?? '{}') as JsonObject;
-    await ask(QUESTION, 1);
-    const part = {
-      type: 'tool-get_weather',
-      toolCallId: `toolu_${conversation}_1`,
-      state: 'output-available',
-      input: INPUT,
-      output: RESULT,
-      providerExecuted: true,
-    };
-    expect((await shown('.tool-get_weather')).map((text) => JSON.parse(text) as JsonObject)).toEqual([part]);
-    expect(await shown('.assistant .text')).toEqual(['I look. ', 'Yes, 21 degrees.']);
-    const told = await metadata();
-    expect(told.usage).toEqual({ ...SUM, iterations: ITERATIONS });
-    const before = (await rows()).length;
-    // After a reload the history tells the same.
-    await page.reload();
-    await page.waitForSelector('main[data-status=ready] .assistant');
-    expect((await shown('.tool-get_weather')).map((text) => JSON.parse(text) as JsonObject)).toEqual([part]);
-    expect(await shown('.assistant .text')).toEqual(['I look. ', 'Yes, 21 degrees.']);
-    expect(await metadata()).toEqual(told);
-    await ask(NEXT, 2);
-    await expectOneMore(before);
-    expect(faults).toEqual([]);
-  });
+  test.skipIf(isBrowserMissing())(
+    'is assembled by useChat in a browser, and accepted in the next request',
+    async () => {
+      const site = await startSite(await bundleForBrowser("import './test/support/chat-page.ts';"));
+      const browser = await launchBrowser();
+      onTestFinished(async () => {
+        await browser.close();
+        site.stop();
+      });
+      const page = await browser.newPage();
+      page.setDefaultTimeout(240_000);
+      const faults: string[] = [];
+      page.on('pageerror', (error) => faults.push(error.message));
+      const query = new URLSearchParams({
+        edge: edge.url,
+        id: conversation,
+        max_tokens: '100',
+        tools: JSON.stringify([weather()]),
+      });
+      await page.goto(`${site.url}?${query}`);
+      await page.waitForSelector('main[data-status=ready]');
+      const ask = async (text: string, answers: number) => {
+        await page.fill('[name=text]', text);
+        await page.press('[name=text]', 'Enter');
+        await page.waitForFunction(
+          (count) =>
+            document.querySelector('main')?.dataset.status === 'ready' &&
+            document.querySelectorAll('.assistant:not([data-metadata=null])').length === count,
+          answers,
+        );
+      };
+      const shown = async (selector: string) => await page.locator(selector).allTextContents();
+      const metadata = async () =>
+        JSON.parse((await page.getAttribute('.assistant', 'data-metadata')) ?? '{}') as JsonObject;
+      await ask(QUESTION, 1);
+      const part = {
+        type: 'tool-get_weather',
+        toolCallId: `toolu_${conversation}_1`,
+        state: 'output-available',
+        input: INPUT,
+        output: RESULT,
+        providerExecuted: true,
+      };
+      expect((await shown('.tool-get_weather')).map((text) => JSON.parse(text) as JsonObject)).toEqual([part]);
+      expect(await shown('.assistant .text')).toEqual(['I look. ', 'Yes, 21 degrees.']);
+      const told = await metadata();
+      expect(told.usage).toEqual({ ...SUM, iterations: ITERATIONS });
+      const before = (await rows()).length;
+      // After a reload the history tells the same.
+      await page.reload();
+      await page.waitForSelector('main[data-status=ready] .assistant');
+      expect((await shown('.tool-get_weather')).map((text) => JSON.parse(text) as JsonObject)).toEqual([part]);
+      expect(await shown('.assistant .text')).toEqual(['I look. ', 'Yes, 21 degrees.']);
+      expect(await metadata()).toEqual(told);
+      await ask(NEXT, 2);
+      await expectOneMore(before);
+      expect(faults).toEqual([]);
+    },
+  );
 });

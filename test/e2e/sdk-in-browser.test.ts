@@ -13,7 +13,7 @@ import { type FakeUpstream, startUpstream, streamBytes } from '#test/support/ups
 
 const SHOWN_LINE = 'new Anthropic({ baseURL, authToken: token, dangerouslyAllowBrowser: true })';
 
-describe.skipIf(isBrowserMissing())('the official SDK in a page', () => {
+describe.skipIf(isBrowserMissing())('the official SDK in a browser page', () => {
   let upstream: FakeUpstream;
   let edge: Edge;
   let site: Site;
@@ -66,25 +66,25 @@ describe.skipIf(isBrowserMissing())('the official SDK in a page', () => {
     );
   }
 
-  test('streams with a short-lived token, and no key goes to it', async () => {
+  test("streams with a short-lived token, and never receives the upstream's key", async () => {
     const token = await createToken('browser', ['messages'], { expiresIn: 60 });
     expect(await ask(site, token)).toBe('Héllo, "wörld" 🌍\n');
     expect(upstream.receivedRequests.at(-1)?.headers).toMatchObject({ 'x-api-key': 'test-key' });
     expect(upstream.receivedRequests.at(-1)?.headers.origin).toBeUndefined();
   });
 
-  test('is told in its own words that a token has expired', async () => {
+  test('gets a 401 authentication_error for an expired token', async () => {
     const token = await createToken('browser', ['messages'], { expiresIn: 1 });
     await expect.poll(() => ask(site, token), { interval: 500 }).toMatch(/^401: .*authentication_error/s);
   });
 
-  test('gets nothing on a page of an origin that is not allowed', async () => {
+  test('gets no response on a page of an origin that is not allowed', async () => {
     const before = upstream.receivedRequests.length;
     expect(await ask(foreign, await createToken('browser', ['messages'], { expiresIn: 60 }))).toMatch(/^undefined: /);
     expect(upstream.receivedRequests.length).toBe(before);
   });
 
-  test('is shown so in the guide', async () => {
+  test('is configured as the guide shows', async () => {
     expect(await readGuide('clients')).toContain(SHOWN_LINE);
   });
 });

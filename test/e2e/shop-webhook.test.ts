@@ -28,7 +28,7 @@ interface Delivery {
   classifier: string;
 }
 
-test('an event of a shop is labelled by its classifier and delivered signed, through kills of the edge', async () => {
+test('a shop event is classified and delivered with a signature, even if the edge is killed', async () => {
   const state = await mkdtemp(join(tmpdir(), 'sluice-shop-'));
   const delivered: Delivery[] = [];
   // The first delivery of each event is not answered: the edge is killed meanwhile.
@@ -98,7 +98,7 @@ test('an event of a shop is labelled by its classifier and delivered signed, thr
   expect(await send()).toEqual([200, { event_id: 'shop_ticket-1', status: 'duplicate' }]);
 });
 
-test('the guide’s receiver accepts signed deliveries, counts repeated ones once, and rejects all others', async () => {
+test("the guide's receiver accepts signed deliveries, counts repeated ones once, and rejects all others", async () => {
   const [code = ''] = codeBlocksOf(sectionOf(await readGuide('webhooks'), 'Delivery'), 'js');
   const folder = await mkdtemp(join(tmpdir(), 'sluice-receiver-'));
   await writeFile(join(folder, 'receiver.mjs'), code);

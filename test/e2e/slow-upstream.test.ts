@@ -35,7 +35,7 @@ async function edgeOf(vars: Record<string, string>, script = inject('worker')): 
   return await startEdge(script, { ANTHROPIC_API_KEY: 'test-key', ANTHROPIC_BASE_URL: upstream.url, ...vars });
 }
 
-describe('an upstream whose headers do not come within STREAM_HEADERS_MS', () => {
+describe('an upstream that sends no headers within STREAM_HEADERS_MS', () => {
   let edge: Edge;
   let several: Edge;
   let broken: FakeUpstream;
@@ -60,7 +60,7 @@ describe('an upstream whose headers do not come within STREAM_HEADERS_MS', () =>
   test.each([
     ['a message', {}],
     ['a turn', { conversation: 'c1' }],
-  ])('is asked once, and the caller of %s gets 504', async (_, more) => {
+  ])('receives one request, and the caller of %s gets 504', async (_, more) => {
     const response = await fetch(`${edge.url}/messages`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
@@ -71,7 +71,7 @@ describe('an upstream whose headers do not come within STREAM_HEADERS_MS', () =>
     expect(asked()).toBe(1);
   });
 
-  test('is given up for the next one, and not asked again when that one fails', async () => {
+  test('is replaced by the next upstream, and receives no second request when that one fails', async () => {
     const stream = createClient({ baseURL: several.url }).messages.stream(request);
     await expect(stream.text()).rejects.toMatchObject({ status: expect.any(Number) });
     expect(asked()).toBe(1);
@@ -96,7 +96,7 @@ describe('a turn whose upstream is silent for 15 seconds', () => {
     await edge.stop();
   });
 
-  test('opens its caller’s stream, and has the answer however late it comes', async () => {
+  test("opens the caller's stream, and returns a late response", async () => {
     const stream = client.messages.stream({ ...request, conversation: 'late' });
     expect(await stream.opened()).toBe(true);
     expect(stream.message).toBeUndefined();
@@ -105,7 +105,7 @@ describe('a turn whose upstream is silent for 15 seconds', () => {
     expect(asked()).toBe(1);
   });
 
-  test('and then fails ends with an error event of the same type, and keeps the question', async () => {
+  test('ends with an error event of the same type if the upstream then fails, and keeps the question', async () => {
     const stream = client.messages.stream({ ...request, conversation: 'failed' });
     expect(await stream.opened()).toBe(true);
     const error = { type: 'overloaded_error', message: 'Overloaded' };
@@ -119,7 +119,7 @@ describe('a turn whose upstream is silent for 15 seconds', () => {
     ]);
   });
 
-  test('sends nothing while it waits for its budget, so that a rejection keeps its status', async () => {
+  test('sends nothing while it waits for budget, so a rejection keeps its status', async () => {
     // The usual patience: what is rejected here is the request, however slow this machine is.
     const patient = createClient({ baseURL: edge.url });
     const first = patient.messages.stream({ ...request, max_tokens: 1_000, conversation: 'first' });

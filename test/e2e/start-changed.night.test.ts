@@ -27,7 +27,7 @@ afterAll(async () => {
 test.each([
   ['the Worker', 'src/edge/health/health.route.ts'],
   ['the page', 'src/page/theme.ts'],
-])('a broken source file of %s is named, and once it is mended the edge works again by itself', async (_, file) => {
+])('a syntax error in a source file of %s is reported, and the edge recovers when it is fixed', async (_, file) => {
   const path = join(folder, file);
   const whole = await readFile(path, 'utf8');
   const before = edge.output().length;
@@ -43,7 +43,7 @@ test.each([
   await expect.poll(health, REBUILT).toContain('"status":"ok"');
 });
 
-test('what is changed in a guide is served without a new start', async () => {
+test('a changed guide is served without a restart', async () => {
   const guide = join(folder, 'docs/clients.md');
   await writeFile(guide, `${await readFile(guide, 'utf8')}\nWritten while it ran.\n`);
   const served = async () => await (await fetch(`${edge.url}/docs/guides/clients`)).text();

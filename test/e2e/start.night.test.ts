@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { expectFailedStart, runNpmStart, type StartedProduct } from '#test/support/start.ts';
 
-test('a port that is taken is told in a sentence that names it', async () => {
+test('reports a port that is in use', async () => {
   const blocker = createServer();
   blocker.listen(0, '127.0.0.1');
   await once(blocker, 'listening');
@@ -19,13 +19,13 @@ test('a port that is taken is told in a sentence that names it', async () => {
 test.each([
   ['[{"name":"east","kind":"bedrock"}]', 'the entry "east": region must be'],
   ['[{"name":"east","kind":"anthropic"}]', 'The upstream "east" has no UPSTREAM_EAST_KEY'],
-])('an upstream that is not right stops the start with its name: %s', async (upstreams, told) => {
+])('an invalid upstream stops the start, and the error names it: %s', async (upstreams, told) => {
   const { code, stderr } = await expectFailedStart('--var', `UPSTREAMS:${upstreams}`);
   expect(code).toBe(1);
   expect(stderr).toContain(told);
 });
 
-describe('with a key', () => {
+describe('a development server with a key', () => {
   let edge: StartedProduct;
 
   beforeAll(async () => {
@@ -34,7 +34,7 @@ describe('with a key', () => {
 
   afterAll(() => edge.stop());
 
-  test('the start says how to print a token, and which setting is probably misspelt', () => {
+  test('prints at its start how to create a token, and suggests a name for a misspelled setting', () => {
     // npm repeats what it was told to run.
     const said = edge.output().replace(/^> .*/gm, '');
     expect(said).toContain('npm run token -- --account dev --scopes admin');
@@ -42,7 +42,7 @@ describe('with a key', () => {
     expect(said).not.toContain('sk-none');
   });
 
-  test('whoever forges the host reads nothing that is stored, and a program that calls localhost needs a token', async () => {
+  test('returns no stored data for a forged host, and requires a token from a program that calls localhost', async () => {
     const { port } = new URL(edge.url);
     for (const path of ['/conversations', '/accounts', '/usage']) {
       const forged = { host: 'evil.test', 'mf-original-url': `http://localhost:${port}${path}` };

@@ -50,13 +50,13 @@ describe.each(['1.x', '0.x'] as const)('the official SDK %s, with only its base 
     expect(message.usage.output_tokens).toBeGreaterThan(10);
   });
 
-  test('gets a whole message', async () => {
+  test('gets a non-streaming message', async () => {
     const message = await clients[version]().messages.create(request);
     expect(message.content.at(-1)?.type).toBe('text');
     expect(message._request_id).toMatch(/^req_/);
   });
 
-  test('calls a tool and goes on after its result', async () => {
+  test('calls a tool and continues with its result', async () => {
     const call = await clients[version]().messages.create({ ...request, tools: [weather] });
     expect(call.stop_reason).toBe('tool_use');
     const use = call.content.find((block) => block.type === 'tool_use');
@@ -73,7 +73,7 @@ describe.each(['1.x', '0.x'] as const)('the official SDK %s, with only its base 
     expect(answer.stop_reason).toBe('end_turn');
   });
 
-  test('counts tokens as the messages call does', async () => {
+  test('counts the same tokens as a message', async () => {
     const { max_tokens: _, ...prompt } = request;
     const counted = await clients[version]().messages.countTokens(prompt);
     const message = await clients[version]().messages.create(request);
@@ -81,7 +81,7 @@ describe.each(['1.x', '0.x'] as const)('the official SDK %s, with only its base 
     expect(counted).toMatchObject({ context_window: 1_000_000, fits: true });
   });
 
-  test('lists models and reads one', async () => {
+  test('lists models and retrieves a model', async () => {
     const ids = [];
     for await (const model of clients[version]().models.list({ limit: 3 })) ids.push(model.id);
     expect(new Set(ids).size).toBe(ids.length);
@@ -103,7 +103,7 @@ describe.each(['1.x', '0.x'] as const)('the official SDK %s, with only its base 
     await expect(client.get('/v1/skills')).rejects.toMatchObject({ status: 501 });
   });
 
-  test('makes a batch, and finds it in its list', async () => {
+  test('creates a batch, and finds it in the list', async () => {
     const client = clients[version]();
     const made = await client.messages.batches.create({ requests: [{ custom_id: 'one', params: request }] });
     expect(made).toMatchObject({ type: 'message_batch', request_counts: { processing: 1 } });
@@ -112,18 +112,18 @@ describe.each(['1.x', '0.x'] as const)('the official SDK %s, with only its base 
   });
 });
 
-test('wrangler’s local explorer is off', async () => {
+test("disables wrangler's local explorer", async () => {
   expect(await statusesOfExplorer(url)).toEqual(EXPLORER_OFF);
 });
 
-test('a malformed setting stops the start with its name', async () => {
+test('a malformed setting stops the start, and the error names the setting', async () => {
   const { code, stderr } = await expectFailedStart('--var', 'MAX_BODY_BYTES:many');
   expect(code).toBe(1);
   expect(stderr).toContain('MAX_BODY_BYTES');
   expect(stderr).not.toContain('many');
 });
 
-test('a page from another site, or a name that was made to point here, gets nothing from a development server', async () => {
+test('a development server rejects pages of other sites and rebound host names', async () => {
   const body = JSON.stringify({ ...request, stream: false });
   const headers = { 'content-type': 'application/json' };
   const post = (more: Record<string, string>) =>

@@ -30,7 +30,7 @@ test.each([
   { whose: 'account', name: 'DEFAULT_LIMITS' },
   { whose: 'deployment', name: 'DEPLOYMENT_LIMITS' },
 ] as const)(
-  'summaries never take the budget of the $whose beyond its limit: turns go up without them, or are refused',
+  'summaries never exceed the budget of the $whose: turns are sent without them, or rejected',
   async ({ whose, name }) => {
     let vars: Record<string, string> = {};
     const lives = new RestartingEdge(() => startEdge(inject('worker'), vars));

@@ -56,7 +56,7 @@ interface Report {
 }
 
 test.skipIf(!hasCompiler())(
-  `killed ${KILLS} times while it talks and summarizes, the edge forgets nothing, and books what the API bills`,
+  `the edge loses no history and books the billed amounts when it is killed ${KILLS} times during turns and summaries`,
   async () => {
     // It is shown where the test fails.
     process.stdout.write(`KILLS_SEED=${KILLS_SEED}\n`);

@@ -51,7 +51,7 @@ async function post(url: string, body: unknown, headers: Record<string, string> 
   });
 }
 
-test('publint and attw find nothing wrong with the packed package', async () => {
+test('publint and attw find no problem in the packed package', async () => {
   const { tarball } = project;
   const pack = { tarball: tarball.buffer.slice(tarball.byteOffset, tarball.byteOffset + tarball.byteLength) };
   expect((await publint({ pack, strict: true })).messages).toEqual([]);
@@ -130,7 +130,7 @@ test('the guide’s Worker, the template and a test type-check without skipLibCh
   });
 });
 
-test('a Worker with routes around the edge runs, with middleware and a webhook of its own', async () => {
+test('a Worker with routes around the edge runs, with its own middleware and webhook', async () => {
   await project.init('example', '--plugins', 'all', '--no-page');
   await cp(join(root, 'test/fixtures/own-worker.ts'), join(project.folder, 'example/src/index.ts'));
   await project.typeCheck(['example/src/index.ts'], { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
@@ -167,7 +167,7 @@ test('a Worker with routes around the edge runs, with middleware and a webhook o
   }
 });
 
-test('the example with tools calls its own and one at an address, in one run', async () => {
+test('the example with tools calls its own tool and one by URL in one run', async () => {
   await cp(join(root, 'examples/tools'), join(project.folder, 'tools'), { recursive: true });
   await project.typeCheck(['tools/index.ts'], { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
   const TOOL_SIGNING_SECRET = `whsec_${btoa('a secret that both of them know')}`;
@@ -205,7 +205,7 @@ test('the example with tools calls its own and one at an address, in one run', a
   }
 });
 
-test('a Worker’s own fetch, prices and auth hold for its objects too, outside development', async () => {
+test("a Worker's own fetch, prices and auth also apply in its Durable Objects, outside development", async () => {
   await project.init('own', '--plugins', 'all', '--no-page');
   await project.write(
     'own/src/index.ts',
@@ -253,7 +253,7 @@ test('a Worker’s own fetch, prices and auth hold for its objects too, outside 
   }
 });
 
-test('the simulator is a fetch in plain Node, for the official SDK, and the same each time', async () => {
+test("the simulator works as the SDK's fetch in plain Node, with deterministic responses", async () => {
   await project.write(
     'simulated.mjs',
     `import Anthropic from '@anthropic-ai/sdk';
@@ -281,7 +281,7 @@ test('the simulator is a fetch in plain Node, for the official SDK, and the same
 });
 
 test.skipIf(isBrowserMissing())(
-  'the React page of its guide chats, goes on after a reload, and says when it is offline',
+  'the page of the React guide chats, continues after a reload, and reports when it is offline',
   async () => {
     const folder = join(project.folder, 'chat');
     await mkdir(join(folder, 'src'), { recursive: true });

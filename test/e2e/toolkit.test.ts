@@ -51,7 +51,7 @@ async function bundledBytes(code: string): Promise<number> {
   return gzipSync(outputFiles[0]?.contents ?? '', { level: 9 }).length;
 }
 
-test('the package has its modules, its command, the page and the examples', async () => {
+test('the package contains its modules, its command, the page and the examples', async () => {
   const listed = await project.run('tar', ['-tzf', project.packed]);
   const parts = listed.split('\n').map((name) => /^package\/((?:dist\/|examples\/)?[^/]+)/.exec(name)?.[1]);
   expect([...new Set(parts)].filter((part) => part !== undefined).toSorted()).toEqual([
@@ -72,7 +72,7 @@ test('the package has its modules, its command, the page and the examples', asyn
   expect(listed).toContain('package/dist/page/docs.html\n');
 });
 
-test('the client, the transport for the AI SDK without it, and the simulator are there for Node as well', async () => {
+test('Node can import the client, the AI SDK transport without the AI SDK, and the simulator', async () => {
   await project.write(
     'entries.mjs',
     'for (const name of process.argv.slice(2)) console.log(Object.keys(await import(name)).join());',
@@ -89,7 +89,7 @@ test('the client, the transport for the AI SDK without it, and the simulator are
   ]);
 });
 
-test('sluice simulator serves the Claude API by itself', async () => {
+test('sluice simulator serves the Claude API without an edge', async () => {
   const command = join(project.folder, 'node_modules/sluice/dist/scripts/sluice.js');
   const child = spawn(process.execPath, [command, 'simulator', '--port', '0'], { cwd: project.folder });
   let printed = '';
@@ -106,7 +106,7 @@ test('sluice simulator serves the Claude API by itself', async () => {
   await once(child, 'exit');
 });
 
-test('the client type-checks without skipLibCheck, with the types of a browser alone', async () => {
+test('the client type-checks without skipLibCheck and with only browser types', async () => {
   await project.write(
     'page.ts',
     `import { createClient, SluiceError } from 'sluice/client';
@@ -157,7 +157,7 @@ test('the client type-checks without skipLibCheck, with the types of a browser a
   await project.typeCheck(['page.ts'], { lib: ['es2024', 'dom', 'dom.iterable', 'dom.asynciterable'], types: [] });
 });
 
-test('what is imported pulls in only what is used', async () => {
+test('a bundle includes only the imported parts', async () => {
   const whole = await bundledBytes("import { createApp } from 'sluice'; console.log(createApp)");
   const limits = await bundledBytes("import { schemas } from 'sluice'; console.log(schemas.limitsSchema)");
   const error = await bundledBytes("import { ApiError } from 'sluice'; console.log(ApiError)");
@@ -213,7 +213,7 @@ const named = (pattern: RegExp, text = '') => [...text.matchAll(pattern)].map(([
 /** @returns the names of what a wrangler.toml binds */
 const boundIn = (toml?: string) => named(/^(?:name|binding) = "([A-Z_]+)"$/gm, toml).toSorted();
 
-test('the template of an edge has all plugins, with what they bind', async () => {
+test('the Worker template includes all plugins and their bindings', async () => {
   const [code, toml] = await Promise.all(
     ['src/index.ts', 'wrangler.toml'].map((name) => readFile(join(root, 'examples/worker', name), 'utf8')),
   );
@@ -222,7 +222,7 @@ test('the template of an edge has all plugins, with what they bind', async () =>
   expect(boundIn(toml)).toEqual(['ACCOUNT', 'CF_VERSION_METADATA', 'CONVERSATION', 'STORE', ...bindings].toSorted());
 });
 
-test('sluice init makes an edge of two plugins, and says what it has added', async () => {
+test('sluice init creates an edge with two plugins, and names the plugin that it added', async () => {
   expect(said).toMatch(/^Added agents, which runs requires.\n/);
   const code = await readFile(join(place, 'src/index.ts'), 'utf8');
   expect(code).toContain(`plugins: [${NAMED.map(exportOf).join(', ')}],`);
@@ -230,7 +230,7 @@ test('sluice init makes an edge of two plugins, and says what it has added', asy
   expect(boundIn(toml)).toEqual(['ACCOUNT', 'CF_VERSION_METADATA', 'CONVERSATION', 'POOL', 'STORE']);
 });
 
-describe('an edge on the package', () => {
+describe('a Worker that uses the package', () => {
   let bundles: Awaited<ReturnType<typeof bundlePackage>>;
 
   beforeAll(async () => {
@@ -248,7 +248,7 @@ describe('an edge on the package', () => {
     bundles = await bundlePackage(project.folder, new Map(Object.entries(sources)));
   });
 
-  test('has the plugins that it names, and nothing of the simulator', () => {
+  test('includes only the plugins in its list, and no simulator code', () => {
     const pluginsIn = (name: string) => {
       const files = bundles.get(name)?.files ?? [];
       return files.flatMap((file) => /^edge\/plugins\/([\w-]+)\/plugin\.js$/.exec(file)?.[1] ?? []).toSorted();
@@ -263,7 +263,7 @@ describe('an edge on the package', () => {
     expect(all.filter((file) => /simulator|development/.test(file))).toEqual([]);
   });
 
-  test('runs with its bindings, and knows no other plugin', async () => {
+  test('runs with its bindings, and returns 404 for routes of other plugins', async () => {
     const edge = await startEdge(bundles.get('guide')?.code ?? '', { ANTHROPIC_API_KEY: 'any' }, undefined, place);
     try {
       const get = async (path: string) => await fetch(`${edge.url}/ai${path}`, { headers: { cookie: 'any' } });

@@ -48,11 +48,11 @@ async function asked(content: string, conversation: string): Promise<JsonObject[
   return (JSON.parse(stdout) as { content: JsonObject[] }).content.filter(({ type }) => type !== 'thinking');
 }
 
-test('the guide shows the example as it is', async () => {
+test('the guide shows the example unchanged', async () => {
   expect(codeBlocksOf(guide, 'javascript')).toEqual([await readFile(join(root, 'examples/tools/server.mjs'), 'utf8')]);
 });
 
-test('the example’s tool is called, signed, and its result is in the answer; an error of its is one to the model', async () => {
+test("calls the example's tool with a signature, and returns its result or its error to the model", async () => {
   expect(await asked('What is the weather in Bern?', 'trip')).toMatchObject([
     { type: 'text' },
     { type: 'mcp_tool_use', name: 'get_weather', input: { city: 'Bern' }, server_name: 'edge' },

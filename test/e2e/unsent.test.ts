@@ -86,18 +86,15 @@ async function booked(edge: Edge, size = 10): Promise<LedgerRow> {
   return row;
 }
 
-test.each([10, 20_000])(
-  'a connection that broke late before the body of %i words went up costs nothing',
-  async (size) => {
-    meet = (socket) => void wait().then(() => socket.resetAndDestroy());
-    expect(await booked(overTls, size)).toMatchObject({ status: 'unreachable', cost_usd: 0 });
-    meet = (socket) => socket.resetAndDestroy();
-    expect(await booked(overTls, size)).toMatchObject({ status: 'unreachable', cost_usd: 0 });
-    expect(await booked(nowhere, size)).toMatchObject({ status: 'unreachable', cost_usd: 0 });
-  },
-);
+test.each([10, 20_000])('a connection that breaks before %i words of the body are sent costs nothing', async (size) => {
+  meet = (socket) => void wait().then(() => socket.resetAndDestroy());
+  expect(await booked(overTls, size)).toMatchObject({ status: 'unreachable', cost_usd: 0 });
+  meet = (socket) => socket.resetAndDestroy();
+  expect(await booked(overTls, size)).toMatchObject({ status: 'unreachable', cost_usd: 0 });
+  expect(await booked(nowhere, size)).toMatchObject({ status: 'unreachable', cost_usd: 0 });
+});
 
-test('a request that the other side took is paid for, however fast the connection broke', async () => {
+test('a request that the upstream has received is paid, however early the connection breaks', async () => {
   for (const size of [10, 20_000]) {
     let isWhole = false;
     meet = (socket) => {
@@ -144,7 +141,7 @@ test.each([
   expect(cost_usd).toBeLessThanOrEqual(hold_usd);
 });
 
-test('an upstream that nobody listens for costs nothing', async () => {
+test('an upstream that refuses connections costs nothing', async () => {
   const [server] = listeners;
   server?.close();
   expect(await booked(inClear)).toMatchObject({ status: 'unreachable', cost_usd: 0 });

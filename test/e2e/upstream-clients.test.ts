@@ -55,7 +55,7 @@ afterAll(async () => {
   await Promise.all([east.stop(), west.stop()]);
 });
 
-describe.each(Object.keys(OUTAGES))('where the first upstream %s', (outage) => {
+describe.each(Object.keys(OUTAGES))('a deployment whose first upstream %s', (outage) => {
   beforeAll(async () => {
     const entries = Object.entries({ east, west });
     edge = await startEdge(inject('worker'), {
@@ -73,7 +73,7 @@ describe.each(Object.keys(OUTAGES))('where the first upstream %s', (outage) => {
     west.answer = ({ body }, response) => well(body, response);
   });
 
-  test.each(SDKS)('%s has its answers at once, by one retry of its own at the most', async (_, Anthropic) => {
+  test.each(SDKS)('responds to %s at once, with at most one retry by the client', async (_, Anthropic) => {
     let calls = 0;
     const client = new Anthropic({
       apiKey: 'any',
@@ -101,7 +101,7 @@ describe.each(Object.keys(OUTAGES))('where the first upstream %s', (outage) => {
     expect(west.receivedRequests.every(({ headers }) => headers['x-api-key'] === 'key-of-west')).toBe(true);
   });
 
-  test('the AI SDK has its message, by the transport of the edge', async () => {
+  test("responds to the AI SDK through the client's chat transport", async () => {
     const client = createClient({ baseURL: edge.url });
     const transport = createChatTransport({ client, request: { model: MODEL, max_tokens: 50 } });
     const hello: UIMessage = { id: 'u1', role: 'user', parts: [{ type: 'text', text: 'Hello' }] };

@@ -78,7 +78,7 @@ describe.skipIf(isBrowserMissing())('useChat in a React tree', () => {
   const said = (content: Awaited<ReturnType<typeof rowsOf>>[number]['content'] | undefined) =>
     (typeof content === 'string' ? [] : (content ?? [])).map(({ text }) => text ?? '').join('');
 
-  test('sends, shows an answer while it comes, and keeps it', async () => {
+  test('sends a message, shows the response while it arrives, and keeps it', async () => {
     const page = await open('sends', { simulate: 'tps=60' });
     await send(page, 'Hello there');
     await page.waitForSelector('main[data-status=streaming] .assistant .text');
@@ -92,7 +92,7 @@ describe.skipIf(isBrowserMissing())('useChat in a React tree', () => {
     expect((await rowsOf('sends')).map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant']);
   });
 
-  test('of a conversation that does not exist yet shows nothing, and the console says nothing of it', async () => {
+  test('shows nothing for a conversation that does not exist yet, and logs no 404 to the console', async () => {
     const page = await browser.newPage();
     const said: string[] = [];
     page.on('console', (message) => said.push(message.text()));
@@ -102,7 +102,7 @@ describe.skipIf(isBrowserMissing())('useChat in a React tree', () => {
     expect(said.filter((text) => text.includes('404'))).toEqual([]);
   });
 
-  test('stops the turn, keeps what was said, and goes on', async () => {
+  test('stops the turn, keeps the text so far, and continues', async () => {
     const page = await open('stops', { simulate: 'tps=20' });
     await send(page, 'Tell me about rivers');
     await page.waitForSelector('.assistant .text');
@@ -116,7 +116,7 @@ describe.skipIf(isBrowserMissing())('useChat in a React tree', () => {
     expect(await rowsOf('stops')).toHaveLength(4);
   });
 
-  test('stops the turn that was sent before the page knew whether there was one to resume', async () => {
+  test('stops a turn that was sent before the page knew whether there was a turn to resume', async () => {
     const { page, release } = await openWithHeldResume('late', { simulate: 'tps=5' });
     await send(page, 'Tell me about rivers');
     await page.waitForSelector('.assistant .text');
@@ -126,7 +126,7 @@ describe.skipIf(isBrowserMissing())('useChat in a React tree', () => {
     expect(await page.locator('.assistant').count()).toBe(1);
   });
 
-  test('reloaded in the middle of an answer, shows the question and all of the answer', async () => {
+  test('shows the question and the complete response after a reload in mid-response', async () => {
     const page = await open('reloads', { simulate: 'tps=12' });
     await send(page, 'Tell me about bridges');
     await page.waitForSelector('.assistant .text');
@@ -145,7 +145,7 @@ describe.skipIf(isBrowserMissing())('useChat in a React tree', () => {
     expect(await shown(page)).toEqual([said(rows[1]?.content)]);
   });
 
-  test('reloaded in the middle of an answer that ends before the page asks for it, shows it', async () => {
+  test('shows a response that ended after a reload, before the page asked for it', async () => {
     const first = await open('ends-early', { simulate: 'tps=30' });
     await send(first, 'Tell me about bridges');
     await first.waitForSelector('.assistant .text');
@@ -158,7 +158,7 @@ describe.skipIf(isBrowserMissing())('useChat in a React tree', () => {
     expect(await shown(page)).toEqual([said((await rowsOf('ends-early'))[1]?.content)]);
   });
 
-  test('runs a tool in the page and answers with what it gave', async () => {
+  test('runs a tool in the page and responds with its result', async () => {
     const page = await open('tools');
     await send(page, 'What is the weather in Bern?');
     await done(page, 1);
@@ -177,7 +177,7 @@ describe.skipIf(isBrowserMissing())('useChat in a React tree', () => {
     await done(page, 2);
   });
 
-  test('asks again in place of the last answer, and sends a picture', async () => {
+  test('regenerates the last response, and sends a picture', async () => {
     const page = await open('again');
     await page.check('[name=picture]');
     await send(page, 'What is this?');
@@ -191,13 +191,13 @@ describe.skipIf(isBrowserMissing())('useChat in a React tree', () => {
     expect(rows[0]?.content).toMatchObject([{ type: 'image', source: { media_type: 'image/png' } }, { type: 'text' }]);
   });
 
-  test('shows the type of what was refused', async () => {
+  test('shows the error type of a rejected request', async () => {
     const page = await open('refused', { max_tokens: '-1' });
     await send(page, 'Hello');
     await page.waitForSelector('main[data-error=invalid_request_error]');
   });
 
-  test('goes on to show it when the page learns later that there is nothing to resume', async () => {
+  test('keeps the error when the page learns later that there is nothing to resume', async () => {
     const { page, release } = await openWithHeldResume('refused-late', { max_tokens: '-1' });
     await send(page, 'Hello');
     await page.waitForSelector('main[data-error=invalid_request_error]');

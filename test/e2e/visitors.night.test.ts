@@ -124,7 +124,7 @@ async function forEach<T>(all: readonly T[], work: (one: T) => Promise<void>): P
 
 const pool = async (name: string) => (await asked(name, 'GET', await root())).answer as unknown as PoolQuotaReport;
 
-test(`${VISITORS} visitors use up what they share, and nothing more, though the process is killed twice`, async () => {
+test(`${VISITORS} visitors use up their shared budget and no more, even if the process is killed twice`, async () => {
   state = await mkdtemp(join(tmpdir(), 'sluice-visitors-'));
   const limit = Number(VISITORS) >= 1_000 ? 0.05 : 0.02;
   const settings = settingsOfPool(limit, 3_600);
@@ -214,7 +214,7 @@ async function objectsOf(className: string): Promise<{ files: number; withTables
 }
 
 test.skipIf(!hasCompiler())(
-  `a day later nothing is left of ${VISITORS_GONE} visitors, whoever asks for them`,
+  `no data of ${VISITORS_GONE} visitors is left after a day, and lookups do not restore it`,
   async () => {
     state = await mkdtemp(join(tmpdir(), 'sluice-gone-'));
     const settings = settingsOfPool(1_000, 3_600);

@@ -152,7 +152,7 @@ test('an event posted five times at once, and again after a restart, is classifi
   expect(await ledgerOf(edge)).toMatchObject([{ route: 'webhook', status: 'complete' }]);
 });
 
-test('a receiver that fails three times gets it on the fourth; one that goes on failing has it parked and replayed', async () => {
+test('delivery succeeds on the fourth attempt after three failures; permanent failures park the event, and a replay delivers it', async () => {
   await fresh();
   const edge = await start(inject('impatient'));
   let failures = 3;
@@ -180,7 +180,7 @@ test('a receiver that fails three times gets it on the fourth; one that goes on 
   for (const results of receiver.labels.values()) expect(results.size).toBe(1);
 });
 
-test('a budget that is spent holds events back, and they are worked on once it has money again', async () => {
+test('a spent budget holds events back until budget is available again', async () => {
   await fresh();
   const edge = await start(inject('impatient'));
   const limit = async (limits: object) =>
@@ -220,7 +220,7 @@ test('a budget that is spent holds events back, and they are worked on once it h
   await expect.poll(async () => (await inState('delivered')).length).toBe(42);
 });
 
-test(`with the server killed at random while ${EVENTS} events flow, each is classified once and delivered under its id`, async () => {
+test(`each of ${EVENTS} events is classified once and delivered under its id while the server is killed at random`, async () => {
   await fresh();
   let edge = await start(inject('impatient'));
   // One in ten is refused at first.

@@ -40,7 +40,7 @@ test.each([
   ['an admin whose own account cannot be read', 'admin', { all: 2 }, /^Deployment todayAll\$2\.00$/, ALL],
   ['an admin while the deployment’s budget cannot be read', 'admin', { own: 0.5 }, /^You todayYou\$0\.50$/, OWN],
   ['anybody else', 'messages', { own: 0.5 }, /^You todayYou\$0\.50$/, OWN],
-])('the header tells %s what was spent today, and by whom', async (_who, scope, knows, text, title) => {
+])('the header shows %s the amount spent today, and whose spending it is', async (_who, scope, knows, text, title) => {
   const { pill, paths } = openHeader(scope, knows);
   const link = pill.querySelector('a');
   expect(link?.dataset.known).toBe('false');
@@ -50,7 +50,7 @@ test.each([
   expect(paths().includes('/pools/deployment')).toBe(scope === 'admin');
 });
 
-test.each(['admin', 'messages'])('the header keeps what it knew while nothing can be read (%s)', async (scope) => {
+test.each(['admin', 'messages'])('the header keeps the last amount while reading fails (%s)', async (scope) => {
   const { pill } = openHeader(scope, { own: 0.5, all: 0.5 });
   await refreshSpentToday();
   known = {};

@@ -28,7 +28,7 @@ const run = async (script: string, ...args: string[]) =>
   await runScript(join(checkout, `scripts/${script}.ts`), args, { SLUICE_URL: 'http://localhost:9' });
 
 test.each(['start', 'token', 'webhook', 'backup', 'restore', 'reset'])(
-  'npm run %s says how it is used, and does nothing else then',
+  'npm run %s prints its usage with --help or -h, and changes nothing',
   async (script) => {
     for (const asked of ['--help', '-h']) {
       const { status, stdout, stderr } = await run(script, asked);
@@ -41,7 +41,7 @@ test.each(['start', 'token', 'webhook', 'backup', 'restore', 'reset'])(
 );
 
 test.each(['token', 'webhook', 'backup', 'restore', 'reset'])(
-  'npm run %s stops at an option that it does not know, before it touches anything',
+  'npm run %s rejects an unknown option before it changes anything',
   async (script) => {
     const { status, stdout, stderr } = await run(script, '--halp');
     expect([status, stdout]).toEqual([1, '']);
@@ -51,7 +51,7 @@ test.each(['token', 'webhook', 'backup', 'restore', 'reset'])(
   },
 );
 
-test('npm run reset forgets the state, and says what a server needs that runs', async () => {
+test('npm run reset deletes the local state, and explains that a running server needs a restart', async () => {
   const { stdout } = await promisify(execFile)(process.execPath, ['scripts/reset.ts'], { cwd: checkout });
   expect(stdout).toContain('If npm start is running, stop it and start it again.');
   expect(existsSync(join(checkout, STATE))).toBe(false);

@@ -21,14 +21,17 @@ async function run(script: 'backup' | 'restore', plugins: readonly string[]) {
   return { ...(await runScript(join(root, 'scripts', `${script}.ts`), [], env)), paths };
 }
 
-test.each(['backup', 'restore'] as const)('%s names a missing plugin once, and sends nothing else', async (script) => {
-  const { status, stderr, paths } = await run(script, ['agents']);
-  expect(status).toBe(1);
-  expect(stderr).toMatch(/^Backups require the plugin `transfer`, which this deployment does not include\..*\n$/);
-  expect(paths).toEqual(['/health']);
-});
+test.each(['backup', 'restore'] as const)(
+  '%s names a missing plugin once, and sends no further request',
+  async (script) => {
+    const { status, stderr, paths } = await run(script, ['agents']);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^Backups require the plugin `transfer`, which this deployment does not include\..*\n$/);
+    expect(paths).toEqual(['/health']);
+  },
+);
 
-test('names SLUICE_TOKEN if it is missing and the deployment requires it', async () => {
+test('backup names SLUICE_TOKEN if it is missing and the deployment requires it', async () => {
   const { status, stderr } = await run('backup', ['transfer']);
   expect([status, stderr]).toEqual([1, expect.stringMatching(/^SLUICE_TOKEN is not set\..*\n$/)]);
 });

@@ -22,8 +22,8 @@ interface Told {
   responses: Record<string, { $ref?: string }>;
 }
 
-describe('what is built for the assets', () => {
-  test('is a valid OpenAPI 3.1 document, by a validator that is not ours', async () => {
+describe('the built assets', () => {
+  test('contain a valid OpenAPI 3.1 document', async () => {
     const document = JSON.parse(await read('openapi.json')) as { openapi: string };
     expect(document.openapi).toMatch(/^3\.1\./);
     expect(await new Validator().validate(document)).toEqual({ valid: true });
@@ -31,7 +31,7 @@ describe('what is built for the assets', () => {
     expect((await new Validator().validate(broken)).valid).toBe(false);
   });
 
-  test('has a reference of each route with its parameters, body, answers, errors and an example, and no link to nothing', async () => {
+  test('contain a reference of each route with its parameters, body, responses, errors and an example, without broken links', async () => {
     const page = await read('docs.html');
     const sections = new Map(page.split('<section id="').map((text) => [text.split('"', 1)[0], text]));
     const document = createOpenApiDocument();
@@ -58,7 +58,7 @@ describe('what is built for the assets', () => {
     expect(links.filter((id) => !ids.includes(id))).toEqual([]);
   });
 
-  test('hides no route of the Worker behind a file', async () => {
+  test('contain no file that hides a route of the Worker', async () => {
     const paths = RESOURCES.flatMap(({ routes }) => Object.keys(routes).map((key) => key.split(' ')[1] ?? ''));
     const patterns = paths.map((path) => new RegExp(`^${path.replaceAll(/:\w+/g, '[^/]+')}/?$`));
     for (const file of await builtFiles()) {
@@ -70,7 +70,7 @@ describe('what is built for the assets', () => {
     }
   });
 
-  test('is the same however many build at the same time, and nothing else', async () => {
+  test('consist of the same files after concurrent builds', async () => {
     const before = await builtFiles();
     await Promise.all([build(), build(), build()]);
     expect((await builtFiles()).sort()).toEqual(before.sort());

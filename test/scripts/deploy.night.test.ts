@@ -17,15 +17,15 @@ beforeAll(async () => {
 
 afterAll(() => checkout.remove());
 
-test('there are environments besides the first one', () => {
+test('wrangler.toml defines environments besides the default one', () => {
   expect(definedEnvironments.length).toBeGreaterThan(0);
 });
 
-test.each(['', ...definedEnvironments])('passes the dry run of a deploy: %o', (name) =>
+test.each(['', ...definedEnvironments])('a dry run of the deployment succeeds for the environment %o', (name) =>
   checkout.dryRun(name === '' ? [] : ['--env', name]),
 );
 
-test('passes the dry run of a deploy: the environment that the guide to the first day makes', async () => {
+test('a dry run of the deployment succeeds for the production environment of the guide', async () => {
   await checkout.addProduction();
   checkout.dryRun(['--env', 'production']);
 });

@@ -29,26 +29,26 @@ beforeEach(() => checkout.setExtraConfiguration());
 const deploy: DeployCheckout['deploy'] = (...given) => checkout.deploy(...given);
 
 describe('npm run deploy', () => {
-  test('has wrangler deploy, and says what comes next', async () => {
+  test('runs wrangler deploy, and prints the next step', async () => {
     const { status, output, after } = await deploy();
     expect(status, output).toBe(0);
     expect(after.commands.filter(([verb]) => verb === 'deploy')).toEqual([expect.arrayContaining(DEPLOY)]);
     expect(output).toContain('npm run token -- --account you --scopes admin');
   });
 
-  test('says how it is used, and touches nothing', async () => {
+  test('prints its usage with --help, and changes nothing', async () => {
     const { status, output, verbs } = await deploy({}, ['--help']);
     expect([status, verbs]).toEqual([0, []]);
     expect(output).toContain('npm run deploy [-- --env NAME] [--dry-run]');
   });
 
-  test('has wrangler say what it would deploy, and touches nothing', async () => {
+  test('runs only the dry run of wrangler with --dry-run', async () => {
     const { status, output, after } = await deploy({ queues: [], secrets: {} }, ['--dry-run', '--outdir', 'made']);
     expect(status, output).toBe(0);
     expect(after.commands).toEqual([expect.arrayContaining(['deploy', '--dry-run', '--outdir', 'made'])]);
   });
 
-  test('makes the queues that wrangler.toml names, once, before it deploys', async () => {
+  test('creates the missing queues of wrangler.toml once, before it deploys', async () => {
     await checkout.setExtraConfiguration(QUEUES);
     const first = await deploy();
     expect(first.status, first.output).toBe(0);
@@ -61,7 +61,7 @@ describe('npm run deploy', () => {
     expect(second.verbs).not.toContain('queues create');
   });
 
-  test('has another deployment in another environment', async () => {
+  test('deploys another environment, and rejects an unknown one', async () => {
     const { status, output, after } = await deploy({ secrets: { '': SECRETS } }, ['--env', 'staging']);
     expect(status, output).toBe(0);
     expect(after.commands).toContainEqual(expect.arrayContaining(['deploy', '--env', 'staging']));
@@ -71,13 +71,13 @@ describe('npm run deploy', () => {
     expect(unknown.output).toContain('nowhere');
   });
 
-  test('names a setting that is probably misspelt, and deploys', async () => {
+  test('warns about a setting that is probably misspelt, and deploys', async () => {
     await checkout.setExtraConfiguration('[vars]\nDEFAULT_LIMTS = "{}"');
     const { status, output } = await deploy();
     expect([status, output]).toEqual([0, expect.stringContaining('Did you mean DEFAULT_LIMITS?')]);
   });
 
-  test('stops at a class of objects that no migration names', async () => {
+  test('rejects a Durable Object class without a migration', async () => {
     await checkout.setExtraConfiguration('[[durable_objects.bindings]]\nname = "GATE"\nclass_name = "Gate"');
     const { status, output, verbs } = await deploy();
     expect([status, verbs]).toEqual([1, []]);
@@ -93,7 +93,7 @@ describe('npm run deploy', () => {
     ['webhooks that are not right', `WEBHOOKS = '[{"source":"github"}]'`, 'WEBHOOKS.0.secret'],
     ['a secret of webhooks for everybody to read', 'OUR_WEBHOOK_SECRET = "sk-ant-x"', 'secret put OUR_WEBHOOK_SECRET'],
     ['a key of an upstream for everybody to read', 'UPSTREAM_EAST_KEY = "sk-ant-x"', 'secret put UPSTREAM_EAST_KEY'],
-  ])('stops at %s before anything is touched', async (_, line, named) => {
+  ])('rejects %s before it changes anything', async (_, line, named) => {
     await checkout.setExtraConfiguration(`[vars]\n${line}`);
     const { status, output, after } = await deploy();
     expect(status).toBe(1);
@@ -123,7 +123,7 @@ VISITORS = '{"only":{"agents":["support"],"origins":["https://shop.example"]},"p
     ['there are webhooks', `WEBHOOKS = '${webhooks}'`, [...SECRETS, 'CHAT_WEBHOOK_SECRET'], ['OUR_WEBHOOK_SECRET']],
     ['alerts are delivered', 'ALERT_URL = "https://hooks.example.com/"', SECRETS, ['DELIVERY_SIGNING_SECRET']],
     ['visitors may come', visitors, ['ANTHROPIC_API_KEY'], ['SIGNING_SECRET', 'TURNSTILE_SECRET']],
-  ])('says the command for each secret that is missing: %s', async (_, vars, there, missing) => {
+  ])('prints the command for each missing secret: %s', async (_, vars, there, missing) => {
     await checkout.setExtraConfiguration(`[vars]\n${vars}`);
     const { status, output } = await deploy({ secrets: { '': [...there] } });
     expect(status, output).toBe(0);
@@ -132,7 +132,7 @@ VISITORS = '{"only":{"agents":["support"],"origins":["https://shop.example"]},"p
     expect(output).not.toContain('npm run token');
   });
 
-  test('fails where wrangler does, and says how to log in', async () => {
+  test('fails if wrangler is not logged in, and explains how to log in', async () => {
     await checkout.setExtraConfiguration(QUEUES);
     const { status, output, verbs } = await deploy({ loggedIn: false });
     expect(status).toBe(1);
@@ -169,7 +169,7 @@ describe('wrangler.toml', () => {
     };
   }
 
-  test('has environments, each with all that the Worker needs, and queues of its own', () => {
+  test('defines everything that the Worker needs in each environment, with separate queues', () => {
     expect(definedEnvironments).toContain('staging');
     for (const name of definedEnvironments) {
       expect(offered(name), name).toEqual(offered());

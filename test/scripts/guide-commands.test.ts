@@ -25,7 +25,7 @@ const commandsIn = (start: string) =>
   new Set([...guides.matchAll(new RegExp(`${start} ([^\\n\`|<>…]*[^\\s\`|<>…])`, 'g'))].map(([, words = '']) => words));
 const optionsOf = (command: string) => [...command.matchAll(/ --([\w-]+)/g)].map(([, name = '']) => name);
 
-test('each command of wrangler in the guides is one that it has, with these options', () => {
+test('every wrangler command in the guides exists with its options', () => {
   const { registry } = experimental_getWranglerCommands();
   const commands = commandsIn('npx wrangler');
   expect(commands.size).toBeGreaterThan(8);
@@ -47,7 +47,7 @@ test('each command of wrangler in the guides is one that it has, with these opti
   }
 });
 
-test('each script in the guides is there, and its help has the options that are used', async () => {
+test('every npm script in the guides exists, and its help lists the options that are used', async () => {
   const used = new Map<string, Set<string>>();
   for (const command of [...commandsIn('npm run'), ...commandsIn('npm start')]) {
     const [script = '', ...words] = command.replace(/^--silent /, '').split(' ');

@@ -62,7 +62,7 @@ function turnsOf(given: LongConversation) {
   }));
 }
 
-test('without the cache each prompt is input, however its history is kept', () => {
+test('without caching, every prompt token costs the input price, with any history strategy', () => {
   tryCases(100, conversation, (given) => {
     const { usd, promptTokens, outputTokens } = costOfHistory({ ...given, isCached: false });
     const { input, output } = given.model.prices;
@@ -70,7 +70,7 @@ test('without the cache each prompt is input, however its history is kept', () =
   });
 });
 
-test('the cache changes what tokens cost, and when summaries are made; it never reads a token that was not written', () => {
+test('caching without summaries changes only the cost, which stays between reading and writing every prompt token', () => {
   tryCases(100, conversation, (given) => {
     fc.pre(given.strategy.kind !== 'summarize');
     const { usd, ...cached } = costOfHistory({ ...given, isCached: true });
@@ -83,7 +83,7 @@ test('the cache changes what tokens cost, and when summaries are made; it never 
   });
 });
 
-test('a conversation that is never shortened reads each prompt once, and writes each token once', () => {
+test('a cached conversation that is never shortened reads each prompt once and writes each token once', () => {
   tryCases(100, fc.record({ model, ...lengths }), ({ model, ...long }) => {
     const given: LongConversation = { ...PLAIN, ...long, model, system: 6_000 + long.system, isCached: true };
     const prompt = (turn: number) => given.system + turn * (given.question + given.answer) + given.question;
@@ -96,7 +96,7 @@ test('a conversation that is never shortened reads each prompt once, and writes 
   });
 });
 
-test('no history is longer than its limit, and one that was shortened goes on from what is kept', () => {
+test('no history exceeds its limit, and a truncated one is filled to the truncation ratio at most', () => {
   tryCases(40, conversation, (given) => {
     const { strategy, system, question, answer } = given;
     if (strategy.kind === 'never') return;
@@ -112,7 +112,7 @@ test('no history is longer than its limit, and one that was shortened goes on fr
   });
 });
 
-test('a summary reads what it replaces from the cache, and the turn after it writes its prompt anew', () => {
+test('a summary reads the messages that it replaces from the cache, and the next turn writes its prompt again', () => {
   // 21 turns are 16,800 tokens: more than 80 % of 20,000, so all but 12 of them are replaced.
   const given: LongConversation = { ...PLAIN, strategy: { ...SUMMARIZE, most: 20_000 }, isCached: true };
   const [before, after] = [21, 22].map((turns) => costOfHistory({ ...given, turns }));
@@ -123,13 +123,13 @@ test('a summary reads what it replaces from the cache, and the turn after it wri
   expect((after?.usd ?? 0) - (before?.usd ?? 0)).toBeCloseTo((summary + turn) / 1e6, 9);
 });
 
-test('without the cache a summary is made only where the next prompt would be too long', () => {
+test('without caching, a summary is created only if the next prompt would be too long', () => {
   const given: LongConversation = { ...PLAIN, strategy: { ...SUMMARIZE, most: 20_000 } };
   // 24 turns are 19,200 tokens, and 25 with a question are more than 20,000.
   expect([25, 26].map((turns) => costOfHistory({ ...given, turns }).shortened)).toEqual([0, 1]);
 });
 
-test('a conversation ends where the window of its model is full, and says so', () => {
+test('a conversation ends when the context window of its model is full', () => {
   const { answered } = costOfHistory({ ...PLAIN, model: HAIKU });
   expect(answered).toBe(247);
   // The next prompt, and its answer.
@@ -138,7 +138,7 @@ test('a conversation ends where the window of its model is full, and says so', (
   expect(costOfHistory({ ...PLAIN, model: HAIKU, strategy: SUMMARIZE }).answered).toBe(500);
 });
 
-test('docs/cost.md has the table', async () => {
+test('docs/cost.md contains the table of history costs', async () => {
   const text = await readFile(new URL('../../docs/cost.md', import.meta.url), 'utf8');
   expect(text).toContain(historyTable());
 });

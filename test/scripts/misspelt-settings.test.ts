@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { settingsShape } from '#edge/config/settings.ts';
 import { findMisspeltSettings } from '../../scripts/misspelt-settings.ts';
 
-test('a misspelt setting is named with the one that was meant', () => {
+test('findMisspeltSettings suggests the correct name of a misspelt setting', () => {
   expect(findMisspeltSettings(['ANTHROPIC_API_KEYS', 'SINGING_SECRET', 'MY_OWN_VARIABLE', 'UPSTREAM_ONE_KEY'])).toEqual(
     [
       'ANTHROPIC_API_KEYS is not a setting. Did you mean ANTHROPIC_API_KEY?',
@@ -11,6 +11,6 @@ test('a misspelt setting is named with the one that was meant', () => {
   );
 });
 
-test('no setting is taken for a misspelt one', () => {
+test('findMisspeltSettings does not report valid settings', () => {
   expect(findMisspeltSettings(Object.keys(settingsShape()))).toEqual([]);
 });

@@ -58,7 +58,7 @@ async function textsIn(folder: string): Promise<Map<string, string>> {
   );
 }
 
-test('it writes what came as expected, and what differs elsewhere, and tells nobody the key', async () => {
+test('npm run prove stores expected and differing responses separately, without the key', async () => {
   const names = proveCalls().map(({ name }) => `${name}.json`);
   // It quotes the key that it was sent, as a gateway might.
   instead = async ({ headers }, answer) =>
@@ -89,7 +89,7 @@ test('it writes what came as expected, and what differs elsewhere, and tells nob
     expect(text).not.toContain(KEY);
 });
 
-test('it goes on with a batch that another run has begun', async () => {
+test('npm run prove resumes a batch that an earlier run created', async () => {
   let isOver = false;
   instead = async ({ path, method }, answer) => {
     if (isOver || method === 'POST' || !path.includes('/batches/')) return answer;

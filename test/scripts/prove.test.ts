@@ -6,7 +6,7 @@ import { runScript } from '#test/support/run-script.ts';
 const prove = (args: string[], key: string) =>
   runScript(join(root, 'scripts/prove.ts'), args, { ANTHROPIC_API_KEY: key, ANTHROPIC_BASE_URL: 'http://127.0.0.1:9' });
 
-test('npm run prove says what its calls may cost, and sends none if that is more than it may spend', async () => {
+test('npm run prove prints the maximum cost of its calls, and sends none if it exceeds --most-usd', async () => {
   for (const most of ['0.10', 'much', '-1']) {
     const { status, stdout, stderr } = await prove([`--most-usd=${most}`], 'sk-ant-any-key');
     expect({ status, stderr }).toEqual({

@@ -29,7 +29,7 @@ afterAll(() => server.stop());
 const simulate = (directives: string) => ({ headers: { 'sluice-simulate': directives } });
 
 describe('the simulator as a server', () => {
-  test('answers a message, its stream and its count', async () => {
+  test('responds to a message, a stream and a token count', async () => {
     const message = await claude.messages.create(request);
     expect(message).toMatchObject({ type: 'message', model, stop_reason: 'end_turn' });
     const streamed = await claude.messages.stream(request).finalMessage();
@@ -55,12 +55,12 @@ describe('the simulator as a server', () => {
     expect((await Array.fromAsync(claude.files.list())).map(({ id }) => id)).toEqual([file.id]);
   });
 
-  test('rejects a request in the words of the API', async () => {
+  test('rejects an invalid request with the error of the Claude API', async () => {
     const rejected = claude.messages.create({ ...request, messages: [] });
     await expect(rejected).rejects.toMatchObject({ status: 400, type: 'invalid_request_error' });
   });
 
-  test('makes the faults that a request asks for', async () => {
+  test('simulates the faults that a request asks for', async () => {
     const overloaded = claude.messages.create(request, simulate('status=529'));
     await expect(overloaded).rejects.toMatchObject({ status: 529, type: 'overloaded_error' });
     await expect(claude.messages.create(request, simulate('network'))).rejects.toThrow(APIConnectionError);
@@ -70,7 +70,7 @@ describe('the simulator as a server', () => {
     expect((error as APIError).status).toBeUndefined();
   });
 
-  test('serves on after a client has disconnected from a silent stream', async () => {
+  test('continues to respond after a client has disconnected from a silent stream', async () => {
     const stream = claude.messages.stream(request, simulate('silence-after=2'));
     await new Promise((resolve) => stream.once('streamEvent', resolve));
     stream.abort();
@@ -78,7 +78,7 @@ describe('the simulator as a server', () => {
     expect((await claude.messages.create(request)).type).toBe('message');
   });
 
-  test('gives equal answers for a seed', async () => {
+  test('returns the same response for the same seed', async () => {
     const other = await startSimulatorServer(0, { seed: 'fixed' });
     const again = new Anthropic({ baseURL: other.url, apiKey: 'any', maxRetries: 0 });
     const [first, second] = [await claude.messages.create(request), await again.messages.create(request)];
@@ -87,7 +87,7 @@ describe('the simulator as a server', () => {
   });
 });
 
-test('the examples of the guide print what they should', async () => {
+test('the examples of the guide print the expected output', async () => {
   const [sdk = '', withinTest = ''] = codeBlocksOf(await readGuide('test-without-a-key'), 'ts');
   const run = async (code: string) => {
     const ready = code
@@ -121,7 +121,7 @@ describe('npm run simulator', () => {
     await once(child, 'exit');
   });
 
-  test('names what is wrong with an option, and a port that is in use', async () => {
+  test('explains an invalid option and a port that is in use', async () => {
     expect(await runScript(script, ['--ttft-ms', 'soon'])).toMatchObject({
       status: 1,
       stderr: expect.stringContaining('--ttft-ms: "soon" is not a whole number'),

@@ -25,7 +25,7 @@ test.each([
   [['new', '--plugins', 'agents,webhoks'], 'Unknown plugin webhoks. Did you mean webhooks?'],
   [['new', '--plugins', 'weather'], 'Unknown plugin weather. The plugins are visitors, agents, summaries,'],
   [['new', '--romms', 'agents'], "Unknown option '--romms'"],
-])('sluice init %j says what is wrong, and makes nothing', async ([name, ...more], words) => {
+])('sluice init %j explains the error and creates nothing', async ([name, ...more], words) => {
   const { status, stderr } = await init(...(name === undefined ? [] : [join(folder, name)]), ...more);
   expect([status, stderr]).toEqual([1, expect.stringContaining(words)]);
   expect((await readdir(folder, { recursive: true })).toSorted()).toEqual(['full', 'full/notes.txt']);
@@ -40,12 +40,12 @@ test.each([
   [['inti'], 1, 'Unknown command inti.\nUsage:\nsluice init DIR'],
   [[], 1, 'A command is required.\nUsage:\nsluice init DIR'],
   [['--help'], 0, 'sluice deploy [--dry-run]'],
-])('sluice %j says which commands there are', async (args, code, words) => {
+])('sluice %j lists the commands', async (args, code, words) => {
   const { status, stdout, stderr } = await runScript(join(root, 'scripts/sluice.ts'), args);
   expect([status, stdout + stderr]).toEqual([code, expect.stringContaining(words)]);
 });
 
-test.each(['20.19.0', '22.11.0'])('sluice asks for a newer Node than %s', async (version) => {
+test.each(['20.19.0', '22.11.0'])('sluice rejects Node %s and names the required version', async (version) => {
   vi.stubGlobal('process', Object.create(process, { versions: { value: { ...process.versions, node: version } } }));
   try {
     const { status, stderr } = await runScript(join(root, 'scripts/sluice.ts'), ['--help']);

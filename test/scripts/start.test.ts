@@ -24,7 +24,7 @@ test.each([
   [['--local-upstream=localhost:9000'], '--local-upstream'],
   [['--localUpstream', 'localhost:9000'], '--local-upstream'],
   [['--port', '9000', '--host', 'localhost:9000'], '--host'],
-])('npm start rejects %j, with which an edge cannot tell pages apart', async (args, named) => {
+])('npm start rejects %j, because wrangler would rewrite the host', async (args, named) => {
   const { status, stderr } = await start(...args);
   expect([status, stderr]).toEqual([
     1,
@@ -42,7 +42,7 @@ test.each([
   expect([status, stderr]).toEqual([1, expect.stringContaining('Remove `host` in the section [dev]')]);
 });
 
-test('the secrets that npm start makes are those of sources in WEBHOOKS that have none, also where settings define the source', () => {
+test('npm start creates the missing secrets of the sources in WEBHOOKS, including custom sources', () => {
   const verify = { hmac: { header: 'x-shop-signature' } };
   const WEBHOOKS = JSON.stringify([
     { source: 'shop', secret: 'SHOP_WEBHOOK_SECRET', verify, id: '/id', text: ['/subject'] },

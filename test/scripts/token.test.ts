@@ -40,7 +40,7 @@ const identity = async (token: string, secret: string) =>
   await verifyToken(token, parseSettings({ SIGNING_SECRET: secret }));
 
 describe('npm run token', () => {
-  test('prints the token alone on the last line, signed with what .dev.vars keeps', async () => {
+  test('prints only the token on the last line, signed with the secret from .dev.vars', async () => {
     await keep(`ANTHROPIC_API_KEY=sk-ant-x\nSIGNING_SECRET=${KEPT}\n`);
     const args = ['--account', 'alice', '--scopes', 'messages,classify', '--expires-in', '3600'];
     const { status, stdout } = runByNpm(args);
@@ -54,7 +54,7 @@ describe('npm run token', () => {
     expect(stdout).not.toContain(KEPT);
   });
 
-  test('makes a restricted token, and refuses one that would be wider than it seems', async () => {
+  test('creates a restricted token, and rejects invalid or contradictory restrictions', async () => {
     await keep(`SIGNING_SECRET=${KEPT}\n`);
     const bound = [
       '--account',
@@ -80,7 +80,7 @@ describe('npm run token', () => {
     }
   });
 
-  test('signs with the secret of the environment first', async () => {
+  test('prefers the secret from the environment over .dev.vars', async () => {
     await keep(`SIGNING_SECRET=${KEPT}\n`);
     const { stdout } = await run(['--account', 'root', '--scopes', 'admin', '--label', 'the first one'], GIVEN);
     const token = stdout.trim();
@@ -117,7 +117,7 @@ describe('npm run token', () => {
     ['an option that it does not know', ['--acount', 'a'], /--acount.*\nUsage: npm run token -- --account alice/],
     ['an option without its value', ['--account'], /--account.*\nUsage: npm run token/],
     ['a word too many', ['alice'], /alice.*\nUsage: npm run token/],
-  ])('with %s says so in a sentence, prints no token, and fails', async (_, args, sentence) => {
+  ])('fails with an explanation and prints no token, given %s', async (_, args, sentence) => {
     const { status, stdout, stderr } = await run(args, GIVEN);
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).toMatch(sentence);
@@ -127,7 +127,7 @@ describe('npm run token', () => {
   test.each([
     ['no file', undefined],
     ['a file without one', 'ANTHROPIC_API_KEY=sk-ant-x\n'],
-  ])('without a secret (%s) says where one is looked for', async (_, text) => {
+  ])('explains where the secret is read from if there is none (%s)', async (_, text) => {
     if (text === undefined) await rm(join(checkout, '.dev.vars'), { force: true });
     else await keep(text);
     const { status, stdout, stderr } = await run(['--account', 'a']);
@@ -137,7 +137,7 @@ describe('npm run token', () => {
     );
   });
 
-  test('with a secret that an edge would refuse makes no token that nobody takes', async () => {
+  test('rejects a secret that is too short for a deployment', async () => {
     const { status, stdout, stderr } = await run(['--account', 'a'], 'short');
     expect({ status, stdout }).toEqual({ status: 1, stdout: '' });
     expect(stderr).toMatch(/^SIGNING_SECRET must have at least 32 characters/);

@@ -55,14 +55,14 @@ async function run(args: string[], more: Record<string, string> = {}) {
   return await runScript(fileURLToPath(new URL('../../scripts/webhook.ts', import.meta.url)), args, env);
 }
 
-describe('a sample is signed as its sender does, and the answer is printed', () => {
+describe('npm run webhook', () => {
   const senders: [string, string, SignatureScheme][] = [
     ['github', 'issue.json', verifyGithub],
     ['stripe', 'dispute.json', verifyStripe],
     ['slack', 'message.json', verifySlack],
     ['standard', 'message.json', verifyStandard],
   ];
-  test.each(senders)('%s %s', async (source, file, verify) => {
+  test.each(senders)('signs %s %s as its sender does, and prints the response', async (source, file, verify) => {
     const { status, stdout, stderr } = await run([source, file]);
     expect([status, stderr]).toEqual([0, '']);
     expect(stdout.split('\n')).toEqual([
@@ -78,7 +78,7 @@ describe('a sample is signed as its sender does, and the answer is printed', () 
     expect(await verify.verify(request, [SECRET])).toBe('valid');
   });
 
-  test('of a source that settings define, with a new id where its entry reads it', async () => {
+  test('signs a sample of a custom source, with the given id at the configured path', async () => {
     const sample = join(await mkdtemp(join(tmpdir(), 'sluice-sample-')), 'sample.json');
     onTestFinished(() => rm(dirname(sample), { recursive: true }));
     await writeFile(sample, JSON.stringify({ ticket: { id: 1, text: 'Hello' } }));
@@ -95,11 +95,11 @@ describe('a sample is signed as its sender does, and the answer is printed', () 
     expect(await hmac(options).verify(request, [SECRET])).toBe('valid');
   });
 
-  test('for each source that is shipped', () => {
+  test('is tested for every shipped source', () => {
     expect(new Set(senders.map(([source]) => source))).toEqual(new Set(SHIPPED_SOURCES));
   });
 
-  test('under an id that is given, by the first of several secrets, from any file', async () => {
+  test('sends any file with the given id, signed with the first of several secrets', async () => {
     const file = fileURLToPath(new URL('../../examples/webhooks/stripe/refund.json', import.meta.url));
     const WEBHOOKS = '[{"source":"stripe","secret":"PAID_WEBHOOK_SECRET"}]';
     const env = { WEBHOOKS, PAID_WEBHOOK_SECRET: `${SECRET},another`, STRIPE_WEBHOOK_SECRET: 'of another deployment' };
@@ -120,14 +120,14 @@ test.each([
   [['gitlab', 'issue.json'], 'Usage: npm run webhook'],
   [['github', 'issue.json', '--what'], 'Usage: npm run webhook'],
   [['github', 'nothing.json'], 'samples of github: '],
-])('what cannot be sent is told in a sentence: %s', async (args, sentence) => {
+])('npm run webhook explains invalid arguments and sends nothing: %s', async (args, sentence) => {
   const { status, stderr } = await run(args);
   expect(status).toBe(1);
   expect(stderr).toContain(sentence);
   expect(received).toEqual([]);
 });
 
-test('an event that nobody has begun, or an agent works on, is waited for', async () => {
+test('npm run webhook waits for an event that is accepted or running', async () => {
   before = [
     { state: 'accepted', attempts: [] },
     { state: 'running', attempts: [{}] },
@@ -137,7 +137,7 @@ test('an event that nobody has begun, or an agent works on, is waited for', asyn
   expect(before).toEqual([]);
 });
 
-test('where nothing listens, that is said, with what to do', async () => {
+test('npm run webhook suggests npm start if no server is listening', async () => {
   const { status, stderr } = await run(['github', 'issue.json'], { SLUICE_URL: 'http://127.0.0.1:9' });
   expect(status).toBe(1);
   expect(stderr).toContain('npm start');

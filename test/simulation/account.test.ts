@@ -3,7 +3,7 @@ import { findFailingSchedule } from './account.ts';
 import { MAX_DURATION_MS, RUNS } from './property.ts';
 
 test(
-  `an account holds what it promises in ${RUNS} schedules`,
+  `an account keeps its guarantees in ${RUNS} schedules`,
   async () => {
     const failure = await findFailingSchedule();
     expect(failure?.report).toBeUndefined();

@@ -3,7 +3,7 @@ import { findFailingSchedule, outcomes } from './approvals.ts';
 import { MAX_DURATION_MS, RUNS } from './property.ts';
 
 test(
-  `calls that wait for approval come to one outcome each in ${RUNS} schedules`,
+  `each call that waits for approval has exactly one outcome in ${RUNS} schedules`,
   async () => {
     const failure = await findFailingSchedule();
     expect(failure?.report).toBeUndefined();

@@ -309,7 +309,7 @@ const SHARED = {
 } as const;
 
 test(
-  `${ACCOUNTS} accounts with batches and messages never go beyond the budget that they share`,
+  `${ACCOUNTS} accounts with batches and messages never exceed their shared budget`,
   async () => {
     const dice = diceOf(7);
     const world = new World(new Shuffled(dice), mishapsOf(dice));

@@ -3,7 +3,7 @@ import { findFailingSchedule } from './batch.ts';
 import { MAX_DURATION_MS, RUNS } from './property.ts';
 
 test(
-  `batches hold what they promise in ${RUNS} schedules`,
+  `batches keep their guarantees in ${RUNS} schedules`,
   async () => {
     const failure = await findFailingSchedule();
     expect(failure?.report).toBeUndefined();

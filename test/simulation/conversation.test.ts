@@ -3,7 +3,7 @@ import { findFailingSchedule } from './conversation.ts';
 import { MAX_DURATION_MS, RUNS } from './property.ts';
 
 test(
-  `a conversation holds what it promises in ${RUNS} schedules`,
+  `a conversation keeps its guarantees in ${RUNS} schedules`,
   async () => {
     const failure = await findFailingSchedule();
     expect(failure?.report).toBeUndefined();

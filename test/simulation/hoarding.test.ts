@@ -83,7 +83,7 @@ async function race(scheduler: Scheduler): Promise<{ most: number; admitted: num
 }
 
 test(
-  'three accounts of $1, all of whose requests may cost more, never have more than $3 of a group and a deployment of $10',
+  'three accounts limited to $1 never lease more than $3 of a group and a deployment with $10',
   async () => {
     const schedules = fc.asyncProperty(fc.scheduler(), async (scheduler) => {
       const { most, admitted } = await race(scheduler);

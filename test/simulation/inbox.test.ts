@@ -3,7 +3,7 @@ import { findFailingSchedule } from './inbox.ts';
 import { MAX_DURATION_MS, RUNS } from './property.ts';
 
 test(
-  `an inbox holds what it promises in ${RUNS} schedules`,
+  `an inbox keeps its guarantees in ${RUNS} schedules`,
   async () => {
     const failure = await findFailingSchedule();
     expect(failure?.report).toBeUndefined();

@@ -53,18 +53,18 @@ async function askOne(raisedTo: number | undefined) {
   });
 }
 
-test('what the pool has by then is held', async () => {
+test('holds the amount that the pool has when it is asked a last time', async () => {
   expect(await askOne(24_000)).toMatchObject([{ outcome: 'admitted' }, { outcome: 'admitted', hold: 12_000 }]);
 });
 
-test('the refusal names the pool whose figures say so', async () => {
+test('names the pool that rejects the last attempt', async () => {
   expect(await askOne(undefined)).toMatchObject([
     { outcome: 'admitted' },
     { outcome: 'refused', refusal: { reason: 'held', by: 'deployment', limit: 'usd_per_day' } },
   ]);
 });
 
-test('a request that loses the race for each round of a pool with budget names no payer', async () => {
+test('names no payer for a request that loses every round of a pool with budget', async () => {
   const world = new World(createFifoScheduler(), NO_MISHAPS);
   const answers = await runInWorld(world, {}, async () => {
     const pool = findHost('POOL', 'deployment');

@@ -7,7 +7,7 @@ import { MAX_DURATION_MS, RUNS, SEED } from './property.ts';
 const TIMES = Math.ceil(RUNS / 50);
 
 test(
-  'twenty at once are all answered where all can be paid for, and no answer is cut short',
+  'at least 99 % of twenty concurrent requests are admitted with full max_tokens if the budget covers all of them',
   async () => {
     for (const crowd of CROWDS) {
       const sum: Outcome = { asked: 0, refused: 0, clipped: 0 };

@@ -3,7 +3,7 @@ import { findFailingSchedule } from './pool.ts';
 import { MAX_DURATION_MS, RUNS } from './property.ts';
 
 test(
-  `a pool and its accounts hold what they promise in ${RUNS} schedules`,
+  `a pool and its accounts keep their guarantees in ${RUNS} schedules`,
   async () => {
     const failure = await findFailingSchedule();
     expect(failure?.report).toBeUndefined();

@@ -63,7 +63,7 @@ async function withConversation(work: (led: Led, clients: Clients) => Promise<vo
 
 const conversation = () => findHost('CONVERSATION', JSON.stringify(['alice', 'c1']));
 
-test('an object that dies while a conversation is cleared away leaves no row without an alarm', async () => {
+test('a conversation that dies during its erasure leaves no rows without an alarm', async () => {
   await withConversation(async (led, clients) => {
     clients.start({ kind: 'erase' });
     await led.until('deleteAlarm is done');
@@ -75,7 +75,7 @@ test('an object that dies while a conversation is cleared away leaves no row wit
   });
 });
 
-test('a turn that begins while a conversation is cleared away keeps its rows', async () => {
+test('a turn that begins during the erasure of its conversation keeps its rows', async () => {
   await withConversation(async (led, clients) => {
     clients.start({ kind: 'erase' });
     await led.until('deleteAlarm is done');
@@ -90,7 +90,7 @@ test('a turn that begins while a conversation is cleared away keeps its rows', a
   });
 });
 
-test('an erased conversation whose account was not told has its alarm soon', async () => {
+test('an erased conversation sets an early alarm if it could not notify its account', async () => {
   await withConversation(async (led, clients) => {
     const { storage } = conversation();
     // Once its log has gone the next alarm is that of its retention, in a month.
@@ -103,7 +103,7 @@ test('an erased conversation whose account was not told has its alarm soon', asy
   });
 });
 
-test('what the store was not told before a crash is told by the alarm', async () => {
+test('the alarm writes a version to the store if a crash prevented the first write', async () => {
   const led = new Led();
   const store = new Map<string, string>();
   await runInWorld(led.world, { store }, async () => {
@@ -139,7 +139,7 @@ async function withInbox(
 
 const eventOf = (id: string) => ({ id, account: 'webhook-tickets', text: 'text', subject: null, digest: id });
 
-test('an event that is worked on does not come due when another one shows that the budget has money again', async () => {
+test('an event that is being processed does not become due when another event shows that budget is available again', async () => {
   let enqueued = 0;
   const count = async () => {
     enqueued += 1;
@@ -162,7 +162,7 @@ test('an event that is worked on does not come due when another one shows that t
   });
 });
 
-test('a queue that takes nothing is asked again after a pause', async () => {
+test('retries after a pause if the queue accepts no events', async () => {
   let asked = 0;
   const refuse = async () => {
     asked += 1;
@@ -216,7 +216,7 @@ class Sharer {
   }
 }
 
-test('what is spent while an erasure goes on is reported by name, also if the object dies', async () => {
+test('spending during an erasure is reported with the account name, even if the object dies', async () => {
   await withSharedBudget(async (led, alice) => {
     const admission = alice.admit('req_1');
     await led.until('pool deployment.leaseJson answered');
@@ -232,7 +232,7 @@ test('what is spent while an erasure goes on is reported by name, also if the ob
   });
 });
 
-test('a request that outlives an erasure takes no name from what was spent since', async () => {
+test('a request that outlives an erasure does not remove the account name from later spending', async () => {
   await withSharedBudget(async (led, alice) => {
     void alice.admit('req_1');
     await led.quiet();

@@ -3,7 +3,7 @@ import { MAX_DURATION_MS, RUNS } from './property.ts';
 import { findFailingSchedule } from './settling.ts';
 
 test(
-  `whatever dies, each settlement is booked once, and none is lost that was confirmed, in ${RUNS} schedules`,
+  `each settlement is booked once and no confirmed settlement is lost, whatever dies, in ${RUNS} schedules`,
   async () => {
     const failure = await findFailingSchedule();
     expect(failure?.report).toBeUndefined();

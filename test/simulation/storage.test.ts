@@ -37,11 +37,11 @@ async function onStorage(
   return told;
 }
 
-test.each(COMMANDS)('what stands in for storage: $name', async ({ run: ask, expected: answer }) => {
+test.each(COMMANDS)('simulated storage: $name', async ({ run: ask, expected: answer }) => {
   expect(await onStorage([ask])).toEqual([answer]);
 });
 
-test.each(ALARMS)('what stands in for alarms: $name', async ({ handle, expected: answer, alarmAfter: after }) => {
+test.each(ALARMS)('simulated alarms: $name', async ({ handle, expected: answer, alarmAfter: after }) => {
   let told: unknown;
   const handled = async (storage: DurableObjectStorage) => {
     told ??= await handle(storage);

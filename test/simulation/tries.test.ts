@@ -6,7 +6,7 @@ import { findFailingSchedule } from './tries.ts';
 const TRIED = 3 * RUNS;
 
 test(
-  `whatever upstreams do, each try has a hold, three may have run, and nothing is over, in ${TRIED} schedules`,
+  `each attempt has a hold, at most three attempts run, and spending stays within the limit in ${TRIED} schedules`,
   async () => {
     const failure = await findFailingSchedule(TRIED);
     expect(failure?.report).toBeUndefined();

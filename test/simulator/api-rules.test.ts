@@ -1430,9 +1430,9 @@ const LEFT_OUT: readonly (readonly [rule: number, what: string, why: string])[] 
   [126, 'a thread that goes on', 'The simulator keeps none. The official client then sends the whole conversation.'],
 ];
 
-describe('the API', () => {
+describe('the simulated API', () => {
   test.each(ROWS.flatMap((row) => row.of.map((model) => [row.rule, model, row] as const)))(
-    'obeys rule %i on %s',
+    'follows rule %i for %s',
     async (_, model, row) => {
       const asked = typeof row.asks === 'function' ? await row.asks(model) : row.asks;
       const answer = await ask(model, asked, row);
@@ -1446,36 +1446,39 @@ describe('the API', () => {
     },
   );
 
-  test.each(['haiku-5-5', 'sonnet-5', 'opus-5'])('thinks by the question and the effort: %s', async (model) => {
-    const low = await withoutThought(model, 'low');
-    const medium = await withoutThought(model, 'medium');
-    expect([low > 45 && low < 75, medium > 8 && medium < 32]).toEqual([true, true]);
-    expect(await withoutThought(model, 'high')).toBe(0);
-    for (const [effort, least, most] of [
-      ['low', 0, 300],
-      ['medium', 0, 800],
-      ['high', 100, 6_000],
-      ['max', 100, 6_000],
-    ] as const) {
-      const found: number[] = [];
-      for (let index = 0; index < 120; index++) {
-        const messages = [user(says(`Why is ${index} a number?`))];
-        found.push(thought(await ask(model, { messages, output_config: { effort } })));
+  test.each(['haiku-5-5', 'sonnet-5', 'opus-5'])(
+    'thinks depending on the question and the effort: %s',
+    async (model) => {
+      const low = await withoutThought(model, 'low');
+      const medium = await withoutThought(model, 'medium');
+      expect([low > 45 && low < 75, medium > 8 && medium < 32]).toEqual([true, true]);
+      expect(await withoutThought(model, 'high')).toBe(0);
+      for (const [effort, least, most] of [
+        ['low', 0, 300],
+        ['medium', 0, 800],
+        ['high', 100, 6_000],
+        ['max', 100, 6_000],
+      ] as const) {
+        const found: number[] = [];
+        for (let index = 0; index < 120; index++) {
+          const messages = [user(says(`Why is ${index} a number?`))];
+          found.push(thought(await ask(model, { messages, output_config: { effort } })));
+        }
+        expect(Math.min(...found)).toBeGreaterThanOrEqual(least);
+        expect(Math.max(...found)).toBeLessThanOrEqual(most);
+        const long = found.filter((tokens) => tokens > 2_000).length;
+        expect([long, effort]).toEqual(
+          most === 6_000 ? [expect.toSatisfy((many: number) => many > 0 && many < 10), effort] : [0, effort],
+        );
       }
-      expect(Math.min(...found)).toBeGreaterThanOrEqual(least);
-      expect(Math.max(...found)).toBeLessThanOrEqual(most);
-      const long = found.filter((tokens) => tokens > 2_000).length;
-      expect([long, effort]).toEqual(
-        most === 6_000 ? [expect.toSatisfy((many: number) => many > 0 && many < 10), effort] : [0, effort],
-      );
-    }
-  });
+    },
+  );
 
-  test('models that always think never leave it out', async () => {
+  test('always includes thinking for models that always think', async () => {
     for (const effort of ['low', 'medium']) expect(await withoutThought('opus-5-5', effort)).toBe(0);
   });
 
-  test('each rule has a row, or a reason why not', () => {
+  test('has a row for each rule, or a reason for leaving it out', () => {
     const told = new Set(ROWS.map(({ rule }) => rule));
     expect(RULES.filter((rule) => !told.has(rule))).toEqual(
       LEFT_OUT.flatMap(([rule]) => (told.has(rule) ? [] : [rule])),

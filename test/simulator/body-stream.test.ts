@@ -22,7 +22,7 @@ async function chunksOf(response: Response): Promise<{ chunks: Uint8Array[]; err
 }
 
 describe('a stream', () => {
-  test('is of the events that the API sends, in its order', async () => {
+  test('has the events that the API sends, in the same order', async () => {
     const response = await simulated()(
       post(
         asking('What is the weather?', {
@@ -90,7 +90,7 @@ describe('a stream', () => {
     expect(ended.output_tokens).toBeGreaterThan(1);
   });
 
-  test('comes in few pieces when it is not paced, however long it is', async () => {
+  test('arrives in few chunks if it is not paced, however long it is', async () => {
     const { chunks } = await chunksOf(
       await simulated()(post(asking('Write 20000 words', { stream: true, max_tokens: 100_000 }))),
     );
@@ -99,7 +99,7 @@ describe('a stream', () => {
     expect(chunks.length).toBeLessThan(length / 60_000 + 2);
   });
 
-  test('comes at the pace that is set, the beginning at once', async () => {
+  test('arrives at the configured pace, with an immediate first event', async () => {
     vi.useFakeTimers();
     const times: number[] = [];
     let all = '';
@@ -126,7 +126,7 @@ describe('a stream', () => {
     expect(times.at(-1)).toBeLessThan(6_000);
   });
 
-  test('says with pings that it is still there, in a long silence', async () => {
+  test('has pings during a long silence', async () => {
     vi.useFakeTimers();
     try {
       const response = await simulated({ ttftMs: 35_000 })(post({ ...body, max_tokens: 1 }));
@@ -139,7 +139,7 @@ describe('a stream', () => {
     }
   });
 
-  test('makes a JSON answer wait as long', async () => {
+  test('has the same total delay for a JSON response', async () => {
     vi.useFakeTimers();
     try {
       let isThere = false;
@@ -156,7 +156,7 @@ describe('a stream', () => {
     }
   });
 
-  test('ends with an error, and stops its work, when the request is aborted', async () => {
+  test('ends with an error and stops its work when the request is aborted', async () => {
     const controller = new AbortController();
     const response = await simulated({ ttftMs: 60_000 })(new Request(post(body), { signal: controller.signal }));
     const reading = chunksOf(response);
@@ -166,14 +166,14 @@ describe('a stream', () => {
     expect(error).toBeDefined();
   });
 
-  test('stops when its reader leaves', async () => {
+  test('stops when the reader cancels', async () => {
     const response = await simulated({ ttftMs: 60_000 })(post(body));
     const reader = response.body?.getReader();
     await reader?.read();
     await expect(reader?.cancel()).resolves.toBeUndefined();
   });
 
-  test('makes nothing that nobody reads', async () => {
+  test("rejects the client's final message when the client aborts", async () => {
     const controller = new AbortController();
     const stream = clientOf(simulated({ tokensPerSecond: 100 })).messages.stream(
       { model, max_tokens: 100, messages: [{ role: 'user', content: 'Hi' }] },

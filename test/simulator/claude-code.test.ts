@@ -40,7 +40,7 @@ function deltaOf(events: ReturnType<typeof eventsOf>): unknown {
 }
 
 describe('the first prompt of Claude Code', () => {
-  test('is greeted, without a tool, and its thinking is shown', async () => {
+  test('gets a greeting without a tool call, with visible thinking', async () => {
     const events = await answer(firstPrompt);
     expect(blocksOf(events).map(({ type }) => type)).toEqual(['thinking', 'text']);
     expect(JSON.stringify(events)).toContain('thinking_delta');
@@ -50,7 +50,7 @@ describe('the first prompt of Claude Code', () => {
     });
   });
 
-  test('starts the one tool that it asks for, with a verdict of the safeguard on it', async () => {
+  test('calls the one tool that it names, with a safeguard result for the call', async () => {
     const events = await answer(prompting('Run a command in the shell with Bash'));
     const calls = blocksOf(events).filter(({ type }) => type === 'tool_use');
     expect(calls).toMatchObject([{ name: 'Bash' }]);
@@ -62,7 +62,7 @@ describe('the first prompt of Claude Code', () => {
     });
   });
 
-  test('comes with a request for a title, which is answered by its schema', async () => {
+  test('is accompanied by a title request, whose response follows its schema', async () => {
     const events = await answer(title);
     const text = events.map(({ data }) => (data.delta as { text?: string } | undefined)?.text ?? '').join('');
     expect(JSON.parse(text)).toEqual({ title: expect.any(String) });
@@ -70,17 +70,17 @@ describe('the first prompt of Claude Code', () => {
   });
 });
 
-describe('what Claude Code asks by itself', () => {
+describe('a request that Claude Code sends on its own', () => {
   const toolsCalled = (events: ReturnType<typeof eventsOf>) =>
     blocksOf(events).flatMap(({ type, name }) => (type === 'tool_use' ? [name] : []));
 
-  test('the summary of /compact is a text, though the request names the tools that must not be called', async () => {
+  test('for the summary of /compact gets a text, although it names the forbidden tools', async () => {
     const events = await answer(prompting(summary));
     expect(toolsCalled(events)).toEqual([]);
     expect(deltaOf(events)).toMatchObject({ stop_reason: 'end_turn' });
   });
 
-  test('the news of a task that has ended start no other one', async () => {
+  test('with the notification of a finished task starts no other task', async () => {
     const asked = prompting('Start the Agent for this');
     expect(toolsCalled(await answer(asked))).toEqual(['Agent']);
     const use = { type: 'tool_use', id: 'toolu_1', name: 'Agent', input: { description: 'x', prompt: 'x' } };
@@ -96,7 +96,7 @@ describe('what Claude Code asks by itself', () => {
 });
 
 describe('safeguards', () => {
-  test('stand at the top of a whole message, and say where a kind is not known', async () => {
+  test('are in the top level of a non-streaming message, and mark unknown types as unsupported', async () => {
     const safeguards = [...firstPrompt.body.safeguards, { type: 'of_another_kind' }];
     const body = { ...firstPrompt.body, safeguards, stream: false };
     const simulator = createSimulator({ models: serving, now: () => start });
@@ -110,7 +110,7 @@ describe('safeguards', () => {
     });
   });
 
-  test('and updates while it thinks belong to betas: without one they are refused by name', async () => {
+  test('and thinking updates are rejected by name without their betas', async () => {
     const simulator = createSimulator({ models: serving, now: () => start });
     const { 'anthropic-beta': _, ...headers } = firstPrompt.headers;
     for (const [key, value] of Object.entries({

@@ -33,7 +33,7 @@ const wholeBytes = new TextEncoder().encode(whole.text).byteLength;
 const masked = (text: string): string => text.replace(/msg_\w+/g, 'msg');
 
 describe('faults', () => {
-  test('are ignored unless they are allowed', async () => {
+  test('are ignored unless they are enabled', async () => {
     const answer = await simulated()(post(asking('Hi'), { 'sluice-simulate': 'status=529; nonsense' }));
     expect(answer.status).toBe(200);
   });
@@ -51,7 +51,7 @@ describe('faults', () => {
     [503, 'api_error'],
     [504, 'timeout_error'],
     [529, 'overloaded_error'],
-  ])('answer the status %i as the API does, on every route', async (status, type) => {
+  ])("return the status %i in the API's format on every route", async (status, type) => {
     const headers = { 'sluice-simulate': `status=${status}; retry-after=2; retry-after-ms=1500; should-retry=false` };
     for (const request of [
       post(body, headers),
@@ -70,17 +70,17 @@ describe('faults', () => {
     [400, 'organization_on_hold'],
     [429, 'enforced_spend_limit_reached'],
     [503, 'cmek_key_unreachable'],
-  ])('have an error of the status %i say the code %s, as the API does', async (status, code) => {
+  ])('return an error with the status %i and the code %s, like the API', async (status, code) => {
     const answer = await faulty(`status=${status}; error-code=${code}`);
     expect(answer.status).toBe(status);
     expect(await answer.json()).toMatchObject({ error: { details: { error_code: code } } });
   });
 
-  test('lose the network as fetch does', async () => {
+  test('reject like fetch if the network fails', async () => {
     await expect(faulty('network')).rejects.toBeInstanceOf(TypeError);
   });
 
-  test('hold for so many requests of a key, and then no more', async () => {
+  test('apply to the given number of requests for each key', async () => {
     const statuses = async (key: string): Promise<number[]> => {
       const seen: number[] = [];
       for (let i = 0; i < 4; i++) seen.push((await faulty(`status=529; times=2; key=${key}`)).status);
@@ -96,7 +96,7 @@ describe('faults', () => {
     expect(answer.type).toBe('message');
   });
 
-  test('cut or end a stream after exactly so many bytes, at every byte', async () => {
+  test('cut or end a stream after exactly the given number of bytes', async () => {
     for (let bytes = 0; bytes <= wholeBytes; bytes += 37) {
       const cut = await read(await faulty(`cut-bytes=${bytes}`));
       const ended = await read(await faulty(`end-bytes=${bytes}; split=random`));
@@ -109,7 +109,7 @@ describe('faults', () => {
     }
   });
 
-  test('cut or end a stream after so many events', async () => {
+  test('cut or end a stream after the given number of events', async () => {
     const { length } = eventsOf(whole.text);
     for (let count = 0; count <= length; count++) {
       const cut = await read(await faulty(`cut-events=${count}`));
@@ -121,7 +121,7 @@ describe('faults', () => {
     }
   });
 
-  test('are typed errors for the official client', async () => {
+  test('cause errors in the official client', async () => {
     const stream = clientOf(api, { 'sluice-simulate': 'cut-events=5' }).messages.stream({
       model,
       max_tokens: 50,
@@ -130,7 +130,7 @@ describe('faults', () => {
     await expect(stream.finalMessage()).rejects.toThrow();
   });
 
-  test('fall silent after so many events, until the caller leaves', async () => {
+  test('stop sending after the given number of events until the client disconnects', async () => {
     const reader = (await faulty('silence-after=3')).body?.getReader();
     const first = await reader?.read();
     expect(eventsOf(new TextDecoder().decode(first?.value))).toHaveLength(3);
@@ -142,7 +142,7 @@ describe('faults', () => {
     await reader?.cancel();
   });
 
-  test('start slowly', async () => {
+  test('delay the start of a response', async () => {
     vi.useFakeTimers();
     try {
       let isThere = false;
@@ -161,7 +161,7 @@ describe('faults', () => {
     ).rejects.toThrow();
   });
 
-  test('divide a body into chunks of any size, and change nothing else', async () => {
+  test('split a body into chunks of any size without changing it', async () => {
     for (const split of ['1', '7', 'random']) {
       const { text, sizes } = await read(await faulty(`split=${split}`));
       expect(masked(text)).toBe(masked(whole.text));
@@ -169,7 +169,7 @@ describe('faults', () => {
     }
   });
 
-  test('flush each event by itself', async () => {
+  test('send each event as a separate chunk', async () => {
     const { text, sizes } = await read(await faulty('flush'));
     expect(masked(text)).toBe(masked(whole.text));
     expect(sizes).toHaveLength(eventsOf(text).length);
@@ -190,7 +190,7 @@ describe('faults', () => {
     expect(events).toHaveLength(eventsOf(whole.text).length);
   });
 
-  test('work on JSON answers too', async () => {
+  test('apply to JSON responses', async () => {
     const json = asking('Hello');
     expect((await read(await faulty('cut-bytes=40', json))).text).toHaveLength(40);
     expect((await read(await faulty('cut-events=0', json))).error).toBeInstanceOf(Error);
@@ -200,7 +200,7 @@ describe('faults', () => {
   });
 
   test.each(['refusal', 'pause_turn', 'model_context_window_exceeded', 'max_tokens', 'end_turn'])(
-    'end an answer with %s',
+    'end a response with %s',
     async (reason) => {
       const client = clientOf(api, { 'sluice-simulate': `stop-reason=${reason}` });
       const answer = await client.messages.create({
@@ -214,7 +214,7 @@ describe('faults', () => {
     },
   );
 
-  test('answer exactly the text that is given', async () => {
+  test('return exactly the given text', async () => {
     await tryAsyncCases(40, fc.string({ unit: 'grapheme', maxLength: 60 }), async (text) => {
       const answer = await faulty(`answer=${encodeURIComponent(text)}`, asking('Hi'));
       const { content } = await answer.json<{ content: unknown[] }>();
@@ -234,13 +234,13 @@ describe('faults', () => {
     'network=1',
     'times',
     '__proto__=1',
-  ])('that do not exist are a 400 that names them: %s', async (fault) => {
+  ])('return 400 with the name of an unknown fault: %s', async (fault) => {
     const { status, message } = await refusal(await faulty(fault));
     expect(status).toBe(400);
     expect(message).toContain(fault.split('=')[0]);
   });
 
-  test('are read in any order, with any space between', () => {
+  test('are parsed in any order, with any whitespace', () => {
     expect(parseFaultsHeader(' status=429 ;retry-after=1;; flush')).toEqual({
       status: 429,
       'retry-after': '1',

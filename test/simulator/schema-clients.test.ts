@@ -28,7 +28,7 @@ const anthropic = createAnthropic({ apiKey: 'any', fetch: simulate as typeof fet
 const messages = [{ role: 'user' as const, content: prompt }];
 const asked = { model: MODEL, max_tokens: 4_000, messages };
 
-test('the SDK: messages.parse, in both of its forms', async () => {
+test('the SDK: messages.parse, stable and beta', async () => {
   const { parsed_output } = await client.messages.parse({
     ...asked,
     output_config: { format: zodOutputFormat(ticket) },
@@ -50,7 +50,7 @@ test.each(['outputFormat', 'jsonTool', 'auto'] as const)(
   },
 );
 
-test('the AI SDK: an output beside tools, and a strict tool', async () => {
+test('the AI SDK: an output schema with tools, and a strict tool', async () => {
   const look = { description: 'Looks', inputSchema: z.object({ place: z.string() }), strict: true };
   const output = Output.object({ schema: ticket });
   const { content } = await generateText({ model: anthropic(MODEL), tools: { look }, output, prompt });

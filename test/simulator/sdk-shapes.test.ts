@@ -96,14 +96,14 @@ async function judge(requests: readonly SdkRequest[]): Promise<Findings> {
 const caseOf = (said: string) => said.replace(/: .*/s, '');
 const without = (names: readonly string[], known: ReadonlySet<string>) => names.filter((name) => !known.has(name));
 
-test('the simulator knows each name of a beta that the SDK has', async () => {
+test('the simulator accepts every beta name of the SDK', async () => {
   expect(NAMES.length).toBeGreaterThan(50);
   const body = { model: 'claude-haiku-5-5', max_tokens: 9, messages: [{ role: 'user', content: 'x' }] };
   expect((await simulator(post(body, BETAS))).status).toBe(200);
 });
 
-describe('all that the installed SDK can send', () => {
-  test('is nothing that the edge refuses by itself', () => {
+describe('a request of the installed SDK', () => {
+  test("passes the edge's own validation", () => {
     expect(installed.length).toBeGreaterThan(3_000);
     const schemas = {
       '/v1/messages': [messagesRequest, defaultedRequest],
@@ -121,7 +121,7 @@ describe('all that the installed SDK can send', () => {
     expect(refused).toEqual([]);
   });
 
-  test('is known to the simulator, or named in sdk-explained.ts with the reason why not', async () => {
+  test('is known to the simulator, or listed in sdk-explained.ts with a reason', async () => {
     const found = await judge(installed);
     expect(found.failed).toEqual([]);
     const plainOnes = new Set(installed.flatMap((one) => (one.isBeta ? [] : [plain(one)])));
@@ -141,7 +141,7 @@ describe('all that the installed SDK can send', () => {
   });
 });
 
-test('a value of another JSON type than the SDK allows is rejected, and the error names it', async () => {
+test("with a value of another JSON type than the SDK allows is rejected with the field's name", async () => {
   const accepted: string[] = [];
   const misnamed: string[] = [];
   let count = 0;
@@ -166,7 +166,7 @@ test('a value of another JSON type than the SDK allows is rejected, and the erro
 /** Resources whose requests have no body, or a form. */
 const PLAIN = ['models', 'files', 'messages.batches', 'beta.models', 'beta.files', 'beta.messages.batches'];
 
-test('what the SDK sends beside bodies is what was looked at', () => {
+test('has only parameters outside the body that are listed as reviewed', () => {
   const resources = new SdkTypes().listResources();
   const found = PLAIN.flatMap((path) =>
     (resources.get(path) ?? []).flatMap(({ name, parameters }) =>
@@ -200,7 +200,7 @@ const UPDATE: readonly [before: string, after: string][] = [
   ['export type Model =', "export type Mood = 'glad' | 'sad';\nexport type Model ="],
 ];
 
-test('a member or a variant that comes with an update of the SDK is named', async () => {
+test('reveals fields and variants that an SDK update adds', async () => {
   const file = 'resources/messages/messages.d.ts';
   const updated = UPDATE.reduce((before, [part, more]) => {
     expect(before.split(part).length, part).toBe(2);

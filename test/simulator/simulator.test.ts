@@ -5,7 +5,7 @@ import { asking, clientOf, get, model, post, refusal, requiredHeaders, simulated
 describe('the simulated API', () => {
   const api = simulated();
 
-  test('marks every answer, whatever it is', async () => {
+  test('marks every response, including errors', async () => {
     const answers = await Promise.all([
       api(post(asking('hi'))),
       api(post(asking('hi', { stream: true }))),
@@ -21,7 +21,7 @@ describe('the simulated API', () => {
     expect(new Set(answers.map((answer) => answer.headers.get('request-id'))).size).toBe(answers.length);
   });
 
-  test('reports rate limits on messages, and counts them by key', async () => {
+  test('reports rate limits on messages, counted by key', async () => {
     const remaining = async (key: string): Promise<number> => {
       const { headers } = await api(post(asking('hi'), { 'x-api-key': key }));
       for (const kind of ['requests', 'tokens', 'input-tokens', 'output-tokens']) {
@@ -39,7 +39,7 @@ describe('the simulated API', () => {
     ['https://api.test/v1/messages'],
     ['https://api.test/v1/messages?beta=true'],
     ['https://api.test/some/base/url/v1/messages'],
-  ])('answers under any base URL and with any query: %s', async (url) => {
+  ])('responds under any base URL and with any query: %s', async (url) => {
     const request = new Request(url, { method: 'POST', headers: requiredHeaders, body: JSON.stringify(asking('hi')) });
     expect((await api(request)).status).toBe(200);
   });
@@ -51,7 +51,7 @@ describe('the simulated API', () => {
     ['PATCH', '/v1/files'],
     ['GET', '/v1/skills'],
     ['POST', '/v2/messages'],
-  ])('does not know %s %s', async (method, path) => {
+  ])('returns 404 for %s %s', async (method, path) => {
     const answer = await api(new Request(`https://api.test${path}`, { method, headers: requiredHeaders }));
     expect(answer.status).toBe(404);
     if (method !== 'HEAD') expect((await refusal(answer)).type).toBe('not_found_error');
@@ -84,7 +84,7 @@ describe('the simulated API', () => {
       400,
       'Content-Type must be application/json, got text/plain',
     ],
-  ])('refuses %s', async (_, headers, status, message) => {
+  ])('rejects %s', async (_, headers, status, message) => {
     expect(await refusal(await api(post(asking('hi'), headers)))).toMatchObject({ status, message });
   });
 
@@ -97,7 +97,7 @@ describe('the simulated API', () => {
     expect((await api(post(asking('hi'), headers))).status).toBe(200);
   });
 
-  test('gives the same answer to the same request, with ids of its own', async () => {
+  test('returns the same content for the same request, with new ids', async () => {
     const body = asking('What is the weather in Oslo?', {
       thinking: { type: 'adaptive' },
       tools: [{ name: 'weather', input_schema: { type: 'object', properties: { city: { type: 'string' } } } }],
@@ -113,7 +113,7 @@ describe('the simulated API', () => {
     expect(withoutIds(other)).not.toBe(withoutIds(first));
   });
 
-  test('streams what it would have answered whole', async () => {
+  test('streams the same message that it returns without streaming', async () => {
     for (const thinking of [
       { type: 'adaptive' },
       { type: 'adaptive', display: 'omitted' },
@@ -133,7 +133,7 @@ describe('the simulated API', () => {
     }
   });
 
-  test('serves the older official client as well', async () => {
+  test('works with the older official client', async () => {
     const client = new OlderAnthropic({
       apiKey: 'test-key',
       maxRetries: 0,

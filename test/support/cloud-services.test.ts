@@ -31,7 +31,7 @@ const messages = [{ role: 'user' as const, content: 'Hello' }];
 describe.each(Object.entries(CLIENTS))('%s', (name, client) => {
   const id = name.startsWith('bedrock') ? `anthropic.${model}` : model;
 
-  test('answers, streams and counts as the Claude API does', async () => {
+  test('responds, streams and counts like the Claude API', async () => {
     const direct = await simulate(
       new Request('https://api.test/v1/messages', {
         method: 'POST',
@@ -50,7 +50,7 @@ describe.each(Object.entries(CLIENTS))('%s', (name, client) => {
     expect((await client.beta.messages.create({ model: id, max_tokens: 5, messages, betas })).type).toBe('message');
   });
 
-  test('refuses a model that it does not have, and a body that is not right', async () => {
+  test('rejects an unknown model and an invalid body', async () => {
     await expect(client.messages.create({ model: 'claude-none', max_tokens: 5, messages })).rejects.toMatchObject({
       status: 404,
     });
@@ -60,7 +60,7 @@ describe.each(Object.entries(CLIENTS))('%s', (name, client) => {
   });
 });
 
-describe('a credential in the wrong form is refused as the service refuses it', () => {
+describe('rejects a malformed credential like the service', () => {
   const ask = async (
     url: string,
     headers: Record<string, string>,
@@ -112,7 +112,7 @@ describe('a credential in the wrong form is refused as the service refuses it', 
     expect(await of(withHeader('x-amz-security-token', 'not-signed'))).toBe(403);
   });
 
-  test('Claude Platform on AWS needs its workspace', async () => {
+  test('at Claude Platform on AWS, which also requires a workspace', async () => {
     const url = 'https://aws-external-anthropic.us-east-1.api.aws/v1/messages';
     expect(await ask(url, { authorization: 'Bearer key' })).toMatchObject({
       status: 400,

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { offerStart } from './shared-start.ts';
 
-test('the edge that tests share is started once, and says its last hundred lines to whoever asks', async () => {
+test('starts the shared edge once, and returns its last hundred lines of output', async () => {
   const url = 'http://127.0.0.1:1';
   let starts = 0;
   const lines = Array.from({ length: 150 }, (_, nth) => `line ${nth}`);

@@ -115,7 +115,7 @@ describe.skipIf(isBrowserMissing())('the app of the Next.js guide', () => {
     return { page, faults };
   }
 
-  test('asks for a login, resumes an answer after a reload, and ends the stream of a page that leaves', async () => {
+  test('asks for a login, resumes a response after a reload, and closes the stream of a page that is left', async () => {
     const edge = await startSlowEdge();
     const url = await start(edge.url);
     const stranger = await open(url);

@@ -131,25 +131,28 @@ describe.skipIf(isBrowserMissing())('a page of an identity provider', () => {
     return { site, edge, seen, asked };
   }
 
-  test.each(Object.keys(PROVIDERS))('%s answers who may ask the agent, whatever a user has written', async (name) => {
-    const { site, edge, seen, asked } = await open(name, { trusted: MAY, written: WISH });
-    expect(await askByForm(seen, 'Where is my parcel?')).toContain(ANSWER);
-    const token = await expectBound(seen, site, edge, 'Where is my parcel?');
-    expect(decodeJwt(token).sub).toBe(`${name}|alice`);
-    const wished = await fetch(`${edge.url}/messages`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', origin: site.origin, ...bearerHeader(token) },
-      body: JSON.stringify({ agent: 'secret', conversation: 'c1', messages: [{ role: 'user', content: 'Hi' }] }),
-    });
-    expect([wished.status, await wished.text()]).toEqual([403, expect.stringContaining('support')]);
-    // The SDK was asked for the token that the guide's settings expect.
-    expect(asked).toHaveLength(1);
-    if (name === 'Auth0') expect(decodeURIComponent(asked[0] ?? '')).toBe(`?audience=${edge.url}`);
-    if (name === 'Clerk') expect(asked).toEqual(['?template=sluice']);
-  });
+  test.each(Object.keys(PROVIDERS))(
+    '%s: allows the agents in trusted metadata, and ignores metadata that the user can write',
+    async (name) => {
+      const { site, edge, seen, asked } = await open(name, { trusted: MAY, written: WISH });
+      expect(await askByForm(seen, 'Where is my parcel?')).toContain(ANSWER);
+      const token = await expectBound(seen, site, edge, 'Where is my parcel?');
+      expect(decodeJwt(token).sub).toBe(`${name}|alice`);
+      const wished = await fetch(`${edge.url}/messages`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', origin: site.origin, ...bearerHeader(token) },
+        body: JSON.stringify({ agent: 'secret', conversation: 'c1', messages: [{ role: 'user', content: 'Hi' }] }),
+      });
+      expect([wished.status, await wished.text()]).toEqual([403, expect.stringContaining('support')]);
+      // The SDK was asked for the token that the guide's settings expect.
+      expect(asked).toHaveLength(1);
+      if (name === 'Auth0') expect(decodeURIComponent(asked[0] ?? '')).toBe(`?audience=${edge.url}`);
+      if (name === 'Clerk') expect(asked).toEqual(['?template=sluice']);
+    },
+  );
 
   test.each(['Auth0', 'Supabase'].slice(0, caseCount(2)))(
-    '%s refuses who has no such claim, until JWT_ONLY says what counts',
+    '%s: rejects a token without the claim unless JWT_ONLY is set',
     async (name) => {
       const none = { trusted: {}, written: WISH };
       const closed = await open(name, none);
@@ -162,14 +165,14 @@ describe.skipIf(isBrowserMissing())('a page of an identity provider', () => {
     },
   );
 
-  test('Clerk gives who has no metadata what the template says', async () => {
+  test('Clerk: uses the default of the template for a user without metadata', async () => {
     const { site, edge, seen } = await open('Clerk', { written: WISH });
     expect(await askByForm(seen, 'Hello?')).toContain(ANSWER);
     await expectBound(seen, site, edge, 'Hello?');
   });
 });
 
-test('no page of the guide has a secret', () => {
+test('the pages of the guide contain no secrets', () => {
   const pages = ['The page', 'Auth0', 'Clerk', 'Supabase', 'Visitors without a login'].map((heading) => [
     ...filesOfSection(guide, heading).values(),
   ]);

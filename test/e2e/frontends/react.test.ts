@@ -87,7 +87,7 @@ describe.skipIf(isBrowserMissing())('the React page', () => {
     return { ...seen, calls: () => calls };
   }
 
-  test.each(['Approve', 'Deny'])('asks before a call, and shows it once: %s', async (decision) => {
+  test.each(['Approve', 'Deny'])('asks for approval before a call, and shows the call once: %s', async (decision) => {
     const { page, faults, calls } = await openWaiting();
     expect(await page.getByRole('button', { name: 'Send', exact: true }).isDisabled()).toBe(true);
     expect(await findBarriers(page)).toEqual([]);
@@ -113,7 +113,7 @@ describe.skipIf(isBrowserMissing())('the React page', () => {
     expect(faults).toEqual([]);
   });
 
-  test('is deployed with a token that asks the agent alone, scrolls with the answer, and tells nobody who has not logged in', async () => {
+  test('works with a restricted token, scrolls with the response, and asks a user without a session to log in', async () => {
     const { site, edge } = await startBoth();
     await publishPage(site, edge);
     site.server = ({ socket }) => void socket.destroy();
@@ -173,7 +173,7 @@ describe.skipIf(isBrowserMissing())('the React page', () => {
     expect(faults).toEqual([]);
   });
 
-  test('ends its stream when it is reloaded or left in the middle of an answer, which continues', async () => {
+  test('closes its stream when it is reloaded or left during a response, and generation continues', async () => {
     const site = await startFrontend();
     onTestFinished(site.stop);
     const edge = await startSlowEdge({ ALLOWED_ORIGINS: site.origin });
@@ -202,7 +202,7 @@ describe.skipIf(isBrowserMissing())('the React page', () => {
   });
 });
 
-describe('the words of the React page', () => {
+describe('the texts of the React page', () => {
   const load = async () => {
     const code = filesOfSection(guide, 'Make the folder').get('src/words.js') ?? '';
     return (await import(`data:text/javascript,${encodeURIComponent(code)}`)) as {
@@ -211,7 +211,7 @@ describe('the words of the React page', () => {
     };
   };
 
-  test('say when a budget is full again, and nothing of what the edge says', async () => {
+  test('state when a budget resets, without the error message of the API', async () => {
     const { sentence } = await load();
     const message = 'This request can cost up to $0.0011264; it resets at 2026-11-28T00:00:00.000Z.';
     const used = (share: string) => new Headers({ 'sluice-limited-by': 'account', 'sluice-budget-used': share });
@@ -236,7 +236,7 @@ describe('the words of the React page', () => {
     expect(sentence({ type: 'authentication_error', message })).toBe('Log in first.');
   });
 
-  test('say money as people do', async () => {
+  test('round amounts of money for readers', async () => {
     const { money } = await load();
     expect([0.000279352, 0.0115, 1.2].map(money)).toEqual(['less than 1 cent', '$0.01', '$1.20']);
   });

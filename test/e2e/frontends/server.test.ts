@@ -32,7 +32,7 @@ const react = await readGuide('react');
 const nextjs = await readGuide('nextjs');
 const { startSiteAndEdge: startBoth, openPage: visit, expectRestrictedAnswer: expectBound } = openSharedFrontends();
 
-describe.skipIf(isBrowserMissing())('a page whose server mints', () => {
+describe.skipIf(isBrowserMissing())('a page whose server creates tokens', () => {
   const files = filesOfSection(react, 'The server');
   const pageFiles = new Map([['token.js', filesOfSection(react, 'Make the folder').get('src/token.js') ?? '']]);
 
@@ -70,7 +70,7 @@ describe.skipIf(isBrowserMissing())('a page whose server mints', () => {
     await page.request.get(`${site.origin}/login?user=alice`, { maxRedirects: 0 });
   };
 
-  test('answers, and renews its token without the server', async () => {
+  test('shows a response, and renews its token without the server', async () => {
     const { site, edge } = await startBoth();
     publishGuidePage(site, edge, pageFiles);
     let minted = 0;
@@ -100,7 +100,7 @@ describe.skipIf(isBrowserMissing())('a page whose server mints', () => {
     expect(minted).toBe(1);
   });
 
-  test('tells who has not logged in', async () => {
+  test('asks a user without a session to log in', async () => {
     const { site, edge } = await startBoth();
     publishGuidePage(site, edge, pageFiles);
     site.server = await serverOf(site, edge);
@@ -109,7 +109,7 @@ describe.skipIf(isBrowserMissing())('a page whose server mints', () => {
     expect(seen.sentRequests).toEqual([]);
   });
 
-  test('tells when the edge gives no token, and sends nothing in its place', async () => {
+  test('shows an error if Sluice returns no token, and sends no request', async () => {
     const { site, edge } = await startBoth();
     publishGuidePage(site, edge, pageFiles);
     const server = await serverOf(site, edge);
@@ -129,7 +129,7 @@ describe.skipIf(isBrowserMissing())('a page whose server mints', () => {
     expect(String(logged.mock.calls[0]?.[0])).toContain('Sluice returned no token: 403');
   });
 
-  test('ends its stream when it leaves in the middle of an answer, which continues', async () => {
+  test('closes its stream when it is left during a response, and generation continues', async () => {
     const { site } = await startBoth();
     const edge = await startSlowEdge({ ALLOWED_ORIGINS: site.origin });
     publishGuidePage(site, edge, pageFiles);
@@ -172,7 +172,7 @@ describe.skipIf(isBrowserMissing())('a page whose server mints', () => {
     return { ask, cookieOf };
   }
 
-  test('passes on all that a page asks, with a token of its user, who can do nothing else', async () => {
+  test('forwards the requests of a page with a token that is restricted to its user', async () => {
     const { site, edge } = await startBoth();
     const { ask, cookieOf } = await routeOf(site, edge);
     const clientOf = (cookie: string) =>
@@ -193,7 +193,7 @@ describe.skipIf(isBrowserMissing())('a page whose server mints', () => {
     });
   });
 
-  test('ends the stream of a page that leaves: sixty reloads in the middle of an answer are all answered', async () => {
+  test('closes the stream of a page that is left, so that sixty reloads during a response succeed', async () => {
     const { site } = await startBoth();
     const edge = await startSlowEdge();
     const { ask, cookieOf } = await routeOf(site, edge);

@@ -82,7 +82,7 @@ describe.skipIf(isBrowserMissing())('a static page for visitors', () => {
     return { site, edge, seen, verified: verifier.asked };
   }
 
-  test('answers, and renews its token without another look at the browser', async () => {
+  test('shows a response, and renews its token without another Turnstile check', async () => {
     const { site, edge, seen, verified } = await open();
     expect(seen.sentRequests).toEqual([]);
     expect(await askByForm(seen, 'Do you deliver?')).toContain(ANSWER);
@@ -101,7 +101,7 @@ describe.skipIf(isBrowserMissing())('a static page for visitors', () => {
     expect(verified.map(({ response }) => response)).toEqual(['answer-1']);
   });
 
-  test('becomes a new visitor when the edge does not renew its token any more', async () => {
+  test('becomes a new visitor if its token can no longer be renewed', async () => {
     const { site, edge, seen, verified } = await open();
     expect(await askByForm(seen, 'Do you deliver?')).toContain(ANSWER);
     const first = await expectBound(seen, site, edge, 'Do you deliver?');
@@ -114,13 +114,13 @@ describe.skipIf(isBrowserMissing())('a static page for visitors', () => {
     expect(decodeJwt(seen.sentRequests.at(-1)?.token ?? '').sub).not.toBe(decodeJwt(first).sub);
   });
 
-  test('asks the widget once more when its answer has expired', async () => {
+  test('requests another Turnstile response if the first one has expired', async () => {
     const { seen, verified } = await open({ expired: ['answer-1'] });
     expect(await askByForm(seen, 'Do you deliver?')).toContain(ANSWER);
     expect(verified.map(({ response }) => response)).toEqual(['answer-1', 'answer-2']);
   });
 
-  test('says what is the matter when Turnstile fails, or was kept away, and asks it anew for the next question', async () => {
+  test('shows an error for each question if Turnstile fails or is not loaded', async () => {
     const failing = TURNSTILE.replace(
       /options\.callback\('answer-' \+ \+\+answers\)/,
       "options['error-callback']('300010')",

@@ -24,7 +24,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
   const stored = async (name: string) =>
     (await (await client.fetch(`/agents/${encodeURIComponent(name)}`)).json()) as AgentContent;
 
-  test('the first one is an example that is stored, changed, and tried; a conversation keeps its version', () =>
+  test('an example agent is stored, changed and tried, and a conversation keeps its version', () =>
     inPage(async ({ page }) => {
       const chip = (name: string) => page.getByRole('checkbox', { name, exact: true });
       await page.getByText(/^No agents yet/).waitFor();
@@ -72,7 +72,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
       await page.getByText('Try porter.').waitFor();
     }, '/#/agents'));
 
-  test('are listed with their cost and last run, and open with their versions, on a phone without scrolling sideways', async () => {
+  test('are listed with their cost and last run, and open with their versions, without horizontal scrolling on a phone', async () => {
     await store('porter', { description: 'Opens doors', system: 'You open doors.' });
     const history = { max_tokens: 32_000, strategy: 'summarize' };
     await store('porter', { description: 'Opens gates', system: 'You open gates.', limits: { max_turns: 3 }, history });
@@ -113,7 +113,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
     }, '/#/agents');
   });
 
-  test('are chosen beside the model, and a conversation shows and keeps the one it began with', async () => {
+  test('are selected next to the models, and a conversation shows and keeps its first agent', async () => {
     await store('keeper', { description: 'Keeps the lock', system: 'You keep a lock.', model: 'claude-sonnet-5' });
     await inPage(async ({ page }) => {
       const who = page.getByRole('combobox', { name: 'Model or agent' });
@@ -142,7 +142,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
     });
   });
 
-  test('that choose their model say beside each answer why, and still do when the page is opened again', async () => {
+  test('that choose their model show the reason next to each response, also after a reload', async () => {
     await client.fetch('/classifiers/level', { method: 'PUT', body: { labels: ['easy'] } });
     const model = { by: 'level', models: { easy: HAIKU }, otherwise: HAIKU };
     await store('router', { system: 'You answer.', model });
@@ -159,7 +159,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
     });
   });
 
-  test('a call that waits is marked in the lists, and is a card: its input is changed, it is approved, and the run goes on', async () => {
+  test('a pending call is marked in the lists, and continues the run when its changed input is approved', async () => {
     const order = {
       name: 'order_bread',
       description: 'Orders bread.',
@@ -202,7 +202,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
     }, '/#/agents');
   });
 
-  test('a subagent unfolds in its call, with what it has said and cost', async () => {
+  test('a subagent is shown inside its call, with its text and cost', async () => {
     await store('searcher', { description: 'Searches the logs', system: 'You search.' });
     const search = { name: 'search_logs', run: { agent: 'searcher' } };
     await client.conversations.create({

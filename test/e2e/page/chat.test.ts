@@ -39,7 +39,7 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
     return await server.client.conversations.messages(decodeURIComponent(id));
   };
 
-  test('counts a draft before it is sent, and streams the answer without anything moving', () =>
+  test('counts the tokens of a draft, and streams the response without layout shifts', () =>
     inPage(async (opened) => {
       const { page } = opened;
       await page.getByText('Simulator.').waitFor();
@@ -70,7 +70,7 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
       expect(await opened.shifts()).toEqual({ value: 0, moved: [] });
     }));
 
-  test('goes on with an answer after a reload in its middle', () =>
+  test('resumes a response after a reload', () =>
     inPage(async (opened) => {
       const { page } = opened;
       // It still comes when a slow machine has loaded the page again.
@@ -133,7 +133,7 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
       ).toBe('rtl');
     }));
 
-  test('edits, regenerates, forks, renames and deletes', () =>
+  test('edits and regenerates messages, and forks, renames and deletes conversations', () =>
     inPage(async ({ page }) => {
       await askQuestion(page, 'In one sentence: what is a weir?');
       await waitForAnswer(page);
@@ -196,7 +196,7 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
       await expect.poll(() => page.getByRole('article').count()).toBe(2);
     }));
 
-  test('keeps the answer that was to be replaced when the new one is refused', () =>
+  test('keeps the previous response if its replacement is rejected', () =>
     inPage(async (opened) => {
       const { page, faults } = opened;
       await askQuestion(page, 'In one sentence: what is a canal?');
@@ -226,7 +226,7 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
       expect(faults.splice(0).every((fault) => fault.includes('429'))).toBe(true);
     }));
 
-  test('shows code in colours, a thought with its time, and a response whose thinking left no tokens for text', () =>
+  test('highlights code, shows the thinking time, and explains a response whose thinking left no tokens for text', () =>
     inPage(async ({ page, shifts }) => {
       await askWithAnswer(page, '```typescript\nconst gate: string = "open";\n```');
       await lastAnswerOf(page).locator('.hljs-keyword').getByText('const').waitFor();
@@ -265,7 +265,7 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
       await page.getByText('2/2').waitFor();
     }));
 
-  test('runs a tool that is called, and takes pictures, PDFs and texts', () =>
+  test('runs a called tool, sends images and PDFs, and rejects an unsupported file', () =>
     inPage(async ({ page }) => {
       await page.getByRole('button', { name: /^Roll three dice/ }).click();
       await page.getByText(/roll_dice answered/).waitFor();

@@ -5,10 +5,10 @@ import { isBrowserMissing } from '#test/support/browser.ts';
 import { ISOLATED_OPTIONS, openPage, openServedPage } from '#test/support/page.ts';
 import { selectAppearances } from '#test/support/select-appearances.ts';
 
-describe.skipIf(isBrowserMissing())('Where the page cannot go on, in Chromium', () => {
+describe.skipIf(isBrowserMissing())('The page in situations that block it, in Chromium', () => {
   const server = openServedPage(['messages']);
 
-  test('a path that there is not is a page that leads back, in both colours and narrow', async () => {
+  test('shows a page with a link to the start for an unknown path, in both color schemes on a phone', async () => {
     for (const colorScheme of selectAppearances(['dark', 'light'] as const)) {
       const viewport = { width: 390, height: 700 };
       const { page, close } = await server.open('/no/such/page', { colorScheme, viewport });
@@ -25,7 +25,7 @@ describe.skipIf(isBrowserMissing())('Where the page cannot go on, in Chromium', 
     }
   });
 
-  test('asks for a token outside development, and keeps it for the session alone', async () => {
+  test('asks for a token outside development, and keeps it only for the session', async () => {
     // An edge that is deployed knows nobody without a token.
     const before = async (first: Page) => {
       await first.context().route(`${server.url}/models?*`, async (route) => {
@@ -54,7 +54,7 @@ describe.skipIf(isBrowserMissing())('Where the page cannot go on, in Chromium', 
     await close();
   });
 
-  test('opens without a list of models, says why, and asks again', async () => {
+  test('opens without a list of models, explains why, and retries', async () => {
     let isDead = true;
     const before = async (first: Page) => {
       const context = first.context();

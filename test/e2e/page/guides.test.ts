@@ -23,7 +23,7 @@ describe.skipIf(isBrowserMissing())('The guides, in Chromium', () => {
   const server = openServedPage();
   const { runInPage: inPage } = server;
 
-  test('have no barrier, no line that moves, nothing wider than the window, and the origin at which they are read', async () => {
+  test('pass axe without layout shifts, fit the window, and show the origin of the deployment', async () => {
     for (const options of selectAppearances(LOOKS)) {
       await inPage(
         async ({ page, shifts }) => {
@@ -48,7 +48,7 @@ describe.skipIf(isBrowserMissing())('The guides, in Chromium', () => {
     }
   });
 
-  test('each block of code is copied by the keyboard, which is said', () =>
+  test('each code block can be copied with the keyboard, and the copy is announced', () =>
     inPage(async ({ page }) => {
       await page.context().grantPermissions(['clipboard-read', 'clipboard-write']);
       const blocks = page.locator('main pre');
@@ -63,7 +63,7 @@ describe.skipIf(isBrowserMissing())('The guides, in Chromium', () => {
       expect(copied).toContain(`${new URL(page.url()).origin}/accounts/alice/limits`);
     }, '/docs/guides/budgets'));
 
-  test('the reference is searched by the keyboard, for words of a route and of what it is made of', () =>
+  test('the reference can be searched with the keyboard, and a route links to its schemas', () =>
     inPage(
       async ({ page }) => {
         const found = page.getByRole('navigation').getByRole('link');
@@ -91,7 +91,7 @@ describe.skipIf(isBrowserMissing())('The guides, in Chromium', () => {
       PHONE,
     ));
 
-  test('on a phone a button lists them, and the theme is the one of the page, to which there is a way back', () =>
+  test('are listed by a button on a phone, use the theme of the page, and link back to it', () =>
     inPage(
       async ({ page }) => {
         const budgets = page.getByRole('navigation', { name: 'Guides' }).getByRole('link', { name: 'Budgets' });

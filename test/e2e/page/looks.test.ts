@@ -15,7 +15,7 @@ import { selectAppearances } from '#test/support/select-appearances.ts';
 const LONG = 'Explain in 400 words what a lock gate is.';
 const PHONE = { viewport: { width: 390, height: 844 } };
 
-describe.skipIf(isBrowserMissing())('How the chat looks, in Chromium', () => {
+describe.skipIf(isBrowserMissing())('The layout of the chat, in Chromium', () => {
   const server = openServedPage();
   const { runInPage: inPage } = server;
 
@@ -32,7 +32,7 @@ describe.skipIf(isBrowserMissing())('How the chat looks, in Chromium', () => {
   ] as const;
 
   test.each(selectAppearances(SIZES))(
-    'title, answer and composer share one column in a window that is %s',
+    'aligns the title, the response and the composer in one column (%s)',
     (_, options) =>
       inPage(
         async ({ page }) => {
@@ -51,7 +51,7 @@ describe.skipIf(isBrowserMissing())('How the chat looks, in Chromium', () => {
       ),
   );
 
-  test('an answer that grows has a caret; Escape closes the options, which open above their button, and then stops it', () =>
+  test('shows a caret while a response streams; Escape closes the options first, and then stops the response', () =>
     inPage(async ({ page }) => {
       await setSimulatorFaults(page, 'silence-after=40');
       await askQuestion(page, LONG);
@@ -114,7 +114,7 @@ describe.skipIf(isBrowserMissing())('How the chat looks, in Chromium', () => {
       ),
   );
 
-  test('scrolls a wide table, breaks none of its words, and shows what is ticked', () =>
+  test('scrolls a wide table without breaking its words, and shows checked items', () =>
     inPage(
       async ({ page }) => {
         const words = ['Incomprehensibilities', 'Exactness', 'Internationalization', 'Straightforwardness'];
@@ -151,7 +151,7 @@ describe.skipIf(isBrowserMissing())('How the chat looks, in Chromium', () => {
       PHONE,
     ));
 
-  test('has nothing for a finger that is less than 40 pixels high', () =>
+  test('has touch targets that are at least 40 pixels high', () =>
     inPage(
       async ({ page }) => {
         const tooSmall = () =>
@@ -190,7 +190,7 @@ describe.skipIf(isBrowserMissing())('How the chat looks, in Chromium', () => {
       { ...PHONE, hasTouch: true, isMobile: true },
     ));
 
-  test('shows what can be done with a message where the pointer is, and always at the last answer, as one stop of Tab', () =>
+  test('shows message actions on hover, and always for the last response, as one tab stop', () =>
     inPage(async ({ page }) => {
       await askQuestion(page, 'In one sentence: what is a weir?');
       await waitForAnswer(page);
@@ -211,7 +211,7 @@ describe.skipIf(isBrowserMissing())('How the chat looks, in Chromium', () => {
       expect(await focused()).toBe('Copy');
     }));
 
-  test('lists conversations by day, finds them by their words, and names those of SDKs by their first message', () =>
+  test('groups conversations by day, searches their titles, and titles those of SDKs by their first message', () =>
     inPage(async ({ page }) => {
       const { client } = server;
       const messages = [{ role: 'user' as const, content: 'Why do herons stand on one leg?' }];

@@ -21,10 +21,10 @@ const VIEWS_SHOWN = [
 ] as const;
 
 // What each list asks for and says is in test/page/budget/operator.test.ts.
-describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Chromium', () => {
+describe.skipIf(isBrowserMissing())('The Budget views of an admin, in Chromium', () => {
   const server = openServedPage(['admin']);
 
-  test('what an account spent, on what, and why it was refused is found from its name, and its limit changed in its row', async () => {
+  test('an account is found by name with its spending, requests and rejections, and its limits can be changed', async () => {
     const [spender, refused, group] = ['globex', 'umbrella', 'red'].map((name) => `${name}-of-${server.account}`);
     const change = (path: string, method: string, body = {}) => server.client.fetch(path, { method, body });
     const askAs = async (account = '', model: string, tags: string) =>
@@ -142,7 +142,7 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
     }, '/#/budget');
   });
 
-  test('each view has its address, for reload and back; the arrow keys go from one to the next; each asks for its own figures', () =>
+  test('have their own URLs, can be switched with the arrow keys, and request only their own data', () =>
     server.runInPage(async ({ page }) => {
       const asked: string[] = [];
       page.on('request', (request) => asked.push(new URL(request.url()).pathname));
@@ -198,7 +198,7 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
       await page.getByRole('heading', { name: 'Groups' }).waitFor();
     }));
 
-  test('where there is no limit there is no gauge, but what was spent and that there is none', () =>
+  test('show spending without a gauge until a limit is set', () =>
     server.runInPage(async ({ page }) => {
       const cards = page.locator('#quota .gauge');
       await cards.getByText('no limit').waitFor();
@@ -209,7 +209,7 @@ describe.skipIf(isBrowserMissing())('What an admin sees of the deployment, in Ch
     }, `/#/budget/accounts/${server.account}`));
 
   test.each(selectAppearances(['dark', 'light'] as const))(
-    'nothing of it is out of reach, %s and narrow',
+    'pass axe, fit the window, and link to problems by keyboard (%s)',
     async (colorScheme) => {
       for (const viewport of selectAppearances([NARROW, { width: 1_280, height: 900 }])) {
         const { page, close } = await openPage(server.browser, 'about:blank', { colorScheme, viewport });

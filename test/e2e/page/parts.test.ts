@@ -45,7 +45,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
   });
 
   test.each(Object.entries(FIRST_SCHEMAS))(
-    'shows the whole object by a schema with %s, and by a stored classifier that has it',
+    'shows the whole object for a schema with %s, and for a stored classifier with that schema',
     async (kind, { schema, property }) => {
       await server.runInPage(async ({ page }) => {
         await page.goto(`${server.url}/#/classify`);
@@ -73,7 +73,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
     },
   );
 
-  test('each empty part offers an example that works', async () => {
+  test('each empty part offers a working example', async () => {
     const offers: [path: string, name: string, shows: RegExp][] = [
       ['classify', 'Try it with a ticket', /Classified by/],
       ['wire', 'Ask a short question', /^Copy as curl$/],
@@ -92,7 +92,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
     });
   });
 
-  test('on a phone the guides are one press away, and a view of Budget ends where its content ends', () =>
+  test('on a phone, the header links to the docs, and a Budget view does not scroll beyond its content', () =>
     admins.runInPage(
       async ({ page }) => {
         const docs = page.getByRole('banner').getByRole('link', { name: 'Docs' });
@@ -121,7 +121,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
       { viewport: NARROW },
     ));
 
-  test('an admin limits an account and mints its token; that account sees its money move, and reads why it has no more', async () => {
+  test('an admin limits an account and creates its token, and the account sees its spending and why a request is rejected', async () => {
     const ada = `ada-of-${admins.account}`;
     const admin = await admins.open('/#/budget/accounts');
     await admin.page.getByRole('combobox', { name: 'Name' }).fill(ada);
@@ -186,7 +186,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
   });
 
   test.each(selectAppearances(['light', 'dark'] as const))(
-    'has nothing that axe finds, and nothing beside a narrow window, in the %s',
+    'pass axe and fit a narrow window (%s)',
     async (colorScheme) => {
       const { page, faults, close } = await admins.open('/', { viewport: NARROW, colorScheme });
       const check = async (what: string) => {
@@ -237,7 +237,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
     },
   );
 
-  test('is used by the keyboard alone, with its focus to be seen', async () => {
+  test('can be used with the keyboard only, with a visible focus', async () => {
     const { page, faults, close } = await server.open();
     await page.getByText('Your own gateway to Claude.').waitFor();
     // One can type at once.
@@ -268,7 +268,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
     await close();
   });
 
-  test('a key begins a new conversation, and what can be done with one lies beside its title', async () => {
+  test('a keyboard shortcut opens a new conversation, and the actions of a conversation do not cover its title', async () => {
     const title = `A weir ${'of which the title is as long as its room '.repeat(8)}`.trim();
     await server.client.conversations.create({ id: 'a-weir', title });
     await server.runInPage(async ({ page }) => {
@@ -291,7 +291,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
     });
   });
 
-  test('loads by a policy without exceptions', async () => {
+  test('load under a content security policy without unsafe sources', async () => {
     const context = await server.browser.newContext();
     const page = await context.newPage();
     const sizes: Promise<number>[] = [];

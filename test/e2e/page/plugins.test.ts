@@ -45,7 +45,7 @@ function viewsWith(plugins: readonly string[], account: string): string[] {
   return plugins.includes('agents') ? all : all.filter((view) => view !== 'agents/@new');
 }
 
-describe.skipIf(isBrowserMissing()).each(SETS)('The page of an edge with %s, in Chromium', (_title, plugins) => {
+describe.skipIf(isBrowserMissing()).each(SETS)('The page of a deployment with %s, in Chromium', (_title, plugins) => {
   const server = openServedPage(['messages', 'classify', 'prefixes', 'tools', 'admin'], () =>
     startEdgeWithPage({ ...QUICK, CHOSEN_PLUGINS: plugins.join(',') }, worker),
   );
@@ -53,7 +53,7 @@ describe.skipIf(isBrowserMissing()).each(SETS)('The page of an edge with %s, in 
   const names = async (page: Page, role: 'link' | 'tab', within: string) =>
     await page.locator(within).getByRole(role).allTextContents();
 
-  test('shows only what its plugins offer, and nothing fails in any view', async () => {
+  test('shows only the features of its plugins, without errors in any view', async () => {
     const failed: string[] = [];
     const broken: unknown[] = [];
     await server.runInPage(async ({ page }) => {

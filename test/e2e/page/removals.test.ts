@@ -23,7 +23,7 @@ describe.skipIf(isBrowserMissing())('Deleting conversations on the page, in Chro
     return { page, rows, removed: rows.and(list.locator('[data-removed]')), stored };
   };
 
-  test('a double click on Delete greys one row, moves none, and deletes nothing else', () =>
+  test('a double click on Delete marks one row, moves no row, and deletes no other conversation', () =>
     withThree('weir', async ({ page, rows, removed, stored }) => {
       await page.clock.install();
       const before = await Promise.all((await rows.all()).map((row) => row.boundingBox()));
@@ -45,7 +45,7 @@ describe.skipIf(isBrowserMissing())('Deleting conversations on the page, in Chro
       await expect.poll(() => rows.count()).toBe(2);
     }));
 
-  test('with the keyboard the focus goes to Undo and back to the row, and what is deleted is said', () =>
+  test('the keyboard moves the focus to Undo and back to the row, and the deletion is announced', () =>
     withThree('ford', async ({ page, rows, removed, stored }) => {
       await page.clock.install();
       await rows.nth(1).getByRole('link').focus();
@@ -82,7 +82,7 @@ describe.skipIf(isBrowserMissing())('Deleting conversations on the page, in Chro
       await expect.poll(stored).toEqual(['ford-1', 'ford-3']);
     }));
 
-  test('whoever takes another token deletes nothing with it that was deleted before', () =>
+  test('changing the token cancels pending deletions', () =>
     withThree('lock', async ({ page, removed, stored }) => {
       await page.clock.install();
       await page.getByRole('button', { name: 'Actions for lock 2' }).click({ force: true });

@@ -7,7 +7,7 @@ describe.skipIf(isBrowserMissing())('A run in the page, in Chromium', () => {
   const server = openServedPage();
   const { runInPage: inPage } = server;
 
-  test('is a timeline while it comes, whose tools open in place, and the same after a reload', () =>
+  test('is shown as a timeline with expandable tool calls, and is unchanged after a reload', () =>
     inPage(async ({ page, shifts }) => {
       await page.getByRole('button', { name: 'Let Sluice call tools' }).click();
       const steps = lastAnswerOf(page).locator('.run-step');
@@ -46,7 +46,7 @@ describe.skipIf(isBrowserMissing())('A run in the page, in Chromium', () => {
       expect(await findBarriers(page)).toEqual([]);
     }));
 
-  test('shows what has failed, why it has paused, and goes on', async () => {
+  test('shows failed calls and the reason for a pause, and continues', async () => {
     const { client } = server;
     const order = { name: 'order_bread', description: 'Orders bread.', input_schema: { type: 'object' as const } };
     const tools = [

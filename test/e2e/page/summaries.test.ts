@@ -59,7 +59,7 @@ describe.skipIf(isBrowserMissing())('Summaries in the chat, in Chromium', () => 
         articles.flatMap((article, index) => (article.querySelector('.summary-line') ? [index] : [])),
       );
 
-  test('each is a line behind the last message that it stands for, and opens in place by the keyboard', async () => {
+  test('are shown as a line after the last summarized message, and expand in place by keyboard', async () => {
     const id = await create({});
     await sayUntil(id, 1);
     await inPage(
@@ -99,7 +99,7 @@ describe.skipIf(isBrowserMissing())('Summaries in the chat, in Chromium', () => 
     );
   });
 
-  test('stands behind the whole answer of a run, on a phone as well', async () => {
+  test('are shown after the complete response of a run, also on a phone', async () => {
     const id = await create({}, [DIE]);
     const [summary] = await sayUntil(id, 1, (n) => `Call edge_dice, please. ${long(n)}`);
     expect(summary?.until_shown).not.toBe(summary?.until);
@@ -118,7 +118,7 @@ describe.skipIf(isBrowserMissing())('Summaries in the chat, in Chromium', () => 
     );
   });
 
-  test('moves nothing when it comes', async () => {
+  test('appear without layout shifts', async () => {
     const id = await create({});
     await sayUntil(id, 1);
     let isMade = false;
@@ -152,7 +152,7 @@ describe.skipIf(isBrowserMissing())('Summaries in the chat, in Chromium', () => 
     }, `/#/chat/${id}`);
   });
 
-  test('where none could be made, an answer says that it was sent without its oldest turns', async () => {
+  test('are replaced by a note about the omitted turns if none could be created', async () => {
     await server.client.prefixes.put('boxes', { system: 'You know all boxes.' });
     const { id } = await server.client.conversations.create({
       title: 'Boxes',

@@ -11,7 +11,7 @@ const SECRET = 'tool_use_id';
 const NARROW = { width: 390, height: 844 };
 const WIDE = { width: 1280, height: 640 };
 
-describe.skipIf(isBrowserMissing())('What a token sees, in the chat, in Chromium', () => {
+describe.skipIf(isBrowserMissing())('The preview of a conversation with a token, in Chromium', () => {
   const server = openServedPage();
 
   beforeEach(async () => {
@@ -30,7 +30,7 @@ describe.skipIf(isBrowserMissing())('What a token sees, in the chat, in Chromium
   ] as const;
 
   test.each(selectAppearances(LOOKS))(
-    'is its history without inputs and results, by the keyboard alone, where it is %s',
+    'hides tool inputs and results, and works with the keyboard only (%s)',
     (colorScheme, viewport) =>
       server.runInPage(
         async ({ page, shifts }) => {
@@ -74,7 +74,7 @@ describe.skipIf(isBrowserMissing())('What a token sees, in the chat, in Chromium
       ),
   );
 
-  test('is shown to an admin by a restricted token of a minute, which the page mints itself', async () => {
+  test('uses a restricted token that the page creates for an admin', async () => {
     const token = await createToken(server.account, ['admin']);
     const { page, faults, close } = await openPage(server.browser, `${server.url}/#/chat/web-1`, undefined, { token });
     await waitForAnswer(page);
@@ -87,7 +87,7 @@ describe.skipIf(isBrowserMissing())('What a token sees, in the chat, in Chromium
     await close();
   });
 
-  test('is a refusal in the words of the edge, and the page keeps its own token', async () => {
+  test('shows the API’s error for a rejected token, and keeps the page’s own token', async () => {
     await server.runInPage(async ({ page, faults }) => {
       await waitForAnswer(page);
       await page.getByRole('button', { name: 'Preview with a token' }).click();

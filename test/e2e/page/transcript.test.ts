@@ -10,7 +10,7 @@ describe.skipIf(isBrowserMissing())('The transcript, in Chromium', () => {
   const server = openServedPage();
   const { runInPage: inPage } = server;
 
-  test('shows formulas, and loads what sets them, its style and its fonts with the first one: money is none', () =>
+  test('shows formulas, and loads their script, style and fonts only with the first one', () =>
     inPage(async ({ page }) => {
       const loaded = () =>
         page.evaluate(() =>
@@ -37,7 +37,7 @@ describe.skipIf(isBrowserMissing())('The transcript, in Chromium', () => {
       expect(await findBarriers(page)).toEqual([]);
     }));
 
-  test('scrolls a formula that is wider than a phone in its own box, which the keyboard reaches', () =>
+  test('scrolls a formula that is wider than a phone in its own focusable box', () =>
     inPage(
       async ({ page }) => {
         await askWithAnswer(page, `$$${'a + '.repeat(30)}b$$\n\n$$c$$`);
@@ -50,7 +50,7 @@ describe.skipIf(isBrowserMissing())('The transcript, in Chromium', () => {
       { viewport: { width: 360, height: 800 } },
     ));
 
-  test('links footnotes there and back within their message, and stays in the conversation', () =>
+  test('links footnotes in both directions within their message, and stays in the conversation', () =>
     inPage(async ({ page }) => {
       for (const what of ['lock', 'weir']) await askWithAnswer(page, `A ${what}.[^1]\n\n[^1]: Of the ${what}.`);
       const ids = () => page.locator('.markdown [id]').evaluateAll((all) => all.map(({ id }) => id));
@@ -68,7 +68,7 @@ describe.skipIf(isBrowserMissing())('The transcript, in Chromium', () => {
       expect(await findBarriers(page)).toEqual([]);
     }));
 
-  test('shows what an answer quotes from a document, and its source', () =>
+  test('shows a quotation from a document and its source', () =>
     inPage(async ({ page }) => {
       const sentence = 'The warranty of the lamp is two years.';
       const source = {
@@ -99,7 +99,7 @@ describe.skipIf(isBrowserMissing())('The transcript, in Chromium', () => {
       expect(await findBarriers(page)).toEqual([]);
     }));
 
-  test('opens at its end, and what is in view stays where it is when older messages come above', () =>
+  test('opens at its end, and keeps its scroll position while older messages load', () =>
     inPage(
       async ({ page, shifts }) => {
         const messages = Array.from({ length: 199 }, (_, index) => ({
@@ -162,7 +162,7 @@ describe.skipIf(isBrowserMissing())('The transcript, in Chromium', () => {
       ISOLATED_OPTIONS,
     ));
 
-  test('stands as a sketch before its own style and script have come at 400 kbit a second, and moves nothing then', () =>
+  test('shows a skeleton before its style and script load at 400 kbit/s, without layout shifts', () =>
     inPage(
       async ({ page, shifts }) => {
         await page.goto('about:blank');

@@ -13,11 +13,11 @@ const LONG = 'Explain in 200 words what a lock gate is.';
 /** An answer that goes on for some ten seconds, and one that begins and does not end by itself. */
 const [SLOW, HELD] = ['tps=20', 'silence-after=40'];
 
-describe.skipIf(isBrowserMissing())('What the page says when something fails, in Chromium', () => {
+describe.skipIf(isBrowserMissing())('The page after failures, stops and changes elsewhere, in Chromium', () => {
   const server = openServedPage();
   const inPage = server.runInFailingPage;
 
-  test('counts down below a text whose connection broke, keeps the text, and goes on', () =>
+  test('shows a countdown after a lost connection, keeps the text, and resumes the response', () =>
     inPage(async ({ page }) => {
       await setSimulatorFaults(page, SLOW);
       await askQuestion(page, LONG);
@@ -38,7 +38,7 @@ describe.skipIf(isBrowserMissing())('What the page says when something fails, in
       await waitForAnswer(page);
     }));
 
-  test('another window sees that a conversation is answering, and the answer', () =>
+  test('shows a streaming response and its end in another window', () =>
     inPage(
       async ({ page }) => {
         await askQuestion(page, 'In one sentence: what is a sluice?');
@@ -72,7 +72,7 @@ describe.skipIf(isBrowserMissing())('What the page says when something fails, in
       ISOLATED_OPTIONS,
     ));
 
-  test('shows of an answer that it has stopped what was said, and the tokens that are booked', () =>
+  test('shows the text of a stopped response and the output tokens in the ledger', () =>
     inPage(async ({ page }) => {
       await setSimulatorFaults(page, HELD);
       await askQuestion(page, LONG);
@@ -98,7 +98,7 @@ describe.skipIf(isBrowserMissing())('What the page says when something fails, in
       expect(await text.textContent()).toBe(kept);
     }));
 
-  test('draws what was spent on an axis, with values to see and numbers in line', () =>
+  test('draws spending on a labeled axis with values in tooltips, and aligns costs to the right', () =>
     inPage(async ({ page }) => {
       await askQuestion(page, 'In one sentence: what is a lock?');
       await waitForAnswer(page);

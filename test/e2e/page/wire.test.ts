@@ -3,10 +3,10 @@ import { findBarriers } from '#test/support/axe.ts';
 import { isBrowserMissing } from '#test/support/browser.ts';
 import { askQuestion, lastAnswerOf, openServedPage, setSimulatorFaults, waitForAnswer } from '#test/support/page.ts';
 
-describe.skipIf(isBrowserMissing())('The wire in the page, in Chromium', () => {
+describe.skipIf(isBrowserMissing())('The Inspector of the page, in Chromium', () => {
   const server = openServedPage();
 
-  test('shows what was asked and what came over time, and copies it as curl, with a placeholder where the token was', async () => {
+  test('shows a request and its events over time, and copies it as curl with a placeholder for the token', async () => {
     const { page, faults, close } = await server.open();
     await setSimulatorFaults(page, 'ttft=50; tps=40; thinking=0');
     await askQuestion(page, "In one sentence: what's a dam?");

@@ -49,8 +49,8 @@ async function elsewhere(): Promise<void> {
   installSimulator();
 }
 
-describe('a conversation', () => {
-  test('goes to another deployment whole, and the next message answers', async () => {
+describe('backups of conversations and versions', () => {
+  test('a conversation is restored in another deployment and continues there', async () => {
     await (await say('Where to?', FIRST)).text();
     await (await say('And then?')).text();
     await app.fetch('/conversations/trip', {
@@ -86,7 +86,7 @@ describe('a conversation', () => {
     expect(await rows()).toHaveLength(6);
   });
 
-  test('that holds a prefix needs it stored first, and has its very version then', async () => {
+  test('a conversation with a prefix is restored only after the version of its prefix is stored', async () => {
     const prefix = { system: 'You are brief.', model: 'claude-haiku-5-5', max_tokens: 20 };
     const store = async () =>
       await app.fetch('/prefixes/brief', {
@@ -108,7 +108,7 @@ describe('a conversation', () => {
     expect((await say('More')).status).toBe(200);
   });
 
-  test('that holds an old version of an account’s prefix goes on with the backup of that version', async () => {
+  test('a conversation with an old prefix version is restored after the backup of that version', async () => {
     const store = async (system: string) => {
       const headers = { 'content-type': 'application/json', ...(await alice()) };
       const body = JSON.stringify({ system, model: 'claude-haiku-5-5', max_tokens: 20 });
@@ -142,7 +142,7 @@ describe('a conversation', () => {
     ['classifier', { labels: [{ description: 'no name' }] }, 'content.labels.0'],
     ['agent', { model: { by: 3 }, max_tokens: 5, system: [], tools: [], limits: {} }, 'content.model'],
     ['agent', { model: 'claude-haiku-5-5', system: [], tools: [], limits: {} }, 'content.max_tokens'],
-  ])('of a %s is refused where nothing could be made of it: %j', async (kind, content, place) => {
+  ])('the backup of a %s version with invalid content is rejected: %j', async (kind, content, place) => {
     const version = `bad@${(await sha256Hex(new TextEncoder().encode(JSON.stringify(content)))).slice(0, 32)}`;
     const head = { type: 'version_backup', kind, account: null, version, current: true, stored_at: 1 };
     const sent = { ...head, content };
@@ -152,7 +152,7 @@ describe('a conversation', () => {
     expect((await call('GET', `/versions/${kind}/${version}/backup`)).status).toBe(404);
   });
 
-  test('that was sent over several lines is copied and backed up whole, and no line of its own is taken for another', async () => {
+  test('a conversation whose request contains line breaks is copied, exported and restored unchanged', async () => {
     const forged = '["profile",{"title":"forged","cost":7}]';
     const schema = `{"type":"object","properties":{"a":{"enum":\n${forged}\n}}}`;
     const body = `{"conversation":"trip","stream":false,"model":"claude-haiku-5-5","max_tokens":30,\r\n"tools":[{"name":"a","input_schema":${schema}}],
@@ -179,7 +179,7 @@ describe('a conversation', () => {
     expect((await say('More')).status).toBe(200);
   });
 
-  test('is taken up as fast whether a line comes in one piece or in many', async () => {
+  test('a backup that arrives byte by byte is restored', async () => {
     await (await say('Where to?', FIRST)).text();
     await app.waitUntilSettled();
     const backup = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
@@ -198,7 +198,7 @@ describe('a conversation', () => {
     expect(await (await call('GET', path)).text()).toContain('plän');
   });
 
-  test('is refused for a line, or a member of its profile, that is not known here', async () => {
+  test('a backup with an unknown line, or an unknown field in its profile, is rejected', async () => {
     await (await say('Where to?', FIRST)).text();
     await app.waitUntilSettled();
     const path = '/accounts/alice/conversations/trip/backup';
@@ -217,7 +217,7 @@ describe('a conversation', () => {
     expect((await putLines(path, backup)).status).toBe(201);
   });
 
-  test('is refused where the kind of a line is written with escapes, which nothing writes', async () => {
+  test('a backup whose line kind is written with escapes is rejected', async () => {
     await (await say('Where to?', FIRST)).text();
     await app.waitUntilSettled();
     const path = '/accounts/alice/conversations/trip/backup';
@@ -231,7 +231,7 @@ describe('a conversation', () => {
     expect((await putLines(path, backup.replace('["turn"', '[ "turn"'))).status).toBe(201);
   });
 
-  test('comes to be whole or not at all, whatever is wrong with the lines', async () => {
+  test('an invalid backup restores no part of the conversation', async () => {
     await (await say('Where to?', FIRST)).text();
     await app.waitUntilSettled();
     const backup = await (await call('GET', '/accounts/alice/conversations/trip/backup')).text();
@@ -280,7 +280,7 @@ describe('a conversation', () => {
     expect((await putLines('/accounts/alice/conversations/w1/backup', backup)).status).toBe(201);
   });
 
-  test('is backed up and made by an admin alone', async () => {
+  test('only an admin can back up or restore conversations and accounts', async () => {
     await (await say('Hi', FIRST)).text();
     for (const [method, path] of [
       ['GET', '/accounts/alice/conversations'],
@@ -297,7 +297,7 @@ describe('a conversation', () => {
   });
 });
 
-describe('an account', () => {
+describe('the backup of an account', () => {
   const spent = async (day: number, cost: number, id: string) =>
     await settleAt(getAccountStub(bindings, {}, 'alice'), {
       requestId: id,
@@ -308,7 +308,7 @@ describe('an account', () => {
       opening: { route: 'messages', model: 'claude-haiku-5-5' },
     });
 
-  test('goes with its limits, group, credit, revocations, and what it has spent, which is not spent once more', async () => {
+  test('restores limits, group, credit, revocations and usage, and changes nothing if repeated', async () => {
     await put('/accounts/alice/limits', { usd_total: 2, requests_per_minute: 60 });
     await put('/groups/red/accounts/alice', {});
     await call('POST', '/accounts/alice/credit', { usd: 3, note: 'Invoice' });
@@ -349,7 +349,7 @@ describe('an account', () => {
     expect((await put('/accounts/alice/backup', { ...backup, group: 'blue' })).status).toBe(409);
   });
 
-  test('cannot spend anew there what it has spent today', async () => {
+  test('restores the spending of today, so that the daily limit still applies', async () => {
     await put('/accounts/alice/limits', { usd_per_day: 1 });
     await spent(0, 1_000_000_000, 'req_1');
     await app.waitUntilSettled();
@@ -364,7 +364,7 @@ describe('an account', () => {
     expect(await readError(refused)).toMatchObject({ type: 'billing_error' });
   });
 
-  test('that has been used, given something or erased here does not take up another past', async () => {
+  test('is rejected if the account was used, changed or erased in this deployment', async () => {
     const empty = await read('/accounts/alice/backup');
     for (const use of [
       () => spent(0, 5, 'req_3'),
@@ -379,7 +379,7 @@ describe('an account', () => {
     }
   });
 
-  test('admits nobody by what it was before, who waited for a shared budget meanwhile', async () => {
+  test('does not admit a request that waited for the group’s budget during the restore', async () => {
     const backup = {
       ...(await read('/accounts/alice/backup')),
       limits: { usd_total: 1 },
@@ -403,7 +403,7 @@ describe('an account', () => {
     expect(outcomes).toEqual(['restored', 'unreachable', 'refused']);
   });
 
-  test('keeps revoked what was revoked here, though the backup does not know of it', async () => {
+  test('keeps the revocations of this deployment that it does not contain', async () => {
     const { token, jti } = (await (
       await call('POST', '/tokens', { account: 'alice', scopes: ['messages'] })
     ).json()) as { token: string; jti: string };
@@ -430,7 +430,7 @@ describe('an account', () => {
     ['with credit of which less than nothing is spent', { credits: [{ ...CREDIT, spent: -1 }] }, 'credits.0.spent'],
     ['with a group that has no name', { group: '' }, 'group'],
     ['with a limit that is none', { limits: { usd_per_year: 1 } }, 'usd_per_year'],
-  ])('is refused a backup %s', async (_, change, named) => {
+  ])('a backup %s is rejected', async (_, change, named) => {
     const backup = { ...(await read('/accounts/alice/backup')), ...change };
     const response = await put('/accounts/alice/backup', backup);
     expect(response.status).toBe(400);

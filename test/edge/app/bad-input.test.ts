@@ -174,7 +174,7 @@ async function expectRefusal(app: TestApp, response: Response, status: number, t
 const MUTATED = caseCount(10_000, 0.5);
 
 test.each(ROUTES)(
-  `${count(MUTATED)} mutated requests to %s are refused for what the design names, and for nothing else`,
+  `${count(MUTATED)} mutated requests to %s are rejected only for the documented reasons`,
   async (route) => {
     const app = accepting();
     const counts = route.includes('count');
@@ -201,26 +201,33 @@ test.each(ROUTES)(
   },
 );
 
-test.each(ROUTES)('nesting of 100,000 levels goes up from %s as it came, but not in a long body', async (route) => {
-  const app = accepting();
-  const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
-  const objects = `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`;
-  const some = '{"a":'.repeat(20_000) + 1 + '}'.repeat(20_000);
-  for (const body of [
-    `{"stream":false,"of_the_future":${deep},"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}]}`,
-    `{"model":"m","max_tokens":1,"messages":[{"role":"user","content":[${some}],"x":${some}}],"stream":false}`,
-  ]) {
-    const response = await app.post(route, body);
-    expect(response.status).toBe(200);
-    expect(app.sent.at(-1)?.text === body).toBe(true);
-  }
-  const sent = app.sent.length;
-  const long = `{"model":"m","max_tokens":1,"messages":[{"role":"user","content":[${objects}]}],"stream":false}`;
-  const refused = await app.post(route, long);
-  expect([refused.status, (await readError(refused)).type, app.sent.length]).toEqual([413, 'request_too_large', sent]);
-});
+test.each(ROUTES)(
+  '100,000 levels of nesting are forwarded unchanged by %s, but rejected in a long body',
+  async (route) => {
+    const app = accepting();
+    const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
+    const objects = `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`;
+    const some = '{"a":'.repeat(20_000) + 1 + '}'.repeat(20_000);
+    for (const body of [
+      `{"stream":false,"of_the_future":${deep},"model":"m","max_tokens":1,"messages":[{"role":"user","content":"x"}]}`,
+      `{"model":"m","max_tokens":1,"messages":[{"role":"user","content":[${some}],"x":${some}}],"stream":false}`,
+    ]) {
+      const response = await app.post(route, body);
+      expect(response.status).toBe(200);
+      expect(app.sent.at(-1)?.text === body).toBe(true);
+    }
+    const sent = app.sent.length;
+    const long = `{"model":"m","max_tokens":1,"messages":[{"role":"user","content":[${objects}]}],"stream":false}`;
+    const refused = await app.post(route, long);
+    expect([refused.status, (await readError(refused)).type, app.sent.length]).toEqual([
+      413,
+      'request_too_large',
+      sent,
+    ]);
+  },
+);
 
-test('a refusal names the first fault by its path, and never quotes the body', async () => {
+test('the error names the first fault by its path, and never quotes the body', async () => {
   const app = accepting();
   const ok = { model: 'm', max_tokens: 1, messages: [{ role: 'user', content: 'x' }] };
   for (const [body, message] of [
@@ -248,7 +255,7 @@ test('a refusal names the first fault by its path, and never quotes the body', a
 
 const valid = JSON.stringify(VALID[0]);
 
-test('a byte order mark, or text that is not UTF-8, is no JSON', async () => {
+test('a body with a byte order mark, invalid UTF-8 or a NUL byte is rejected', async () => {
   const app = accepting();
   const latin1 = Uint8Array.from(valid.replace('Héllo 🌍', 'Hé'), (character) => character.charCodeAt(0));
   for (const body of [`\ufeff${valid}`, latin1, `${valid}\u0000`]) {
@@ -256,7 +263,7 @@ test('a byte order mark, or text that is not UTF-8, is no JSON', async () => {
   }
 });
 
-test('a body is JSON by its content type, or it is a 415', async () => {
+test('a content type other than JSON gets a 415', async () => {
   const app = accepting();
   for (const route of ROUTES) {
     for (const type of [
@@ -278,7 +285,7 @@ test('a body is JSON by its content type, or it is a 415', async () => {
   }
 });
 
-test('a compressed body is a 415 that says so, and one that is only said to be itself is read', async () => {
+test('a compressed body gets a 415, and a body with the encoding `identity` is read', async () => {
   const app = accepting();
   const compressed = new Response(valid).body?.pipeThrough(new CompressionStream('gzip'));
   const bytes = new Uint8Array(await new Response(compressed).arrayBuffer());
@@ -293,7 +300,7 @@ test('a compressed body is a 415 that says so, and one that is only said to be i
   }
 });
 
-test('a body may be as long as the limit, and not one byte longer, with or without its length said before', async () => {
+test('a body of exactly the limit is accepted, and one byte more gets a 413, with or without content-length', async () => {
   const limit = encoder.encode(valid).length;
   const piecewise = (bytes: Uint8Array) =>
     new ReadableStream({
@@ -323,7 +330,7 @@ test('a body may be as long as the limit, and not one byte longer, with or witho
   }
 });
 
-test('a body without end is refused at the limit, not at its end', async () => {
+test('an endless body is rejected as soon as it exceeds the limit', async () => {
   const app = accepting({ MAX_BODY_BYTES: '100000' });
   let pulled = 0;
   const endless = new ReadableStream({
@@ -338,7 +345,7 @@ test('a body without end is refused at the limit, not at its end', async () => {
   expect(pulled).toBeLessThan(200);
 });
 
-test('a wrong method is a 405 that names the right ones', async () => {
+test('an unsupported method gets a 405 with an Allow header', async () => {
   const app = accepting();
   for (const [route, allow] of [
     ...ROUTES.map((route) => [route, 'POST'] as const),
@@ -353,7 +360,7 @@ test('a wrong method is a 405 that names the right ones', async () => {
   }
 });
 
-test('an unknown route is a 404, and one of the API that this edge does not have a 501 that forbids retrying', async () => {
+test('an unknown route gets a 404, and an unsupported route of the API a 501 that forbids retries', async () => {
   const app = accepting();
   for (const route of [
     '/nope',
@@ -376,7 +383,7 @@ test('an unknown route is a 404, and one of the API that this edge does not have
   }
 });
 
-test('HEAD of /health is its GET without a body', async () => {
+test('HEAD /health returns the same as GET without a body', async () => {
   const app = accepting();
   const response = await app.fetch('/health', { method: 'HEAD' });
   expect(response.status).toBe(200);
@@ -384,7 +391,7 @@ test('HEAD of /health is its GET without a body', async () => {
   expect(await (await app.fetch('/health')).json()).toMatchObject({ status: 'ok', upstream: 'anthropic' });
 });
 
-test('any bytes to any route by any method are answered without a server error, and go nowhere', async () => {
+test('any bytes to any route by any method cause no server error, and rejected requests are not forwarded', async () => {
   const app = accepting();
   const path = fc.oneof(
     fc.constantFrom(...ROUTES, '/health', '/models', '/v1/models', '/v1/models/x', '/v1/files', '/', '/nope', '/docs'),
@@ -466,7 +473,7 @@ test.each([
   ['PUT', '/classifiers/x'],
   ['POST', '/classifiers/x/evaluate'],
 ])(
-  `%s %s takes ${count(caseCount(2_000))} mutated requests without a server error, and asks nobody about what it refuses`,
+  `%s %s: ${count(caseCount(2_000))} mutated requests cause no server error; rejected ones are not forwarded`,
   async (method, path) => {
     const app = createTestApp(() =>
       Response.json({
@@ -514,7 +521,7 @@ test.each([
   ['PUT', '/classifiers/x', (deep: string) => `{"instructions":"x","schema":${deep}}`],
   ['POST', '/conversations/c1/approvals/appr_x', (deep: string) => `{"decision":"approve","input":${deep}}`],
   ['POST', '/conversations', (deep: string) => `{"id":"c1","tools":[{"name":"x","input_schema":${deep}}]}`],
-])('what nests deep is refused at %s %s, however short it is', async (method, path, bodyWith) => {
+])('deep nesting is rejected by %s %s even in a short body', async (method, path, bodyWith) => {
   const app = accepting();
   for (const levels of [600, 5_000, 40_000]) {
     const body = bodyWith(`${'{"a":'.repeat(levels)}1${'}'.repeat(levels)}`);
@@ -523,7 +530,7 @@ test.each([
   }
 });
 
-test('a text of twenty megabytes is refused for itself, and nests or repeats nobody’s way into a server error', async () => {
+test('POST /classify rejects an input of 20 MB, deep schemas, and malformed or repeated lists', async () => {
   const app = accepting();
   const huge = 'é'.repeat(10_000_000);
   const alone = await app.post('/classify', { input: huge, labels: ['a'] });

@@ -53,7 +53,7 @@ const described = RESOURCES.flatMap<Asked>(({ parameters, routes }) =>
   Object.entries(routes).map(([key, route]) => ({ key, route, parameters })),
 );
 
-test('every route of the app is described, and nothing else', () => {
+test('every route of the app is described, and no other route', () => {
   const routes = createApp().routes.filter(({ method }) => method !== 'ALL');
   const keys = [...new Set(routes.map(({ method, path }) => `${method} ${path}`))];
   expect(keys.length).toBeGreaterThan(30);
@@ -91,7 +91,7 @@ test('no two routes have the same name', () => {
 /** What a schema makes of a value, without what it does not know. */
 const held = ({ schema, example }: BodyContent) => schema.parse(example);
 
-test('every example holds to its schema, which knows all of it', () => {
+test('every example is valid, and its schema contains all of its fields', () => {
   for (const { key, route } of described) {
     const contents = Object.values(getResponsesByStatus(route)).flatMap(({ content = [] }) => content);
     for (const content of contents) expect(held(content), key).toEqual(content.example);
@@ -100,7 +100,7 @@ test('every example holds to its schema, which knows all of it', () => {
   }
 });
 
-test('no request has a schema with a `default`, which generators would make a required field', () => {
+test('no request schema has a `default`, because generators would make the field required', () => {
   const document = createOpenApiDocument();
   const withDefault: string[] = [];
   const seen = new Set<object>();
@@ -182,7 +182,7 @@ test('every error has its status, its envelope, and an example', () => {
   expect(Object.keys(responses ?? {})).toEqual(Object.keys(ERRORS).map((status) => `Error${status}`));
 });
 
-describe('the edge answers as it is described', () => {
+describe('responses match the OpenAPI document', () => {
   beforeEach(() => {
     installSimulator();
   });
@@ -265,7 +265,7 @@ describe('the edge answers as it is described', () => {
   const renews = (key: string) => key === 'POST /tokens/renew';
   const aboutFiles = (key: string) => key.includes(' /v1/files');
 
-  test('to each route’s own example', async () => {
+  test('for the example of each route', async () => {
     const clock = { now: Date.now() };
     const upstream = createSimulatedUpstream(clock);
     setBatchUpstream((url, init) => upstream(new Request(url, init)));
@@ -321,7 +321,7 @@ describe('the edge answers as it is described', () => {
     }
   });
 
-  test('about a call that waits for an approval', async () => {
+  test('for a call that waits for an approval', async () => {
     const app = createSimulatedEdge();
     const headers = bearerHeader(await createToken('alice', SCOPES));
     const asked = await app.post(
@@ -347,7 +347,7 @@ describe('the edge answers as it is described', () => {
     await expectDescribed(decision, await send(app, decision, headers, names));
   });
 
-  test('about files that are there', async () => {
+  test('for uploaded files', async () => {
     const app = createSimulatedEdge();
     const headers = bearerHeader(await createToken('alice', ['messages']));
     let names: Record<string, string> = {};
@@ -373,7 +373,7 @@ describe('the edge answers as it is described', () => {
     }
   });
 
-  test('and asks for the credential and the scope that it says', async () => {
+  test('for the credential and the scope that each route requires', async () => {
     const app = createSimulatedEdge({ ...SENDERS, ...VISITORS, DEPLOYMENT_LIMITS: '{}' });
     for (const one of described) {
       const { key, route } = one;

@@ -137,8 +137,8 @@ const PLANTED: [what: string, calls: string[], plant: AlterAnswer, words: string
   ['tells of a file otherwise', ['file-upload'], inText('"size_bytes"', '"bytes"'), 'new: bytes'],
 ];
 
-describe('a Claude API that is not as expected', () => {
-  test.each(PLANTED)('is found where it %s', async (_, names, plant, words) => {
+describe('runProve with a Claude API that behaves unexpectedly', () => {
+  test.each(PLANTED)('reports that the API %s', async (_, names, plant, words) => {
     const proved = await runProve({ names, plant });
     expect(proved.slice(0, -1).flatMap(({ differences }) => differences)).toEqual([]);
     expect(proved.at(-1)?.differences.join('; ')).toContain(words);
@@ -148,19 +148,19 @@ describe('a Claude API that is not as expected', () => {
     ['costs', /"cost_usd":[\d.]+/g, '"cost_usd":0', 'booked $0, not $0.0004143'],
     ['an estimate', /"estimated":false/g, '"estimated":true', 'booked as complete, by estimate'],
     ['more than was set aside', /"over_hold":false/g, '"over_hold":true', 'more than the edge had set aside'],
-  ])('is found where the ledger has other %s', async (_, from, to, words) => {
+  ])('reports a ledger row with unexpected values: %s', async (_, from, to, words) => {
     const [proved] = await runProve({ names: ['answer-haiku'] }, (text) => text.replace(from, to));
     expect(proved?.differences).toEqual([expect.stringContaining(words)]);
   });
 
-  test('is not asked again once it has refused the key', async () => {
+  test('stops after the API rejects the key', async () => {
     const plant = refused(401, 'authentication_error');
     expect(await runProve({ names: ['answer-haiku'], plant })).toHaveLength(1);
   });
 });
 
 test.each([undefined, 0, 3_000])(
-  'a Claude API that is as expected has no differences where it thinks %s tokens',
+  'runProve reports no difference if the API behaves as expected and uses %s thinking tokens',
   async (thinking) => {
     const proved = await runProve({ seed: 'as expected', thinking });
     expect(proved.flatMap(({ call, differences }) => differences.map((words) => `${call.name}: ${words}`))).toEqual([]);

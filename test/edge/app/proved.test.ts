@@ -84,11 +84,11 @@ test('the README states what was verified against the live API, and when', async
   expect(status.split(/\s+/).join(' ')).toContain(sentence);
 });
 
-test(`of the ${proved.length} proved answers, each is still as expected, and costs what was booked`, async () => {
+test(`each of the ${proved.length} recorded live responses is still as expected, and costs what was booked`, async () => {
   expect(await replay(proved)).toEqual([]);
 });
 
-describe('what is written of an answer', () => {
+describe('a recorded response', () => {
   let folder = '';
   let written: Fixture[] = [];
 
@@ -111,7 +111,7 @@ describe('what is written of an answer', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  test('can be read, judged and priced again', async () => {
+  test('can be read, compared and priced again', async () => {
     expect(written.map(({ call }) => call).sort()).toEqual(
       proveCalls()
         .map(({ name }) => name)
@@ -128,12 +128,12 @@ describe('what is written of an answer', () => {
       'stream: missing: model',
     ],
     ['its call', { call: 'gone' }, 'gone is not sent any more: delete its file'],
-  ])('differs once %s has changed', async (_, change, words) => {
+  ])('is reported once %s has changed', async (_, change, words) => {
     const changed = written.filter(({ call }) => call === 'stream').map((fixture) => ({ ...fixture, ...change }));
     expect((await replay(changed)).join('; ')).toContain(words);
   });
 
-  test('has neither the key nor the ids and signatures of an account', () => {
+  test('contains neither the key nor the ids and signatures of an account', () => {
     const all = written.map(({ text }) => text).join('\n');
     const found = (pattern: RegExp) => [...new Set(all.match(pattern))];
     expect(found(/\[secret]/g)).toHaveLength(1);

@@ -76,7 +76,7 @@ const spent = async (account: string, day: number, cost: number, requestId: stri
   });
 
 describe('the budget of a group', () => {
-  test('is restored with its alerts and what was spent of it, and again without counting it twice', async () => {
+  test('is restored with its alerts and spending, and counts the spending once if the restore is repeated', async () => {
     await put('/groups/red/limits', { usd_per_day: 0.02, alerts: [0.5] });
     await put('/groups/red/accounts/alice', {});
     expect((await ask(await createToken('alice'))).status).toBe(200);
@@ -108,7 +108,7 @@ describe('the budget of a group', () => {
     expect((await put('/groups/blue/backup', backup)).status).toBe(400);
   });
 
-  test('stays where it has other limits already', async () => {
+  test('is not restored over different limits', async () => {
     await put('/groups/red/limits', { usd_per_day: 1 });
     const backup = await read('/groups/red/backup');
     await elsewhere();
@@ -121,7 +121,7 @@ describe('the budget of a group', () => {
 });
 
 describe('the budget of the deployment', () => {
-  test('is restored with its alerts, and with what erased accounts spent of it', async () => {
+  test('is restored with its alerts, and with the spending of erased accounts', async () => {
     await put('/pools/deployment/limits', { usd_per_day: 3, alerts: [0.8] });
     expect((await ask(await createToken('alice'))).status).toBe(200);
     await app.waitUntilSettled();
@@ -139,7 +139,7 @@ describe('the budget of the deployment', () => {
     expect(after.total).toEqual(before.total);
   });
 
-  test('is not restored where accounts share no budget: its limits would apply to no account', async () => {
+  test('is not restored without DEPLOYMENT_LIMITS, because its limits would apply to no account', async () => {
     await put('/pools/deployment/limits', { usd_per_day: 3 });
     const backup = await read('/pools/deployment/backup');
     await elsewhere();
@@ -161,7 +161,7 @@ describe('the budget of the deployment', () => {
 });
 
 describe('an erasure', () => {
-  test('is applied at its time: older tokens are revoked, newer ones are not', async () => {
+  test('is applied with its original time: older tokens are revoked, newer tokens are not', async () => {
     const old = await createToken('alice', ['messages']);
     expect((await ask(old)).status).toBe(200);
     await app.waitUntilSettled();
@@ -181,7 +181,7 @@ describe('an erasure', () => {
     expect(await read('/erasures')).toMatchObject({ data: [{ account: 'alice', erased_at }] });
   });
 
-  test('is refused for a time to come, and readable for admins only', async () => {
+  test('is rejected for a time in the future, and listed only for admins', async () => {
     const future = new Date(Date.now() + DAY).toISOString();
     expect((await put('/accounts/alice/erasure', { erased_at: future })).status).toBe(400);
     expect((await put('/accounts/alice/erasure', { erased_at: 'yesterday' })).status).toBe(400);
@@ -206,7 +206,7 @@ describe('an erasure', () => {
     expect(Math.round(((second - first) * 1_000) / DAY)).toBe(9);
   });
 
-  test('keeps an older backup from bringing anything of the account back', async () => {
+  test('prevents the restore of older backups of the account', async () => {
     const old = await createToken('alice', ['messages', 'prefixes']);
     await put('/accounts/alice/limits', { usd_per_day: 50 });
     await call('PUT', '/prefixes/brief', PREFIX, old);
@@ -233,7 +233,7 @@ describe('an erasure', () => {
     expect(await read('/accounts/alice/conversations')).toMatchObject({ data: [] });
   });
 
-  test('is applied after an older backup was restored, and erases what that has restored', async () => {
+  test('erases the data of an older backup that was restored before it', async () => {
     const old = await createToken('alice', ['messages', 'prefixes']);
     await put('/accounts/alice/limits', { usd_per_day: 50 });
     await put('/groups/red/accounts/alice', {});
@@ -267,7 +267,7 @@ describe('an erasure', () => {
     expect(await read('/accounts/alice/credit')).toMatchObject({ data: [{ usd: 3, note: null }] });
   });
 
-  test('leaves what an account was given since: erased on Monday, new on Tuesday', async () => {
+  test('keeps the tokens, limits and conversations that the account received after it', async () => {
     const monday = await createToken('alice', ['messages']);
     expect((await ask(monday)).status).toBe(200);
     await app.waitUntilSettled();
@@ -294,8 +294,8 @@ describe('an erasure', () => {
   });
 });
 
-describe('an account that has been used here', () => {
-  test('is merged with its backup: of each sum the larger counts, and revocations of both sides hold', async () => {
+describe('an account that has been used in this deployment', () => {
+  test('is merged with its backup: the larger of each sum applies, and all revocations remain', async () => {
     const mint = async () =>
       (await (await call('POST', '/tokens', { account: 'alice', scopes: ['messages'] })).json()) as {
         token: string;
@@ -350,7 +350,7 @@ describe('an account that has been used here', () => {
   });
 });
 
-test('names of an account are listed for a backup, with their current versions', async () => {
+test('GET /versions/:kind lists the stored names of an account or of the deployment, in pages', async () => {
   const token = await createToken('alice', ['prefixes']);
   for (const name of ['a', 'b', 'c']) await call('PUT', `/prefixes/${name}`, PREFIX, token);
   await put('/classifiers/mood', { labels: [{ name: 'glad' }, { name: 'sad' }] });

@@ -202,7 +202,7 @@ const PROVOKED: Record<string, () => Promise<Seen>> = {
   },
 };
 
-test('the runbook has its lines for each incident that is provoked here, and no other incidents', () => {
+test('the runbook describes exactly the incidents that these tests cause, with all lines', () => {
   expect(objectsIn(USUAL_HEALTH)).toEqual([{ status: 'ok' }]);
   expect([...INCIDENTS.keys()]).toEqual(Object.keys(PROVOKED));
   for (const [name, { lines }] of INCIDENTS) {
@@ -211,7 +211,7 @@ test('the runbook has its lines for each incident that is provoked here, and no 
   }
 });
 
-test.each([...INCIDENTS])('%s: what is provoked is what the runbook shows of it', async (name, { of }) => {
+test.each([...INCIDENTS])('%s: the log, the error and /health are as the runbook shows', async (name, { of }) => {
   const { log, health, told, request } = (await PROVOKED[name]?.()) ?? { log: [], health: {}, told: '' };
   const [line = {}] = objectsIn(of.Log);
   expect(Object.keys(line).length).toBeGreaterThan(1);
@@ -221,7 +221,7 @@ test.each([...INCIDENTS])('%s: what is provoked is what the runbook shows of it'
   for (const row of objectsIn(of.Cause)) expect(request).toMatchObject(meant(row));
 });
 
-test('a deployment that may spend nothing refuses what costs, as the guide for a move says', async () => {
+test('a deployment with a total limit of 0 USD rejects paid requests, as the operating guide states', async () => {
   const app = edge(answering, { DEPLOYMENT_LIMITS: '{}' });
   await limitAll(app, { usd_total: 0 });
   const { log, told } = await seen(app, [await alice()]);
@@ -412,32 +412,35 @@ const REMEDIES: Record<string, Remedy> = {
 const ROUTE = /`((?:GET|POST|PUT|PATCH|DELETE) \/[^`]*)`/g;
 const REMEDIED = [...INCIDENTS].filter(([, { of }]) => of.Fix.match(ROUTE));
 
-test('each remedy that names a route is followed here', () => {
+test('every remedy that names a route has a test here', () => {
   expect(REMEDIED.map(([name]) => name)).toEqual(Object.keys(REMEDIES));
 });
 
-test.each(REMEDIED)('%s: the routes of its remedy, as the runbook writes them, end it', async (name, { of }) => {
-  const { begin, bodies = {}, account = 'alice' } = REMEDIES[name] ?? { begin: () => expect.unreachable(name) };
-  const { app, isCured, before } = await begin();
-  const answers = new Map<string, Json>();
-  for (const [, route = ''] of of.Fix.matchAll(ROUTE)) {
-    const [method = '', written = ''] = route.split(' ');
-    const ofAccount = written.replace(/\/accounts\/:(id|account)/, `/accounts/${account}`);
-    const path = FILLED.reduce((all, [parameter, value]) => all.replace(parameter, value), ofAccount);
-    const by = path.startsWith('/conversations/') ? newToken(answers) : await admin();
-    const headers = { 'content-type': 'application/json', ...by };
-    const body = bodies[route] ?? (path.endsWith('/rewind') ? { before } : undefined);
-    const answer = await app.fetch(path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
-    const text = await answer.text();
-    expect([route, answer.status < 300 ? 'done' : text]).toEqual([route, 'done']);
-    answers.set(route, JSON.parse(text || '{}') as Json);
+test.each(REMEDIED)(
+  '%s: the routes of the remedy, called as written in the runbook, end the incident',
+  async (name, { of }) => {
+    const { begin, bodies = {}, account = 'alice' } = REMEDIES[name] ?? { begin: () => expect.unreachable(name) };
+    const { app, isCured, before } = await begin();
+    const answers = new Map<string, Json>();
+    for (const [, route = ''] of of.Fix.matchAll(ROUTE)) {
+      const [method = '', written = ''] = route.split(' ');
+      const ofAccount = written.replace(/\/accounts\/:(id|account)/, `/accounts/${account}`);
+      const path = FILLED.reduce((all, [parameter, value]) => all.replace(parameter, value), ofAccount);
+      const by = path.startsWith('/conversations/') ? newToken(answers) : await admin();
+      const headers = { 'content-type': 'application/json', ...by };
+      const body = bodies[route] ?? (path.endsWith('/rewind') ? { before } : undefined);
+      const answer = await app.fetch(path, { method, headers, ...(body && { body: JSON.stringify(body) }) });
+      const text = await answer.text();
+      expect([route, answer.status < 300 ? 'done' : text]).toEqual([route, 'done']);
+      answers.set(route, JSON.parse(text || '{}') as Json);
+      await app.waitUntilSettled();
+    }
+    await isCured?.(answers);
     await app.waitUntilSettled();
-  }
-  await isCured?.(answers);
-  await app.waitUntilSettled();
-});
+  },
+);
 
-test('each route that the runbook names is one of the edge', () => {
+test('every route in the runbook exists', () => {
   const known = new Set(RESOURCES.flatMap(({ routes }) => Object.keys(routes)));
   const named = [...runbook.matchAll(/`((?:GET|POST|PUT|PATCH|DELETE) \/[^`?]*)/g)].map(([, route = '']) => route);
   const ofMany = (route: string) =>

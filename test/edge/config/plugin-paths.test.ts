@@ -3,7 +3,7 @@ import { createApp } from '#edge/app.ts';
 import { findPluginOfPath } from '#edge/config/plugin-paths.ts';
 import { PLUGINS } from '#edge/plugins.ts';
 
-test('each route of a plugin, and no route of the core, belongs to the plugin that provides it', () => {
+test('findPluginOfPath finds the plugin of each plugin route, and none for routes of the core', () => {
   const paths = createApp({ plugins: PLUGINS }).routes.map(({ path }) => path);
   const routes = [...new Set(paths)].filter((path) => !path.endsWith('*'));
   const getProvider = (path: string) =>

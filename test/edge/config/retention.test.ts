@@ -70,8 +70,8 @@ async function wake(
   });
 }
 
-describe.each(SETTINGS)('with %o', (settings) => {
-  test.each(looks(settings))('the ledger, $after ms later: kept is $kept', async ({ after, kept }) => {
+describe.each(SETTINGS)('the settings %o', (settings) => {
+  test.each(looks(settings))('a ledger row $after ms later is kept: $kept', async ({ after, kept }) => {
     const stub = getAccountStub(bindings, {}, 'alice');
     await admitAt(stub, { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith() });
     await settleAt(stub, { requestId: 'req_1', status: 'complete', cost: 5, tokens: { input: 1, output: 1 } });
@@ -80,7 +80,7 @@ describe.each(SETTINGS)('with %o', (settings) => {
     if (kept) expect(next).not.toBeNull();
   });
 
-  test.each(looks(settings))('parked webhooks, $after ms later: kept is $kept', async ({ after, kept }) => {
+  test.each(looks(settings))('a parked webhook event $after ms later is kept: $kept', async ({ after, kept }) => {
     vi.spyOn(Inbox.prototype as unknown as { enqueue(): Promise<void> }, 'enqueue').mockResolvedValue();
     const inbox = getInbox('github');
     await inbox.acceptEvent(createEvent('github_1'));
@@ -93,7 +93,7 @@ describe.each(SETTINGS)('with %o', (settings) => {
     if (kept) expect(next).not.toBeNull();
   });
 
-  test.each(looks(settings))('a conversation, $after ms later: kept is $kept', async ({ after, kept }) => {
+  test.each(looks(settings))('a conversation $after ms later is kept: $kept', async ({ after, kept }) => {
     installSimulator();
     await runTurn(createBody('Hello'));
     vi.restoreAllMocks();

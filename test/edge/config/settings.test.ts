@@ -32,7 +32,7 @@ const DEFAULTS = {
   development: false,
 };
 
-test('without a setting the defaults of the design hold, and nothing is on that was not asked for', () => {
+test('parseSettings returns the documented defaults without any setting', () => {
   const settings = parseSettings({});
   expect(settings).toMatchObject(DEFAULTS);
   for (const name of [
@@ -49,14 +49,14 @@ test('without a setting the defaults of the design hold, and nothing is on that 
   }
 });
 
-test('an empty setting is an absent one', () => {
+test('an empty setting has the same effect as an absent one', () => {
   const empty = Object.fromEntries(Object.keys(settingsShape()).map((name) => [name, '']));
   const { models: _, ...settings } = parseSettings(empty);
   const { models: __, ...defaults } = parseSettings({});
   expect(settings).toEqual(defaults);
 });
 
-test('settings are read as they are meant', () => {
+test('settings are parsed to their types, and unknown variables are ignored', () => {
   const settings = parseSettings(
     {
       ANTHROPIC_API_KEY: 'sk-ant-x',
@@ -162,7 +162,7 @@ const MALFORMED: [string, string][] = [
   ['SIMULATOR_TOKENS_PER_SECOND', '-98765'],
 ];
 
-test.each(MALFORMED)('%s=%s is a 500 that names the setting and not its value', (name, value) => {
+test.each(MALFORMED)('%s=%s throws a 500 that names the setting and not its value', (name, value) => {
   const error = refusal({ ANTHROPIC_API_KEY: 'sk-ant-secret', [name]: value });
   expect(error).toMatchObject({ type: 'api_error', status: 500, headers: { 'x-should-retry': 'false' } });
   expect(error.message).toContain(name);
@@ -171,7 +171,7 @@ test.each(MALFORMED)('%s=%s is a 500 that names the setting and not its value', 
   }
 });
 
-test('no malformed value is ever quoted, whatever it is', () => {
+test('the error for a malformed setting never contains its value', () => {
   const names = fc.constantFrom('UPSTREAM', 'ANTHROPIC_BASE_URL', 'ALLOWED_ORIGINS', 'MAX_BODY_BYTES', 'PRICES');
   tryCases(100, names, fc.stringMatching(/^[g-z]{6,12}$/), (name, word) => {
     const value = `~${word}~`;
@@ -180,12 +180,12 @@ test('no malformed value is ever quoted, whatever it is', () => {
   });
 });
 
-test('every malformed setting is named at once', () => {
+test('the error names all malformed settings', () => {
   const { message } = refusal({ UPSTREAM: 'x', MAX_BODY_BYTES: 'x', PRICES: 'x' });
   for (const name of ['UPSTREAM', 'MAX_BODY_BYTES', 'PRICES']) expect(message).toContain(name);
 });
 
-test('a price of whole nanodollars a token is accepted, and only such a price', () => {
+test('parseSettings accepts a price only in whole nanodollars per token', () => {
   const accepts = (input: number) => {
     try {
       return (
@@ -202,13 +202,13 @@ test('a price of whole nanodollars a token is accepted, and only such a price', 
   });
 });
 
-test('the simulator is refused outside development: never a simulated answer', () => {
+test('parseSettings rejects the simulator outside development', () => {
   expect(refusal({ UPSTREAM: 'simulator' }).message).toMatch(/UPSTREAM=simulator is for development only/);
   expect(refusal({ UPSTREAM: 'simulator', ANTHROPIC_API_KEY: 'sk-ant-x' }).status).toBe(500);
   expect(parseSettings({ UPSTREAM: 'simulator' }, true).UPSTREAM).toBe('simulator');
 });
 
-test('a secret has at least 32 characters', () => {
+test('parseSettings rejects a signing secret with fewer than 32 characters', () => {
   for (const name of ['SIGNING_SECRET', 'SIGNING_SECRET_PREVIOUS'] as const) {
     expect(parseSettings({ [name]: 'x'.repeat(32) })[name]).toBe('x'.repeat(32));
     expect(refusal({ [name]: 'x'.repeat(31) }).message).toContain(`${name} (must have at least 32 characters)`);
@@ -223,7 +223,7 @@ describe('an identity provider', () => {
     DEFAULT_LIMITS: '{"usd_per_day":1}',
   };
 
-  test('needs its issuer and its audience', () => {
+  test('requires an issuer and an audience', () => {
     expect(parseSettings(provider)).toMatchObject({ JWKS_URL: provider.JWKS_URL, JWT_AUDIENCE: 'sluice' });
     for (const name of ['JWT_ISSUER', 'JWT_AUDIENCE']) {
       for (const absent of [undefined, '']) {
@@ -234,7 +234,7 @@ describe('an identity provider', () => {
     }
   });
 
-  test('needs a limit in USD: whoever can log in must not be a surprise on the bill', () => {
+  test('requires a default limit in USD', () => {
     for (const limits of ['', '{}', '{"requests_per_minute":1}', '{"concurrent_requests":1,"models":[]}']) {
       expect(refusal({ ...provider, DEFAULT_LIMITS: limits }).message).toMatch(/JWKS_URL.*USD.*DEFAULT_LIMITS/);
     }
@@ -245,7 +245,7 @@ describe('an identity provider', () => {
   });
 });
 
-test('outside development a key goes up, and keys of a provider come, by https alone, loopback apart', () => {
+test('upstream and JWKS URLs must use https outside development, except on loopback', () => {
   const provider = { JWT_ISSUER: 'x', JWT_AUDIENCE: 'x', DEFAULT_LIMITS: '{"usd_per_day":1}' };
   for (const [url, fault] of [
     ['https://api.example.com/x', undefined],
@@ -280,13 +280,13 @@ test('outside development a key goes up, and keys of a provider come, by https a
   }
 });
 
-test('a jurisdiction holds where objects have a place, which development has not', () => {
+test('JURISDICTION is validated, and has no effect in development', () => {
   expect(parseSettings({ JURISDICTION: 'eu' }).JURISDICTION).toBe('eu');
   expect(parseSettings({ JURISDICTION: 'eu' }, true).JURISDICTION).toBeUndefined();
   expect(refusal({ JURISDICTION: 'mars' }, true).message).toContain('JURISDICTION');
 });
 
-describe('what a source of webhooks needs', () => {
+describe('the settings of a webhook source', () => {
   const sourcesIn = (env: Record<string, unknown>, development?: boolean) => sourcesOf(parseSettings(env, development));
   const SIGNING_SECRET = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw';
   const SIGNING = { DELIVERY_SIGNING_SECRET: SIGNING_SECRET };
@@ -295,7 +295,7 @@ describe('what a source of webhooks needs', () => {
     WEBHOOKS: JSON.stringify([{ source: 'slack', secret: 'CHAT_WEBHOOK_SECRET', ...more }]),
   });
 
-  test('is read by its name, whether it is shipped or not, with the secret that it names', () => {
+  test('are parsed for shipped and custom sources, with the secrets that they name', () => {
     const sources = sourcesIn({
       WEBHOOKS: `[
         {"source":"slack","secret":"CHAT_WEBHOOK_SECRET","agent":"triage"},
@@ -329,13 +329,13 @@ describe('what a source of webhooks needs', () => {
     ['slack', 'sixteen-letters-,qqq'],
     ['standard', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLQ=='],
     ['standard', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,qqq!'],
-  ])('is no secret of %s that is too short for it: %s', (source, value) => {
+  ])('reject a secret of %s that is too short: %s', (source, value) => {
     const { message } = refusal({ ...slack({ source }), CHAT_WEBHOOK_SECRET: value });
     expect(message).toContain('CHAT_WEBHOOK_SECRET');
     expect(message).not.toContain(value);
   });
 
-  test('is an address that may be delivered to, and a secret to sign with', () => {
+  test('reject a delivery URL that is not public, or without a secret to sign with', () => {
     for (const url of [
       'http://hooks.example.com/',
       'https://10.0.0.1/',
@@ -348,7 +348,7 @@ describe('what a source of webhooks needs', () => {
     expect(refusal(unsigned).message).toContain('DELIVERY_SIGNING_SECRET');
   });
 
-  test('may have a classifier, and verify a sender that no code knows; anything else is named by its member', () => {
+  test('accept a classifier and an HMAC for a custom source, and report other faults by their path', () => {
     const shop = {
       source: 'shop',
       secret: 'SHOP_WEBHOOK_SECRET',
@@ -383,12 +383,12 @@ describe('what a source of webhooks needs', () => {
     for (const [member, entry] of faults) expect(refusal(settings(entry)).message, member).toContain(`${member} (`);
   });
 
-  test('may be loopback in development', () => {
+  test('accept a loopback delivery URL in development', () => {
     const sources = sourcesIn(slack({ deliver_url: 'http://localhost:3000/x' }), true);
     expect(sources.get('slack')?.deliver_url).toBe('http://localhost:3000/x');
   });
 
-  test('is the secret of its own name alone, for each source that is shipped', () => {
+  test('default to the secret variable of each shipped source’s name', () => {
     const made = SHIPPED_SOURCES.map((source) => [`${source.toUpperCase()}_WEBHOOK_SECRET`, SIGNING_SECRET]);
     const env = { ...Object.fromEntries(made), SUPPORT_DESK_WEBHOOK_SECRET: SIGNING_SECRET };
     for (const development of [false, true]) {
@@ -398,7 +398,7 @@ describe('what a source of webhooks needs', () => {
     }
   });
 
-  test('is what its entry says, where it has one: its own secret opens nothing then, nor does that of another', () => {
+  test('use only the secret of the entry in WEBHOOKS if there is one', () => {
     const given = { CHAT_WEBHOOK_SECRET: 'five-of-16-letters', SLACK_WEBHOOK_SECRET: 'one-of-16-letters' };
     expect(sourcesIn({ ...slack({ agent: 'router' }), ...given }).get('slack')).toEqual({
       source: 'slack',
@@ -411,6 +411,6 @@ describe('what a source of webhooks needs', () => {
   });
 });
 
-test('each source that is shipped is exported by its name', () => {
+test('every shipped webhook source is exported', () => {
   expect(shippedWebhooks.map(({ source }) => source)).toEqual(SHIPPED_SOURCES);
 });

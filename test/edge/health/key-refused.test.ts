@@ -49,7 +49,7 @@ test.each([
   ['may not be used', () => refusal(403, 'permission_error', 'This API key is disabled.')],
   ['has an open bill', () => refusal(402, 'billing_error', 'Your bill is open.')],
   ['has no credit', () => refusal(400, 'invalid_request_error', 'Your credit balance is too low.')],
-])('a key that %s makes the edge degraded, and is told once, and so is its end', async (_, refused) => {
+])('a key that %s degrades /health, with one alert at the start and one at the end', async (_, refused) => {
   const { said, ask, health } = edge();
   expect(await health('?strict')).toMatchObject({ status: 200, json: { status: 'ok' } });
   said.now = refused;
@@ -74,7 +74,7 @@ test.each([
   ['a model', () => refusal(403, 'permission_error', 'You may not use this model.')],
   ['nobody knows what', () => new Response('<h1>Forbidden</h1>', { status: 403 })],
   ['too many requests', () => refusal(429, 'rate_limit_error', 'Slower.')],
-])('a refusal that is about %s says nothing about the key', async (_, refused) => {
+])('an upstream error about %s does not degrade /health', async (_, refused) => {
   const { said, ask, health } = edge();
   said.now = refused;
   await ask();
@@ -82,7 +82,7 @@ test.each([
   expect(await alerts()).toEqual([]);
 });
 
-test('who develops is told what to do, and so is the health, which has none of the upstream’s words', async () => {
+test('the error and /health explain how to fix an account on hold; only the error quotes the upstream', async () => {
   const { said, app, health } = edge();
   const details = { error_code: 'organization_on_hold', appeal_url: 'https://appeal.test/acme' };
   const error = { type: 'invalid_request_error', message: 'Acme has been disabled.', details };
@@ -96,7 +96,7 @@ test('who develops is told what to do, and so is the health, which has none of t
   expect((await health()).json.todo).toBe(todo);
 });
 
-test('whoever knows of no refusal tells nothing: the deployment tries the key until it works, and an open bill not', async () => {
+test('the deployment tests a rejected key until it works, unless a bill is open', async () => {
   createWebhookWorks();
   const settings = parseSettings({ ANTHROPIC_API_KEY: TEST_KEY }, true);
   const answers = [unknownKey, () => Response.json({ input_tokens: 8 })];
@@ -137,7 +137,7 @@ test('whoever knows of no refusal tells nothing: the deployment tries the key un
   await runInDurableObject(pool(), async (_, { storage }) => await storage.deleteAlarm());
 });
 
-test('of several upstreams each is told by its name, and tried by itself with a model that it serves', async () => {
+test('each of several upstreams has its own alerts, and is tested with a model that it serves', async () => {
   createWebhookWorks();
   const settings = parseSettings({
     UPSTREAM_EAST_KEY: 'key-east',
@@ -171,7 +171,7 @@ test('of several upstreams each is told by its name, and tried by itself with a 
   await runInDurableObject(pool(), async (_, { storage }) => await storage.deleteAlarm());
 });
 
-test('a refusal is closed when its upstream is gone or has changed, and reported again when its cause changes', async () => {
+test('a key alert is closed when its upstream is removed or changed, and repeated for a new cause', async () => {
   createWebhookWorks();
   const upstreams = (entries: object[]) =>
     parseSettings({

@@ -75,7 +75,7 @@ async function replay(send: Send): Promise<unknown[]> {
   return outcomes;
 }
 
-test('a session of Claude Code with /compact, /model and a subagent comes to the same with the edge and without it', async () => {
+test('a Claude Code session with /compact, /model and a subagent has the same result through Sluice', async () => {
   const { alone, edge } = ways() as { alone: Send; edge: Send };
   const expected = await replay(alone);
   expect(expected.length).toBe(session.requests.length + 1);

@@ -30,8 +30,8 @@ async function turn(app: SimulatedEdge, body: object, headers: Record<string, st
   return usage.input_tokens + usage.cache_read_input_tokens + usage.cache_creation_input_tokens;
 }
 
-describe('a count that names a conversation', () => {
-  test('is what the next turn’s prompt comes to: its history, its system and tools, and what is new', async () => {
+describe('a token count with a conversation', () => {
+  test('equals the next turn’s prompt: history, system, tools and the new message', async () => {
     installSimulator();
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
@@ -49,7 +49,7 @@ describe('a count that names a conversation', () => {
     expect(await turn(app, second, alice)).toBe(counted);
   });
 
-  test('has the prefix in it that the conversation holds, or will begin with', async () => {
+  test('includes the prefix of the conversation, or of the message that begins it', async () => {
     installSimulator();
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
@@ -64,7 +64,7 @@ describe('a count that names a conversation', () => {
     expect(other.status).toBe(400);
   });
 
-  test('begins no turn, and is refused where a turn would be', async () => {
+  test('begins no turn, and is rejected if a turn would be', async () => {
     installSimulator();
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
@@ -78,7 +78,7 @@ describe('a count that names a conversation', () => {
     expect(await read()).toEqual(before);
   });
 
-  test('of somebody else counts nothing of theirs', async () => {
+  test('does not include another account’s conversation with the same id', async () => {
     installSimulator();
     const app = createSimulatedEdge();
     await turn(app, opening({ system: createProse(500) }), await authorizationFor('alice'));
@@ -91,7 +91,7 @@ describe('a count that names a conversation', () => {
   });
 });
 
-test('a count that hangs is given up after 20 seconds', async () => {
+test('a token count without a response from the upstream returns 504 after 20 seconds', async () => {
   const { setTimeout: wait } = globalThis;
   const soon = (run: () => void, ms = 0) => wait(run, ms > 19_000 && ms <= 20_000 ? 1 : ms);
   vi.spyOn(globalThis, 'setTimeout').mockImplementation(soon as never);

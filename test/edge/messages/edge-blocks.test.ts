@@ -81,9 +81,9 @@ beforeEach(() => {
       : Response.json({ ...message, usage: { input_tokens: 1, output_tokens: 1 } }),
   );
 });
-describe('the edge’s calls in a history that no conversation keeps', () => {
+describe('Sluice’s tool calls in the history of a message without a conversation', () => {
   test.each(['/v1/messages', '/messages', '/v1/messages/count_tokens', '/count-tokens'])(
-    'go up by %s as calls and results',
+    'are sent by %s as client tool calls and results',
     async (path) => {
       const more = path.endsWith('messages') ? { max_tokens: 10, stream: false } : {};
       const response = await app.post(path, { model: MODEL, ...more, messages: SHOWN });
@@ -93,7 +93,7 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     },
   );
 
-  test('go up in a batch as calls and results', async () => {
+  test('are sent in a batch as client tool calls and results', async () => {
     const sent: string[] = [];
     setBatchUpstream(async (_, { body }) => {
       sent.push(await new Response(body ?? '').text());
@@ -107,7 +107,7 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     });
   });
 
-  test('are of this edge alone: a server of that name is refused, another one goes up as it came', async () => {
+  test('are recognized by the server name `edge`: callers cannot use that name, other servers are unchanged', async () => {
     const ask = { model: MODEL, max_tokens: 10, stream: false, messages: [question] };
     const server = { type: 'url', url: 'https://mcp.example.com', name: 'edge' };
     const items = { requests: [{ custom_id: 'a', params: { ...ask, mcp_servers: [server] } }] };
@@ -126,7 +126,7 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     expect(app.sent.at(-1)?.text).toBe(body);
   });
 
-  test('may be whatever: what goes up is JSON, and what is no message is judged as ever', async () => {
+  test('may be malformed: the forwarded body stays JSON, and an invalid message is rejected', async () => {
     const member = fc.oneof(
       fc.jsonValue({ maxDepth: 2 }),
       // The last one cannot become a string by itself.
@@ -159,7 +159,7 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     expect([type, app.sent]).toEqual(['invalid_request_error', []]);
   });
 
-  test('become what they were, however long, and whatever is between them', async () => {
+  test('are restored to the stored messages, for any length and any content between them', async () => {
     const said = fc.constantFrom('I look.', 'Well. ', 'x'.repeat(3_000));
     // As JSON has them: it knows no -0.
     const input = fc.jsonValue({ maxDepth: 3 }).map((value) => JSON.parse(JSON.stringify(value)) as unknown);
@@ -214,7 +214,7 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     });
   });
 
-  test('of one message take many stretches, and others work in between', async () => {
+  test('yield to the event loop often if one message has thousands of them', async () => {
     const blocks = Array.from({ length: 2_000 }, (_, nth) => [use(`toolu_${nth}`), result(`toolu_${nth}`, 'x')]).flat();
     const messages = [question, { role: 'assistant', content: blocks }, question];
     const bytes = new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }));
@@ -230,7 +230,7 @@ describe('the edge’s calls in a history that no conversation keeps', () => {
     expect(breaks).not.toHaveBeenCalled();
   });
 
-  test('are more messages than a turn of a conversation takes only in an import', async () => {
+  test('may be restored to more than 5,000 messages in an import, but not in a turn', async () => {
     const blocks = Array.from({ length: 2_500 }, (_, nth) => [use(`toolu_${nth}`), result(`toolu_${nth}`, 'x')]).flat();
     const messages = [question, { role: 'assistant', content: blocks }, question];
     const refused = await app.post('/v1/messages', { model: MODEL, max_tokens: 10, conversation: 'c1', messages });

@@ -40,7 +40,7 @@ describe('MESSAGE_DEFAULTS', () => {
     },
   );
 
-  test('gives a message what it lacks, and yields to what the message says', async () => {
+  test('fills in the fields that a message omits, and never overrides the fields of a message', async () => {
     const { sentFor } = await edgeWith(DEFAULTS);
     expect(await sentFor('/messages', hi)).toMatchObject(DEFAULTS);
     const own = { model: 'claude-sonnet-5-5', max_tokens: 9, system: 'Shout.' };
@@ -128,7 +128,7 @@ describe('MESSAGE_DEFAULTS', () => {
     expect(app.sent).toEqual([]);
   });
 
-  test('is named by the error for a message without a model, with an agent and a model of the table', async () => {
+  test('is suggested, with an agent and a model, by the error for a message without a model', async () => {
     const { post, app } = await edgeWith();
     for (const more of [{}, { conversation: 'c4' }]) {
       const rejected = await post('/messages', { ...hi, max_tokens: 9, ...more });

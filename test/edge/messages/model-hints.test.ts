@@ -13,7 +13,7 @@ const HINTS = {
 };
 
 test.each(Object.entries(HINTS))(
-  'the 404 for %s has a hint in a header, and the body of the upstream',
+  'the 404 for %s has a hint in a header, and the upstream’s body',
   async (model, words) => {
     const notFound = () => Response.json(NOT_FOUND, { status: 404 });
     const app = createTestApp(notFound, DEPLOYED_VARS);
@@ -33,23 +33,28 @@ test.each(Object.entries(HINTS))(
   },
 );
 
-test.each(Object.entries(HINTS))('the 404 of a classification by %s has the hint, too', async (model, words) => {
-  const app = createTestApp(() => Response.json(NOT_FOUND, { status: 404 }), DEPLOYED_VARS);
-  const account = `hints-${crypto.randomUUID()}`;
-  const headers = bearerHeader(await createToken(account, ['classify', 'prefixes']));
-  const response = await app.post('/classify', { input: 'Hi', labels: ['a', 'b'], model }, headers);
-  expect([response.status, response.headers.get('sluice-hint')]).toEqual([404, expect.stringContaining(words)]);
-  expect(await response.json()).toMatchObject(NOT_FOUND);
-  // A page does not see the model of its classifier.
-  expect((await requestEdge(app, 'PUT', '/classifiers/old', headers, { labels: ['a', 'b'], model })).status).toBe(200);
-  const restricted = bearerHeader(await createToken(account, ['classify'], { only: { classifiers: ['own:old'] } }));
-  const page = await app.post('/classify', { input: 'Hi', classifier: 'old' }, restricted);
-  expect([page.status, page.headers.get('sluice-hint')]).toEqual([404, null]);
-});
+test.each(Object.entries(HINTS))(
+  'the 404 of a classification with %s has the hint, but not for a restricted token',
+  async (model, words) => {
+    const app = createTestApp(() => Response.json(NOT_FOUND, { status: 404 }), DEPLOYED_VARS);
+    const account = `hints-${crypto.randomUUID()}`;
+    const headers = bearerHeader(await createToken(account, ['classify', 'prefixes']));
+    const response = await app.post('/classify', { input: 'Hi', labels: ['a', 'b'], model }, headers);
+    expect([response.status, response.headers.get('sluice-hint')]).toEqual([404, expect.stringContaining(words)]);
+    expect(await response.json()).toMatchObject(NOT_FOUND);
+    // A page does not see the model of its classifier.
+    expect((await requestEdge(app, 'PUT', '/classifiers/old', headers, { labels: ['a', 'b'], model })).status).toBe(
+      200,
+    );
+    const restricted = bearerHeader(await createToken(account, ['classify'], { only: { classifiers: ['own:old'] } }));
+    const page = await app.post('/classify', { input: 'Hi', classifier: 'old' }, restricted);
+    expect([page.status, page.headers.get('sluice-hint')]).toEqual([404, null]);
+  },
+);
 
 const QUESTION = { max_tokens: 9, messages: [{ role: 'user', content: 'Hi' }] };
 
-test('the hint is about the model of the agent that answers, and is hidden from restricted tokens', async () => {
+test('the hint is about the agent’s model, and is hidden from restricted tokens', async () => {
   const notFound = () => Response.json(NOT_FOUND, { status: 404 });
   const app = createTestApp(notFound, DEPLOYED_VARS);
   answerByScript(notFound);
@@ -78,7 +83,7 @@ test('the hint is about the model of the agent that answers, and is hidden from 
   }
 });
 
-describe('a rejection by Sluice itself has the hint in its message', () => {
+describe('a 404 from Sluice itself', () => {
   const account = 'hints-of-limits';
 
   /** The message about a model of an account with these limits. */
@@ -108,12 +113,12 @@ describe('a rejection by Sluice itself has the hint in its message', () => {
       { requests: [{ custom_id: 'one', params: { ...QUESTION, model: 'claude-sonet-5-5' } }] },
     ],
     ['GET /v1/models/claude-sonet-5-5', undefined],
-  ])('where the limit `models` does not name the model: %s', async (route, body) => {
+  ])('has a hint in its message if the limit `models` does not include the model: %s', async (route, body) => {
     const message = await rejection({ models: ['claude-sonnet-5-5'] }, route.split(' ')[1] ?? '', body);
     expect(message).toMatch(/^This account cannot use claude-sonet-5-5\. .*Did you mean claude-sonnet-5-5\? /);
   });
 
-  test('where the account has a limit in USD, and the model no price', async () => {
+  test('has a hint in its message if the account has a limit in USD and the model has no price', async () => {
     const message = await rejection({ usd_per_day: 1 }, '/messages', {
       ...QUESTION,
       model: 'claude-sonnet-4-20250514',
@@ -126,7 +131,7 @@ describe('a rejection by Sluice itself has the hint in its message', () => {
   test.each([
     ['/messages', { ...QUESTION, model: 'claude-sonet-5-5' }],
     ['/v1/models/claude-sonet-5-5', undefined],
-  ])('where none of several upstreams serves it: %s', async (path, body) => {
+  ])('has a hint in its message if no upstream of several serves the model: %s', async (path, body) => {
     const list = [
       { name: 'one', kind: 'anthropic', base_url: 'https://one.example.com', models: ['claude-sonnet-5-5'] },
     ];

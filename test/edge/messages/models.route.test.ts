@@ -45,8 +45,8 @@ async function limitedTo(models: string[] | undefined) {
   return { app, list };
 }
 
-describe('an account that may use some models', () => {
-  test('is shown those alone, with their prices, on both routes', async () => {
+describe('an account with the limit `models`', () => {
+  test('lists only its models, with their prices, on both routes', async () => {
     const { app, list } = await limitedTo(['claude-sonnet-5', 'claude-haiku-4-5']);
     const { data, ...page } = await list();
     expect(data.map(({ id }) => id)).toEqual(['claude-sonnet-5', 'claude-haiku-4-5-20251001']);
@@ -55,12 +55,12 @@ describe('an account that may use some models', () => {
     expect((await (await app.fetch('/models')).json<List>()).data).toEqual(data);
   });
 
-  test('is shown a model by the alias by which alone it may be used', async () => {
+  test('lists a model by its alias if only the alias is allowed', async () => {
     const { list } = await limitedTo(['quick', 'clever', 'claude-opus-5-5']);
     expect((await list()).data.map(({ id }) => id)).toEqual(['claude-opus-5-5', 'quick', 'clever']);
   });
 
-  test('pages through them, though pages of the upstream have none of them', async () => {
+  test('pages through its models, even if pages of the upstream contain none of them', async () => {
     const { list } = await limitedTo(['claude-opus-5-5', 'claude-haiku-5-5', 'claude-haiku-4-5']);
     const seen: string[] = [];
     for (let after = '', more = true; more; ) {
@@ -75,7 +75,7 @@ describe('an account that may use some models', () => {
     expect(before).toMatchObject({ data: [{ id: 'claude-haiku-5-5' }], has_more: true });
   });
 
-  test('reads one of them, and of another only that it may not be used', async () => {
+  test('can read an allowed model, and gets a 404 for another one', async () => {
     const { app } = await limitedTo(['claude-sonnet-5', 'quick']);
     for (const name of ['claude-sonnet-5', 'quick']) expect((await app.fetch(`/v1/models/${name}`)).status).toBe(200);
     const other = await app.fetch('/v1/models/claude-opus-5-5');
@@ -83,7 +83,7 @@ describe('an account that may use some models', () => {
     expect((await readError(other)).message).toContain('GET /models');
   });
 
-  test('is told which, where it asks for another', async () => {
+  test('gets an error that lists the allowed models, if a message names another one', async () => {
     for (const [models, told] of [
       [['claude-sonnet-5', 'quick'], 'It can use claude-sonnet-5, quick.'],
       [[], 'Its limit `models` allows none'],
@@ -99,7 +99,7 @@ describe('an account that may use some models', () => {
   });
 });
 
-test('an account without that limit is shown what the upstream lists, page by page', async () => {
+test('an account without the limit `models` gets the upstream’s pages', async () => {
   const app = createTestApp(upstream);
   expect(await (await app.fetch('/v1/models?limit=2&after_id=claude-opus-5-5')).json()).toMatchObject({
     data: [{ id: 'claude-sonnet-5-5' }, { id: 'claude-sonnet-5' }],
@@ -108,7 +108,7 @@ test('an account without that limit is shown what the upstream lists, page by pa
   expect(app.sent.map(({ url }) => url.search)).toEqual(['?limit=2&after_id=claude-opus-5-5']);
 });
 
-test('the names of MODEL_ALIASES are listed behind the models, with the figures of the models that they name', async () => {
+test('the names in MODEL_ALIASES are listed after the models, with the prices of their targets', async () => {
   const { list } = await limitedTo(undefined);
   const { data } = await list();
   expect(data.map(({ id }) => id)).toEqual([...ALL, 'quick', 'clever']);
@@ -116,7 +116,7 @@ test('the names of MODEL_ALIASES are listed behind the models, with the figures 
   expect((await list('?limit=1&after_id=quick')).data.map(({ id }) => id)).toEqual(['clever']);
 });
 
-test('a model is shown with how it thinks, its efforts, when it ends, and its prices in batches', async () => {
+test('a model has its lifecycle, thinking types, efforts, and prices with those of batches', async () => {
   const { app } = await limitedTo(undefined);
   const one = async (id: string) => await (await app.fetch(`/models/${id}`)).json();
   const haiku = {
@@ -137,7 +137,7 @@ test('a model is shown with how it thinks, its efforts, when it ends, and its pr
   expect(await one('somebodys-model')).toMatchObject(unknown);
 });
 
-test('the price of fast answers is told until they end', () => {
+test('the fast prices of a model are returned until it retires', () => {
   const opus = new ModelTable().findRow('claude-opus-4-8');
   const end = Date.parse('2026-11-30T00:00:00Z');
   expect(describeModelPrices(opus, end - 1)).toMatchObject({ fast: { input: 10 }, batch: { input: 2.5 } });
@@ -146,7 +146,7 @@ test('the price of fast answers is told until they end', () => {
   expect(getModelLifecycle({ retires_at: '2026-11-30T00:00:00Z' }, end)).toBe('retired');
 });
 
-test('a gateway without a list of models leaves the edge with those of its own table', async () => {
+test('lists the models of Sluice’s own table if a gateway has no list of models', async () => {
   for (const status of [404, 405, 501]) {
     const app = createTestApp(() => Response.json({ error: 'no such path' }, { status }));
     const list = async (query: string) => await (await app.fetch(`/v1/models${query}`)).json<List>();
@@ -161,7 +161,7 @@ test('a gateway without a list of models leaves the edge with those of its own t
   }
 });
 
-test('the upstream’s list is asked for once in five minutes, in each form', async () => {
+test('caches the upstream’s list for five minutes, for each query and API version', async () => {
   let isDown = false;
   const app = createTestApp((sent) => {
     if (isDown) return Response.json({ error: 'busy' }, { status: 404 });
@@ -192,7 +192,7 @@ test('the upstream’s list is asked for once in five minutes, in each form', as
   }
 });
 
-test('what one caller sends besides does not change the list of the others, but for what FORWARD_HEADERS names', async () => {
+test('a list depends on the caller’s headers in FORWARD_HEADERS, and never on another caller’s headers', async () => {
   const teams = ({ headers }: SentRequest) =>
     Response.json({ data: [{ id: `claude-${headers.get('x-team') ?? 'all'}` }] });
   for (const [vars, red] of [
@@ -206,7 +206,7 @@ test('what one caller sends besides does not change the list of the others, but 
   }
 });
 
-describe('what answers in the place of a list of models', () => {
+describe('an unexpected upstream response for the list of models', () => {
   const page = '<!doctype html><title>Welcome</title>';
   test.each<[string, () => Response | Promise<Response>]>([
     ['a web page', () => new Response(page, { headers: { 'content-type': 'text/html' } })],
@@ -215,14 +215,14 @@ describe('what answers in the place of a list of models', () => {
     ['a stream', () => new Response('event: ping\ndata: {}\n\n', { headers: { 'content-type': 'text/event-stream' } })],
     ['something else in JSON', () => Response.json({ status: 'ok' })],
     ['nothing', () => new Promise(() => {})],
-  ])('%s leaves the edge with its own table', async (_, answer) => {
+  ])('is replaced by Sluice’s own table: %s', async (_, answer) => {
     const app = createTestApp(answer, { UPSTREAM_TIMEOUT_MS: '100' });
     const response = await app.fetch('/v1/models?limit=1000');
     expect(response.status).toBe(200);
     expect((await response.json<List>()).data.map(({ id }) => id)).toContain('claude-haiku-5-5');
   });
 
-  test('what does not come within two seconds is not waited for', async () => {
+  test('is replaced by Sluice’s own table after two seconds without a response', async () => {
     const { setTimeout: wait } = globalThis;
     let waits = 0;
     const soon = (run: () => void, ms?: number) => {
@@ -236,7 +236,7 @@ describe('what answers in the place of a list of models', () => {
     expect(waits).toBeGreaterThan(0);
   });
 
-  test('a stream in the place of one model is told as such', async () => {
+  test('causes an error if it is a stream in place of one model', async () => {
     const stream = { headers: { 'content-type': 'text/event-stream' } };
     const app = createTestApp(() => new Response('event: ping\ndata: {}\n\n', stream));
     const response = await app.fetch('/v1/models/claude-haiku-5-5');
@@ -244,7 +244,7 @@ describe('what answers in the place of a list of models', () => {
     expect(await response.text()).toContain('is not the Claude API');
   });
 
-  test('a list in the form of another API has rows as the Claude API has them', async () => {
+  test('is converted to the Claude API’s format if it is a list of another API', async () => {
     const rows = [
       { id: 'claude-haiku-5-5', object: 'model' },
       { id: 'our-own', object: 'model' },
@@ -275,7 +275,7 @@ describe('what answers in the place of a list of models', () => {
         throw new TypeError('Network connection lost.');
       },
     ],
-  ])('%s leaves the edge with its own table, page by page', async (_, answer) => {
+  ])('is replaced by pages of Sluice’s own table: %s', async (_, answer) => {
     const app = createTestApp(answer, alone);
     const response = await app.fetch('/v1/models?limit=2');
     expect(response.status).toBe(200);
@@ -287,12 +287,12 @@ describe('what answers in the place of a list of models', () => {
     [401, 'authentication_error'],
     [403, 'permission_error'],
     [401, 'x'],
-  ])('a key that is refused with %i %s is an error: nobody takes it for a live one', async (status, type) => {
+  ])('causes an error if it rejects the key (%i %s)', async (status, type) => {
     const app = createTestApp(() => error(status, type), alone);
     for (const path of ['/v1/models', '/models']) expect((await app.fetch(path)).ok).toBe(false);
   });
 
-  test('of several upstreams, an error says so only where each refuses its key', async () => {
+  test('causes an error if every upstream rejects its key, but not if only one of several does', async () => {
     const listFrom = async (names: string[], dead: string[]) => {
       const app = createTestApp(
         ({ url }) => (dead.includes(url.hostname) ? error(401, 'authentication_error') : Response.json({ data: [] })),

@@ -44,7 +44,7 @@ test.each([
     'a history',
     { messages: [...MESSAGES, { role: 'assistant', content: 'Yes.' }, { role: 'user', content: 'And now?' }] },
   ],
-])('what goes up of an agent is what the first turn of a conversation sends: %s', async (_, body) => {
+])('an agent’s stateless message sends the same body as the first turn of a conversation: %s', async (_, body) => {
   const { say, up, app, bob, bodies } = await edgeWithTalking();
   const turn = await runWholeTurn(app, bob, { agent: 'sky', ...body });
   expect(turn.status, JSON.stringify(turn.body)).toBe(200);
@@ -57,7 +57,7 @@ test.each([
   }
 });
 
-test('its answer, the log, the ledger and the usage name its version, by its member or by its header', async () => {
+test('the response, log, ledger and usage name the agent’s version, for the field and for the header', async () => {
   const { app, bob, root, version } = await edgeWithTalking();
   const { agent: _, ...plain } = { agent: 'sky', messages: MESSAGES };
   const streamed = await app.post('/messages', plain, { ...bob, 'sluice-agent': 'sky' });
@@ -78,7 +78,7 @@ test('its answer, the log, the ledger and the usage name its version, by its mem
   ]);
 });
 
-test('limits hold: the account’s list of models, and what an answer of the agent may cost', async () => {
+test('the account’s list of models and the agent’s cost limit apply to a stateless message', async () => {
   const { app, root, say, up } = await edgeWithTalking({
     ...SKY,
     tools: undefined,
@@ -95,7 +95,7 @@ test('limits hold: the account’s list of models, and what an answer of the age
   expect(app.sent).toHaveLength(1);
 });
 
-test('an agent whose tools the edge calls needs a conversation, unless the message leaves those tools out', async () => {
+test('an agent with tools that Sluice calls needs a conversation, unless `agent_tools` omits these tools', async () => {
   const { app, bob, say, up } = await edgeWithTalking({ ...SKY, tools: [weatherTool(), PICK] });
   expect(errorIn(await say())).toMatch(/^400 tools: .*require a conversation.* Send `conversation`/);
   expect(errorIn(await say({ agent_tools: ['get_weather'] }))).toMatch(/^400 tools: /);
@@ -118,13 +118,13 @@ test.each([
   [{ max_tokens: 'many' }, /^400 max_tokens/],
   [{ max_turns: 'many' }, /^400 .*max_turns/],
   [{ messages: [] }, /^400 messages: at least one/],
-])('what a message without a conversation cannot ask is refused, and nothing goes up: %j', async (body, words) => {
+])('an invalid stateless message to an agent is rejected and not forwarded: %j', async (body, words) => {
   const { app, say } = await edgeWithTalking();
   expect(errorIn(await say(body))).toMatch(words);
   expect(app.sent).toEqual([]);
 });
 
-test('an account’s own agent comes first, and a version that was taken back answers nobody', async () => {
+test('an account’s own agent takes precedence, and a deleted version returns 404', async () => {
   const { app, root, say, up, version } = await edgeWithTalking();
   const storing = await authorizationFor('bob', 'messages', 'prefixes');
   const own = await requestEdge(app, 'PUT', '/agents/sky', storing, { ...TALKING, system: 'His own.' });
@@ -146,7 +146,7 @@ test('an account’s own agent comes first, and a version that was taken back an
   expect(app.sent).toHaveLength(3);
 });
 
-test('the models that step in are the agent’s', async () => {
+test('the agent’s fallback models apply, not those of the header', async () => {
   const { app, bob, root } = await edgeWithTalking({ ...TALKING, fallback_models: ['claude-haiku-5-5'] });
   await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { usd_per_day: 0.0008 });
   const asked = { agent: 'sky', messages: MESSAGES, stream: false };

@@ -56,7 +56,7 @@ const metadataOf = (sent: SentRequest | undefined) =>
   (JSON.parse(sent?.text ?? '{}') as { metadata?: unknown }).metadata;
 
 describe.each(Object.entries(WAYS))('%s', (name, { path, body }) => {
-  test('has the caller’s idempotency-key under the account’s hash: two accounts never share one', async () => {
+  test('sends the caller’s idempotency-key with a hash of the account, so that accounts never share a key', async () => {
     const app = edge();
     for (const account of ['alice', 'bob']) {
       const response = await app.post(path, body, { ...(await as(account)), 'idempotency-key': 'once' });
@@ -71,7 +71,7 @@ describe.each(Object.entries(WAYS))('%s', (name, { path, body }) => {
     return undefined;
   });
 
-  test('says no account unless the operator wants it, and then a hash that stays the same', async () => {
+  test('sends a stable hash of the account as user_id only if UPSTREAM_USER_ID is set', async () => {
     const silent = edge();
     await silent.post(path, body, await as('alice'));
     expect(metadataOf(silent.sent[0])).toBeUndefined();
@@ -88,7 +88,7 @@ describe.each(Object.entries(WAYS))('%s', (name, { path, body }) => {
     expect(app.sent.map(({ text }) => text).join()).not.toMatch(/alice|somebody else/);
   });
 
-  test('that the upstream limits is told in words of the edge, with the time to wait', async () => {
+  test('returns Sluice’s own error with the retry-after if the upstream limits the rate', async () => {
     const app = edge();
     answer = () =>
       Response.json(
@@ -110,7 +110,7 @@ describe.each(Object.entries(WAYS))('%s', (name, { path, body }) => {
   });
 });
 
-test('metadata that is none is left to the upstream, and null is like none', async () => {
+test('invalid metadata is forwarded unchanged, and null metadata is replaced like absent metadata', async () => {
   const app = edge({ UPSTREAM_USER_ID: 'account' });
   for (const metadata of [7, 'x', [1]]) {
     await app.post('/v1/messages', { ...ASK, metadata }, await as('alice'));
@@ -120,7 +120,7 @@ test('metadata that is none is left to the upstream, and null is like none', asy
   expect(metadataOf(app.sent.at(-1))).toEqual({ user_id: expect.stringMatching(/^[0-9a-f]{32}$/) });
 });
 
-test('headers that choose a gateway’s provider or the operator’s workspace stay here, on every way, unless let through', async () => {
+test('headers that select a gateway’s provider or a workspace are forwarded only with FORWARD_HEADERS', async () => {
   const chosen = {
     'x-portkey-api-key': 'k',
     'helicone-target-url': 'https://evil.example',
@@ -146,14 +146,14 @@ test('headers that choose a gateway’s provider or the operator’s workspace s
   }
 });
 
-test('what a message says to the edge alone never goes up: not as null either, which is the same as its absence', async () => {
+test('fields for Sluice with the value null are not forwarded', async () => {
   const app = edge();
   const asked = { ...ASK, conversation: null, show: null, agent: null };
   expect((await app.post('/v1/messages', asked, await as('alice'))).status).toBe(200);
   expect(Object.keys(JSON.parse(app.sent.at(-1)?.text ?? '{}') as object).sort()).toEqual(Object.keys(ASK).sort());
 });
 
-test('a key to repeat a request needs a conversation on the edge’s own route; the API’s route ignores it', async () => {
+test('an idempotency-key without a conversation is rejected by /messages and ignored by /v1/messages', async () => {
   const app = edge();
   const headers = { ...(await as('alice')), 'idempotency-key': 'once' };
   const { message } = await readError(await app.post('/messages', ASK, headers));

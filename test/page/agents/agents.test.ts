@@ -81,7 +81,7 @@ const open = (hash: string) => {
   root = renderForTest(h(Agents, {}));
 };
 
-test('the last run of an agent is anybody’s, of whichever version: the day of it, where it was not one’s own', async () => {
+test('the list shows the day of an agent’s last run by any account, across all versions', async () => {
   vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-27T12:00:00Z') });
   for (const name of ['clerk', 'porter', 'guard']) stored.set(name, {});
   const used = (key: string, last_day: string) => ({ key, last_day, requests: 2, cost_usd: 0.01 });
@@ -93,7 +93,7 @@ test('the last run of an agent is anybody’s, of whichever version: the day of 
   await expect.poll(last).toEqual(['22 Nov', 'today', '']);
 });
 
-test('what the edge refuses of an agent stands at its field, which has the focus, until it is changed', async () => {
+test('an error from the API is shown at its field, which has the focus, until the field changes', async () => {
   open('#/agents/@new');
   await type('Name', 'clerk');
   await click(root, 'Tools as JSON');
@@ -127,7 +127,7 @@ test('what the edge refuses of an agent stands at its field, which has the focus
   expect(stored.get('clerk')).toMatchObject({ model: HAIKU, tools });
 });
 
-test('tools are fields: who answers them, and whether a person must approve; what else they have stays', async () => {
+test('form fields edit where a tool runs and whether it needs approval, and keep its other properties', async () => {
   const asked = { name: 'order', input_schema: { type: 'object', properties: { loaves: {} } }, cache_control: {} };
   stored.set('clerk', { tools: [asked, { type: 'web_search_20260209', name: 'web_search' }] });
   open('#/agents/clerk/edit');
@@ -149,7 +149,7 @@ test('tools are fields: who answers them, and whether a person must approve; wha
     });
 });
 
-test('what is typed is kept, wherever one goes, until it is stored; one that is there is not replaced by chance', async () => {
+test('a draft survives navigation and reload until it is stored, and a new agent does not overwrite an existing one', async () => {
   stored.set('clerk', {});
   open('#/agents/@new');
   await type('System prompt', 'You are a clerk.');
@@ -175,7 +175,7 @@ test('what is typed is kept, wherever one goes, until it is stored; one that is 
   await expect.poll(() => field('Name').value).toBe('');
 });
 
-test('a deletion is undone where it is listed, and opens again what was open', async () => {
+test('Undo restores a deleted agent and its view, and the deletion is sent after 20 seconds', async () => {
   stored.set('keeper', {});
   open('#/agents/keeper');
   await click(root, 'Delete');
@@ -192,7 +192,7 @@ test('a deletion is undone where it is listed, and opens again what was open', a
   expect(stored.size).toBe(0);
 });
 
-test('of an agent that does not exist nothing is offered to edit', async () => {
+test('an agent that does not exist offers no actions and no form', async () => {
   installFakeEdge(() => createErrorResponse(404, 'not_found_error', 'There is no agent.'));
   open('#/agents/nobody');
   await waitForText(root, 'This does not exist, or was deleted.');
@@ -203,7 +203,7 @@ test('of an agent that does not exist nothing is offered to edit', async () => {
   expect(root.querySelector('form')).toBeNull();
 });
 
-test('the fields for the limits of a run show the defaults', async () => {
+test('the fields for run limits show the defaults as placeholders', async () => {
   open('#/agents/@new');
   await waitForText(root, 'Limits of each run');
   const defaults = { max_usd: 'none', max_seconds: 'none', ...runLimits.parse({}) };

@@ -23,7 +23,7 @@ const NAMES = Object.keys(LIMIT_FORMS) as (keyof typeof LIMIT_FORMS)[];
 const changes = (all: PageRequest[]) => all.filter(({ method }) => method !== 'GET');
 const ACCOUNT: LimitOwner = { kind: 'account', id: 'ada' };
 
-test('the limits that are set have a field, others are added; what is saved leaves all others as they are', async () => {
+test('the form shows the limits that are set, adds and removes others, and saves only changes', async () => {
   const asked = installFakeEdge(() => ({}));
   const own = { usd_per_day: 5, usd_per_week: 9, models: ['claude-opus-5'], on_shortfall: 'refuse' as const };
   const root = renderForTest(h(LimitsForm, { target: ACCOUNT, ownLimits: own, names: NAMES }));
@@ -62,7 +62,7 @@ test.each([
   ['account', true],
   ['group', false],
 ] as const)(
-  'whoever removes the limit that credit adds to reads what that means (of a %s: %s)',
+  'removing the total limit warns that credit has no effect without it (of a %s: %s)',
   async (kind, isSaid) => {
     installFakeEdge(() => ({}));
     const root = renderForTest(
@@ -75,7 +75,7 @@ test.each([
   },
 );
 
-test('what is refused of a limit stands at its field, in the words of the edge or of the page', async () => {
+test('an invalid limit shows the error of the page or of the API at its field', async () => {
   installFakeEdge(() => createErrorResponse(400, 'invalid_request_error', 'alerts.0: expected a share above 0'));
   const root = renderForTest(h(LimitsForm, { target: ACCOUNT, ownLimits: { alerts: [0.5] }, names: NAMES }));
   const field = () => getElementByName(root, 'Alerts, in % of each limit in dollars');
@@ -94,7 +94,7 @@ test.each([
   ['Alerts, in % of each limit in dollars', ',', 'Remove this limit, or give it a number.'],
   ['Models', '', 'Remove this limit, or give it a model.'],
   ['Models', ', ', 'Remove this limit, or give it a model.'],
-])('a field that was emptied is not saved, and says what to do: %s “%s”', async (field, typed, said) => {
+])('an empty field is not saved, and shows how to remove the limit: %s “%s”', async (field, typed, said) => {
   const asked = installFakeEdge(() => ({}));
   const own = { usd_per_day: 5, usd_per_week: 9, alerts: [0.5], models: ['claude-opus-5'], fallback_models: [] };
   const root = renderForTest(h(LimitsForm, { target: ACCOUNT, ownLimits: own, names: NAMES }));
@@ -117,7 +117,7 @@ test.each([
   ['group', 'PATCH', '/groups/blue/limits', { usd_per_week: 7 }],
   // Of the deployment all limits are sent, so that the others stay.
   ['deployment', 'PUT', '/pools/deployment/limits', { usd_per_week: 7, alerts: [0.5] }],
-] as const)('limits of a %s have any period, and keep its alerts', async (kind, method, path, body) => {
+] as const)('limits of a %s can use any period, and saving one keeps the alerts', async (kind, method, path, body) => {
   const asked = installFakeEdge(() => ({ limits: { usd_per_week: 5, alerts: [0.5] } }));
   const root = renderForTest(
     h(LimitsForm, { target: { kind, id: 'blue' }, ownLimits: { usd_per_week: 5 }, names: SHARED_LIMIT_NAMES }),
@@ -129,7 +129,7 @@ test.each([
   await expect.poll(() => changes(asked)).toEqual([{ method, path, body }]);
 });
 
-test('credit is given once, however often it is pressed after a failure', async () => {
+test('a retried credit uses the same idempotency key, and a new credit uses another', async () => {
   const keys: (string | null)[] = [];
   let fails = true;
   const asked = installFakeEdge(({ method }, headers) => {
@@ -162,7 +162,7 @@ test('credit is given once, however often it is pressed after a failure', async 
 test.each([
   ['blue', 'PUT', '/groups/blue/accounts/ada'],
   ['', 'DELETE', '/groups/red/accounts/ada'],
-])('an account is moved to the group “%s”', async (to, method, path) => {
+])('an account moves to the group “%s”', async (to, method, path) => {
   const asked = installFakeEdge(() => ({ data: [{ id: 'blue' }], has_more: false }));
   const root = renderForTest(h(GroupMembership, { account: 'ada', group: 'red' }));
   fill(getElementByName(root, 'Move to group'), to);

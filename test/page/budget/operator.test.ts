@@ -114,7 +114,7 @@ beforeEach(() => {
   onTestFinished(() => void vi.useRealTimers());
 });
 
-test('shows how each of several upstreams is, and that one is left alone while it is down', async () => {
+test('the list of upstreams shows the health of each, and where the requests of a paused one went', async () => {
   const model = (name: string, more: object) => ({
     model: name,
     state: 'closed',
@@ -166,7 +166,7 @@ test('shows how each of several upstreams is, and that one is left alone while i
   expect(root.querySelector('abbr')?.title).toBe('Calls without a model: the list of models, files and batches.');
 });
 
-test('a failure is said to an admin as what has happened; an opened row has where its reason is, and what its caller read', async () => {
+test('a failed request shows an admin what happened, where to find the reason, and the error that the caller received', async () => {
   const failed = (request_id: string, error_type: string) => ({ ...SENT, request_id, error_type, account: 'globex' });
   open(BudgetRequests, () =>
     list([failed('1', 'upstream_unreachable: refused'), failed('2', 'upstream_503'), failed('3', 'overloaded_error')]),
@@ -184,7 +184,7 @@ test('a failure is said to an admin as what has happened; an opened row has wher
   await waitForText(root, 'The caller received: The upstream could not be reached. Try again in a moment.');
 });
 
-test('an error that the upstream has answered is said to be that, with its id there', async () => {
+test('an error returned by the upstream is attributed to it, with the upstream’s request id', async () => {
   const answered = { error_type: 'api_error', status: 'refused_upstream', upstream_request_id: 'req_011C' };
   open(BudgetRequests, () => list([{ ...SENT, ...answered, account: 'globex' }]));
   navigateTo('#/budget/failed');
@@ -197,7 +197,7 @@ test('an error that the upstream has answered is said to be that, with its id th
 test.each([
   [true, 'Raise the account’s limit “Concurrent requests”, which is 0.'],
   [false, 'The caller can send the request again'],
-])('what helps where too many run at a time depends on whether any may (none may: %s)', async (never, helps) => {
+])('the advice for a concurrency rejection depends on whether the limit is 0 (%s)', async (never, helps) => {
   const refusal = { ...REFUSED.refusal, limit: 'concurrent_requests', reason: 'concurrency', never };
   open(BudgetRequests, () => list([{ ...REFUSED, refusal }]));
   navigateTo('#/budget/refused');
@@ -206,7 +206,7 @@ test.each([
   await waitForText(root, `What to do: ${helps}`);
 });
 
-test('whoever sees their own requests alone reads what they were told', async () => {
+test('an account without admin rights sees the error messages that it received', async () => {
   actAs('ada', 'messages');
   listedRequestKind.value = 'failed';
   navigateTo('#/budget/requests');
@@ -214,7 +214,7 @@ test('whoever sees their own requests alone reads what they were told', async ()
   await waitForText(root, 'The operator must set ANTHROPIC_BASE_URL, or base_url in UPSTREAMS, to the final address.');
 });
 
-test('refusals of a page that say the same are one line with their number, wherever they stand', async () => {
+test('equal rejections on a page are one row with their count', async () => {
   const { refusal: own } = REFUSED;
   const refused = (at: number, more: object = {}) => ({
     ...REFUSED,
@@ -242,7 +242,7 @@ test('refusals of a page that say the same are one line with their number, where
   await expect.poll(() => queryOf(asked, '/usage').after_id).toBe('req_56');
 });
 
-test('above refusals of several pages stands who was refused most today; each leads to their refusals of today', async () => {
+test('a list of rejections with several pages links to the accounts rejected most today', async () => {
   const refusedOf = (id: string, refused_today: number) => ({ id, refused_today });
   const most = [refusedOf('umbrella', 1_219), refusedOf('globex', 144), refusedOf('dev', 0)];
   let isPart = false;
@@ -281,7 +281,7 @@ test('above refusals of several pages stands who was refused most today; each le
   await expect.poll(() => [location.hash, accountsOrder.value]).toEqual(['#/budget/accounts', 'refused']);
 });
 
-test('whoever turns to the last page, or back to the first, by the keyboard is led to the heading of the list', async () => {
+test('paging to the last or the first page by keyboard moves the focus to the heading', async () => {
   const pages = (path: string) => ({
     ...list([{ ...SENT, request_id: path.includes('after_id') ? 'req_1' : 'req_2', account: 'globex' }]),
     ...(path.includes('after_id') ? {} : { has_more: true, last_id: 'req_2' }),
@@ -300,7 +300,7 @@ test('whoever turns to the last page, or back to the first, by the keyboard is l
   }
 });
 
-test('a row names the group that has refused, and leads to it', async () => {
+test('a rejected request names and links the group whose limit rejected it', async () => {
   const { refusal: own } = REFUSED;
   open(BudgetRequests, () => list([{ ...REFUSED, refusal: { ...own, limited_by: 'group', group: 'blue' } }]));
   navigateTo('#/budget/refused');
@@ -309,7 +309,7 @@ test('a row names the group that has refused, and leads to it', async () => {
   expect(location.hash).toBe('#/budget/groups/blue');
 });
 
-test('searches by the id of a request, whosever it is, the id of a token, or the name of an account', async () => {
+test('the search finds a request of any account by id, a token by id, and an account by name', async () => {
   open(RequestSearch, ({ path }) => {
     if (path.endsWith('req_1')) return { ...SENT, account: 'dev' };
     if (path === '/tokens/tok_1') return { jti: 'tok_1', account: 'globex' };
@@ -335,7 +335,7 @@ test('searches by the id of a request, whosever it is, the id of a token, or the
   await expect.poll(() => [location.hash, listedToken.value]).toEqual(['#/budget/requests/umbrella', '']);
 });
 
-test('the search of an account lists the requests of a token', async () => {
+test('the search of an account filters its requests by token id', async () => {
   actAs('ada', 'messages');
   listedToken.value = '';
   navigateTo('#/budget/requests');
@@ -348,7 +348,7 @@ test('the search of an account lists the requests of a token', async () => {
   await expect.poll(() => queryOf(asked, '/usage').token).toBeUndefined();
 });
 
-test('names conversations by their titles, and those without one by the beginning of their ids', async () => {
+test('requests show the title of their conversation, or a shortened id if it has none', async () => {
   const [named, unnamed] = [crypto.randomUUID(), crypto.randomUUID()];
   navigateTo('#/budget/requests');
   open(BudgetRequests, ({ path }) =>
@@ -370,7 +370,7 @@ test('names conversations by their titles, and those without one by the beginnin
   ]);
 });
 
-test('lists requests of an account and those refused or failed of all, of some days, a minute or a token, and leads to what a tag cost', async () => {
+test('requests are filtered by outcome, account, date range and time, and a tag links to its cost', async () => {
   const failed = { ...SENT, request_id: 'req_3', error_type: 'overloaded_error', account: 'globex' };
   const asked = open(BudgetRequests, ({ path }) =>
     list(path.includes('outcome=refused') ? [REFUSED] : path.includes('outcome=failed') ? [failed] : [SENT]),
@@ -426,7 +426,7 @@ const cardsOf = (account: object, View = AccountView) => {
 };
 const BIND = { by: 'account', id: null, limit: 'usd_per_day', limit_usd: 5, used_usd: 1, resets_at: null };
 
-test('of an account what refuses stands first, each limit with its owner, and a group’s leads to it', async () => {
+test('an account lists the limits that reject requests first, each with its owner and a link to the group', async () => {
   const healthy = { ...BIND, refuses: false };
   const cards = cardsOf({
     limits: { conversations: 0, requests_per_minute: 0 },
@@ -451,7 +451,7 @@ test('of an account what refuses stands first, each limit with its owner, and a 
   expect(location.hash).toBe('#/budget/groups/blue');
 });
 
-test('an account that may use no model has a red card that says so, before what is healthy', async () => {
+test('an account that may use no model has a red card before its other limits', async () => {
   const cards = cardsOf({ limits: { models: [] }, blocked_by: 'models', binds: [{ ...BIND, refuses: false }] });
   await expect.poll(cards).toEqual([
     ['Models', 'refused'],
@@ -459,7 +459,7 @@ test('an account that may use no model has a red card that says so, before what 
   ]);
 });
 
-test('a limit of dollars that is 0 does not seem to allow anything once it resets', async () => {
+test('a limit of 0 dollars shows no reset time', async () => {
   const refuses = { limit_usd: 0, used_usd: 0, resets_at: '2026-12-01T00:00:00Z', refuses: true };
   cardsOf({ binds: [{ ...BIND, by: 'group', id: 'blue', ...refuses }] });
   await waitForText(root, 'rejects all requests');
@@ -473,7 +473,7 @@ test.each([
   ['an operator', AccountView, 'admin'],
   ['the account itself', BudgetOverview, 'messages'],
 ] as const)(
-  'a limit with too little left for the last request is red to %s, whatever its share',
+  'a limit with too little left for the last request is red for %s, whatever its percentage',
   async (_, View, scope) => {
     actAs('umbrella', scope);
     const refuses = { ...BIND, limit_usd: 0.001, used_usd: 0.000626, refuses: true };
@@ -487,7 +487,7 @@ test.each([
   },
 );
 
-test('more than the credit that was given is spent: the card shows what is owed', async () => {
+test('the card of overspent credit shows the negative balance', async () => {
   cardsOf({
     binds: [{ ...BIND, limit: 'usd_total', limit_usd: 0.01, used_usd: 0.033, prepaid: true, refuses: true }],
   });
@@ -498,13 +498,13 @@ test.each([
   ['a name that may be wrong', { own_limits: null }, true],
   ['one that has spent something', { own_limits: null, total: { ...OF_DAY, settled_usd: 1 } }, false],
   ['one that has limits', { own_limits: {} }, false],
-])('an account of which nothing is known is doubted (%s)', async (_, account, isDoubted) => {
+])('only an account without spending and limits gets a hint to check its name (%s)', async (_, account, isDoubted) => {
   cardsOf({ ...account, running_requests: 3 });
   await waitForText(root, '3 requests are running.');
   expect(root.textContent?.includes('Check its name.')).toBe(isDoubted);
 });
 
-test('the card of credit that is used up leads to the form for it', async () => {
+test('the card of used-up credit links to the form for credit', async () => {
   const cards = cardsOf({ binds: [{ ...BIND, limit: 'usd_total', limit_usd: 0, prepaid: true, refuses: true }] });
   await expect.poll(cards).toEqual([['Credit', 'refused']]);
   await click(root, 'give credit');
@@ -516,7 +516,7 @@ test.each([
   ['2026-11-19T10:00:00Z', 'sent'],
   [undefined, 'sent'],
 ])(
-  'an account’s requests begin with those refused where one is newer than what was sent (%s: %s)',
+  'an account’s requests open with rejections if the latest is newer than the last sent request (%s: %s)',
   async (at, kind) => {
     listedRequestKind.value = 'failed';
     navigateTo('#/budget/accounts/umbrella');
@@ -536,14 +536,14 @@ test.each([
   ['sent', '', 'No requests in the last 7 days.'],
   ['refused', '', 'No requests were rejected in the last 7 days.'],
   ['failed', '2026-01-01T10:14', 'No requests failed around 2026-01-01 10:14.'],
-] as const)('where there are no requests (%s, %s) that is said', async (kind, minute, said) => {
+] as const)('an empty list of requests (%s, %s) names its outcome and period', async (kind, minute, said) => {
   [listedRequestKind.value, listedMinute.value, listedToken.value] = [kind, minute, ''];
   navigateTo('#/budget/requests');
   open(BudgetRequests, () => list([]));
   await waitForText(root, said);
 });
 
-test('who spent most is asked for by days, and leads to what it was spent on', async () => {
+test('spending by account has a date range, and each account links to its view', async () => {
   let keys = ['globex', '(erased)'];
   const asked = open(TopSpenders, () => ({
     data: keys.map((key) => ({ key, requests: 3, cost_usd: 1, usage: USAGE })),
@@ -577,13 +577,13 @@ test('who spent most is asked for by days, and leads to what it was spent on', a
   expect(queryOf(asked)).toMatchObject({ from: '2026-11-03', to: '2026-11-05' });
 });
 
-test('a name in brackets says what it means', async () => {
+test('the breakdown explains a key in parentheses', async () => {
   const imported = { key: '(imported)', requests: 3, cost_usd: 2, usage: USAGE };
   open(Breakdown, () => ({ data: [imported], total: imported }));
   await expect.poll(() => root.querySelector('abbr')?.title).toMatch(/restored from a backup/);
 });
 
-test('each row tells what it cost, however little, and their sum only that it is little', async () => {
+test('each row shows its exact small cost, and the total is rounded to <$0.01', async () => {
   const row = { key: '(imported)', requests: 3, cost_usd: 0.00008, usage: USAGE };
   open(Breakdown, () => ({ data: [row], total: row }));
   await expect.poll(rows).toEqual([expect.stringMatching(/\$0\.00008$/)]);
@@ -593,14 +593,14 @@ test('each row tells what it cost, however little, and their sum only that it is
   await expect.poll(() => rows().join()).toContain('$0.0279');
 });
 
-test('says who one is', () => {
+test('the token dialog names the account and its role', () => {
   const said = () => renderForTest(h(TokenDialog, { onClose: () => {} })).textContent;
   expect(said()).toContain('You are dev, an admin. In development mode no token is needed.');
   actAs('ops', 'admin');
   expect(said()).toContain('You are ops, an admin.Remove the token');
 });
 
-test('alerts are listed as sentences', async () => {
+test('alerts are listed as sentences with their delivery state', async () => {
   const alert = { event_id: 'a', kind: 'threshold', node: { type: 'account', id: 'dev' }, limit: 'usd_per_month' };
   const more = { window: '2026-11', threshold: 0.01, limit_usd: 5, created_at: '2026-11-20T10:00:00Z', state: 'kept' };
   const vain = { state: 'pending', attempts: 5, next_attempt_at: '2030-11-20T23:40:00Z' };
@@ -621,7 +621,7 @@ test('alerts are listed as sentences', async () => {
   expect(root.textContent).not.toContain('being sent');
 });
 
-test('a token is minted, listed and revoked', async () => {
+test('a token is created, listed and revoked', async () => {
   const minted: object[] = [];
   const asked = installFakeEdge(({ method, body }) => {
     if (method !== 'POST') return list(minted);
@@ -641,7 +641,7 @@ test('a token is minted, listed and revoked', async () => {
   await expect.poll(() => asked.find(({ method }) => method === 'DELETE')?.path).toBe('/accounts/ada/tokens/j');
 });
 
-test('a restricted token names what its page may ask; nothing restricts a token whose fields are empty', async () => {
+test('a restricted token contains the restrictions from the form, and empty fields add none', async () => {
   const asked = installFakeEdge(({ method }) => (method === 'POST' ? { token: 'minted' } : list([])));
   root = renderForTest(h(Tokens, { account: 'ada' }));
   await click(root, 'Create a token for ada');
@@ -662,7 +662,7 @@ test('a restricted token names what its page may ask; nothing restricts a token 
     });
 });
 
-test('an event of a webhook that is parked opens with its tries and its text, and is replayed', async () => {
+test('a dead-lettered webhook event shows its attempts and text, and can be replayed', async () => {
   let attempts = 1;
   const error = { type: 'api_error', message: 'It answered 503', status: 503 };
   navigateTo('#/budget/webhooks/github');
@@ -696,7 +696,7 @@ test('an event of a webhook that is parked opens with its tries and its text, an
 });
 
 test.each(Object.entries(FIRST_SCHEMAS))(
-  'an event labelled by a schema with %s shows the whole object',
+  'a webhook event labelled by a schema with %s shows the whole object',
   async (_, { output, property }) => {
     navigateTo('#/budget/webhooks/shop');
     open(Webhooks, ({ path }) => {
@@ -727,7 +727,7 @@ test.each(Object.entries(FIRST_SCHEMAS))(
   },
 );
 
-test('the sources of webhooks are one list, and all undelivered events of one are replayed', async () => {
+test('the list of webhook sources shows their state, and replays all undelivered events of a source', async () => {
   let undelivered = 2;
   navigateTo('#/budget/webhooks');
   const asked = open(Webhooks, ({ method, path }) => {
@@ -749,7 +749,7 @@ test('the sources of webhooks are one list, and all undelivered events of one ar
   expect(asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/shop/events/replay');
 });
 
-test('changes name what was changed, unless the list is about it', async () => {
+test('changes name their subject unless the list belongs to that subject', async () => {
   const change = (subject: object, kind: string, changes: object) => ({
     id: kind,
     created_at: '2026-11-20T10:00:00Z',
@@ -773,7 +773,7 @@ test('changes name what was changed, unless the list is about it', async () => {
   await lists({ account: 'carol' }).toEqual([`group.member_added, ${added}`, `limits.updated red, ${set}`]);
 });
 
-test('the undelivered events of a source are listed alone, and replayed together', async () => {
+test('a webhook source filters its undelivered events, and replays them together', async () => {
   navigateTo('#/budget/webhooks/shop');
   const asked = open(Webhooks, ({ method }) => (method === 'POST' ? { scheduled: 2 } : list([])));
   onTestFinished(() => {
@@ -789,7 +789,7 @@ test('the undelivered events of a source are listed alone, and replayed together
   await waitForText(root, 'The replay is scheduled. Events that fail again return to this list.');
 });
 
-test('shows no figures of a budget that it does not know, why, and knows them after Retry', async () => {
+test('a budget that cannot be read shows an error in place of amounts, and Retry reads it', async () => {
   let isThere = false;
   actAs('ada', 'messages');
   const window = { limit_usd: 5, settled_usd: 1, held_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
@@ -812,7 +812,7 @@ test('shows no figures of a budget that it does not know, why, and knows them af
   await expect.poll(() => root.querySelector('[role=alert]')).toBeNull();
 });
 
-test('an admin’s Overview is the deployment’s, and not their own: one number, one chart, one table', async () => {
+test('an admin’s Overview shows the spending of the deployment, not of the admin’s account', async () => {
   const shared = { limit_usd: null, spent_usd: 0.15, leased_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
   const limited = { ...shared, limit_usd: 5 };
   const asked = open(BudgetOverview, ({ path }) => {
@@ -834,7 +834,7 @@ test('an admin’s Overview is the deployment’s, and not their own: one number
   expect(asked.filter(({ path }) => path.startsWith('/accounts/') || /usage.*account=/.test(path))).toEqual([]);
 });
 
-test('what is broken stands above everything else, each with a link to its list, and nothing where nothing is', async () => {
+test('the Overview links each kind of problem to its list, and shows none if there is none', async () => {
   const nothing = {
     requests: { requests: 9, failed: 0, refused: 0 },
     accounts: { blocked: 0, spent: 0 },
@@ -885,7 +885,7 @@ test('what is broken stands above everything else, each with a link to its list,
   }
 });
 
-test('lists background work that keeps failing, and since when', async () => {
+test('the Overview lists background tasks that keep failing, and since when', async () => {
   vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-27T12:00:00Z') });
   const shared = { limit_usd: null, spent_usd: 0, leased_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
   const windows = { limits: null, binds: [], hour: shared, day: shared, week: shared, month: shared };
@@ -902,7 +902,7 @@ test('lists background work that keeps failing, and since when', async () => {
   await expect.poll(items).toEqual([]);
 });
 
-test('Accounts has what binds each account, whosever limit it is, and asks for the tightest first where somebody is near one', async () => {
+test('the list of accounts shows the tightest limit of each, sorted by it if one is nearly used up', async () => {
   const none = { day: null, week: null, month: null };
   const row = (id: string, tightest: object | null, more: object = {}) => ({
     type: 'account',

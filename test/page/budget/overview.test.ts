@@ -68,7 +68,7 @@ beforeEach(() => {
 });
 
 test.each(['admin', 'messages'])(
-  'at midnight UTC the chart begins another day, though nothing was spent since (%s)',
+  'the chart adds a new day at midnight UTC even if nothing was spent since (%s)',
   async (scope) => {
     vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-27T23:59:00Z') });
     actAs('ada', scope);
@@ -88,7 +88,7 @@ test.each(['admin', 'messages'])(
   },
 );
 
-test('who spent what begins with today, also after midnight, and leads to the days that it shows', async () => {
+test('spending by account covers today, also after midnight, and opens an account with the same date range', async () => {
   vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-27T23:59:00Z') });
   const asked = installFakeEdge(answer);
   const root = renderForTest(h(BudgetOverview, {}));
@@ -115,7 +115,7 @@ test.each([
     'Spending by account',
     [/Deployment, today\$0\.15/, /Claude answers this deployment again/],
   ],
-])('where %s fails only that part says so, and the others are shown', async (path, name, others) => {
+])('a failure of %s is shown only in its own section, and Retry reads it again', async (path, name, others) => {
   let isThere = false;
   installFakeEdge((one) =>
     one.path.startsWith(path) && !isThere ? createErrorResponse(503, 'api_error', 'No.') : answer(one),
@@ -129,7 +129,7 @@ test.each([
   await expect.poll(faults).toEqual([]);
 });
 
-test('a budget of all accounts that is spent stands first, in red, with its form open', async () => {
+test('an exhausted budget of the deployment is listed first, in red, with its form open', async () => {
   const bind = { by: 'deployment', id: null, limit_usd: 0.15, used_usd: 0.15, resets_at: '2026-12-01T00:00:00Z' };
   let refuses = false;
   installFakeEdge((one) => ({
@@ -157,13 +157,13 @@ test('a budget of all accounts that is spent stands first, in red, with its form
   expect(isFormOpen()).toBe(true);
 });
 
-test('while the Overview is shown, the header says the same of today', async () => {
+test('the Overview updates the amount spent today in the header', async () => {
   installFakeEdge(answer);
   renderForTest(h(BudgetOverview, {}));
   await expect.poll(() => spentToday.value).toEqual({ usd: 0.15, byAll: true });
 });
 
-test('upstreams are read again after a failure', async () => {
+test('upstreams stay visible while reading them fails, and Retry reads them again', async () => {
   let isThere = true;
   const east = { name: 'east', kind: 'anthropic', running: 0, max_concurrent: null, models: [] };
   installFakeEdge(() => (isThere ? { upstreams: [east] } : createErrorResponse(503, 'api_error', 'No.')));

@@ -172,7 +172,7 @@ beforeEach(() => {
   sessionStorage.clear();
 });
 
-test('what there is not says so, and leads back', async () => {
+test('an unknown path or conversation shows an error and a link to the start', async () => {
   await open('#/chat/none');
   for (const [hash, title] of [
     ['#/no-such-part', 'This page does not exist'],
@@ -187,7 +187,7 @@ test('what there is not says so, and leads back', async () => {
   }
 });
 
-test('a question that was refused was not answered, is offered again only where that can help, and can be edited', async () => {
+test('a rejected question can be edited, and can be retried only if the error is temporary', async () => {
   await open('#/chat/one');
   instead = [createErrorResponse(400, 'invalid_request_error', 'Refused, until 2030-01-01T00:00:00Z.')];
   await ask('What is a weir?');
@@ -211,7 +211,7 @@ test('a question that was refused was not answered, is offered again only where 
 });
 
 test.each(['in a conversation', 'in a new one'])(
-  'without a connection a question %s is not sent, and can be sent again',
+  'offline, a question %s is not sent, and can be sent again later',
   async (where) => {
     await open(where === 'in a new one' ? '#/chat' : '#/chat/one');
     vi.spyOn(navigator, 'onLine', 'get').mockReturnValue(false);
@@ -236,7 +236,7 @@ test.each(['in a conversation', 'in a new one'])(
   },
 );
 
-test('what is typed stays while one looks at another conversation; what was to be asked again there does not', async () => {
+test('switching conversations keeps a new draft and discards an edited message', async () => {
   await open();
   fill(field(), 'What is a weir?\nIn one sentence.');
   navigateTo('#/chat/one');
@@ -251,7 +251,7 @@ test('what is typed stays while one looks at another conversation; what was to b
   await expect.poll(() => field().value).toBe('');
 });
 
-test('a question that meets a call of which the page did not know comes back into the composer', async () => {
+test('a question rejected because of an unknown pending call returns to the composer', async () => {
   await open('#/chat/one');
   await waitForText(root, 'No messages yet.');
   talks.set('one', [{ ...CALL }]);
@@ -268,7 +268,7 @@ test('a question that meets a call of which the page did not know comes back int
 test.each([
   ['Approve with this input', { decision: 'approve', input_text: '{"loaves": 12, "order": 2512292042121000001}' }],
   ['Deny', { decision: 'deny', reason: 'We have bread.' }],
-])('%s: what is decided on a call that waits goes to the edge', async (name, decision) => {
+])('%s: the decision on a pending call is sent with its exact input or reason', async (name, decision) => {
   talks.set('one', [{ ...CALL }]);
   await open('#/chat/one');
   await waitForText(root, 'needs your approval');
@@ -287,7 +287,7 @@ test.each([
   ]);
 });
 
-test('each answer says which model gave it', async () => {
+test('each response shows the name of its model', async () => {
   await open('#/chat/one');
   for (const model of ['claude-opus-5', 'claude-haiku-5']) {
     chooseValue(getElementByName(root, 'Model'), model);
@@ -298,7 +298,7 @@ test('each answer says which model gave it', async () => {
   await expect.poll(names).toEqual(['Claude Opus 5', 'Claude Haiku 5']);
 });
 
-test('an answer that has used all its tokens for thinking says so, also later, and is asked again with more', async () => {
+test('a response that used all its tokens for thinking says so, also after reopening, and can be retried with more tokens', async () => {
   await open('#/chat/one');
   isShort = true;
   await ask('What is a weir?');
@@ -323,7 +323,7 @@ test('an answer that has used all its tokens for thinking says so, also later, a
   await expect.poll(() => posts().at(-1)?.body).toMatchObject({ max_tokens: 4_096 });
 });
 
-test('a file of text that is chosen, dropped or pasted goes with the question, and is named in the transcript', async () => {
+test('a text file that is chosen, dropped or pasted is sent with the question and named in the transcript', async () => {
   await open('#/chat/one');
   const files = [new NodeFile(['gate,level\nupper,6'], 'gates.csv', { type: 'text/csv' })];
   const given = (type: string, more: object) =>
@@ -352,7 +352,7 @@ test('a file of text that is chosen, dropped or pasted goes with the question, a
   }
 });
 
-test('asks nothing before it knows what runs, and keeps what was typed', async () => {
+test('sends no question before the state of the conversation is loaded, and keeps the draft', async () => {
   const { promise, resolve } = Promise.withResolvers<void>();
   isTold = promise;
   await open('#/chat/one');
@@ -365,7 +365,7 @@ test('asks nothing before it knows what runs, and keeps what was typed', async (
   await expect.poll(() => articles().length).toBe(2);
 });
 
-test('the example of a handbook leaves alone what somebody has stored under its name, and asks twice', async () => {
+test('the handbook example does not overwrite an existing prefix of the same name, and asks two questions', async () => {
   await open();
   await click(root, /^Ask a handbook twice/);
   await expect.poll(() => articles().length).toBe(4);
@@ -375,7 +375,7 @@ test('the example of a handbook leaves alone what somebody has stored under its 
   expect(created?.body).toMatchObject({ prefix: 'handbook-2' });
 });
 
-test('a key of the edge that is refused is told in the words of the edge, and can be tried again', async () => {
+test('a rejected API key of the deployment shows the API’s error message and a button to try again', async () => {
   keyRefused = createErrorResponse(
     503,
     'api_error',

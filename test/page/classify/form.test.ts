@@ -23,7 +23,7 @@ vi.mock('#page/edge/client.ts', () => ({
 }));
 vi.mock('#page/edge/account.ts', () => ({ refreshSpentToday: () => Promise.resolve() }));
 
-test('a sample is classified by its own labels, whatever was chosen before', async () => {
+test('a sample is classified with its own labels, not with the selected classifier', async () => {
   chosenClassifier.value = 'mine';
   formText.value = 'It crashes';
   await submitClassifyForm();
@@ -36,7 +36,7 @@ test('a sample is classified by its own labels, whatever was chosen before', asy
   ]);
 });
 
-test('a result is outdated as soon as the text or the labels are others, and not when they are the same again', async () => {
+test('a result is outdated while the text or the labels differ from those submitted', async () => {
   fillFormWithSample({ title: 'An idea', text: 'Could you…', labels: ['bug', 'idea'] });
   await submitClassifyForm();
   expect(isOutdated.value).toBe(false);
@@ -50,7 +50,7 @@ test('a result is outdated as soon as the text or the labels are others, and not
   expect(isOutdated.value).toBe(false);
 });
 
-test('a JSON schema in the place of the labels is sent as one', async () => {
+test('a JSON schema in the labels field is sent as a schema, and invalid JSON is not sent', async () => {
   asked.length = 0;
   const schema = { type: 'object', properties: { mood: { enum: ['good', 'bad'] } } };
   fillFormWithSample({ title: 'A mood', text: 'Well', labels: [JSON.stringify(schema)], multi: true });

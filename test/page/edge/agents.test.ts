@@ -4,7 +4,7 @@ import { agents, refreshAgentList } from '#page/edge/agents.ts';
 import { includedPlugins } from '#page/edge/plugins.ts';
 import { createErrorResponse, installFakeEdge } from '#test/support/dom.ts';
 
-test('reads the list of agents, and asks for none where the edge does not include the plugin', async () => {
+test('refreshAgentList reads the agents, and sends no request without the agents plugin', async () => {
   const asked = installFakeEdge(() => ({ data: [{ name: 'desk' }] }));
   await refreshAgentList();
   expect(agents.value).toEqual([{ name: 'desk' }]);

@@ -8,7 +8,7 @@ const UNKNOWN = describeErrorForUser(new SluiceError('a_new_error', ''));
 /** Names of fields, routes, methods and placeholders: what only a programmer knows. */
 const FOR_PROGRAMMERS = /[_/{}<>`=]|\b(GET|POST|PUT|PATCH|HTTP|JSON|API|SDK|token limit|retry-after|upstream|null)\b/;
 
-test.each(TYPES)('%s has a sentence for people, which says nothing that only programmers know', (type) => {
+test.each(TYPES)('%s has a sentence without technical terms', (type) => {
   const error = new SluiceError(type, 'messages.0: see GET /conversations/c1/approvals', {
     status: 400,
     requestId: 'req_1',
@@ -21,13 +21,13 @@ test.each(TYPES)('%s has a sentence for people, which says nothing that only pro
   expect(formatErrorDetails(error)).toBe(`${type} · HTTP 400 · req_1\nmessages.0: see GET /conversations/c1/approvals`);
 });
 
-test('a type that is not known is said by its status', () => {
+test('describes an unknown error type by its status', () => {
   const like = (type: string) => describeErrorForUser(new SluiceError(type, ''));
   expect(describeErrorForUser(new SluiceError('toString', '', { status: 418 }))).toBe(like('invalid_request_error'));
   expect(describeErrorForUser(new SluiceError('a_new_error', '', { status: 503 }))).toBe(like('api_error'));
 });
 
-test('says when the budget is free again, after a long wait', () => {
+test('states when a used-up limit resets if the wait is long', () => {
   const spent = (retryAfter: number) => {
     const headers = new Headers({ 'sluice-budget-used': '1' });
     return describeErrorForUser(new SluiceError('billing_error', '', { status: 429, retryAfter, headers }));
@@ -40,7 +40,7 @@ test.each([
   [409, { 'sluice-paused': 'approval' }, true],
   [423, {}, true],
   [409, {}, false],
-])('a conversation that answers %i with %o waits for a decision: %o', (status, headers, waits) => {
+])('a %i with headers %o means that the conversation waits for a decision: %o', (status, headers, waits) => {
   const error = new SluiceError('conflict_error', 'Decide.', { status, headers: new Headers(headers) });
   expect(isApprovalRequiredError(error)).toBe(waits);
   expect(describeErrorForUser(error) === 'Decide on the call above first. The response waits for your decision.').toBe(
@@ -48,7 +48,7 @@ test.each([
   );
 });
 
-test('a message that meets another response in the same conversation names it', () => {
+test('explains a conflict with a response that is still streaming in the same conversation', () => {
   const describeConflict = (headers: object) =>
     describeErrorForUser(new SluiceError('conflict_error', '', { status: 409, headers: new Headers({ ...headers }) }));
   expect(describeConflict({ location: '/conversations/c1/stream' })).toBe(
@@ -57,7 +57,7 @@ test('a message that meets another response in the same conversation names it', 
   expect(describeConflict({ location: '/conversations/c1/messages' })).toBe(describeConflict({}));
 });
 
-test('a model that the account cannot use is not said to be deleted', () => {
+test('reports a model that the account cannot use as unavailable, not as deleted', () => {
   const notFound = (headers: object) =>
     describeErrorForUser(new SluiceError('not_found_error', '', { status: 404, headers: new Headers({ ...headers }) }));
   expect(notFound({ 'sluice-limited-by': 'token' })).toBe('This model is not available to you. Choose another one.');

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { findFaultyField } from '#page/edge/field-fault.ts';
 
-test('a refusal belongs to the field that its path begins with, and keeps the path where that goes on', () => {
+test('findFaultyField assigns an error to the field that its path begins with, and keeps a longer path in the message', () => {
   const fields = ['model', 'limits.max_usd', 'tools'];
   expect(findFaultyField('model: Field required', fields)).toEqual({ field: 'model', message: 'Field required' });
   expect(findFaultyField('limits.max_usd: Too big', fields)).toEqual({ field: 'limits.max_usd', message: 'Too big' });

@@ -3,7 +3,7 @@ import { fetchAndRecordCall, lastCalls } from '#page/edge/last-calls.ts';
 
 afterEach(() => vi.unstubAllGlobals());
 
-test('that no turn runs is passed on, also with the empty body that Chromium gives it at times', async () => {
+test('fetchAndRecordCall returns a 204 response, even if it has the empty body that Chromium sometimes adds', async () => {
   const answer = new Response(null, { status: 204 });
   Object.defineProperty(answer, 'body', { value: new Response('').body });
   vi.stubGlobal('fetch', async () => answer);

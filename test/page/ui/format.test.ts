@@ -18,16 +18,16 @@ test.each([
   [at(10, 21, 1), 'tomorrow at 01:00'],
   [at(10, 23, 1), 'on Monday at 01:00'],
   [at(11, 1, 1), 'on 1 December at 01:00'],
-])('%s is said as a person says it', (time, said) => {
+])('formatFutureTime writes %s relative to now', (time, said) => {
   expect(formatFutureTime(time, NOON)).toBe(said);
 });
 
-test('a date has its year only in another year than this one', () => {
+test('formatDateAndTime includes the year only if it is not the current year', () => {
   expect(formatDateAndTime(at(11, 1, 1), NOON)).toMatch(/^Tue,? 1 Dec,? (at )?01:00$/);
   expect(formatDateAndTime(new Date(2099, 0, 1, 1).toISOString(), NOON)).toMatch(/^Thu,? 1 Jan 2099,? (at )?01:00$/);
 });
 
-test('a sentence of the edge says its times without two prepositions', () => {
+test('formatTimesInText replaces timestamps without doubling the preposition', () => {
   expect(formatTimesInText('It resets at 2090-12-01T00:30:00Z.')).toMatch(
     /^It resets on (30 November|1 December) at \d\d:\d\d\.$/,
   );
@@ -37,7 +37,7 @@ test('a sentence of the edge says its times without two prepositions', () => {
   expect(formatTimesInText('No time in it.')).toBe('No time in it.');
 });
 
-test('a sum is shown in cents, what is less than one as that, and is told exactly', () => {
+test('formatUsd rounds to cents and marks smaller amounts as <$0.01, and formatExactUsd keeps every digit', () => {
   const told = (value: number) => [formatUsd(value), formatExactUsd(value)];
   expect([0, 0.000023, 0.0123, 7.5, 1_234.5, -0.5, -0.004].map(told)).toEqual([
     ['$0.00', '$0.00'],
@@ -58,7 +58,7 @@ test('a sum is shown in cents, what is less than one as that, and is told exactl
   );
 });
 
-test('a part of a limit has the digits that tell its share', () => {
+test('formatUsd shows enough digits to compare an amount with its limit', () => {
   const parts = [
     [0.01331999, 0.01338693, '$0.01332'],
     [0.0075, 0.01, '$0.0075'],
@@ -91,11 +91,11 @@ test.each([
   [1.234, '$1.23'],
   [1_234.5, '$1,234.50'],
   [-0.00008, '−$0.00008'],
-])('the price of one thing, %d, is %s', (usd, said) => {
+])('formatUnitPrice formats %d as %s', (usd, said) => {
   expect(formatUnitPrice(usd)).toBe(said);
 });
 
-test('a price has three significant digits, and of little money never says only that it is little', () => {
+test('formatUnitPrice keeps three significant digits and never rounds a small price to zero', () => {
   const nanodollars = fc.integer({ min: 1, max: 994_999_999 });
   fc.assert(
     fc.property(nanodollars, (nano) => {
@@ -108,6 +108,6 @@ test('a price has three significant digits, and of little money never says only 
   );
 });
 
-test('a share is written as in English', () => {
+test('formatPercentage writes at most one decimal', () => {
   expect([0, 0.5174, 1].map(formatPercentage)).toEqual(['0%', '51.7%', '100%']);
 });

@@ -32,7 +32,7 @@ function seen(root: HTMLElement): string[] {
   return [...root.querySelectorAll('.katex-html')].map(({ textContent }) => textContent);
 }
 
-test('a formula is text until its style is there, which is asked for with the first one, and again if it did not come', async () => {
+test('a formula is shown as text until its stylesheet has loaded, and a failed load is retried with the next formula', async () => {
   expect((await shown('No formula, $5.')).textContent).toBe('No formula, $5.');
   expect(styles().length).toBe(0);
   const code = async (event: string) => (await shown('$x$', event)).querySelector('p > .formula > code')?.textContent;
@@ -42,7 +42,7 @@ test('a formula is text until its style is there, which is asked for with the fi
   expect([seen(await shown('$x$')), styles().length]).toEqual([['x'], 1]);
 });
 
-test('functions are set upright with their spaces, with and without a backslash, and words in a text stay', async () => {
+test('function names are upright and spaced, with or without a backslash, and words inside \\text are unchanged', async () => {
   for (const tex of [String.raw`$O(n \log n)$`, '$O(n log n)$', String.raw`\(O(n \log n)\)`]) {
     const root = await shown(tex);
     expect([root.querySelectorAll('.mop').length, root.querySelectorAll('.katex-html .mspace').length]).toEqual([1, 2]);
@@ -52,7 +52,7 @@ test('functions are set upright with their spaces, with and without a backslash,
   expect(seen(text)[0]?.replaceAll('\u00a0', ' ')).toBe('the log of it,logo,logx');
 });
 
-test('styles are set by scripts alone, formulas with lines of their own are blocks, and what is no TeX is as it was written', async () => {
+test('a display formula is a block, invalid TeX is shown as written, and no style or link comes from the formula', async () => {
   const root = await shown(String.raw`$\vec{x}$ and
 
 $$
@@ -67,7 +67,7 @@ and $\frac{<b>$, $\htmlStyle{color:red}{x}$, $\href{javascript:alert(1)}{y}$`);
   expect(root.querySelectorAll('[href], b, [onclick]').length).toBe(0);
 });
 
-test('a style in the text of a formula stays text', async () => {
+test('a style attribute inside the text of a formula is shown as text', async () => {
   const root = await shown(String.raw`$\text{a style="color:red" b}$`);
   expect(seen(root)[0]?.replaceAll('\u00a0', ' ').replaceAll('”', '"')).toBe('a style="color:red" b');
   expect(root.querySelector('[style*=red]')).toBeNull();

@@ -29,7 +29,7 @@ test.each([
   expect(htmlOf(text).join('').split(FORMULA).length - 1).toBe(count);
 });
 
-test('amounts of money are no formulas, whatever they are', async () => {
+test('amounts in dollars are never formulas', async () => {
   await loaded();
   const amount = fc.tuple(fc.nat(99_999), fc.constantFrom('', 'k', '.50', ',000')).map(([n, end]) => `$${n}${end}`);
   const between = fc.constantFrom(' and ', ' to ', '-', ', ', ' (or ', ' is more than ', '/');
@@ -40,14 +40,14 @@ test('amounts of money are no formulas, whatever they are', async () => {
   );
 });
 
-test('a formula is text until it is set', async () => {
+test('a formula with invalid TeX is shown as escaped code', async () => {
   await loaded();
   expect(htmlOf(String.raw`$\frac{<b>$`)).toEqual([
     String.raw`<p><span class="formula"><code>$\frac{&#60;b&#62;$</code></span></p>`,
   ]);
 });
 
-test('a text that grows has the blocks that it has as a whole, with formulas and footnotes', async () => {
+test('a streamed text has the same blocks as the complete text, including formulas and footnotes', async () => {
   await loaded();
   const parts = [
     'A $x$[^1] $$\ny\n$$',
@@ -72,7 +72,7 @@ test('a text that grows has the blocks that it has as a whole, with formulas and
   );
 });
 
-test('thousands of formulas that do not end are text, each of which is looked through once', async () => {
+test('thousands of unclosed formulas are shown as text, without searching each to the end of the text', async () => {
   await loaded();
   // Were each searched to the end of the text, this would not end.
   expect(htmlOf('\\[ a\n\n'.repeat(4_000)).length).toBe(4_000);
@@ -92,13 +92,13 @@ test.each([
     (depth: number) => Array.from({ length: depth }, (_, at) => `${'  '.repeat(at)}- a`).join('\n'),
   ],
   ['numbers', 'li', (depth: number) => `${'1. '.repeat(depth)}a`],
-])('%s nest 50 deep, and what is in a deeper one is shown as it was written', (_, tag, nested) => {
+])('%s nest up to 50 levels, and deeper ones are shown as written', (_, tag, nested) => {
   for (const depth of [1, 49, 50]) expect(times(nested(depth), tag)).toBe(depth);
   expect(times(nested(300), tag)).toBe(51);
   expect(times(`**b**\n\n${nested(300)}`, 'strong')).toBe(1);
 });
 
-test('so does the deepest text that a model can say, and nothing of it is lost', () => {
+test('20,000 nested quotes lose no character', () => {
   const html = htmlOf('>'.repeat(20_000)).join('');
   expect(html.split('&gt;').length - 1).toBe(20_000 - 51);
 });
@@ -109,7 +109,7 @@ test.each([
   ['**a** ', 'strong'],
   ['~~a~~ ', 'del'],
   ['a**b', 'strong'],
-])('in a paragraph a thousand marks of %s are emphasis, and more are shown as they were written', (mark, tag) => {
+])('a paragraph with up to a thousand marks of %s has emphasis, and one with more is shown as written', (mark, tag) => {
   const marks = mark.match(/[*_~]+/g)?.length ?? 0;
   const some = mark.repeat(marks === 1 ? 1_000 : 400);
   expect(times(some, tag)).toBeGreaterThan(0);
@@ -118,7 +118,7 @@ test.each([
   expect(times(`${many}\n\n- ${mark.repeat(4)}`, tag)).toBeGreaterThan(0);
 });
 
-test('long runs of marks, and a word before an @ that goes on and on, are shown as they were written', () => {
+test('long runs of marks, and an extremely long word before an @, are shown as written', () => {
   for (const text of [
     `a${'*'.repeat(20_000)}a${'*'.repeat(20_000)}`,
     `${'a.'.repeat(20_000)}@b`,

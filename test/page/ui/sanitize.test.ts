@@ -11,7 +11,7 @@ function shown(markdown: string): HTMLElement {
   return root;
 }
 
-test('a link of an answer opens beside the page, and tells nobody from where', () => {
+test('a link in a response opens in a new tab and sends no referrer', () => {
   const link = shown('[gates](https://example.com/a)').querySelector('a');
   expect(['href', 'target', 'rel'].map((name) => link?.getAttribute(name))).toEqual([
     'https://example.com/a',
@@ -30,7 +30,7 @@ test.each([
   'file:///etc/passwd',
   '/accounts',
   '#/budget',
-])('%s is no link', (address) => {
+])('%s is not rendered as a link', (address) => {
   for (const root of [
     shown(`[here](${address})`),
     shown(`[here](<${address}>)`),
@@ -47,7 +47,7 @@ function sanitized(html: string): HTMLElement {
   return root;
 }
 
-test('HTML of an answer is text, and a picture is a link: nothing loads or runs', () => {
+test('HTML in a response is shown as text and an image as a link, so that nothing loads or runs', () => {
   const root = shown(
     '<img src=x onerror="alert(1)"><script>alert(2)</script>\n\n![a picture](https://example.com/t.png)',
   );
@@ -62,7 +62,7 @@ test.each([
   '<iframe src="https://example.com"></iframe><object data="x"></object><video src="x"></video>',
   '<math><mi style="color:red" class="katex">x</mi></math><span class="katex-display" data-style="top:0">x</span>',
   '<p style="background:url(https://example.com)" onclick="alert(1)" class="fault" id="draft">Hi</p>',
-])('of %s nothing is left that loads, runs, submits, or looks like the page', (html) => {
+])('removes from %s everything that loads, runs, submits, or imitates the page', (html) => {
   const root = sanitized(html);
   const names = 'form, input, button, img, svg, image, style, iframe, object, video';
   expect(
@@ -71,7 +71,7 @@ test.each([
   ).toBe(0);
 });
 
-test('tables keep their columns, lists the number they begin with, and ticks are signs', () => {
+test('tables keep their alignment, lists keep their first number, and checkboxes become characters', () => {
   const root = shown('| gate | minutes |\n|---|---:|\n| upper | 6 |\n\n3. Open it\n4. Wait\n\n- [x] Build\n- [ ] Open');
   expect([...root.querySelectorAll('td')].map((cell) => cell.getAttribute('align'))).toEqual([null, 'right']);
   expect(root.querySelector('ol')?.start).toBe(3);

@@ -17,7 +17,7 @@ function wordsOf(code: string): string[] {
   return words.filter((word) => word !== '');
 }
 
-test('what is copied as curl sends what the page has sent, whatever stands in it', () => {
+test('a copied curl command sends the same body as the page, with every character escaped for the shell', () => {
   const given = wordsOf(createCurlCommand(callOf({}), 'https://edge.example', true));
   expect(given.slice(0, -1)).toEqual([
     'curl',
@@ -32,7 +32,7 @@ test('what is copied as curl sends what the page has sent, whatever stands in it
   expect(JSON.parse(given.at(-1) ?? '')).toEqual(JSON.parse(BODY));
 });
 
-test('a path may have a quote, and another method is named', () => {
+test('a copied curl command escapes quotes in the path and names a method other than POST', () => {
   const asked = callOf({ method: 'DELETE', path: "/conversations/it's", body: undefined });
   expect(wordsOf(createCurlCommand(asked, 'https://edge.example', false))).toEqual([
     'curl',

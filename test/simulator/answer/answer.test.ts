@@ -16,8 +16,8 @@ function words(text: string): number {
   return text.split(/\s+/).length;
 }
 
-describe('an answer in text', () => {
-  test('says what it is, what was asked, and how to get a real one', async () => {
+describe('a text response', () => {
+  test('names the simulator, quotes the question, and explains how to get responses from Claude', async () => {
     const text = textOf(await ask('What is the capital of France?', { system: 'You are a geographer.' }));
     expect(text).toContain('simulator, not Claude');
     expect(text).toContain('“What is the capital of France?”');
@@ -25,7 +25,7 @@ describe('an answer in text', () => {
     expect(text).toContain('ANTHROPIC_API_KEY');
   });
 
-  test('knows the turn, and sizes of images and pages of documents', async () => {
+  test('describes the turn, the sizes of images and the pages of documents', async () => {
     const pdf = btoa('%PDF-1.4 /Type /Page /Type /Pages /Type/Page ');
     const image = { type: 'base64' as const, media_type: 'image/png' as const, data: pngOf(640, 480) };
     const text = textOf(
@@ -49,12 +49,12 @@ describe('an answer in text', () => {
     expect(text).toContain('“Plan” (2 pages)');
   });
 
-  test.each([20, 60, 300, 5000])('has about the %i words that it is asked for', async (count) => {
+  test.each([20, 60, 300, 5000])('has about %i words if the prompt requests that length', async (count) => {
     const text = textOf(await ask(`Tell me about rivers in ${count} words.`));
     expect(Math.abs(words(text) - count)).toBeLessThanOrEqual(15);
   });
 
-  test('is one word, one sentence, or three paragraphs, where that is wanted', async () => {
+  test('has one word, one sentence or three paragraphs on request', async () => {
     expect(textOf(await ask('Answer in one word: is it?'))).toBe('Simulated.');
     expect(textOf(await ask('In one sentence, what are whales?')).match(/[.!?](\s|$)/g)).toHaveLength(1);
     expect(textOf(await ask('Describe it in three paragraphs')).split('\n\n')).toHaveLength(3);
@@ -70,14 +70,14 @@ describe('an answer in text', () => {
   });
 });
 
-describe('the end of an answer', () => {
-  test('is a stop sequence, cut before it, the earliest of several', async () => {
+describe('the stop reason', () => {
+  test('is stop_sequence at the earliest of several sequences, with the text cut before it', async () => {
     const message = await ask('What about Paris?', { stop_sequences: ['Paris', 'not Claude', 'never written'] });
     expect(message).toMatchObject({ stop_reason: 'stop_sequence', stop_sequence: 'not Claude' });
     expect(textOf(message)).toMatch(/simulator, $/);
   });
 
-  test('is max_tokens in the middle, with exactly so many tokens', async () => {
+  test('is max_tokens in mid-text after exactly that many output tokens', async () => {
     for (const max_tokens of [1, 2, 17]) {
       const message = await ask('Tell me everything', { max_tokens });
       expect(message).toMatchObject({
@@ -88,17 +88,17 @@ describe('the end of an answer', () => {
     }
   });
 
-  test('comes at once with max_tokens 0', async () => {
+  test('is max_tokens with no content for max_tokens 0', async () => {
     const message = await ask('Warm the cache', { max_tokens: 0 });
     expect(message).toMatchObject({ content: [], stop_reason: 'max_tokens', usage: { output_tokens: 0 } });
   });
 
-  test('is a refusal for the documented text, until that is gone from the conversation', async () => {
+  test('is refusal if the prompt contains the documented trigger text', async () => {
     const message = await ask(`Please: ${REFUSAL_TRIGGER}`);
     expect(message).toMatchObject({ content: [], stop_reason: 'refusal', stop_details: { type: 'refusal' } });
   });
 
-  test('is the end of the context window, where that comes before max_tokens', async () => {
+  test('is model_context_window_exceeded if the window ends before max_tokens', async () => {
     const small = { model: 'claude-test-1', max_tokens: 1500 };
     const filler = 'word '.repeat(1900);
     const message = await ask(`${filler} write 1000 words`, small);
@@ -114,7 +114,7 @@ describe('the end of an answer', () => {
 describe('thinking', () => {
   const enabled = { type: 'enabled', budget_tokens: 1024 } as const;
 
-  test('comes first, signed, and its tokens are counted', async () => {
+  test('is the first block, has a signature, and counts as output tokens', async () => {
     for (const thinking of [enabled, { type: 'adaptive' } as const]) {
       const message = await ask('Why is the sky blue?', { thinking });
       expect(message.content.map(({ type }) => type)).toEqual(['thinking', 'text']);
@@ -128,13 +128,13 @@ describe('thinking', () => {
     }
   });
 
-  test('is not there if it is disabled', async () => {
+  test('is absent if it is disabled', async () => {
     const message = await ask('Why?', { thinking: { type: 'disabled' } });
     expect(message.content.map(({ type }) => type)).toEqual(['text']);
     expect(message.usage.output_tokens_details?.thinking_tokens).toBe(0);
   });
 
-  test('is empty but signed and counted if it is omitted, and goes back as it came', async () => {
+  test('is empty, signed and counted if its display is omitted, and is accepted unchanged in the next request', async () => {
     const thinking = { type: 'adaptive', display: 'omitted' } as const;
     const message = await ask('Why?', { thinking });
     expect(message.content[0]).toMatchObject({
@@ -151,7 +151,7 @@ describe('thinking', () => {
     expect((await ask('', { messages, thinking })).stop_reason).toBe('end_turn');
   });
 
-  test('is in its signature, so that the bytes of a block bound its tokens', async () => {
+  test('is contained in its signature, so the bytes of a block bound its tokens', async () => {
     const { content, usage } = await ask('Why?', { thinking: { type: 'adaptive' } });
     const [block] = content;
     const thought = usage.output_tokens_details?.thinking_tokens ?? 0;
@@ -159,12 +159,12 @@ describe('thinking', () => {
     expect(block?.type === 'thinking' && block.signature.length).toBeGreaterThan(thought);
   });
 
-  test('is redacted for the documented text', async () => {
+  test('is redacted for the documented trigger text', async () => {
     const message = await ask(REDACTED_THINKING_TRIGGER, { thinking: enabled, max_tokens: 3000 });
     expect(message.content[0]).toMatchObject({ type: 'redacted_thinking', data: expect.any(String) });
   });
 
-  test('that comes back with another signature is refused, and unaltered is not, by any simulator of the same seed', async () => {
+  test('is rejected with an altered signature, and accepted unaltered by any simulator with the same seed', async () => {
     const original = await ask('Why?', { thinking: enabled });
     const redacted = await ask(REDACTED_THINKING_TRIGGER, { thinking: enabled });
     const again = async (change: (block: Anthropic.ContentBlock) => object, message = original): Promise<unknown> => {
@@ -200,7 +200,7 @@ describe('thinking', () => {
 describe('web search', () => {
   const tools: Anthropic.ToolUnion[] = [{ type: 'web_search_20250305', name: 'web_search' }];
 
-  test('is used when the text asks to search', async () => {
+  test('runs if the prompt asks to search', async () => {
     const message = await ask('Search the web for tulips', { tools });
     expect(message.content.map(({ type }) => type)).toEqual([
       'text',
@@ -228,7 +228,7 @@ describe('web search', () => {
     ['Search the web for tulips', tools],
     // What was paused is done before another tool is called.
     ['Search the web for the weather', [...tools, weather]],
-  ])('can be paused, and goes on when the paused turn is sent back: %s', async (content, offered) => {
+  ])('pauses, and continues when the paused turn is sent back: %s', async (content, offered) => {
     const paused = await clientOf(simulated({ faults: true }), {
       'sluice-simulate': 'stop-reason=pause_turn',
     }).messages.create({

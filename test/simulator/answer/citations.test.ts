@@ -23,7 +23,7 @@ async function citedFrom(...content: Anthropic.ContentBlockParam[]) {
   return message.content.flatMap((block) => (block.type === 'text' && block.citations ? [block] : []));
 }
 
-test('quotes the sentence of a text that is closest to the question, and where it stands', async () => {
+test('cites the sentence of a text document closest to the question, with its position', async () => {
   const [cited, ...others] = await citedFrom(first, { type: 'document', title: 'Rules', source: plain, citations });
   expect(others).toEqual([]);
   expect(cited?.text).toBe(SENTENCE);
@@ -38,7 +38,7 @@ test('quotes the sentence of a text that is closest to the question, and where i
   expect(RULES.slice(start_char_index, end_char_index)).toBe(SENTENCE);
 });
 
-test('quotes a block of a document of blocks, and of a search result', async () => {
+test('cites a block of a document with blocks, and of a search result', async () => {
   const [block] = await citedFrom({ type: 'document', source: { type: 'content', content: texts }, citations });
   const place = { cited_text: SENTENCE, start_block_index: 1, end_block_index: 2 };
   expect(block?.citations).toMatchObject([{ type: 'content_block_location', document_title: null, ...place }]);
@@ -61,6 +61,6 @@ test('cites a page of a PDF', async () => {
   expect(page?.citations).toMatchObject([{ type: 'page_location', start_page_number: 1, end_page_number: 2 }]);
 });
 
-test('cites nothing where no document asks for it', async () => {
+test('cites nothing if no document enables citations', async () => {
   expect(await citedFrom({ type: 'document', source: plain })).toEqual([]);
 });

@@ -24,7 +24,7 @@ const adaptive: Params = { thinking: { type: 'adaptive' } };
 const said = ({ content }: Answer): Beta => assistant(content as Content);
 
 describe('a summary', () => {
-  test('keeps each marked sentence, and stands for what was said, in random conversations of texts and tool loops', async () => {
+  test('keeps each marked sentence and replaces the history in random conversations of texts and tool loops', async () => {
     const tools = [{ name: 'look', input_schema: { type: 'object' as const } }];
     const fact = fc.tuple(fc.constantFrom('Remember', 'It is IMPORTANT', 'Always', 'never'), fc.nat(9_999));
     const sentence = fc.oneof(
@@ -63,7 +63,7 @@ describe('a summary', () => {
     });
   });
 
-  test('says the same where a user asks for it', async () => {
+  test('has the same text as a summary that the user requests in a message', async () => {
     const history = [user('The code is 7. Remember: the box is red.'), assistant('I see.')];
     const { content } = summaryOf(await compact(history));
     const asked = await ask([...history, user('Summarize this conversation: keep what matters.')]);
@@ -71,7 +71,7 @@ describe('a summary', () => {
     expect(content).toContain('Remember: the box is red.');
   });
 
-  test('is the same for the same, has no thinking, and is shorter than what it stands for', async () => {
+  test('is deterministic, contains no thinking, and is shorter than its messages', async () => {
     const history: Beta[] = [];
     for (const about of ['rivers', 'mountains', 'seas']) {
       history.push(user(`Tell me about ${about} in 100 words.`));
@@ -85,7 +85,7 @@ describe('a summary', () => {
     expect(estimateTokenCount(summary.content)).toBeLessThan(counted.input_tokens / 3);
   });
 
-  test('of a summary keeps what it says, and what is asked for is quoted from it', async () => {
+  test('keeps the text of an earlier summary, and responses quote from it', async () => {
     const opening = [user('Remember that the gate opens with 4711. The sky is blue.')];
     const first = summaryOf(await compact(opening));
     const second = summaryOf(await compact([assistant([first]), user('It rains. Never feed the dog.')]));
@@ -97,14 +97,14 @@ describe('a summary', () => {
     );
   });
 
-  test('of pictures alone is not empty', async () => {
+  test('is not empty for messages that contain only images', async () => {
     const source = { type: 'url' as const, url: 'https://example.com/a.png' };
     expect(summaryOf(await compact([user([{ type: 'image', source }])])).content).toBe('Nothing was said in words.');
   });
 });
 
 describe('the usage of a compaction', () => {
-  test('is an iteration beside totals of zero, reads the cache of the conversation, and costs what its tokens do', async () => {
+  test('has an iteration and totals of zero, and counts cache reads and its tokens', async () => {
     const cache_control = { type: 'ephemeral' as const };
     const long: Beta[] = [user([{ type: 'text', text: 'river '.repeat(200).trim(), cache_control }])];
     await ask(long);
@@ -127,7 +127,7 @@ describe('the usage of a compaction', () => {
     expect(computeCost(usage, row)).toBe(Math.round(dear * 1_000));
   });
 
-  test('has the thinking that is not shown', async () => {
+  test('includes the hidden thinking', async () => {
     const [plain, thoughtful] = [await compact([user('Hi')]), await compact([user('Hi')], adaptive)];
     expect(plain.usage.iterations?.[0]?.output_tokens).toBe(estimateTokenCount(summaryOf(plain).content));
     expect(summaryOf(thoughtful)).toEqual(summaryOf(plain));
@@ -135,24 +135,24 @@ describe('the usage of a compaction', () => {
   });
 });
 
-describe('no summary comes', () => {
+describe('a compaction returns no summary', () => {
   const output = (answer: Answer) => answer.usage.iterations?.[0]?.output_tokens;
   const none = { content: [], usage: { output_tokens: 0 } };
 
-  test('where it would be longer than max_tokens, which is paid', async () => {
+  test('if the summary would exceed max_tokens, and still counts its tokens', async () => {
     const answer = await compact([user(`Always ${'on and '.repeat(100)}on.`)], { max_tokens: 50 });
     expect(answer).toMatchObject({ ...none, stop_reason: 'max_tokens' });
     expect(output(answer)).toBe(50);
   });
 
-  test('where its prompt does not fit the window, which costs nothing', async () => {
+  test('if the prompt exceeds the context window, without usage', async () => {
     const small = { ...models[0], max_input_tokens: 60 } as (typeof models)[number];
     const answer = await compactor({ models: [small] }).compact([user('river '.repeat(40).trim())]);
     expect(answer).toMatchObject({ ...none, stop_reason: 'model_context_window_exceeded' });
     expect(answer.usage.iterations).toMatchObject([{ type: 'compaction', input_tokens: 0, output_tokens: 0 }]);
   });
 
-  test('where the request is refused, or a fault says so', async () => {
+  test('if the model refuses, or a fault sets the stop reason', async () => {
     const refused = await compact([user(REFUSAL_TRIGGER)]);
     expect(refused).toMatchObject({ ...none, stop_reason: 'refusal', stop_details: { type: 'refusal' } });
     const faulty = (fault: string) => compactor({}, { 'sluice-simulate': fault });
@@ -168,7 +168,7 @@ describe('no summary comes', () => {
     expect(output(failed)).toBeGreaterThan(0);
   });
 
-  test('while the server cannot make or read one; other requests are answered', async () => {
+  test('while compaction is unavailable, although other requests succeed', async () => {
     const block = summaryOf(await compact([user('Hi')]));
     const busy = compactor({}, { 'sluice-simulate': 'compaction=unavailable' });
     await expect(busy.compact([user('Hi')])).rejects.toBeInstanceOf(Anthropic.CompactionUnavailableError);
@@ -191,7 +191,7 @@ describe('a streamed summary', () => {
       .client.beta.messages.stream({ ...body, stream: undefined, betas: ['compact-2026-09-04'] } as never)
       .finalMessage();
 
-  test('comes whole in its start, or in a delta if that is asked for; the SDK reads the same from both', async () => {
+  test('arrives whole in content_block_start, or in a delta if requested; the SDK reads the same from both', async () => {
     const whole = await compact(body.messages, { max_tokens: 400 });
     for (const [fault, names] of [
       ['flush', ['message_start', 'content_block_start', 'content_block_stop', 'message_delta', 'message_stop']],
@@ -217,7 +217,7 @@ describe('a streamed summary', () => {
     }
   });
 
-  test('is waited for as for any text, with pings', async () => {
+  test('arrives after the delay of any text, with pings', async () => {
     vi.useFakeTimers();
     try {
       const response = await simulated({ tokensPerSecond: 10 })(post(body, betas));
@@ -236,12 +236,12 @@ describe('a streamed summary', () => {
     }
   });
 
-  test('can be cut before it has come', async () => {
+  test('can be cut before it arrives', async () => {
     await expect(finished('cut-events=1')).rejects.toThrow();
   });
 });
 
-describe('thinking', () => {
+describe('thinking behind a summary', () => {
   const strict: Params = {
     thinking: { type: 'adaptive', block_binding: { prefix_mismatch_behavior: 'error' } },
   };
@@ -257,7 +257,7 @@ describe('thinking', () => {
     }
   };
 
-  test('stays valid right behind the summary of what was before it, through several', async () => {
+  test('stays valid directly behind the summary of the messages before it, also through several summaries', async () => {
     const one = await turn([], 'First.');
     const two = await turn(one, 'Second.');
     const kept = two.slice(2);
@@ -275,7 +275,7 @@ describe('thinking', () => {
     expect(await held([assistant([earlier]), ...kept])).toEqual([]);
   });
 
-  test('is refused behind a gap, another summary, or none', async () => {
+  test('is rejected behind a gap, another summary, or no summary', async () => {
     const one = await turn([], 'First.');
     const two = await turn(one, 'Second.');
     const three = await turn(two, 'Third.');

@@ -27,7 +27,7 @@ const typesIn = ({ content }: Beta) => content.map(({ type }) => type).filter((t
 const CALL = ['mcp_tool_use', 'mcp_tool_result'];
 
 describe('a tool of an MCP server', () => {
-  test('is called in the answer, about what was said, and no server is asked', async () => {
+  test('is called in the response with input from the prompt, without a request to the server', async () => {
     const message = await ask('Plan a journey to Oslo', [toolset({ tools: [route, tide] })]);
     expect(typesIn(message)).toEqual(CALL);
     const [call, result] = message.content.filter(({ type }) => type !== 'text');
@@ -36,7 +36,7 @@ describe('a tool of an MCP server', () => {
     expect(message.stop_reason).toBe('end_turn');
   });
 
-  test('is not called where it is deferred, not enabled, or nothing fits: the simulator searches for no tool', async () => {
+  test('is not called if it is deferred, disabled or unrelated; the simulator does not run tool search', async () => {
     expect(typesIn(await ask('Plan a journey to Oslo', [BM25, DEFERRED]))).toEqual([]);
     const off = toolset({ tools: [route, tide], configs: { plan_route: { enabled: false } } });
     expect(typesIn(await ask('Plan a journey to Oslo', [off]))).toEqual([]);
@@ -46,7 +46,7 @@ describe('a tool of an MCP server', () => {
     );
   });
 
-  test('is known from an earlier listing, from the names in its toolset, or made up', async () => {
+  test('comes from an earlier listing or the names in its toolset, or is made up', async () => {
     expect(typesIn(await ask('Call plan_route', [toolset({ configs: { plan_route: {} } })]))).toEqual(CALL);
     const listing = { type: 'mcp_tool_listing', mcp_server_name: 'maps', tools: [route] };
     const before = [

@@ -26,7 +26,7 @@ function called(message: Anthropic.Message): string[] {
 }
 
 describe('a tool call', () => {
-  test('happens when name or description share a word with what was said', async () => {
+  test("happens if the tool's name or description shares a word with the prompt", async () => {
     expect(called(await ask('How is the weather in Oslo?', { tools: [weather, clock] }))).toEqual(['get_weather']);
     expect(called(await ask('Look at the clock', { tools: [weather, clock] }))).toEqual(['current_time']);
     const message = await ask('Tell me what this is', { tools: [weather, clock] });
@@ -34,7 +34,7 @@ describe('a tool call', () => {
     expect(message.stop_reason).toBe('end_turn');
   });
 
-  test('has an input that satisfies the schema and is about what was said', async () => {
+  test('has an input that satisfies the schema and uses words of the prompt', async () => {
     const message = await ask('How is the weather in Oslo, in kelvin?', { tools: [weather] });
     expect(message.stop_reason).toBe('tool_use');
     expect(message.content.at(-1)).toMatchObject({
@@ -44,7 +44,7 @@ describe('a tool call', () => {
     expect(faultsOf((message.content.at(-1) as Anthropic.ToolUseBlock).input, weather.input_schema)).toEqual([]);
   });
 
-  test('is one of several when several are named, unless that is disabled, and else the one that fits best', async () => {
+  test('is one of several if the prompt names several tools, unless parallel calls are disabled; otherwise the best match is called', async () => {
     const tools = [weather, clock];
     expect(called(await ask('What are the weather and the time in that city?', { tools }))).toHaveLength(1);
     const text = 'Call get_weather and current_time for that city, not get_weather_2';
@@ -59,13 +59,13 @@ describe('a tool call', () => {
     ).toHaveLength(1);
   });
 
-  test('is chosen by the first sentence of a description, not by the pages behind it', async () => {
+  test('depends on the first sentence of a description, not on the rest', async () => {
     const manual = tool('assistant', 'Starts a helper. It may read the forecast, and work in a separate worktree.');
     expect(called(await ask('What is the forecast?', { tools: [manual] }))).toEqual([]);
     expect(called(await ask('I need a helper', { tools: [manual] }))).toEqual(['assistant']);
   });
 
-  test('has the required fields alone, at every depth', async () => {
+  test('has only the required fields, at every depth', async () => {
     const address = { type: 'object', properties: { street: { type: 'string' }, floor: {} }, required: ['street'] };
     const parcel: Anthropic.Tool = {
       name: 'send_parcel',
@@ -82,7 +82,7 @@ describe('a tool call', () => {
     expect(Object.keys((input as { address: object }).address)).toEqual(['street']);
   });
 
-  test('is not chosen by what an agent reminds of', async () => {
+  test('does not depend on the text in system reminders', async () => {
     const reminder = '<system-reminder>\nThe weather is in the context.\n</system-reminder>';
     const content = [reminder, `${reminder}Tell me a joke${reminder}`].map((text) => ({ type: 'text' as const, text }));
     const joke = await ask('', { tools: [weather], messages: [{ role: 'user', content }] });
@@ -94,21 +94,21 @@ describe('a tool call', () => {
     ]);
   });
 
-  test('has no part of the tags that stand around a text', async () => {
+  test('has an input without the tags around a text', async () => {
     const note = tool('note', 'Takes a note', { summary: { type: 'string' } });
     const text = '<input-3e5d73ce>\nThe lamp is broken.\n</input-3e5d73ce>';
     const noted = await ask(text, { tools: [note], tool_choice: { type: 'tool', name: 'note' } });
     expect(noted.content.at(-1)).toMatchObject({ input: { summary: 'The lamp is broken.' } });
   });
 
-  test('is not made by a text that names more than four tools: it lists what must not be called', async () => {
+  test('does not happen if the prompt names more than four tools or forbids calls', async () => {
     const tools = ['Read', 'Bash', 'Glob', 'Edit', 'Write'].map((name) => tool(name, `Does the ${name} of files`));
     expect(called(await ask('Do NOT use Read, Bash, Glob, Edit, Write: summarize these files', { tools }))).toEqual([]);
     expect(called(await ask('Use Read, Bash, Glob and Edit', { tools }))).toHaveLength(4);
     expect(called(await ask('Do NOT use Read or Bash. Do NOT call any tools.', { tools }))).toEqual([]);
   });
 
-  test('is not made again for a result that has come, nor by the news of a task', async () => {
+  test('is not repeated for its result or for a task notification', async () => {
     const agent = tool('Agent', 'Starts a helper', { prompt: { type: 'string' } });
     const question = { role: 'user' as const, content: 'Start Agent for the weather of Oslo' };
     const use = { type: 'tool_use' as const, id: 'toolu_1', name: 'Agent', input: { prompt: 'x' } };
@@ -126,7 +126,7 @@ describe('a tool call', () => {
     expect(called(await ask('', { tools: [agent], messages: again }))).toEqual(['Agent']);
   });
 
-  test('is forced by any, or by name, without a word before it, and forbidden by none', async () => {
+  test('is forced by tool_choice any or tool, without text before it, and prevented by none', async () => {
     const tools = [weather, clock];
     const forced = await ask('Hello', { tools, tool_choice: { type: 'any' } });
     expect(forced.content.map(({ type }) => type)).toEqual(['tool_use']);
@@ -136,12 +136,12 @@ describe('a tool call', () => {
     expect(called(await ask('The weather', { tools, tool_choice: { type: 'none' } }))).toEqual([]);
   });
 
-  test('knows the tools that the API defines', async () => {
+  test('supports the tools that the API defines', async () => {
     const message = await ask('Run `ls -l` in bash', { tools: [{ type: 'bash_20250124', name: 'bash' }] });
     expect(message.content.at(-1)).toMatchObject({ name: 'bash', input: { command: 'ls -l' } });
   });
 
-  test('is followed by an answer that says what the tool said, never by the same call', async () => {
+  test("is followed by a text about the tool's result, never by the same call", async () => {
     const tools = [weather];
     const question = { role: 'user' as const, content: 'How is the weather in Oslo?' };
     const call = await ask('', { tools, messages: [question], thinking: { type: 'enabled', budget_tokens: 1024 } });
@@ -163,7 +163,7 @@ describe('a tool call', () => {
     expect(textOf(await answerTo('no such city', true))).toContain('get_weather failed with “no such city”');
   });
 
-  test('streams its input in pieces, first an empty one, that together are the input', async () => {
+  test('streams its input in pieces, the first one empty', async () => {
     const body = {
       model,
       max_tokens: 900,
@@ -182,7 +182,7 @@ describe('a tool call', () => {
     expect(JSON.parse(pieces.join(''))).toMatchObject({ city: 'Oslo' });
   });
 
-  test('that max_tokens cuts has no input in JSON, and half of one in a stream', async () => {
+  test('has an empty input if max_tokens cuts it', async () => {
     const body = {
       model,
       max_tokens: 6,
@@ -198,7 +198,7 @@ describe('a tool call', () => {
     });
   });
 
-  test('is run by the toolkit of the SDK until the end', async () => {
+  test("works with the SDK's tool runner until the final message", async () => {
     const runs: unknown[] = [];
     const final = await client.beta.messages.toolRunner({
       model,
@@ -232,7 +232,7 @@ describe('structured output', () => {
   };
   const output_config = { format: { type: 'json_schema' as const, schema } };
 
-  test('is one block of JSON that satisfies the schema, and classifies sensibly', async () => {
+  test('is one JSON block that satisfies the schema and selects a plausible label', async () => {
     const system = 'Labels:\n- billing: money, invoices\n- technical: crashes\n- other: the rest';
     for (const [text, label] of [
       ['Where is my money?', 'billing'],
@@ -247,14 +247,14 @@ describe('structured output', () => {
     }
   });
 
-  test('can be cut by max_tokens like any text', async () => {
+  test('is cut by max_tokens like any text', async () => {
     const message = await ask('money', { output_config, max_tokens: 4 });
     expect(message.stop_reason).toBe('max_tokens');
     expect(() => JSON.parse(textOf(message))).toThrow();
   });
 });
 
-describe('an agent that is offered agents as tools', () => {
+describe('an agent with agents as tools', () => {
   const agent = (name: string) => ({
     name,
     description: 'Gives a task to another agent.',
@@ -272,13 +272,13 @@ describe('an agent that is offered agents as tools', () => {
     return all.reduce((sum, more) => sum + more, tasks.length);
   }
 
-  test('asks each that is named once, and those ask none of them again', async () => {
+  test('calls each named agent once, and those agents call no further agents', async () => {
     const names = ['researcher', 'writer', 'critic'];
     expect(await asked('Use researcher, writer and critic for the report', names.map(agent))).toBe(3);
     expect(await asked('researcher: what is the report about?', names.map(agent))).toBe(1);
   });
 
-  test('comes to an end, whatever it was asked', async () => {
+  test('ends after at most four calls for any prompt', async () => {
     const word = fc.constantFrom(
       'researcher',
       'writer',

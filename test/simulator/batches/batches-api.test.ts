@@ -31,7 +31,7 @@ async function resultsOf(client: Anthropic, id: string) {
   return results;
 }
 
-test('a batch is worked on for its time, and counts nothing until its end', async () => {
+test('a batch takes its configured time, and its counts change only at its end', async () => {
   const { client, clock } = clocked();
   const created = await client.messages.batches.create({ requests: itemsOf(['one', 'two', 'three']) });
   expect(created).toMatchObject({
@@ -54,7 +54,7 @@ test('a batch is worked on for its time, and counts nothing until its end', asyn
   });
 });
 
-test('a result is the message that the same request gets, at the tier of batches', async () => {
+test('a result equals the message of a single request, with the service tier batch', async () => {
   const { client, clock } = clocked();
   const { id } = await client.messages.batches.create({ requests: itemsOf(['What is a sluice?']) });
   clock.now += 10 * SECOND;
@@ -71,7 +71,7 @@ test.each([
   ['errored', { type: 'errored', error: { type: 'error', error: { type: 'api_error' } } }],
   ['canceled', { type: 'canceled' }],
   ['expired', { type: 'expired' }],
-])('an item whose text asks for it ends as %s', async (outcome, expected) => {
+])('an item ends as %s if its text requests it', async (outcome, expected) => {
   const { client, clock } = clocked();
   const { id } = await client.messages.batches.create({
     requests: itemsOf(['fine', `sluice-simulate: ${outcome}`]),
@@ -92,7 +92,7 @@ test.each([
     'prompt is too long',
   ],
   ['a stream', { stream: true }, 'invalid_request_error', 'stream: streaming is not supported'],
-])('an item with %s errors, and the others succeed', async (_, changes, type, message) => {
+])('an item with %s fails, and the other items succeed', async (_, changes, type, message) => {
   const { client, clock } = clocked();
   const requests = [...itemsOf(['fine']), { custom_id: 'bad', params: ask('Hi', changes) as never }];
   const { id } = await client.messages.batches.create({ requests });
@@ -106,7 +106,7 @@ test.each([
   expect(results.get('item-0')).toMatchObject({ type: 'succeeded' });
 });
 
-test('a canceled batch keeps what was worked on, and ends soon', async () => {
+test('a canceled batch keeps its finished items, and ends soon', async () => {
   const { client, clock } = clocked();
   const { id } = await client.messages.batches.create({ requests: itemsOf(['a', 'b', 'c', 'd']) });
   clock.now += 5 * SECOND;
@@ -123,7 +123,7 @@ test('a canceled batch keeps what was worked on, and ends soon', async () => {
   await expect(client.messages.batches.cancel(id)).rejects.toThrow(BadRequestError);
 });
 
-test('what a day was not enough for expires', async () => {
+test('items that are unfinished after a day expire', async () => {
   const { client, clock } = clocked({ batchMs: 2 * DAY });
   const { id } = await client.messages.batches.create({ requests: itemsOf(['a', 'b']) });
   clock.now += DAY;
@@ -134,7 +134,7 @@ test('what a day was not enough for expires', async () => {
   });
 });
 
-test('results can be read from the end of a batch on, for 29 days', async () => {
+test('results are available for 29 days after the batch ends', async () => {
   const { client, clock } = clocked();
   const { id } = await client.messages.batches.create({ requests: itemsOf(['a']) });
   const results = () => client.get(`/v1/messages/batches/${id}/results`);
@@ -149,7 +149,7 @@ test('results can be read from the end of a batch on, for 29 days', async () => 
   await expect(results()).rejects.toThrow(NotFoundError);
 });
 
-test('a batch is deleted once it has ended', async () => {
+test('a batch can be deleted only after it has ended', async () => {
   const { client, clock } = clocked();
   const { id } = await client.messages.batches.create({ requests: itemsOf(['a']) });
   await expect(client.messages.batches.delete(id)).rejects.toThrow(BadRequestError);
@@ -159,7 +159,7 @@ test('a batch is deleted once it has ended', async () => {
   expect((await client.messages.batches.list()).data).toEqual([]);
 });
 
-test('batches are listed newest first, page by page, to their owner alone', async () => {
+test('lists batches newest first, in pages, and only for their owner', async () => {
   const { client, clock, simulator } = clocked();
   const made: string[] = [];
   for (let count = 0; count < 5; count++) {
@@ -178,7 +178,7 @@ test('batches are listed newest first, page by page, to their owner alone', asyn
   for (const id of made) await expect(stranger.messages.batches.retrieve(id)).rejects.toThrow(NotFoundError);
 });
 
-test('batches outlive the simulator where their store does', async () => {
+test('batches survive a restart of the simulator if their store does', async () => {
   const store = new MemoryStore();
   const { id } = await clocked({ store }).client.messages.batches.create({ requests: itemsOf(['a']) });
   const { client, clock } = clocked({ store });
@@ -187,7 +187,7 @@ test('batches outlive the simulator where their store does', async () => {
   expect([...(await resultsOf(client, id)).keys()]).toEqual(['item-0']);
 });
 
-test('the older SDK reads results as well, from the beta too', async () => {
+test('the older SDK reads results, also through its beta API', async () => {
   const { simulator, clock } = clocked();
   const client = new AnthropicZero({ apiKey: 'key', fetch: (url, init) => simulator(new Request(url, init)) });
   const { id } = await client.beta.messages.batches.create({ requests: itemsOf(['a', 'b']) });
@@ -212,14 +212,14 @@ test.each([
   ['one id twice', { requests: [...itemsOf(['a']), ...itemsOf(['b'])] }, 'custom_id must be unique'],
   ['another field', { requests: itemsOf(['a']), more: 1 }, 'more: Extra inputs are not permitted'],
   ['another field of an item', { requests: [{ ...itemsOf(['a'])[0], x: 1 }] }, 'requests.0.x: Extra inputs'],
-])('%s is no batch, and leaves nothing behind', async (_, body, message) => {
+])('rejects %s, and stores nothing', async (_, body, message) => {
   const store = new MemoryStore();
   const { client } = clocked({ store });
   await expect(client.post('/v1/messages/batches', { body })).rejects.toThrow(message);
   expect(await store.listKeys('')).toEqual([]);
 });
 
-test('a body comes in any pieces, with any strings in it', async () => {
+test('accepts a body in pieces of any size, with any strings', async () => {
   const texts = fc.array(
     fc.string({ unit: 'binary', minLength: 1 }).filter((text) => text.trim() !== ''),
     {
@@ -253,7 +253,7 @@ test('a body comes in any pieces, with any strings in it', async () => {
   await fc.assert(property, { numRuns: caseCount(100) });
 });
 
-test('20,000 items are taken and answered without holding up anything else', async () => {
+test('accepts and returns 20,000 items without blocking other work', async () => {
   const { client, clock } = clocked({ models });
   const requests = Array.from({ length: 20_000 }, (_, at) => ({
     custom_id: `n${at}`,

@@ -15,7 +15,7 @@ function clocked(store?: MemoryStore) {
   return { clock, simulator, client: clientOf(simulator) };
 }
 
-test('an uploaded file is described, listed and deleted', async () => {
+test('describes, lists and deletes an uploaded file', async () => {
   const { client } = clocked();
   const file = await client.files.upload({
     file: await toFile(new Uint8Array(1_000), 'a b.pdf', { type: 'application/pdf' }),
@@ -37,7 +37,7 @@ test('an uploaded file is described, listed and deleted', async () => {
   expect((await client.files.list()).data).toEqual([]);
 });
 
-test('only what a tool has made can be read again', async () => {
+test('rejects downloading an uploaded file', async () => {
   const { client } = clocked();
   const { id } = await client.files.upload({ file: await toFile(new TextEncoder().encode('hello'), 'a.txt') });
   const refused = client.files.download(id);
@@ -45,7 +45,7 @@ test('only what a tool has made can be read again', async () => {
   await expect(refused).rejects.toMatchObject({ errorCode: 'file_not_downloadable' });
 });
 
-test('every byte of a file comes back, in whatever pieces it came', async () => {
+test('returns every byte of a file, whatever pieces it arrived in', async () => {
   const boundary = '----b0undary';
   const near = fc.constantFrom('\r\n', '\r\n--', `\r\n--${boundary.slice(0, 6)}`, '\r', '--', '\0', 'ä');
   const content = fc.array(fc.oneof(near, fc.string({ unit: 'binary' })), { maxLength: 8 }).map((all) => all.join(''));
@@ -72,7 +72,7 @@ test('every byte of a file comes back, in whatever pieces it came', async () => 
   await fc.assert(property, { numRuns: caseCount(200) });
 });
 
-test('a large file is kept in pieces, which go with it', async () => {
+test('stores a large file in pieces, and deletes them with it', async () => {
   const store = new MemoryStore();
   const { client } = clocked(store);
   const bytes = new Uint8Array(9 * 1024 * 1024).map((_, at) => at % 251);
@@ -84,7 +84,7 @@ test('a large file is kept in pieces, which go with it', async () => {
   expect(await store.listKeys('')).toEqual([]);
 });
 
-test('a file expires when it was asked to', async () => {
+test('a file expires at its requested time', async () => {
   const { client, clock } = clocked();
   const { id, expires_at } = await client.files.upload({
     file: await toFile(new Uint8Array(), 'a'),
@@ -96,7 +96,7 @@ test('a file expires when it was asked to', async () => {
   expect((await client.files.list()).data).toEqual([]);
 });
 
-test('files are listed newest first, page by page, by ids, and to their owner alone', async () => {
+test('lists files newest first, in pages, by ids, and only for their owner', async () => {
   const { client, clock, simulator } = clocked();
   const made: string[] = [];
   for (let count = 0; count < 5; count++) {
@@ -138,12 +138,12 @@ test.each([
   ['no file', 'name="other"; filename="a"', 'other: Extra inputs'],
   ['a field in place of a file', 'name="file"', 'file: Expected UploadFile'],
   ['too long a name', `name="file"; filename="${'a'.repeat(501)}"`, 'filename: String should have at most 500'],
-])('a form with %s is refused, and leaves nothing behind', async (_, disposition, message) => {
+])('rejects a form with %s, and stores nothing', async (_, disposition, message) => {
   const text = await refusedForm(`--x\r\nContent-Disposition: form-data; ${disposition}\r\n\r\nabc\r\n--x--\r\n`);
   expect(text).toContain(message);
 });
 
-test('a form that is cut leaves nothing behind', async () => {
+test('stores nothing from a form that is cut', async () => {
   const text = 'a'.repeat(5_000_000);
   await refusedForm(`--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n${text}`);
 });

@@ -27,7 +27,7 @@ async function ask(body: unknown, headers: Record<string, string> = {}): Promise
 
 const naming = (previous_message_id: string | null) => ({ diagnostics: { previous_message_id } });
 
-test('reports nothing for a first message, and for one that only continues', async () => {
+test('reports nothing for a first message, and for a request that only continues the prompt', async () => {
   const { id, diagnostics } = await ask({ ...first, ...naming(null) });
   expect(diagnostics).toBeNull();
   expect((await ask({ ...followUp, ...naming(id) })).diagnostics).toBeNull();
@@ -47,7 +47,7 @@ test.each([
   expect(tokens > 500).toBe(type !== 'unavailable');
 });
 
-test('finds no message whose request did not ask for diagnostics', async () => {
+test('finds no message whose request did not enable diagnostics', async () => {
   const { id } = await ask(first);
   const { diagnostics } = await ask({ ...first, ...naming(id) });
   expect(diagnostics).toEqual({ cache_miss_reason: { type: 'previous_message_not_found' } });
@@ -59,7 +59,7 @@ test('finds only messages of the same account', async () => {
   expect(other.diagnostics).toEqual({ cache_miss_reason: { type: 'previous_message_not_found' } });
 });
 
-test('reports it at the start of a stream', async () => {
+test('reports the reason at the start of a stream', async () => {
   const response = await simulator(post({ ...first, stream: true, ...naming('msg_nobody') }));
   expect(await response.text()).toContain('"diagnostics":{"cache_miss_reason":{"type":"previous_message_not_found"}}');
 });

@@ -41,7 +41,7 @@ function cacheOf(): {
 const question = (content: string): Anthropic.MessageParam[] => [{ role: 'user', content }];
 
 describe('the prompt cache', () => {
-  test('is written once, and read while it lives', async () => {
+  test('is written once, and read until it expires', async () => {
     const { ask, wait } = cacheOf();
     const body = { system: [text(long('rules'), ephemeral)], messages: question('hi') };
     const first = await ask(body);
@@ -55,7 +55,7 @@ describe('the prompt cache', () => {
     expect(await ask(body)).toEqual(first);
   });
 
-  test('lives for an hour where that is asked for, and counts it apart', async () => {
+  test('lives for an hour on request, with a separate token count', async () => {
     const { ask, wait } = cacheOf();
     const body = {
       system: [text(long('rules'), hour)],
@@ -68,7 +68,7 @@ describe('the prompt cache', () => {
     expect(await ask(body)).toEqual({ read: first.w1, w5: first.w5, w1: 0, rest: first.rest });
   });
 
-  test('reads the longest prefix that it knows, from tools over system to messages', async () => {
+  test('reads the longest known prefix in the order tools, system, messages', async () => {
     const { ask } = cacheOf();
     const tools = [{ name: 'look', input_schema: { type: 'object' as const }, cache_control: ephemeral }];
     const system = [text(long('rules'), ephemeral)];
@@ -81,7 +81,7 @@ describe('the prompt cache', () => {
     ).toBe(0);
   });
 
-  test('follows a conversation whose breakpoint moves on, automatic or not', async () => {
+  test('follows a conversation with a moving breakpoint, automatic or explicit', async () => {
     for (const automatic of [true, false]) {
       const { ask } = cacheOf();
       const messages: Anthropic.MessageParam[] = [];
@@ -100,7 +100,7 @@ describe('the prompt cache', () => {
     }
   });
 
-  test('looks back over twenty blocks from a breakpoint, and no further', async () => {
+  test('looks back at most twenty blocks from a breakpoint', async () => {
     for (const [between, isFound] of [
       [19, true],
       [20, false],
@@ -113,7 +113,7 @@ describe('the prompt cache', () => {
     }
   });
 
-  test('belongs to a key and a model', async () => {
+  test('is separate for each key and model', async () => {
     const { ask } = cacheOf();
     const body = { system: [text(long('rules'), ephemeral)], messages: question('hi') };
     await ask(body, 'mine');
@@ -121,7 +121,7 @@ describe('the prompt cache', () => {
     expect((await ask(body, 'mine')).read).toBeGreaterThan(0);
   });
 
-  test('leaves out what is too short for the model, without an error', async () => {
+  test('ignores prefixes that are too short for the model, without an error', async () => {
     const { ask } = cacheOf();
     expect(await ask({ system: [text('short', ephemeral)], messages: question('hi') })).toMatchObject({
       read: 0,
@@ -132,7 +132,7 @@ describe('the prompt cache', () => {
     expect(await ask(small)).toMatchObject({ read: 0, w5: 0 });
   });
 
-  test('can be warmed without an answer', async () => {
+  test('can be warmed with max_tokens 0', async () => {
     const { ask } = cacheOf();
     const simulator = simulated();
     const system = [text(long('rules'), ephemeral)];
@@ -141,7 +141,7 @@ describe('the prompt cache', () => {
     expect((await ask({ system, messages: question('hi') })).w5).toBe(103);
   });
 
-  test('is readable once an answer has begun, and not before', async () => {
+  test('is readable only after a response has begun', async () => {
     const simulator = simulated({ ttftMs: 0 });
     const body = asking('hi', { system: [text(long('rules'), ephemeral)], stream: true });
     const read = async (): Promise<number> => {
@@ -158,7 +158,7 @@ describe('the prompt cache', () => {
     expect(await read()).toBe(103);
   });
 
-  test('counts every token exactly once: read, written or neither', async () => {
+  test('counts every token exactly once: as read, written or uncached', async () => {
     const simulator = simulated();
     const client = clientOf(simulator);
     const block = fc

@@ -54,7 +54,7 @@ const call = (type: 'tool_use' | 'server_tool_use') =>
   assistant([{ type, id: 'toolu_1', name: type === 'tool_use' ? 'look' : 'web_search', input: {} } as never]);
 const summarizing: Params = { compaction: { type: 'summarize' } };
 
-describe('a summary that comes back', () => {
+describe('a summary in a request', () => {
   test.each<[string, () => [Beta[], Params?], typeof Anthropic.BadRequestError]>([
     [
       'with an older one',
@@ -92,14 +92,14 @@ describe('a summary that comes back', () => {
       () => [altered({ tool_changes: [] })],
       Anthropic.CompactionToolChangesMismatchError,
     ],
-  ])('is refused %s', async (_, planted, expected) => {
+  ])('is rejected %s', async (_, planted, expected) => {
     expect(await thrownBy(...planted())).toBeInstanceOf(expected);
     const [messages] = planted();
     const counting = client.beta.messages.countTokens({ model, messages, betas: BETAS });
     await expect(counting).rejects.toBeInstanceOf(expected);
   });
 
-  test('is refused with any byte altered', async () => {
+  test('is rejected if any byte is altered', async () => {
     const written = JSON.stringify(block.signature);
     for (let at = 0; at < block.content.length; at += 7) {
       const content = `${block.content.slice(0, at)}_${block.content.slice(at + 1)}`;
@@ -113,7 +113,7 @@ describe('a summary that comes back', () => {
     expect(await codeOf(altered({ encrypted_content: 'x' }))).toBe('compaction_signature_invalid');
   });
 
-  test('is taken first in either role, alone or with more, with a breakpoint, and whatever the order of its members', async () => {
+  test('is accepted first in either role, with other blocks, with a breakpoint, and with fields in any order', async () => {
     const reordered = Object.fromEntries(Object.entries(block).reverse()) as unknown as Summary;
     for (const messages of [
       [user([block, { type: 'text', text: 'Go on.' }])],
@@ -125,7 +125,7 @@ describe('a summary that comes back', () => {
     }
   });
 
-  test('needs its beta, its signature and no member that the API did not send', async () => {
+  test('requires its beta and its signature, and only fields that the API sent', async () => {
     const words = async (messages: Beta[], more: Params = {}) => String(await thrownBy(messages, more));
     expect(await words(altered({}), { betas: [] })).toContain("Input tag 'compaction' found using 'type'");
     expect(await words(altered({}), { betas: ['skills-2025-10-02'] })).toContain("Input tag 'compaction' found");
@@ -144,7 +144,7 @@ describe('a summary that comes back', () => {
     expect(await words(altered({}), edits)).toContain('`compact_20260112` cannot run');
   });
 
-  test('is nothing where it failed, wherever it stands and however often', async () => {
+  test('is ignored if its compaction failed, at any position and any number of times', async () => {
     const failed: Summary = { type: 'compaction', content: null, encrypted_content: null };
     const messages = [user('Hello'), assistant([failed]), user([failed, { type: 'text', text: 'Again' }])];
     expect(await thrownBy(messages)).toBe('accepted');
@@ -153,7 +153,7 @@ describe('a summary that comes back', () => {
   });
 });
 
-test('the rules that tests check requests by find the same misplaced summaries', () => {
+test("the tests' request rules find the same misplaced summaries", () => {
   const broken = (...messages: unknown[]) => findBrokenRule(messages as never);
   const next = user('Go on.');
   expect(broken(assistant([block]), next)).toBeUndefined();
@@ -195,12 +195,12 @@ describe('a compaction request', () => {
       },
       Anthropic.CompactionTooManyToolReferencesError,
     ],
-  ])('is refused %s', async (_, planted, expected) => {
+  ])('is rejected %s', async (_, planted, expected) => {
     const [messages] = planted();
     expect(await thrownBy(messages, summarizing)).toBeInstanceOf(expected);
   });
 
-  test('has a type, a beta, and nothing that only a reply has; null is none', async () => {
+  test('requires a type and a beta, and rejects response-only fields; null means no compaction', async () => {
     const words = async (more: Params) => String(await thrownBy(talk, more));
     expect(await words({ ...summarizing, betas: [] })).toContain('compaction: Extra inputs are not permitted');
     expect(await words({ compaction: { type: 'auto' } as never })).toContain("compaction: Input tag 'auto'");
@@ -218,7 +218,7 @@ describe('a compaction request', () => {
     expect((await ask(talk, { tools, context_management: { edits } })).stop_reason).toBe('end_turn');
   });
 
-  test('is counted as the conversation that it has', async () => {
+  test('is counted like the conversation that it contains', async () => {
     const counted = async (messages: Beta[], more: object = {}) =>
       (await client.beta.messages.countTokens({ model, messages, betas: BETAS, ...more })).input_tokens;
     expect(await counted(talk, summarizing)).toBe(await counted(talk));
@@ -233,7 +233,7 @@ describe('a compaction request', () => {
   });
 });
 
-test('a summary says which tools were added and removed, and the next one goes on from there', async () => {
+test('a summary lists the added and removed tools, and the next summary continues the list', async () => {
   expect(block.tool_changes).toEqual([removal]);
   expect(second.tool_changes).toEqual([removal]);
   const defined = {

@@ -54,7 +54,7 @@ describe('a conversation', () => {
     expect(await underBeta(user(text()), { role: 'system', output_config: { effort: 'some' } })).toBe(effort);
   });
 
-  test('may begin with the block that stands for what was said before', async () => {
+  test('may begin with a compaction block', async () => {
     const compaction = { type: 'compaction', content: 'We spoke of rivers.', encrypted_content: null };
     expect(await underBeta(assistant(compaction), user(text()))).toBe('accepted');
     expect(await underBeta(assistant(text(), compaction), user(text()))).toContain('first message must use');
@@ -151,11 +151,11 @@ describe('a conversation', () => {
       [user(text()), assistant({ type: 'web_search_tool_result', tool_use_id: 's', content: [] }), user(text())],
       'messages.1.content.0: unexpected `tool_use_id` found in `web_search_tool_result` blocks: s. Each `web_search_tool_result` block must have a corresponding `server_tool_use` block before it.',
     ],
-  ])('is refused %s', async (_, messages, message) => {
+  ])('is rejected %s', async (_, messages, message) => {
     expect(await judged(messages)).toBe(message);
   });
 
-  test('is not thought about where a tool loop has lost its thinking, but answered', async () => {
+  test('gets a response without thinking if a tool loop has lost its thinking', async () => {
     const lost = [user(text()), assistant(text(), use('a')), user(result('a'))];
     const whole = [user(text()), assistant(text()), user(text())];
     const thinks = async (messages: unknown[], thinking: object) => {

@@ -28,7 +28,7 @@ const search = { type: 'web_search_20250305', name: 'web_search' };
 const document = { type: 'document', source: { type: 'text', media_type: 'text/plain', data: 'x.' } };
 const thinking = { type: 'enabled', budget_tokens: 2000 };
 
-describe('a request is refused in the words of the API', () => {
+describe("a request is rejected with the API's error text", () => {
   test.each<[string, unknown]>([
     ['model: Field required', { max_tokens: 1, messages: one }],
     ['model: Input should be a valid string', asking('', { model: 5, messages: one })],
@@ -194,20 +194,20 @@ describe('a request is refused in the words of the API', () => {
     expect(await judged(body)).toBe(message);
   });
 
-  test('when a budget for thinking is not below max_tokens', async () => {
+  test('if the thinking budget is not below max_tokens', async () => {
     expect(await judged(asking('x', { thinking, max_tokens: 2000 }))).toMatch(
       /^`max_tokens` must be greater than `thinking.budget_tokens`/,
     );
   });
 
-  test('when sampling does not go with thinking', async () => {
+  test('if sampling parameters conflict with thinking', async () => {
     expect(await judged(asking('x', { thinking, temperature: 0.5 }))).toMatch(/^`temperature` may only be set to 1/);
     expect(await judged(asking('x', { thinking, top_p: 0.5 }))).toMatch(/^`top_p` must be/);
     expect(await judged(asking('x', { thinking, top_k: 5 }))).toMatch(/^`top_k` must be unset/);
     expect(await judged(asking('x', { thinking, temperature: 1 }))).toBe('accepted');
   });
 
-  test('when there are too many cache breakpoints, or in the wrong order', async () => {
+  test('if cache breakpoints are too many or in the wrong order', async () => {
     const cache_control = { type: 'ephemeral' };
     const marked = (count: number): object[] =>
       Array.from({ length: count }, () => ({ type: 'text', text: 'x', cache_control }));
@@ -227,7 +227,7 @@ describe('a request is refused in the words of the API', () => {
   });
 });
 
-describe('what only one version accepts', () => {
+describe('a feature of only the older API version', () => {
   const newer = { 'anthropic-version': '2026-10-21' };
   const pdf = { type: 'document', source: { type: 'text', media_type: 'text/plain', data: 'x' } };
   const cited = [
@@ -255,7 +255,7 @@ describe('what only one version accepts', () => {
       { messages: user({ type: 'text', text: 'x', citations: cited }) },
       /^messages\.0\.content\.0\.text\.citations/,
     ],
-  ])('%s: the older one', async (_, rest, message) => {
+  ])('%s: is accepted by the older version and rejected by the newer one', async (_, rest, message) => {
     expect(await judged(asking('x', rest))).toBe('accepted');
     expect(await judged(asking('x', rest), newer)).toMatch(message);
     expect(await judged(asking('x', rest), { ...newer, 'anthropic-beta': 'skills-2025-10-02' })).toMatch(message);
@@ -263,7 +263,7 @@ describe('what only one version accepts', () => {
 });
 
 describe('a request is accepted', () => {
-  test('with every known field, and with unknown fields and blocks if a newer beta is asked for', async () => {
+  test('with every known field, and with unknown fields and blocks under an unknown newer beta', async () => {
     const known = {
       metadata: { user_id: 'u' },
       service_tier: 'auto',
@@ -283,13 +283,13 @@ describe('a request is accepted', () => {
     expect(await judged(unknown, { 'anthropic-beta': 'novelty-2027-01-01' })).toBe('accepted');
   });
 
-  test('to count tokens, without what only an answer needs', async () => {
+  test('to count tokens, without the parameters of a generation', async () => {
     const path = '/v1/messages/count_tokens';
     expect(await judged({ model, messages: one }, {}, path)).toBe('accepted');
     expect(await judged(asking('x'), {}, path)).toBe('max_tokens: Extra inputs are not permitted');
   });
 
-  test('but a lost thread is told so that the official client sends everything again', async () => {
+  test('unless its thread is lost: then 404 makes the official client send the whole history', async () => {
     const answer = await api(
       post(asking('x', { thread: { type: 'continue', previous_message_id: 'msg_1' } }), {
         'anthropic-beta': 'message-threads-2026-08-12',
@@ -302,15 +302,15 @@ describe('a request is accepted', () => {
   });
 });
 
-describe('any body at all', () => {
-  test('that is not a JSON object is a 400', async () => {
+describe('an arbitrary body', () => {
+  test('returns 400 if it is not a JSON object', async () => {
     for (const body of ['', '{', 'null', '[]', '"x"', '7', '{"model":}', '\ufeff'])
       expect(await judged(body)).toMatch(/JSON|dictionary/);
     const invalidUtf8 = new Request(post('{}'), { body: new Uint8Array([0x7b, 0x22, 0xff, 0x22, 0x7d]) });
     expect((await api(invalidUtf8)).status).toBe(400);
   });
 
-  test('that is larger than 32 MB is a 413, whether it says so or not', async () => {
+  test('returns 413 if it exceeds 32 MB, even without a content length', async () => {
     const part = new Uint8Array(1_048_576).fill(0x20);
     let sent = 0;
     const body = new ReadableStream<Uint8Array>({
@@ -322,7 +322,7 @@ describe('any body at all', () => {
   });
 
   test.each(['messages', 'system', 'tools', 'metadata', 'output_config', 'anything'])(
-    'that is nested 100,000 levels deep in %s is a 400',
+    'returns 400 if it is nested 100,000 levels deep in %s',
     async (key) => {
       const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`;
       const deepObject = `${'{"a":'.repeat(100_000)}1${'}'.repeat(100_000)}`;
@@ -333,7 +333,7 @@ describe('any body at all', () => {
     },
   );
 
-  test('gets an answer or an envelope, never a crash', async () => {
+  test('returns a message or an error envelope, and never crashes', async () => {
     const valid = asking('Look at the weather', {
       system: [{ type: 'text', text: 'x', cache_control: { type: 'ephemeral' } }],
       tools: [

@@ -12,7 +12,7 @@ const many: SimulatedModel[] = Array.from({ length: 25 }, (_, index) => ({
 }));
 
 describe('models', () => {
-  test('are listed newest first, with their limits and their stage of life', async () => {
+  test('are listed newest first, with their limits and lifecycle', async () => {
     const page = await clientOf(simulated()).models.list();
     expect(page.data.map(({ id }) => id)).toEqual(['claude-test-2', 'claude-test-1']);
     expect(page.data[1]).toMatchObject({
@@ -27,7 +27,7 @@ describe('models', () => {
     expect(page.data[0]).toMatchObject({ lifecycle: 'active', deprecated_at: null, retires_at: null });
   });
 
-  test('are paged, so that the pages of a client are the whole list', async () => {
+  test('are paged, and the pages contain the whole list', async () => {
     const client = clientOf(simulated({ models: many }));
     const first = await client.models.list();
     expect(first.data).toHaveLength(20);
@@ -38,7 +38,7 @@ describe('models', () => {
     }
   });
 
-  test('are paged backwards as well', async () => {
+  test('can be paged backwards', async () => {
     const page = await clientOf(simulated({ models: many })).models.list({ before_id: 'claude-20', limit: 3 });
     expect(page.data.map(({ id }) => id)).toEqual(['claude-23', 'claude-22', 'claude-21']);
     expect(page.has_more).toBe(true);
@@ -50,11 +50,11 @@ describe('models', () => {
     ['limit=ten', 'limit: Input should be a valid integer'],
     ['after_id=nobody', 'after_id: no model has the id nobody'],
     ['after_id=claude-test-1&before_id=claude-test-2', 'Only one of after_id and before_id may be given'],
-  ])('refuse a page of %s', async (query, message) => {
+  ])('return 400 for a page with %s', async (query, message) => {
     expect(await refusal(await simulated()(get(`/v1/models?${query}`)))).toMatchObject({ status: 400, message });
   });
 
-  test('are found by id and by alias', async () => {
+  test('can be retrieved by id and by alias', async () => {
     const client = clientOf(simulated());
     expect((await client.models.retrieve('claude-test-1')).id).toBe('claude-test-1');
     expect((await client.models.retrieve('claude-test-latest')).id).toBe('claude-test-2');
@@ -67,7 +67,7 @@ describe('models', () => {
     await expect(client.models.retrieve('claude-none')).rejects.toMatchObject({ status: 404 });
   });
 
-  test('that are unknown or retired answer 404, and a retired one names its replacement', async () => {
+  test('return 404 if they are unknown or retired; the error for a retired model names its replacement', async () => {
     const ask = async (model: string, now: number): Promise<unknown> =>
       refusal(await simulated({ now: () => now })(post(asking('hi', { model, max_tokens: 9 }))));
     const later = Date.parse('2026-11-30T00:00:00Z');

@@ -207,12 +207,12 @@ describe('the simulator rejects', () => {
   });
 });
 
-test('MCP servers need no toolset in the beta that had none', async () => {
+test('MCP servers need no toolset under the beta without toolsets', async () => {
   const older = { 'anthropic-beta': 'mcp-client-2025-04-04' };
   expect(await findRejection(asking('x', { mcp_servers: [wiki] }), older)).toBeUndefined();
 });
 
-test('the simulator accepts what no source says that Claude rejects', async () => {
+test('the simulator accepts combinations that no source documents as rejected', async () => {
   const called = { ...tool, allowed_callers: ['code_execution_20260120'] };
   const exemplified = { ...tool, input_examples: [{ town: 1 }] };
   for (const one of [called, exemplified]) expect(await findRejection(withTools(one))).toBeUndefined();

@@ -49,7 +49,7 @@ const withoutThinking = ({ role, content }: Message): Message => ({
 const dropped = (reason: string, path = 'messages.1.content.0') => ({ type: 'thinking_dropped', path, reason });
 
 describe('thinking', () => {
-  test('comes back after the same messages, however they are written', async () => {
+  test('is accepted after the same messages in an equivalent form', async () => {
     const first = await answered();
     const second = { role: 'assistant', content: (await answerTo([question, first, next])).content };
     const block = { type: 'text', text: ' Why is the sky blue?', cache_control: { type: 'ephemeral' } };
@@ -63,7 +63,7 @@ describe('thinking', () => {
     }
   });
 
-  test('is refused after other messages, or dropped and told if the request says so', async () => {
+  test('is rejected after other messages, or dropped and reported if the request allows it', async () => {
     const first = await answered();
     const moved = [{ role: 'user', content: 'Why is the sea blue?' }, first, next];
     const words =
@@ -82,7 +82,7 @@ describe('thinking', () => {
     expect((await api(post(counted, {}, '/v1/messages/count_tokens'))).status).toBe(400);
   });
 
-  test('stays after other messages where the model does not check it, unless the request says what to do', async () => {
+  test('is kept after other messages if the model does not check it, unless the request configures a behavior', async () => {
     const more = { model: earlier.id };
     const moved = [{ role: 'user', content: 'Why is the sea blue?' }, await answered(more), next];
     const told = await answerTo(moved, more, betas);
@@ -96,7 +96,7 @@ describe('thinking', () => {
     expect(refused.status).toBe(400);
   });
 
-  test('of another model or end user is dropped without a word, unless the beta asks', async () => {
+  test('of another model or end user is dropped silently, and reported only with the beta', async () => {
     const alice = { user_profile_id: 'uprof_alice' };
     const first = await answered(alice);
     const again = async (more: object, headers = betas) =>
@@ -111,7 +111,7 @@ describe('thinking', () => {
     ]);
   });
 
-  test('is bound when it is redacted, too', async () => {
+  test('is also bound if it is redacted', async () => {
     const asking = { role: 'user', content: `Why? ${REDACTED_THINKING_TRIGGER}` };
     const first = await answered({}, asking);
     expect((await answerTo([asking, first, next], {}, betas)).input_transformations).toEqual([]);

@@ -89,19 +89,19 @@ const { schema: schemas } = fc.letrec<{ schema: object; leaf: object }>((tie) =>
 
 describe('a value for a schema', () => {
   // Apart from the others: the validator of these tests does not know such a property.
-  test('has a property __proto__ as its own', () => {
+  test('has __proto__ as its own property', () => {
     const schema = JSON.parse('{"properties":{"__proto__":{"const":1}},"required":["__proto__"]}') as object;
     expect(JSON.stringify(make(schema))).toBe('{"__proto__":1}');
   });
 
-  test('satisfies it, whatever it is', () => {
+  test('satisfies any generated schema', () => {
     tryCases(caseCount(1500), schemas, fc.oneof(fc.string(), fc.lorem()), (schema, text) => {
       const value = JSON.parse(JSON.stringify(make(schema, text)));
       expect(faultsOf(value, schema)).toEqual([]);
     });
   });
 
-  test('satisfies references, also those to itself, and ends', () => {
+  test('satisfies references, also recursive ones, and is finite', () => {
     const tree = {
       $defs: {
         node: {
@@ -126,7 +126,7 @@ describe('a value for a schema', () => {
     expect(make(pointed)).toEqual({ v: 'x' });
   });
 
-  test('satisfies exactly one branch where only one may fit, and none that it must not', () => {
+  test('satisfies exactly one branch of oneOf, and no schema in not', () => {
     const schema = {
       type: 'object',
       properties: {
@@ -154,11 +154,11 @@ describe('a value for a schema', () => {
       { anyOf: Array(20).fill({ anyOf: Array(20).fill({ anyOf: Array(20).fill({ type: 'string' }) }) }) },
     ],
     ['is none', { type: 7, properties: [], required: {}, enum: 'x', items: 4, anyOf: {}, $ref: 5, pattern: '[' }],
-  ])('comes, and is short JSON, even for a schema that %s', (_, schema) => {
+  ])('exists and is short JSON for a schema that %s', (_, schema) => {
     expect(JSON.stringify(make(schema)).length).toBeLessThan(20_000_000);
   });
 
-  test('is never a crash, for any JSON as a schema', () => {
+  test('is generated without an error for any JSON as a schema', () => {
     tryCases(
       100,
       fc.object({
@@ -183,7 +183,7 @@ describe('a value for a schema', () => {
     );
   });
 
-  test('is about what was said, where names tell what is wanted', () => {
+  test('uses words of the prompt that fit the property names', () => {
     const properties = Object.fromEntries(
       ['city', 'query', 'email', 'url', 'path', 'count', 'date'].map((key) => [
         key,

@@ -12,27 +12,27 @@ const labels = ['billing', 'technical', 'sales', 'other'];
 const best = (text: string, among = labels, described = descriptions): string | undefined =>
   rankLabelsByText(among, { text, descriptions: described })[0];
 
-describe('the choice of a label', () => {
+describe('the selected label', () => {
   test.each([
     ['I was charged twice and want a refund', 'billing'],
     ['The app crashes with an error when I open it', 'technical'],
     ['What does the offer cost for new customers?', 'sales'],
     ['My billing address changed', 'billing'],
     ['Good morning!', 'other'],
-  ])('goes by the words that label and description share with the text: %s', (text, label) => {
+  ])('depends on the words that label and description share with the text: %s', (text, label) => {
     expect(best(text)).toBe(label);
   });
 
-  test('weighs the label itself more than its description', () => {
+  test('depends more on the label than on its description', () => {
     expect(best('a sales error')).toBe('sales');
   });
 
-  test('understands snake_case and camelCase, and is not fooled by a label within a word', () => {
+  test('is split at snake_case and camelCase, and does not match inside a word', () => {
     expect(best('please delete my account', ['create_user', 'deleteAccount'], '')).toBe('deleteAccount');
     expect(best('a fine day', ['bill', 'day'], 'billing: fine')).toBe('day');
   });
 
-  test('ranks every label once, the same way each time, the first among equals first', () => {
+  test('comes from a stable ranking that contains every label once', () => {
     tryCases(
       100,
       fc.uniqueArray(fc.string(), { maxLength: 12 }),

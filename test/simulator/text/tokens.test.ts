@@ -15,7 +15,7 @@ const anyText = fc.oneof(
 );
 
 describe('tokens', () => {
-  test('are never more than a text has UTF-8 bytes, and make up the text', () => {
+  test("never outnumber a text's UTF-8 bytes, and join to the text", () => {
     tryCases(100, anyText, (text) => {
       const tokens = splitTokens(text);
       expect(tokens.join('')).toBe(text);
@@ -32,14 +32,14 @@ describe('tokens', () => {
   });
 });
 
-describe('the count of a request', () => {
+describe('the token count of a request', () => {
   const client = clientOf(simulated());
   const bytes = (value: unknown): number =>
     new TextEncoder().encode(typeof value === 'string' ? value : JSON.stringify(value)).byteLength;
   // The API rejects half a surrogate pair.
   const visible = anyText.map((text) => text.toWellFormed()).filter((text) => text.trim() !== '');
 
-  test('is what a message is charged for, and stays under the bound that budgets rely on', async () => {
+  test('equals the billed input of a message, and stays below the bound that budgets use', async () => {
     const tool = fc.record({ name: fc.stringMatching(/^[a-z_]{1,20}$/), description: fc.string({ maxLength: 80 }) });
     await tryAsyncCases(
       60,
@@ -68,7 +68,7 @@ describe('the count of a request', () => {
     );
   });
 
-  test('grows with an image by its size, up to the largest', async () => {
+  test('grows with the size of an image, up to a maximum', async () => {
     const count = async (width: number, height: number): Promise<number> => {
       const source = { type: 'base64' as const, media_type: 'image/png' as const, data: pngOf(width, height) };
       return (

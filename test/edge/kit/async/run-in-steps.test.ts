@@ -40,7 +40,7 @@ function beginsAnotherDay(): void {
   vi.useFakeTimers({ now: Date.now() + days * 86_400_000 });
 }
 
-test('a stretch ends behind 100 units or 64 kB, whichever is first, and others work in between', async () => {
+test('runInSteps yields to the event loop after 100 units or 64 kB, whichever is first', async () => {
   const many: string[] = [];
   expect(await stretchesOf(many, runInSteps(work(units(220), many)))).toEqual([100, 100, 20]);
   const long: string[] = [];
@@ -51,7 +51,7 @@ test('a stretch ends behind 100 units or 64 kB, whichever is first, and others w
   expect(texts.at(-1)).toBe('100 a');
 });
 
-test('24 works at once take turns: a stretch in each turn, and as many stretches as one after another', async () => {
+test('24 concurrent jobs take turns, one slice each', async () => {
   beginsAnotherDay();
   const done: string[] = [];
   const names = Array.from({ length: 24 }, (_, nth) => `work ${nth}`);
@@ -72,7 +72,7 @@ test('24 works at once take turns: a stretch in each turn, and as many stretches
   }
 });
 
-test('who leaves before its turn keeps nobody out for longer than its turn', async () => {
+test('an abandoned job delays others for no longer than its turn', async () => {
   beginsAnotherDay();
   const done: string[] = [];
   for (let left = 0; left < 300; left += 1) void runInSteps(work(units(120), done, 'left'));
@@ -83,7 +83,7 @@ test('who leaves before its turn keeps nobody out for longer than its turn', asy
   expect(await others).toEqual(['a', 'b']);
 });
 
-test('alone, a work waits for nothing but the loop, however long its steps are', async () => {
+test('a single job waits only for the event loop, however long its steps are', async () => {
   beginsAnotherDay();
   const done: string[] = [];
   const timers = vi.spyOn(globalThis, 'setTimeout');
@@ -93,7 +93,7 @@ test('alone, a work waits for nothing but the loop, however long its steps are',
   expect(timers.mock.calls.map(([, sleep]) => sleep)).toEqual(Array<number>(22).fill(0));
 });
 
-test('behind a long step others have as much time as it takes', async () => {
+test('after a long step, other jobs wait in proportion to its size', async () => {
   beginsAnotherDay();
   const done: string[] = [];
   for (const name of ['a', 'b', 'c']) void runInSteps(work([16 * MB], done, name));
@@ -105,7 +105,7 @@ test('behind a long step others have as much time as it takes', async () => {
   expect(done).toEqual(['a', 'b', 'c']);
 });
 
-test('nobody looks again and again for one who sleeps', async () => {
+test('a waiting job does not poll while another job pauses', async () => {
   beginsAnotherDay();
   const done: string[] = [];
   const looks = vi.spyOn(globalThis, 'setTimeout');
@@ -115,7 +115,7 @@ test('nobody looks again and again for one who sleeps', async () => {
   expect(looks.mock.calls.length).toBeLessThan(20);
 });
 
-test('a clock that was set back keeps nobody out', async () => {
+test('a clock that is set back delays no job', async () => {
   beginsAnotherDay();
   const done: string[] = [];
   void runInSteps(work([16 * MB], done, 'a'));
@@ -128,7 +128,7 @@ test('a clock that was set back keeps nobody out', async () => {
   expect(done.filter((name) => name !== 'left')).toEqual(['a', 'b']);
 });
 
-test('one pacer counts all that is done with it', async () => {
+test('a WorkPacer counts all work that it paces', async () => {
   const pacer = new WorkPacer();
   for (let unit = 0; unit < 100; unit += 1) expect(pacer.waitForTurn(1)).toBeUndefined();
   await pacer.waitForTurn(1);
@@ -136,7 +136,7 @@ test('one pacer counts all that is done with it', async () => {
   await pacer.waitForTurn(1);
 });
 
-test('what a step throws is thrown', async () => {
+test('runInSteps rejects with the error that a step throws', async () => {
   function* broken(): SteppedWork<string> {
     yield 1;
     throw new Error('broken');

@@ -6,7 +6,7 @@ import { caseCount, tryCases } from '#test/support/property-cases.ts';
 const KEYS = ['a', 'b', 'c', 'd', 'e', 'f'];
 
 describe('LruCache', () => {
-  test('keeps what was used last, within its limit', () => {
+  test('keeps the most recently used entries, within its limit', () => {
     const step = fc.record({
       key: fc.constantFrom(...KEYS),
       size: fc.integer({ min: 0, max: 70 }),
@@ -40,7 +40,7 @@ describe('LruCache', () => {
     });
   });
 
-  test('counts entries where nothing measures them', () => {
+  test('counts each entry as 1 without a size function', () => {
     const cache = new LruCache<number, string>({ maxSize: 2 });
     for (const key of [1, 2, 3]) cache.set(key, `value ${key}`);
     expect([cache.get(1), cache.get(2), cache.get(3)]).toEqual([undefined, 'value 2', 'value 3']);

@@ -41,7 +41,7 @@ async function delivering(
 const answering = (status: number, headers: Record<string, string> = {}) =>
   vi.fn(async () => new Response(null, { status, headers }));
 
-test('what goes out is verified by the library of Standard Webhooks, byte by byte', async () => {
+test('a delivery is verified by the library of Standard Webhooks, and a changed body is not', async () => {
   const sent: { url: string; init: RequestInit }[] = [];
   const taking = async (url: string, init: RequestInit) => {
     sent.push({ url, init });
@@ -58,7 +58,7 @@ test('what goes out is verified by the library of Standard Webhooks, byte by byt
   expect(JSON.stringify(sent)).not.toContain(WEBHOOK_SECRET.slice(6));
 });
 
-test('the id stays the same, the signature is of its own time', async () => {
+test('a retried delivery has the same webhook-id and a new timestamp', async () => {
   const seen: Headers[] = [];
   const taking = async (_: string, init: RequestInit) => {
     seen.push(new Headers(init.headers));
@@ -70,13 +70,13 @@ test('the id stays the same, the signature is of its own time', async () => {
   expect(seen.map((headers) => headers.get('webhook-timestamp'))).toEqual(['1800000000', '1800000060']);
 });
 
-describe('a receiver', () => {
-  test.each([200, 201, 204, 299])('has taken it with %i', async (status) => {
+describe('the response of a receiver', () => {
+  test.each([200, 201, 204, 299])('confirms the delivery with status %i', async (status) => {
     expect(await delivering(SET, answering(status))).toBeUndefined();
   });
 
   test.each([301, 302, 307, 308, 400, 404, 500, 503])(
-    'has not with %i, and no redirect is followed',
+    'fails the delivery with status %i, and a redirect is not followed',
     async (status) => {
       const fetch = answering(status, { location: 'https://elsewhere.example.com/' });
       expect(await delivering(SET, fetch)).toMatchObject({ type: 'api_error', status });
@@ -84,7 +84,7 @@ describe('a receiver', () => {
     },
   );
 
-  test('may say when it wants to be asked again, and that it wants nothing more', async () => {
+  test('sets the time of the next attempt with retry-after, and ends all attempts with 410', async () => {
     expect(await delivering(SET, answering(503, { 'retry-after': '120' }))).toMatchObject({ retryAfter: 120_000 });
     expect(await delivering(SET, answering(503, { 'retry-after': '99999999' }))).toMatchObject({
       retryAfter: 86_400_000,
@@ -93,7 +93,7 @@ describe('a receiver', () => {
     expect(await delivering(SET, answering(410))).toMatchObject({ final: true, status: 410 });
   });
 
-  test('that does not answer in time, or is not there, is told so by its host alone', async () => {
+  test('is described by the host only, after a timeout, a connection error or an error status', async () => {
     const silent = (_: string, { signal }: RequestInit) =>
       new Promise<Response>((_resolve, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
     expect(await delivering(SET, silent, { timeoutMs: 30 })).toMatchObject({ type: 'timeout_error' });
@@ -107,7 +107,7 @@ describe('a receiver', () => {
   });
 });
 
-describe('nothing goes out', () => {
+describe('a delivery is not sent', () => {
   const mine = defineWebhook({
     source: 'mine',
     verify: hmac({ header: 'x' }),
@@ -116,7 +116,7 @@ describe('nothing goes out', () => {
     deliver: 'https://other.example.com/x',
   });
 
-  test('to a host that is neither the setting’s nor in DELIVER_HOSTS', async () => {
+  test('to a host that is neither in the setting nor in DELIVER_HOSTS', async () => {
     const fetch = answering(204);
     const refused = await delivering({ DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET }, fetch, { webhook: mine });
     expect(refused?.message).toContain('DELIVER_HOSTS');
@@ -125,7 +125,7 @@ describe('nothing goes out', () => {
     expect(await delivering(hosts, fetch, { webhook: mine })).toBeUndefined();
   });
 
-  test('to a private address, whoever allows its host', async () => {
+  test('to a private address, even if DELIVER_HOSTS contains it', async () => {
     const fetch = answering(204);
     const webhook = { ...mine, deliver: 'https://169.254.169.254/latest' };
     const vars = { DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET, DELIVER_HOSTS: '169.254.169.254' };
@@ -133,7 +133,7 @@ describe('nothing goes out', () => {
     expect(fetch).not.toHaveBeenCalled();
   });
 
-  test('unsigned', async () => {
+  test('without DELIVERY_SIGNING_SECRET', async () => {
     const fetch = answering(204);
     const refused = await delivering({ DELIVER_HOSTS: 'other.example.com' }, fetch, { webhook: mine });
     expect(refused?.message).toContain('DELIVERY_SIGNING_SECRET');

@@ -6,7 +6,7 @@ import { tryCases } from '#test/support/property-cases.ts';
 
 const MB = 1024 * 1024;
 
-test('whatever comes and goes, all memory is given back, and there is never more taken than there is', () => {
+test('all memory is released, and never more than 48 MB is taken, for any sequence of bodies', () => {
   const step = fc.record({
     who: fc.nat(9),
     does: fc.oneof(
@@ -40,7 +40,7 @@ test('whatever comes and goes, all memory is given back, and there is never more
   });
 });
 
-test('the largest body finds memory beside short ones, and short ones beside it', () => {
+test('the largest body gets memory beside short bodies, and short bodies get memory beside it', () => {
   const memory = new IsolateBodyMemory();
   for (let count = 0; count < 20; count += 1) new BodyMemoryShare(memory).reserveBytes(100_000);
   new BodyMemoryShare(memory).reserveBytes(1_000 * MB);
@@ -48,7 +48,7 @@ test('the largest body finds memory beside short ones, and short ones beside it'
   expect(() => new BodyMemoryShare(memory).reserveBytes(200_000)).not.toThrow();
 });
 
-test('visitors take the memory of one together, and each of them half of it at most beside a body of his own', () => {
+test('visitors share the memory of one account, and a visitor with two bodies gets at most half of it', () => {
   const memory = new IsolateBodyMemory();
   const of = (visitor: string) => {
     const share = new BodyMemoryShare(memory);
@@ -64,7 +64,7 @@ test('visitors take the memory of one together, and each of them half of it at m
   expect(() => of('c').reserveBytes(8 * MB)).not.toThrow();
 });
 
-test('one caller leaves memory for the others, whatever they send at a time', () => {
+test('one account with many large bodies leaves memory for other accounts', () => {
   const memory = new IsolateBodyMemory();
   const of = (caller: string) => {
     const share = new BodyMemoryShare(memory);
@@ -77,7 +77,7 @@ test('one caller leaves memory for the others, whatever they send at a time', ()
   expect(() => of('bob').reserveBytes(9 * MB)).not.toThrow();
 });
 
-test('one caller leaves memory for the others, whatever number of short bodies it sends at a time', () => {
+test('one account with many short bodies leaves memory for other accounts', () => {
   const memory = new IsolateBodyMemory();
   const of = (caller: string) => {
     const share = new BodyMemoryShare(memory);
@@ -98,7 +98,7 @@ test('one caller leaves memory for the others, whatever number of short bodies i
   expect(memory).toEqual(new IsolateBodyMemory());
 });
 
-test('the largest body of a caller fits alone, also one that grows while it comes', () => {
+test('the largest body of an account gets memory without other bodies, even if it grows', () => {
   const memory = new IsolateBodyMemory();
   const share = new BodyMemoryShare(memory);
   share.setSender({ account: 'alice' });
@@ -107,14 +107,14 @@ test('the largest body of a caller fits alone, also one that grows while it come
   expect(() => share.reserveBytes(31 * MB)).not.toThrow();
 });
 
-test('strangers leave memory for callers', () => {
+test('unknown senders leave memory for known accounts', () => {
   const memory = new IsolateBodyMemory();
   new BodyMemoryShare(memory, true).reserveBytes(25 * MB);
   expect(() => new BodyMemoryShare(memory, true).reserveBytes(2 * MB)).toThrow('Too many large requests');
   expect(() => new BodyMemoryShare(memory).reserveBytes(12 * MB)).not.toThrow();
 });
 
-test('strangers hold 8 MB together, beside one longer body at a time', () => {
+test('unknown senders share 8 MB, beside one longer body at a time', () => {
   const memory = new IsolateBodyMemory();
   const stranger = (bytes: number) => {
     const share = new BodyMemoryShare(memory, true);
@@ -154,7 +154,7 @@ describe('tokens of one account', () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
-  test('find memory beside one that holds all that one may', () => {
+  test('get memory beside a token that holds its maximum', () => {
     const memory = new IsolateBodyMemory();
     const page = announce(of(memory, 'page'), 30 * MB, MB);
     for (const _ of [1, 2]) expect(() => of(memory, 'server').reserveBytes(2.5 * MB)).not.toThrow();
@@ -167,7 +167,7 @@ describe('tokens of one account', () => {
     expect(() => of(memory, undefined, 'bob').reserveBytes(200_000)).not.toThrow();
   });
 
-  test('are not kept out when one of them had to give way', () => {
+  test('are not locked out after the body of one token is evicted', () => {
     const memory = new IsolateBodyMemory();
     const silent = announce(of(memory, 'page'), 30 * MB);
     vi.advanceTimersByTime(1_000);
@@ -180,7 +180,7 @@ describe('tokens of one account', () => {
       expect(() => of(memory, token).reserveBytes(2.5 * MB)).not.toThrow();
   });
 
-  test('are kept out together when several of them had to give way to others', () => {
+  test('are locked out for a minute after the bodies of three tokens are evicted', () => {
     const memory = new IsolateBodyMemory();
     const fill = of(memory, undefined, 'fill');
     for (const [token, isOut] of [
@@ -204,7 +204,7 @@ describe('tokens of one account', () => {
   });
 });
 
-test('the memory of what was kept is given back with the share', () => {
+test('releaseMemory frees the bytes given to freeBytesOnRelease', () => {
   const share = new BodyMemoryShare(new IsolateBodyMemory());
   const bytes = new Uint8Array(1_000);
   share.freeBytesOnRelease(bytes);
@@ -212,7 +212,7 @@ test('the memory of what was kept is given back with the share', () => {
   expect(bytes.length).toBe(0);
 });
 
-describe('who waits', () => {
+describe('a share that waits for memory', () => {
   const { signal } = new AbortController();
   /** Long enough that no test sees its end. */
   const LONG_MS = 3_600_000;
@@ -226,7 +226,7 @@ describe('who waits', () => {
     return { share, state, done };
   };
 
-  test('gets memory as soon as there is some, in the order of the waiting', async () => {
+  test('gets memory in the order of waiting', async () => {
     const memory = new IsolateBodyMemory();
     const first = waiting(memory, 24 * MB, { of: 'alice' });
     const second = waiting(memory, 24 * MB, { of: 'bob' });
@@ -242,7 +242,7 @@ describe('who waits', () => {
     expect(memory).toEqual(new IsolateBodyMemory());
   });
 
-  test('lets others pass where only its own caller has too much', async () => {
+  test('lets other accounts pass if only its own account is over its limit', async () => {
     const memory = new IsolateBodyMemory();
     const first = waiting(memory, 20 * MB);
     const second = waiting(memory, 20 * MB);
@@ -255,7 +255,7 @@ describe('who waits', () => {
     expect(memory).toEqual(new IsolateBodyMemory());
   });
 
-  test('lets others pass where its own caller holds what it waits for', async () => {
+  test('lets other accounts pass if its own account holds the memory that it waits for', async () => {
     const memory = new IsolateBodyMemory();
     const own = new BodyMemoryShare(memory);
     own.setSender({ account: 'alice' });
@@ -271,7 +271,7 @@ describe('who waits', () => {
     expect(memory).toEqual(new IsolateBodyMemory());
   });
 
-  test('is not starved by bodies that come as soon as others have gone', async () => {
+  test('is not starved by bodies that arrive as soon as others are released', async () => {
     vi.useFakeTimers();
     onTestFinished(() => void vi.useRealTimers());
     const memory = new IsolateBodyMemory();
@@ -297,7 +297,7 @@ describe('who waits', () => {
     expect(memory).toEqual(new IsolateBodyMemory());
   });
 
-  test('for little does not wait behind one who wants much: short ones always find memory', async () => {
+  test('gets a small amount without waiting behind a share that waits for a large one', async () => {
     const memory = new IsolateBodyMemory();
     const much = waiting(memory, 30 * MB);
     await much.done;
@@ -311,7 +311,7 @@ describe('who waits', () => {
     expect(memory).toEqual(new IsolateBodyMemory());
   });
 
-  test('looks the more seldom the more wait', async () => {
+  test('polls less often when more shares wait', async () => {
     vi.useFakeTimers();
     onTestFinished(() => void vi.useRealTimers());
     const memory = new IsolateBodyMemory();
@@ -332,7 +332,7 @@ describe('who waits', () => {
     expect(memory).toEqual(new IsolateBodyMemory());
   });
 
-  test('holds nothing meanwhile: two who want more than there is beside each other both get it', async () => {
+  test('holds no memory while it waits, so that two shares that cannot grow together both finish', async () => {
     const memory = new IsolateBodyMemory();
     const both = [waiting(memory, 4 * MB), waiting(memory, 4 * MB)];
     await Promise.all(both.map(({ done }) => done));
@@ -344,7 +344,7 @@ describe('who waits', () => {
     expect(memory).toEqual(new IsolateBodyMemory());
   });
 
-  test('leaves the line when it is stopped, and when its time is over', async () => {
+  test('leaves the queue when it is aborted or times out', async () => {
     const memory = new IsolateBodyMemory();
     const first = waiting(memory, 28 * MB);
     await first.done;
@@ -360,7 +360,7 @@ describe('who waits', () => {
     expect(memory).toEqual(new IsolateBodyMemory());
   });
 
-  test('is forgotten with all that its object had when that has died', async () => {
+  test('is rejected when its object dies, and the object’s memory is released', async () => {
     const memory = new IsolateBodyMemory();
     const dead = waiting(memory, 28 * MB, { object: 'dead' });
     const waits = waiting(memory, 28 * MB, { object: 'dead' });
@@ -395,61 +395,64 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
   beforeEach(() => void vi.useFakeTimers());
   afterEach(() => void vi.useRealTimers());
 
-  test.each([50, 300, 700, 900])('keeps its memory among trickles of all callers, in bursts of %i ms', (burst) => {
-    const memory = new IsolateBodyMemory();
-    const shareOf = (from: string) => {
-      const share = new BodyMemoryShare(memory, from === 'stranger');
-      const [account = '', token] = from.split('/');
-      if (from.startsWith('visitor:')) share.setSender({ account, group: 'visitor:' });
-      else if (from !== 'stranger') share.setSender({ account, token });
-      return share;
-    };
-    const begun = Date.now();
-    const passed = (since: number) => Date.now() - since;
-    let hasGivenWay = false;
-    const phone = shareOf('phone/1');
-    phone.reserveBytes(LENGTH);
-    phone.setIncomingBody({
-      length: LENGTH,
-      getReceivedBytes: () => Math.floor(passed(begun) / burst) * burst * 70,
-      evict: () => {
-        hasGivenWay = true;
-      },
-    });
-    const held = new Map<number, BodyMemoryShare>();
-    const announce = (nth: number, { from, length, rate }: (typeof ATTACKERS)[number]) => {
-      const share = shareOf(from);
-      const since = Date.now();
-      const come = () => (from === 'stranger' ? length : passed(since) * rate);
-      const body = { length, getReceivedBytes: come, evict: () => void held.delete(nth) };
-      try {
-        if (from === 'stranger') {
-          share.setIncomingBody(body);
-          for (let bytes = 100 * KB; bytes <= length; bytes += 100 * KB) share.reserveBytes(bytes);
-        } else {
-          share.reserveBytes(length);
-          share.setIncomingBody(body);
+  test.each([50, 300, 700, 900])(
+    'keeps its memory while all other senders trickle, if it sends in bursts of %i ms',
+    (burst) => {
+      const memory = new IsolateBodyMemory();
+      const shareOf = (from: string) => {
+        const share = new BodyMemoryShare(memory, from === 'stranger');
+        const [account = '', token] = from.split('/');
+        if (from.startsWith('visitor:')) share.setSender({ account, group: 'visitor:' });
+        else if (from !== 'stranger') share.setSender({ account, token });
+        return share;
+      };
+      const begun = Date.now();
+      const passed = (since: number) => Date.now() - since;
+      let hasGivenWay = false;
+      const phone = shareOf('phone/1');
+      phone.reserveBytes(LENGTH);
+      phone.setIncomingBody({
+        length: LENGTH,
+        getReceivedBytes: () => Math.floor(passed(begun) / burst) * burst * 70,
+        evict: () => {
+          hasGivenWay = true;
+        },
+      });
+      const held = new Map<number, BodyMemoryShare>();
+      const announce = (nth: number, { from, length, rate }: (typeof ATTACKERS)[number]) => {
+        const share = shareOf(from);
+        const since = Date.now();
+        const come = () => (from === 'stranger' ? length : passed(since) * rate);
+        const body = { length, getReceivedBytes: come, evict: () => void held.delete(nth) };
+        try {
+          if (from === 'stranger') {
+            share.setIncomingBody(body);
+            for (let bytes = 100 * KB; bytes <= length; bytes += 100 * KB) share.reserveBytes(bytes);
+          } else {
+            share.reserveBytes(length);
+            share.setIncomingBody(body);
+          }
+          held.set(nth, share);
+        } catch {
+          share.releaseMemory();
         }
-        held.set(nth, share);
-      } catch {
+      };
+      const begin = (from: string, bytes: number) => {
+        const share = shareOf(from);
+        share.reserveBytes(bytes);
         share.releaseMemory();
+      };
+      for (let times = 1; passed(begun) < LENGTH / 70; times += 1) {
+        vi.advanceTimersByTime(100);
+        if (times % 10 === 0) {
+          begin('honest/1', 300 * KB);
+          begin('shared/server', 2_500 * KB);
+        }
+        for (const [nth, attacker] of ATTACKERS.entries()) if (!held.has(nth)) announce(nth, attacker);
+        expect(hasGivenWay).toBe(false);
       }
-    };
-    const begin = (from: string, bytes: number) => {
-      const share = shareOf(from);
-      share.reserveBytes(bytes);
-      share.releaseMemory();
-    };
-    for (let times = 1; passed(begun) < LENGTH / 70; times += 1) {
-      vi.advanceTimersByTime(100);
-      if (times % 10 === 0) {
-        begin('honest/1', 300 * KB);
-        begin('shared/server', 2_500 * KB);
-      }
-      for (const [nth, attacker] of ATTACKERS.entries()) if (!held.has(nth)) announce(nth, attacker);
-      expect(hasGivenWay).toBe(false);
-    }
-    for (const share of [phone, ...held.values()]) share.releaseMemory();
-    expect(memory).toEqual(new IsolateBodyMemory());
-  });
+      for (const share of [phone, ...held.values()]) share.releaseMemory();
+      expect(memory).toEqual(new IsolateBodyMemory());
+    },
+  );
 });

@@ -6,13 +6,13 @@ import { runWithoutBreaks } from '#test/support/run-without-breaks.ts';
 
 const encode = (text: string) => new TextEncoder().encode(text);
 const shapeOf = (bytes: Uint8Array) => runWithoutBreaks(measureJsonShape(bytes));
-test('whatever a body of ordinary size says, it passes', () => {
+test('accepts any JSON of ordinary size', () => {
   tryCases(100, fc.jsonValue(), (value) => {
     expect(() => shapeOf(encode(`[${JSON.stringify(value)}]`))).not.toThrow();
   });
 });
 
-test('brackets, commas and quotes within strings are no values', () => {
+test('does not count brackets, commas and quotes within strings', () => {
   const inside = JSON.stringify('[{,"\\'.repeat(800_000));
   expect(() => shapeOf(encode(`[${inside}]`))).not.toThrow();
 });
@@ -22,12 +22,12 @@ test.each([
   ['objects', '{},'],
   ['numbers', '1,'],
   ['messages', '{"role":"user","content":7},'],
-])('millions of %s are too many', (_, one) => {
+])('rejects millions of %s', (_, one) => {
   const text = `[${one.repeat(1_600_000)}0]`;
   expect(() => shapeOf(encode(text))).toThrow('has more than 750000 values');
 });
 
-test('what the API itself takes at the most passes', () => {
+test('accepts the API’s maximum of 100,000 messages', () => {
   const message = '{"role":"user","content":"Hi"}';
   expect(() => shapeOf(encode(`{"messages":[${Array(100_000).fill(message).join(',')}]}`))).not.toThrow();
 });
@@ -40,12 +40,12 @@ const keyed = (keys: number, width: number) => {
   return encode(JSON.stringify(objects));
 };
 
-test.each([1, 2, 100, 30_000])('more different keys than any request has are refused, in objects of %i', (width) => {
+test.each([1, 2, 100, 30_000])('rejects more than 20,000 different keys, in objects of %i', (width) => {
   expect(() => shapeOf(keyed(30_000, width))).toThrow('has more than 20000 different keys');
   if (width < 10_000) expect(() => shapeOf(keyed(10_000, width))).not.toThrow();
 });
 
-test('the same keys in many orders are as many as different ones', () => {
+test('rejects the same keys in too many different orders', () => {
   const names = Array.from({ length: 40 }, (_, at) => `k${at}`);
   const orders = Array.from({ length: 1_000 }, (_, nth) => names.toSorted((a, b) => hash(a, nth) - hash(b, nth)));
   const text = JSON.stringify(orders.map((order) => Object.fromEntries(order.map((name) => [name, 1]))));
@@ -54,7 +54,7 @@ test('the same keys in many orders are as many as different ones', () => {
 /** Another order of the names for each number. */
 const hash = (name: string, nth: number) => Math.sin(Number(name.slice(1)) * 12.9898 + nth * 78.233) % 0.01;
 
-test('the keys are counted as they stand there', () => {
+test('counts the keys of all objects', () => {
   tryCases(100, fc.jsonValue(), (value) => {
     let keys = 0;
     JSON.stringify(value, (_, one: unknown) => {
@@ -65,14 +65,14 @@ test('the keys are counted as they stand there', () => {
   });
 });
 
-test('what nests deep is refused', () => {
+test('rejects nesting deeper than 500 levels', () => {
   const nested = (depth: number) => encode(`${'['.repeat(depth)}"[[["${']'.repeat(depth)}`);
   expect(() => shapeOf(nested(500))).not.toThrow();
   expect(() => shapeOf(nested(501))).toThrow('nests deeper than 500 levels');
   expect(() => shapeOf(encode(`[${'[[]],'.repeat(1_000)}0]`))).not.toThrow();
 });
 
-test('long strings are found, and nothing else', () => {
+test('finds the strings of at least 512 bytes, and only those', () => {
   const long = 'x\\"'.repeat(300);
   const text = `{"${long}":["${long}","short",{"a":"${'y'.repeat(511)}","b":"${'y'.repeat(512)}"}]}`;
   const { strings, values } = shapeOf(encode(text));

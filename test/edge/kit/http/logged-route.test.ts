@@ -19,8 +19,8 @@ async function logged(app: TestApp, method: string, path: string, headers: Recor
   return route;
 }
 
-describe('the log has the route of a request', () => {
-  test('as the reference writes it, without the ids in it, also if nobody is let in', async () => {
+describe('a log line', () => {
+  test('has the route as in the reference, without ids, even for unauthenticated requests', async () => {
     const app = createTestApp(answer, DEPLOYED_VARS);
     const written: unknown[] = [];
     for (const key of ROUTES) {
@@ -31,7 +31,7 @@ describe('the log has the route of a request', () => {
     expect(written).toEqual(ROUTES);
   });
 
-  test('under the path at which the edge stands, and beside a page for every path', async () => {
+  test('has the route with the mount path of the edge, beside a page for every path', async () => {
     const around = (edge: Hono<AppEnv>) =>
       new Hono<AppEnv>()
         .get('*', (_, next) => next())
@@ -42,7 +42,7 @@ describe('the log has the route of a request', () => {
     expect(await logged(app, 'GET', '/t/acme/conversations/c1', headers)).toBe('/t/:tenant/conversations/:id');
   });
 
-  test('and no path that no route has: it may contain an address or a key', async () => {
+  test('has no path of an unknown route, because it may contain an address or a key', async () => {
     const app = createTestApp(answer);
     for (const [method, path] of [
       ['POST', '/v1/v1/messages'],
@@ -54,7 +54,7 @@ describe('the log has the route of a request', () => {
     expect(JSON.stringify(app.log)).not.toMatch(/carol|sk-ant-a-key/);
   });
 
-  test('and the version of the Worker that has answered, where that is bound', async () => {
+  test('has the version of the Worker, if the version binding is set', async () => {
     const version = { id: 'a-version', tag: '', timestamp: '2026-11-29T00:00:00Z' };
     for (const [vars, id] of [
       [{ CF_VERSION_METADATA: undefined }, undefined],
@@ -66,7 +66,7 @@ describe('the log has the route of a request', () => {
     }
   });
 
-  test('and for an unexpected exception whether a plugin’s route or a route of the Worker threw it', async () => {
+  test('names the plugin, or the Worker’s own route, that threw an unexpected exception', async () => {
     const fail = () => {
       throw new TypeError('boom');
     };
@@ -83,7 +83,7 @@ describe('the log has the route of a request', () => {
     }
   });
 
-  test('and for other systems an error type without its reason, from a closed list', () => {
+  test('is exported with an error type from a closed list, without the reason', () => {
     const typeOf = (error_type: string) =>
       (createGenAiAttributes({ error_type, ttft_ms: 1 }) as Record<string, unknown>)['error.type'];
     expect(typeOf('overloaded_error')).toBe('overloaded_error');

@@ -32,7 +32,7 @@ const longText = fc.tuple(fc.array(character, { maxLength: 60 }), fc.nat(70_000)
   return unit.repeat(Math.ceil(length / unit.length));
 });
 
-test('a long body is read as any other, and its text has the very bytes', () => {
+test('parses a long body like any other, and reproduces its exact text', () => {
   tryCases(60, fc.array(longText, { maxLength: 4 }), fc.jsonValue(), (texts, value) => {
     const text = JSON.stringify({ filler: FILLER, texts, value, last: 1 });
     const body = parseLong(encode(text));
@@ -44,7 +44,7 @@ test('a long body is read as any other, and its text has the very bytes', () => 
   });
 });
 
-test('a short body stays as it is', () => {
+test('keeps the strings of a short body in its text', () => {
   const body = parseLong(encode(JSON.stringify({ a: 'x'.repeat(100_000) })));
   expect(body.text.length).toBeGreaterThan(100_000);
 });
@@ -55,7 +55,7 @@ test.each([
   ['half an escape', [...encode('\\u12g4')]],
   ['what is no UTF-8', [0xff, 0xfe]],
   ['half a character', [0xf0, 0x9f]],
-])('%s in a long string is refused, wherever it stands', (_, fault) => {
+])('rejects %s in a long string, at any position', (_, fault) => {
   for (const before of [0, 1_000, 65_530, 65_533, 65_535, 65_536, 131_070]) {
     const bytes = joinPieces([encode(`{"a":"${'x'.repeat(before)}`), Uint8Array.from(fault), encode(`${FILLER}"}`)]);
     expect(() => parseLong(bytes)).toThrow('not valid JSON');
@@ -68,11 +68,11 @@ test.each([
   ['something behind its end', `{"a":"${FILLER}"}x`],
   ['a member without a value', `{"a":"${FILLER}","b"}`],
   ['a list', `["${FILLER}"]`],
-])('a long body with %s is refused', (_, text) => {
+])('rejects a long body with %s', (_, text) => {
   expect(() => parseLong(encode(text))).toThrow(/not valid JSON|must be a JSON object/);
 });
 
-test('a caller who writes a stand-in means its letters', () => {
+test('treats a caller’s string that looks like a placeholder as plain text', () => {
   const text = JSON.stringify({
     filler: FILLER,
     forged: '~string:0000000000000000:0~',
@@ -83,7 +83,7 @@ test('a caller who writes a stand-in means its letters', () => {
   expect(body.getStringByteLength('~string:0000000000000000:0~')).toBe(27);
 });
 
-test('how long a string is, is known without it', () => {
+test('getStringByteLength returns the length of a long and of a short string', () => {
   const { json, lengthOf } = (() => {
     const body = parseLong(encode(JSON.stringify({ filler: FILLER, short: 'abc' }))) as LongStringBody;
     return { json: body.json, lengthOf: body.getStringByteLength.bind(body) };
@@ -92,7 +92,7 @@ test('how long a string is, is known without it', () => {
   expect(lengthOf(String(json.short))).toBe(3);
 });
 
-test('a body that was changed goes up as a stream, anew for each try', async () => {
+test('sends a changed long body as a new stream for each attempt', async () => {
   const huge = JSON.stringify({ a: FILLER.repeat(5), b: '🌊' });
   const body = parseLong(encode(huge)) as LongStringBody;
   expect(body.createSendableBody(body.text)).toBe(body.bytes);

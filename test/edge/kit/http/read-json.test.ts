@@ -6,7 +6,7 @@ import { createTooLargeError } from '#edge/kit/http/errors.ts';
 import { readBodyBytes } from '#edge/kit/http/read-json.ts';
 import { yieldToEventLoop } from '#test/support/yield-to-event-loop.ts';
 
-test('a body that does not come to its end is not waited for without end', async () => {
+test('rejects a body that does not end within its time, and cancels it', async () => {
   let cancelled = false;
   const body = new ReadableStream({
     start: (controller) => controller.enqueue(new Uint8Array(10)),
@@ -27,7 +27,7 @@ test('a body that does not come to its end is not waited for without end', async
   expect([heard, cancelled]).toEqual([[10], true]);
 });
 
-test('a body is heard of before it is held, at once where its length is believed', async () => {
+test('reports the length of a body before reading it', async () => {
   for (const isDoubted of [false, true]) {
     const heard: number[] = [];
     const onLength = (length: number) => {
@@ -40,7 +40,7 @@ test('a body is heard of before it is held, at once where its length is believed
   }
 });
 
-test('a body that comes byte by byte takes no more memory than its bytes', async () => {
+test('takes no more memory than its bytes for a body that arrives byte by byte', async () => {
   const whole = Uint8Array.from({ length: 9_000 }, (_, at) => at % 251);
   const { readable, writable } = new IdentityTransformStream();
   const writing = (async () => {
@@ -59,7 +59,7 @@ test('a body that comes byte by byte takes no more memory than its bytes', async
   await writing;
 });
 
-test('a long body that stops to come is given up, as one piece and in many', async () => {
+test('rejects a long body that stalls, with and without a trusted length', async () => {
   for (const isDoubted of [false, true]) {
     const { readable, writable } = new FixedLengthStream(1_000_000);
     const writer = writable.getWriter();
@@ -75,7 +75,7 @@ test('a long body that stops to come is given up, as one piece and in many', asy
   }
 });
 
-test('a short body that stops to come is given up, as one piece and in many', async () => {
+test('rejects a short body that stalls, with and without a trusted length', async () => {
   for (const isDoubted of [false, true]) {
     const { readable, writable } = new FixedLengthStream(1_000);
     const writer = writable.getWriter();
@@ -91,7 +91,7 @@ test('a short body that stops to come is given up, as one piece and in many', as
   }
 });
 
-test('a refused body whose rest does not come is not waited for', async () => {
+test('does not wait for the rest of a rejected body', async () => {
   const { readable } = new FixedLengthStream(1_000_000);
   const headers = { 'content-length': '1000000' };
   const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });
@@ -101,7 +101,7 @@ test('a refused body whose rest does not come is not waited for', async () => {
   await expect(readBodyBytes(request, 2_000_000, refuse, { discardMs: 50 })).rejects.toMatchObject({ status: 413 });
 });
 
-test('a long body that comes slowly, and goes on to come, is read whole', async () => {
+test('reads a long body that arrives slowly but steadily', async () => {
   let look = () => {};
   vi.spyOn(globalThis, 'setInterval').mockImplementation(((run: () => void) => {
     look = run;

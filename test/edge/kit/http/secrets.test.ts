@@ -39,8 +39,8 @@ const spelled = secret.chain((of) =>
 );
 const around = fc.string({ maxLength: 20, unit: fc.constantFrom('x', ' ', ',', '{', '7', '_') });
 
-describe('a remembered secret of 16 characters or more', () => {
-  test('is masked in whatever spelling of JSON or of URLs each of its characters is written', () => {
+describe('a registered secret of 16 characters or more', () => {
+  test('is masked for any mix of JSON and URL escapes of its characters', () => {
     tryCases(100, spelled, around, around, ([of, written], before, behind) => {
       // As with a backslash: nobody can say what a last `%` is if digits follow.
       fc.pre(!(/%[\da-f]?$/i.test(written) && behind.startsWith('7')));
@@ -49,7 +49,7 @@ describe('a remembered secret of 16 characters or more', () => {
     });
   });
 
-  test('leaves nothing of eight characters or more where a text is cut in it, at any place', () => {
+  test('shows at most seven of its characters in a text that is cut within it', () => {
     tryCases(10, spelled, ([of, written]) => {
       registerSecrets(OWNER, [of]);
       for (let end = 0; end < written.length; end += 1) {
@@ -60,7 +60,7 @@ describe('a remembered secret of 16 characters or more', () => {
     });
   });
 
-  test('is masked where a part of it looks like an escape, and is written in one place and not in another', () => {
+  test('is masked if it contains an apparent escape, with its characters escaped in various ways', () => {
     registerSecrets(OWNER, ['%fdssssssssssssssssssssssss%cessssss']);
     const written = '%f%64ssssssssssssssssssssssss%ces\\\\u0073%73\\\\u0073%73s';
     expect(maskSecrets(`a ${written} b`)).toBe('a [secret] b');
@@ -69,7 +69,7 @@ describe('a remembered secret of 16 characters or more', () => {
     );
   });
 
-  test('is masked inside of base64, wherever it begins there, in both alphabets', () => {
+  test('is masked within base64 at any offset, in both alphabets', () => {
     tryCases(100, secret, around, around, fc.boolean(), (of, before, behind, isUrl) => {
       registerSecrets(OWNER, [of]);
       const base64 = btoa(before + of + behind);
@@ -89,7 +89,7 @@ describe('a remembered secret of 16 characters or more', () => {
     });
   });
 
-  test('is masked in the error of a stream that is split at any byte', () => {
+  test('is masked in the error event of a stream that is split at any byte', () => {
     registerSecrets(OWNER, [SECRET]);
     const written = [...SECRET].map((one, at) =>
       at % 2 ? `\\u${hex(one, 4, at % 4 === 1)}` : `%${hex(one, 2, true)}`,
@@ -108,19 +108,19 @@ describe('a remembered secret of 16 characters or more', () => {
   });
 });
 
-test('a shorter secret is masked as it is written, and in no other spelling', () => {
+test('masks a secret below 16 characters only in its plain spelling', () => {
   registerSecrets(OWNER, ['abcd+efgh']);
   expect(maskSecrets('my abcd+efgh')).toBe('my [secret]');
   expect(maskSecrets('my abcd\\u002befgh')).toBe('my abcd\\u002befgh');
 });
 
-test('a text that is full of beginnings is masked in linear time', () => {
+test('masks a text full of partial secrets in linear time', () => {
   registerSecrets(OWNER, [`${'A'.repeat(40)}B`]);
   const text = '%41\\u0041'.repeat(20_000);
   expect(maskSecrets(text)).toBe(text);
 });
 
-test('a secret is masked whose own characters look like escapes, and one with lines', () => {
+test('masks secrets that contain apparent escapes or several lines', () => {
   for (const secret of [
     'ab%41cd%42ef%43gh%44',
     'C:\\new\\u0041\\folder-of-keys',

@@ -4,7 +4,7 @@ import { createTextStream } from '#edge/kit/http/text-stream.ts';
 
 const texts = Array.from({ length: 220 }, (_, nth) => `text ${nth}\n`);
 
-test('many short texts are one piece, and others work behind each hundred of them', async () => {
+test('joins many short texts into one piece, and yields to the event loop after each hundred', async () => {
   let made = 0;
   function* counted() {
     for (const text of texts) {
@@ -26,7 +26,7 @@ test('many short texts are one piece, and others work behind each hundred of the
   expect(stretches).toEqual([101, 201, 220]);
 });
 
-test('texts that come one after the other are the same stream', async () => {
+test('streams texts from an asynchronous iterable', async () => {
   async function* coming() {
     yield* texts;
   }
@@ -35,7 +35,7 @@ test('texts that come one after the other are the same stream', async () => {
   expect(await new Response(createTextStream(none())).text()).toBe('');
 });
 
-test('what the first stretch throws is thrown at once, and what a later one throws breaks the stream', async () => {
+test('throws an error within the first hundred texts at once, and fails the stream on a later one', async () => {
   function* broken(from: number) {
     yield* texts.slice(0, from);
     throw new Error('broken');
@@ -44,7 +44,7 @@ test('what the first stretch throws is thrown at once, and what a later one thro
   await expect(new Response(createTextStream(broken(120))).text()).rejects.toThrow('broken');
 });
 
-test('who leaves ends the texts', async () => {
+test('ends the iteration when the reader cancels', async () => {
   let isOver = false;
   function* watched() {
     try {

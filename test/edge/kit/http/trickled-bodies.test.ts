@@ -56,7 +56,7 @@ async function say(app: TestApp, name: string, bytes: number): Promise<number> {
   return response.status;
 }
 
-test('two who send in a trickle what they have announced give way to everybody else, and stay out for a minute', async () => {
+test('a trickling long body is evicted when memory is needed, and its sender is locked out for a minute', async () => {
   stopTime();
   const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS);
   const [one, other] = [await trickle(app, 'trickler-1'), await trickle(app, 'trickler-2')];
@@ -76,7 +76,7 @@ test('two who send in a trickle what they have announced give way to everybody e
   await app.waitUntilSettled();
 });
 
-test('a slow body whose memory nobody wants is read whole, and that of a phone keeps its memory', async () => {
+test('a slow body keeps its memory if it is not a trickle, even if another body needs memory', async () => {
   stopTime();
   const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS);
   const fast = await trickle(app, 'fast');
@@ -93,7 +93,7 @@ test('a slow body whose memory nobody wants is read whole, and that of a phone k
   await app.waitUntilSettled();
 });
 
-test('a phone that sends 20 kB a second gets its 300 kB through', async () => {
+test('a body of 300 kB is read from a phone that sends 20 kB a second', async () => {
   stopTime();
   const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS);
   const messages = [{ role: 'user', content: 'a'.repeat(300 * KB) }];
@@ -113,7 +113,7 @@ test('a phone that sends 20 kB a second gets its 300 kB through', async () => {
   await app.waitUntilSettled();
 });
 
-test('a silent stranger with a well-formed signature gives way after a second, and sends no other long body for a minute', async () => {
+test('the silent body of an unknown sender is evicted after a second, and its sender is locked out', async () => {
   stopTime();
   const app = createTestApp(() => Response.json(SMALL_MESSAGE), {
     ...DEPLOYED_VARS,
@@ -222,7 +222,7 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
     return { status, honest, announced: all.length, gaveWay: statuses.filter((one) => one === 503).length };
   }
 
-  test('is answered while tokens, visitors and strangers trickle, and so are other tokens', async () => {
+  test('gets a response while tokens, visitors and unknown senders trickle, and so do other tokens', async () => {
     const { status, honest, announced, gaveWay } = await sendAmong(ATTACKERS, 500);
     expect(status).toBe(200);
     expect(new Set(honest)).toEqual(new Set([200]));
@@ -230,7 +230,7 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
     expect(gaveWay).toBeGreaterThan(announced / 2);
   });
 
-  test('is answered whatever trickles', async () => {
+  test('gets a response for any combination of trickling senders', async () => {
     const attacker = fc.record({
       from: fc.constantFrom('shared/1', 'shared/2', 'mallory/1', 'eve/1', 'visitor/a', 'visitor/b', 'stranger'),
       kilobytes: fc.integer({ min: 300, max: 31_000 }),

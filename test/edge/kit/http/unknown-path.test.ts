@@ -6,14 +6,14 @@ import { createTestApp, readError } from '#test/support/app.ts';
 const edge = () => createTestApp(() => Response.json({ type: 'message', content: [], input_tokens: 1 }));
 const BODY = { model: 'claude-haiku-4-5', max_tokens: 1, messages: [{ role: 'user', content: 'Hi' }] };
 
-describe('a path that there is not', () => {
+describe('an unknown path', () => {
   test.each([
     ['//v1/messages', 'POST /v1/messages', '“/”'],
     ['///v1/messages/count_tokens', 'POST /v1/messages/count_tokens', '“//”'],
     ['/v1/v1/messages', 'POST /v1/messages', '“/v1”'],
     ['/v1/messages/v1/messages', 'POST /v1/messages', '“/v1/messages”'],
     ['//messages', 'POST /messages', '“/”'],
-  ])('but for a wrong base URL says how to set it: %s', async (path, meant, extra) => {
+  ])('caused by a wrong base URL: the error explains how to set it (%s)', async (path, meant, extra) => {
     const app = edge();
     const response = await app.post(path, BODY);
     expect(response.status).toBe(404);
@@ -26,13 +26,13 @@ describe('a path that there is not', () => {
     await app.waitUntilSettled();
   });
 
-  test('but for a slash at its end names the one without', async () => {
+  test('with a trailing slash: the error names the route without it', async () => {
     const { message } = await readError(await edge().post('/v1/messages/', BODY));
     expect(message).toBe('/v1/messages/ does not exist. Did you mean POST /v1/messages?');
   });
 
   test.each(['/v1/chat/completions', '/chat/completions', '/v1/responses', '/v1/complete'])(
-    'but is another API’s names the route that answers here: %s',
+    'of another API: the error names the route to use instead (%s)',
     async (path) => {
       const response = await edge().post(path, BODY);
       expect(response.status).toBe(501);
@@ -43,7 +43,7 @@ describe('a path that there is not', () => {
     },
   );
 
-  test('but is the Claude API’s says what there is of it, and each of that is there', async () => {
+  test('of the Claude API: the error names only routes that exist', async () => {
     const app = edge();
     const response = await app.fetch('/v1/skills');
     expect(response.status).toBe(501);
@@ -58,10 +58,10 @@ describe('a path that there is not', () => {
     await app.waitUntilSettled();
   });
 
-  describe('and that a browser was led to', () => {
+  describe('with an Accept header', () => {
     const NAVIGATION = { accept: 'text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8' };
 
-    test('is a page with a way back, which no path can write into', async () => {
+    test('returns a page that links to the edge and escapes the path, if a browser requests it', async () => {
       const app = edge();
       const response = await app.fetch('/no/such?<script>/page', { headers: NAVIGATION });
       expect(response.status).toBe(404);
@@ -81,7 +81,7 @@ describe('a path that there is not', () => {
       ]);
     });
 
-    test('leads back to the edge where another app has mounted it, and to nothing where there is nothing', async () => {
+    test('returns a page that links to the mount path, or to nothing if the edge has no page', async () => {
       const around = (inner: Hono<AppEnv>) => new Hono<AppEnv>().route('/ai', inner);
       const mounted = createTestApp(() => Response.json({}), {}, { around });
       expect(await (await mounted.fetch('/ai/x', { headers: NAVIGATION })).text()).toContain('<a href="/ai/">');
@@ -93,14 +93,14 @@ describe('a path that there is not', () => {
       ['GET', '*/*'],
       ['GET', 'application/json'],
       ['POST', 'text/html'],
-    ])('stays JSON for a %s that accepts %s', async (method, accept) => {
+    ])('returns JSON for a %s that accepts %s', async (method, accept) => {
       const response = await edge().fetch('/no/such', { method, headers: { accept } });
       expect(response.status).toBe(404);
       expect((await readError(response)).type).toBe('not_found_error');
     });
   });
 
-  test('is named as it was asked for, wherever the edge stands', async () => {
+  test('is named in the error with its mount path, and truncated', async () => {
     const around = (inner: Hono<AppEnv>) => new Hono<AppEnv>().route('/ai', inner);
     const app = createTestApp(() => Response.json({}), {}, { around });
     const told = async (path: string) => (await readError(await app.fetch(path, { method: 'POST' }))).message;

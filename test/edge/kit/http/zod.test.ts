@@ -13,7 +13,7 @@ describe('the message about an unknown key', () => {
     );
   });
 
-  test('names all unknown keys, and what the first may mean', () => {
+  test('lists all unknown keys, with a suggestion for the first', () => {
     expect(() => validateBySchema(SCHEMA, { limits: { model: 'a', colour: 'b' } })).toThrow(
       'limits: Unrecognized keys: "model", "colour". Did you mean "models"?',
     );

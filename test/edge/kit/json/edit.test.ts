@@ -36,14 +36,14 @@ function sorted(entries: Iterable<[string, unknown]>): unknown {
   return [...entries].sort(([left], [right]) => (left < right ? -1 : 1));
 }
 
-test('an edited object means what the change says, for any members, spacing and repetition', () => {
+test('editJson applies every change, for any members, spacing and repeated keys', () => {
   tryCases(caseCount(3_000), object, changes, (text, wanted) => {
     const edited = editJson(text, wanted);
     expect(sorted(Object.entries(JSON.parse(edited) as object))).toEqual(changed(text, wanted));
   });
 });
 
-test('bytes that no change names stay where they are', () => {
+test('editJson keeps all bytes outside the changed members', () => {
   const text = ' {\n  "model" : "m",\t"x": [ {"model": 1e0, "s": "}\\\\\\"{"} ],\r\n "stream":false }\n';
   expect(editJson(text, { model: '"n"' })).toBe(text.replace('"m"', '"n"'));
   expect(editJson(text, { stream: 'true' })).toBe(text.replace('false', 'true'));
@@ -67,7 +67,7 @@ function namesIn(text: string): string[] {
   return names;
 }
 
-test('of a repeated key the member that was judged here is the only one that goes up', () => {
+test('removeRepeatedKeys keeps only the member with the parsed value of a repeated key', () => {
   tryCases(100, object, (text) => {
     const json = JSON.parse(text) as Record<string, unknown>;
     const single = removeRepeatedKeys(text, json);

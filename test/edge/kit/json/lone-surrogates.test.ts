@@ -9,8 +9,8 @@ const text = fc.array(half, { maxLength: 8 }).map((parts) => parts.join(''));
 const escaped = (json: string) =>
   json.replace(/[^\x20-\x7e]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`);
 
-describe('a JSON text', () => {
-  test('parses to the same value with U+FFFD for each half of a character, however it is escaped', () => {
+describe('replaceLoneSurrogates', () => {
+  test('replaces each lone surrogate with U+FFFD, escaped or not, and keeps the rest of the value', () => {
     tryCases(caseCount(2_000), fc.array(text), fc.boolean(), (strings, isEscaped) => {
       const json = JSON.stringify(strings);
       const sent = replaceLoneSurrogates(isEscaped ? escaped(json) : json);
@@ -19,7 +19,7 @@ describe('a JSON text', () => {
     });
   });
 
-  test('is the same text where nothing is wrong', () => {
+  test('returns a text without lone surrogates unchanged', () => {
     const json = JSON.stringify({ a: '👋 \\ud83d' });
     expect(replaceLoneSurrogates(json)).toBe(json);
   });
@@ -30,6 +30,6 @@ test.each<[unknown, string | undefined]>([
   [{ system: { '\udc4b': 1 } }, 'system'],
   ['\ud83d', ''],
   [{ a: '👋' }, undefined],
-])('the path of half a character is found in %j', (value, path) => {
+])('findLoneSurrogatePath finds the path of a lone surrogate in %j', (value, path) => {
   expect(findLoneSurrogatePath(value)).toBe(path);
 });

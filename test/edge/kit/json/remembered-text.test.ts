@@ -17,7 +17,7 @@ import { caseCount, tryCases } from '#test/support/property-cases.ts';
 /** The tokens of a JSON text. */
 const tokensIn = (json: string) => json.match(/"(?:[^"\\]|\\.)*"|[^\s"{}[\],:]+|[{}[\],:]/g);
 
-test('what was kept is written as it came wherever it stands, and all else as by JSON.stringify', () => {
+test('writes a remembered text as received, and every other value as JSON.stringify does', () => {
   tryCases(caseCount(1_000), fc.array(arbitraryObjectTexts, { maxLength: 4 }), fc.jsonValue(), (texts, beside) => {
     const kept = texts.map(parseJsonRememberingText);
     const value = { beside, kept, again: { ...kept }, last: kept.at(-1) };
@@ -32,14 +32,14 @@ test('what was kept is written as it came wherever it stands, and all else as by
   });
 });
 
-test('a line end between tokens and a half of a pair in a string do not break the stream they stand in', () => {
+test('writes a remembered text on one line, with lone surrogates escaped', () => {
   expect(stringifyWithRememberedTexts({ input: parseJsonRememberingText('{\r\n"a":"\ud800"\n}') })).toBe(
     '{"input":{  "a":"\\ud800" }}',
   );
   expect(stringifyWithRememberedTexts(rememberJsonText('text', '"other"'))).toBe('"text"');
 });
 
-test('the inputs of calls are kept, whatever stands around them and however often', () => {
+test('remembers the texts of tool inputs in blocks, events and messages, with any fields around them', () => {
   tryCases(
     caseCount(500),
     arbitraryObjectTexts,
@@ -62,7 +62,7 @@ test('the inputs of calls are kept, whatever stands around them and however ofte
   );
 });
 
-test('indented JSON has the same tokens, and is what JSON.stringify indents where that changes none', () => {
+test('indented JSON has the same tokens, and equals the output of JSON.stringify for its own texts', () => {
   tryCases(caseCount(500), arbitraryValueTexts, fc.jsonValue(), (text, json) => {
     expect(tokensIn(indentJson(text))).toEqual(tokensIn(text));
     expect(indentJson(JSON.stringify(json))).toBe(JSON.stringify(json, undefined, 2));

@@ -7,7 +7,7 @@ import { tryCases } from '#test/support/property-cases.ts';
 
 const text = { type: 'string' };
 
-describe('resolveReferences', () => {
+describe('resolveSchemaReferences', () => {
   test('replaces references by their targets, and removes the definitions', () => {
     const given = {
       $defs: { Priority: { type: 'string', enum: ['low', 'high'] }, 'a/b': { $ref: '#/$defs/Priority' } },
@@ -37,7 +37,7 @@ describe('resolveReferences', () => {
     });
   });
 
-  test('keeps what stands beside a reference', () => {
+  test('keeps the keywords beside a reference', () => {
     const $defs = { Name: { type: 'string', description: 'A name.' } };
     const of = (schema: object) => resolveSchemaReferences({ $defs, properties: { a: schema } }).schema?.properties;
     expect(of({ $ref: '#/$defs/Name', description: 'Whose.' })).toEqual({
@@ -58,11 +58,11 @@ describe('resolveReferences', () => {
     [{ $ref: 7 }, '7 does not'],
     [{ $ref: '#/%E0%A4%A' }, 'does not'],
     [{ properties: { '\ud800': {} } }, 'a lone surrogate'],
-  ])('%j has a fault', (given, words) => {
+  ])('reports the fault in %j', (given, words) => {
     expect(resolveSchemaReferences(given).fault).toContain(words);
   });
 
-  test('rejects a schema whose references multiply, and one that nests without end', () => {
+  test('rejects a schema whose references multiply and a schema that nests too deeply', () => {
     const $defs: Record<string, object> = { n0: text };
     for (let n = 1; n < 14; n += 1) {
       $defs[`n${n}`] = { properties: { a: { $ref: `#/$defs/n${n - 1}` }, b: { $ref: `#/$defs/n${n - 1}` } } };
@@ -74,7 +74,7 @@ describe('resolveReferences', () => {
     expect(resolveSchemaReferences(deep).fault).toContain('nested more than');
   });
 
-  test('changes no verdict on a value', () => {
+  test('returns a schema that accepts and rejects the same values', () => {
     const names = ['A', 'B', 'C'] as const;
     const leaf = fc.constantFrom({ type: 'string' }, { type: 'integer', minimum: 1 }, { enum: ['a', 1, null] });
     const part = (later: readonly string[]) =>

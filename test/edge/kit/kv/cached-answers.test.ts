@@ -11,7 +11,7 @@ import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 const { STORE } = env as unknown as Bindings;
 const ANSWER = { label: 'bug', confidence: null, fields: null };
 
-test('all answers of an account are forgotten, page by page, and none of an account whose name begins like it', async () => {
+test('deletes all cached answers of an account page by page, and none of accounts with similar names', async () => {
   // As long as a hash, and before every hash in the order of the keys.
   const others = ['alice:0', 'alice:'];
   // A page and a little more.

@@ -71,7 +71,7 @@ function expectToldEverywhere(text: string): void {
 test.each([
   ['text', TEXT_STREAM],
   ['tool', TOOL_STREAM],
-])('a %s stream cut at any byte keeps its whole events and ends with one error event', (_, stream) => {
+])('a %s stream cut at any byte keeps its complete events and ends with one error event', (_, stream) => {
   expectToldEverywhere(stream);
   expectToldEverywhere(stream.replaceAll('\n', '\r\n'));
   expectToldEverywhere(stream.replaceAll('\n', '\r'));
@@ -96,7 +96,7 @@ const event = fc
 
 const lineEnd = fc.constantFrom('\n', '\r\n', '\r');
 
-test('any events, in several data lines or with comments, keep what is whole and end with one error event', () => {
+test('a stream of any events, cut anywhere, keeps its complete events and ends with one error event', () => {
   tryCases(caseCount(3_000), fc.array(event, { minLength: 1, maxLength: 3 }), lineEnd, fc.nat(), (list, end, at) => {
     const text = list.join('').replaceAll('\n', end);
     const whole = encoder.encode(text);
@@ -104,7 +104,7 @@ test('any events, in several data lines or with comments, keep what is whole and
   });
 });
 
-test('an event that lacks nothing but its end is completed, and only such an event', () => {
+test('completes an event only if nothing but its terminating empty line is missing', () => {
   for (const end of ['\n', '\r\n']) {
     const text = TEXT_STREAM.replaceAll('\n', end);
     const bytes = encoder.encode(text);

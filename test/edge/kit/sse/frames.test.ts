@@ -34,7 +34,7 @@ test.each([
   });
 });
 
-test('comments, other fields and events without a name or data are left out; data of several lines is joined', () => {
+test('comments, other fields and events without a name or data are omitted; multi-line data is joined', () => {
   const text =
     ': hi\n\nid: 1\nevent: a\ndata: {"x":\ndata: 1}\nretry: 5\n\ndata: {}\n\nevent: b\n\nevent:c\ndata:{}\n\n';
   expect(new SseEventReader().readCompletedEvents(encoder.encode(text))).toEqual([
@@ -43,7 +43,7 @@ test('comments, other fields and events without a name or data are left out; dat
   ]);
 });
 
-test('an event that lacks only its empty line can be had at the end', () => {
+test('unterminatedLastEvent returns an event that lacks only its empty line', () => {
   const reader = new SseEventReader();
   reader.readCompletedEvents(encoder.encode('event: message_stop\ndata: {"type":"message_stop"}\r'));
   const text = 'event: message_stop\ndata: {"type":"message_stop"}\n\n';

@@ -25,7 +25,7 @@ function split(whole: Uint8Array, at: readonly number[]): Uint8Array[] {
   return bounds.slice(1).map((end, index) => whole.slice(bounds[index], end));
 }
 
-test('lines end at LF, CRLF or CR and are the same however the bytes are split, empty pieces included', () => {
+test('lines end at LF, CRLF or CR, however the bytes are split into pieces', () => {
   tryCases(caseCount(3_000), bytes, places, (whole, at) => {
     // What follows a carriage return at the end has not come yet: it may be the other half of a line end.
     const lines = decoder.decode(whole).split(/\r\n|\n|\r(?!$)/);
@@ -34,14 +34,14 @@ test('lines end at LF, CRLF or CR and are the same however the bytes are split, 
   });
 });
 
-test('a byte order mark at the beginning is no part of the first line, and stays in any other', () => {
+test('a byte order mark is removed from the first line only', () => {
   const marked = new TextEncoder().encode('\uFEFFevent: a\n\uFEFFevent: b\n');
   for (let at = 0; at <= marked.length; at += 1) {
     expect(read([marked.slice(0, at), marked.slice(at)]).lines).toEqual(['event: a', '\xef\xbb\xbfevent: b']);
   }
 });
 
-test('a piece that its owner reuses after the call does not change what is kept of it', () => {
+test('a buffer that its owner reuses after pushPiece does not change the stored bytes', () => {
   const buffer = new Uint8Array(4);
   const lines: string[] = [];
   const reader = new StreamLineReader((at, start, end) => lines.push(decoder.decode(at.subarray(start, end))));
@@ -53,7 +53,7 @@ test('a piece that its owner reuses after the call does not change what is kept 
   expect(decoder.decode(reader.unfinishedLineBytes)).toBe('x');
 });
 
-test('a line above a megabyte is not kept, and what follows it is read', () => {
+test('a line above 1 MB is truncated, and the following lines are read', () => {
   const lines: string[] = [];
   const reader = new StreamLineReader((at, start, end) => lines.push(decoder.decode(at.subarray(start, end))));
   const push = (text: string) => reader.pushPiece(new TextEncoder().encode(text));

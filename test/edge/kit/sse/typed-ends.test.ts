@@ -53,21 +53,24 @@ const CLIENTS: [string, () => Promise<void>][] = [
   ['LangChain', async () => read(await model.stream('Hi'))],
 ];
 
-test.each(CLIENTS)('%s raises an error of the type that was told, wherever a stream is cut', async (_, ask) => {
-  const wrong: string[] = [];
-  let cuts = 0;
-  for (let place = 0; place <= whole.length; place += 1) {
-    const cut = cutAt(place);
-    if (!cut) continue;
-    cuts += 1;
-    body = cut;
-    const thrown: unknown = await ask().then(
-      () => 'nothing',
-      (error: unknown) => error,
-    );
-    const { error } = thrown as { error?: { error?: { type?: string; message?: string } } };
-    if (error?.error?.type !== 'api_error' || error.error.message !== SAID) wrong.push(`${place}: ${String(thrown)}`);
-  }
-  expect(wrong).toEqual([]);
-  expect(cuts).toBeGreaterThan(whole.length - 5);
-});
+test.each(CLIENTS)(
+  '%s throws an error with the type and message of the error event, wherever a stream is cut',
+  async (_, ask) => {
+    const wrong: string[] = [];
+    let cuts = 0;
+    for (let place = 0; place <= whole.length; place += 1) {
+      const cut = cutAt(place);
+      if (!cut) continue;
+      cuts += 1;
+      body = cut;
+      const thrown: unknown = await ask().then(
+        () => 'nothing',
+        (error: unknown) => error,
+      );
+      const { error } = thrown as { error?: { error?: { type?: string; message?: string } } };
+      if (error?.error?.type !== 'api_error' || error.error.message !== SAID) wrong.push(`${place}: ${String(thrown)}`);
+    }
+    expect(wrong).toEqual([]);
+    expect(cuts).toBeGreaterThan(whole.length - 5);
+  },
+);

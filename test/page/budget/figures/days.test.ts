@@ -15,12 +15,12 @@ test.each([
   ['week', '2026-02-23', '2026-03-02'],
   ['thisMonth', '2026-03-01', '2026-03-02'],
   ['month', '2026-01-31', '2026-03-02'],
-] as const)('%s begins with its first day in UTC, and ends before the day behind its last', (name, from, to) => {
+] as const)('%s spans from its first day in UTC to the day after its last, exclusive', (name, from, to) => {
   listedRange.value = name;
   expect(getSelectedDayRange()).toEqual({ from, to });
 });
 
-test('of a span whose days were chosen one by one both ends are looked at', () => {
+test('a custom range includes its first and its last day', () => {
   listedRange.value = 'own';
   customDays.value = { first: '2026-02-27', last: '2026-02-28' };
   expect([getSelectedDayRange(), describeSelectedDays()]).toEqual([

@@ -9,7 +9,7 @@ const refusal = (file: File) =>
     ({ message }: Error) => message,
   );
 
-test('a text of any characters and any name goes as a document with its name, and is found again in the message', async () => {
+test('a text file becomes a document with its name, and is recovered from the message', async () => {
   const printable = fc.string({ unit: 'binary', minLength: 1 }).filter((text) => !/[\p{Cc}\p{Cs}\ufeff]/u.test(text));
   await fc.assert(
     fc.asyncProperty(printable, fc.constantFrom('gates.csv', 'lock.ts', 'notes', 'a.svg'), async (text, name) => {
@@ -21,7 +21,7 @@ test('a text of any characters and any name goes as a document with its name, an
   );
 });
 
-test('a text in UTF-16, as some spreadsheets write it, is read as well', async () => {
+test('a UTF-16 text file, as some spreadsheets write it, is decoded', async () => {
   const { block } = await readFileAsAttachment(
     textFile('gates.csv', new Uint8Array([0xff, 0xfe, 0x31, 0x04, 0x2c, 0x00])),
   );
@@ -33,13 +33,13 @@ test.each([
   ['an archive', new Uint8Array([0x50, 0x4b, 3, 4])],
   ['a text in another encoding', new Uint8Array([0x4b, 0xf6, 0x6c, 0x6e])],
   ['a large program', new Uint8Array(3_000_000)],
-])('%s that is named as a text is refused with what to attach', async (_, bytes) => {
+])('%s with the name of a text file is rejected with the supported formats', async (_, bytes) => {
   expect(await refusal(textFile('notes.txt', bytes))).toBe(
     'Claude cannot read notes.txt. Attach a PNG, JPEG, GIF, WebP or PDF file, or a text in UTF-8.',
   );
 });
 
-test('a text of 2 MB is taken, also where its last character has several bytes; a larger one and an empty one are told what to do', async () => {
+test('a text file of exactly 2 MB is accepted, and a larger or empty one is rejected with advice', async () => {
   const half = 'ü'.repeat(512 * 1_024);
   expect(await refusal(textFile('log.txt', half, half))).toBe('taken');
   expect(await refusal(textFile('log.txt', 'a', half, half))).toBe(

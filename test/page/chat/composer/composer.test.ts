@@ -58,7 +58,7 @@ beforeEach(() => {
   session.value = undefined;
 });
 
-test('a question goes up by Enter, and Stop stops its answer at the edge', async () => {
+test('Enter sends the question, and Stop stops the generation of its response', async () => {
   const { asked, posts } = answering();
   const { root, draft } = await composer();
   expect(isDisabled(root)).toBe(true);
@@ -86,7 +86,7 @@ test('a question goes up by Enter, and Stop stops its answer at the edge', async
   expect(session.value?.failure.value).toBeUndefined();
 });
 
-test('while a call waits for a decision nothing is sent, that is said, and what is typed stays', async () => {
+test('while a call waits for a decision, the composer explains why it sends nothing, and keeps the draft', async () => {
   const { posts } = answering();
   const { root, draft } = await composer();
   if (session.value) session.value.rows.value = [{ role: 'assistant', paused: 'approval', content: [] } as never];

@@ -15,7 +15,7 @@ vi.mock('#page/chat/session/conversations.ts', () => ({}));
 vi.mock('#page/chat/session/options.ts', () => ({}));
 vi.mock('#page/chat/session/tools.ts', () => ({}));
 
-test('nothing of a draft that was sent goes with the next one', () => {
+test('clearDraft removes the text, the attachments and the edited message', () => {
   const block = { type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'AA' } };
   draftText.value = ' What is this? ';
   attachments.value = [{ name: 'weir.png', block } as unknown as Attachment];

@@ -10,13 +10,13 @@ test.each([
   ['account', 'output_tokens_per_minute', 'your limit of tokens per minute'],
   // One without words of its own.
   ['account', 'usd_per_year', 'your usd_per_year'],
-] as const)('an answer that %s’s %s has cut says so: %s', (by, limit, said) => {
+] as const)('a response cut off by the %s limit %s names “%s”', (by, limit, said) => {
   expect(describeMaxTokensCutOff({ by, limit, resets_at: null }, false)).toBe(
     `Cut off by the budget: ${said} allows no more.`,
   );
 });
 
-test('says when the limit is free again, and blames nobody’s longest answer where the budget has cut it', () => {
+test('describeMaxTokensCutOff states when the limit resets, and blames max_tokens only if no budget limit applied', () => {
   vi.useFakeTimers({ now: new Date(2026, 10, 27, 12) });
   const resets_at = new Date(2026, 10, 28, 1).toISOString();
   const said = describeMaxTokensCutOff({ by: 'account', limit: 'usd_per_day', resets_at }, true);

@@ -6,7 +6,7 @@ import { EdgeToolCall } from '#page/chat/message/edge-call.tsx';
 import { Session } from '#page/chat/session/session.ts';
 import { installFakeEdge, renderForTest } from '#test/support/dom.ts';
 
-test('a call shows the number that its tool got, once the edge has told of it', async () => {
+test('a call shows its input with every digit of a large number after the run report is loaded', async () => {
   const input = '{"order":2512292042121000001}';
   const part = { type: 'mcp_tool_use', id: 'toolu_1', name: 'pay', input: JSON.parse(input) };
   const asked = installFakeEdge(

@@ -5,7 +5,7 @@ import { expect, test } from 'vitest';
 import { MessageBlock } from '#page/chat/message/message-part.tsx';
 import { renderForTest } from '#test/support/dom.ts';
 
-test('a text shows what it quotes, and from which source', () => {
+test('a text block shows its citations with their sources', () => {
   const citations = [
     { type: 'char_location', cited_text: 'Two years.', document_index: 0, document_title: 'Rules' },
     { type: 'search_result_location', cited_text: 'Three.', title: null, source: 'https://a.example' },

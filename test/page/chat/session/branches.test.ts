@@ -47,7 +47,7 @@ function familyAfter(done: { which: number; at: number; goesOn: boolean }[]): Ke
   return family;
 }
 
-test('whichever branch is shown, each other one is reached by choosing, and each choice tells the truth', () => {
+test('every branch is reachable from every other, and each choice lists distinct versions of one message', () => {
   fc.assert(
     fc.property(steps, (done) => {
       const family = familyAfter(done);
@@ -87,7 +87,7 @@ const listed = (id: string, updated_at: string) => ({
   paused: null,
 });
 
-test('a list has one row for each family: the member that changed last', () => {
+test('the list shows only the latest conversation of each family of branches', () => {
   const rows = [
     listed('a-sluice-branch-2', '2026-01-02T00:00:00Z'),
     listed('b-branch-2', '2026-01-01T00:00:00Z'),

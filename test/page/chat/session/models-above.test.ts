@@ -9,7 +9,7 @@ const entry = (role: 'user' | 'assistant', part: string, model: string | null = 
 
 type Placed = Parameters<typeof markContinuedAnswers>[0][number];
 
-test('an answer knows the model of the one above it, unless a question stands between them', () => {
+test('markContinuedAnswers sets the previous response’s model unless a question is between the two', () => {
   const entries = markContinuedAnswers<Placed>([
     entry('user', 'text'),
     entry('assistant', 'tool_use', 'haiku'),

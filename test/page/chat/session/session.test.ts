@@ -38,7 +38,7 @@ beforeEach(() => {
   edge.asked = [];
 });
 
-test('a question that has failed is asked again by Retry, unless it has arrived all the same', async () => {
+test('Retry sends a failed question again, unless it was stored anyway', async () => {
   const session = new Session('c1', () => Promise.resolve());
   await session.loadAndFollow();
   session.showFailure(new Error('The connection is lost.'), 'What is a weir?');
@@ -52,7 +52,7 @@ test('a question that has failed is asked again by Retry, unless it has arrived 
   expect([session.failure.value, session.rows.value.length]).toEqual([undefined, 2]);
 });
 
-test('the history is shown, too, where the report of an answer without text cannot be read', async () => {
+test('the history is shown even if the report of a turn without a response cannot be read', async () => {
   edge.rows = [{ id: 'm1', role: 'user', content: 'Why?', status: 'complete', turn: 't1' }];
   const session = new Session('c1', () => Promise.resolve());
   await session.loadAndFollow();

@@ -6,12 +6,12 @@ const text = (said: string) => ({ type: 'text', text: said });
 const call = (id: string) => ({ type: 'mcp_tool_use', id, name: 'get_weather', input: {}, server_name: 'edge' });
 const result = (id: string) => ({ type: 'mcp_tool_result', tool_use_id: id, is_error: false, content: [text('sun')] });
 
-test('an answer in which the edge has called nothing has no steps', () => {
+test('a response in which Sluice called no tools has no steps', () => {
   const others = [text('Hello'), { ...call('a'), server_name: 'other' }, result('a')];
   expect(splitIntoRunSteps(others)).toBeUndefined();
 });
 
-test('steps are told apart by the results between them, in whatever order these come, and however far they have come', () => {
+test('splitIntoRunSteps separates steps by their results, in any order of results and for any prefix of the stream', () => {
   const sizes = fc.array(fc.integer({ min: 1, max: 4 }), { minLength: 1, maxLength: 4 });
   fc.assert(
     fc.property(sizes, fc.boolean(), fc.integer({ min: 0, max: 40 }), (steps, isReversed, cut) => {
@@ -31,7 +31,7 @@ test('steps are told apart by the results between them, in whatever order these 
   );
 });
 
-test('a result is shown as the text that the model got', () => {
+test('formatToolResult returns the text that the model received', () => {
   expect(formatToolResult({ ...result('a'), content: [text('sun'), text('[image/png, 2 kB]')] })).toBe(
     'sun\n[image/png, 2 kB]',
   );

@@ -12,7 +12,7 @@ const summary = (n: number, cost_usd: number): ConversationSummary => ({
   cost_usd,
 });
 
-test('each place has one summary, only the last one goes up, and no cost is lost', () => {
+test('each message has at most one summary, only the last one is in use, and no cost is lost', () => {
   const made = fc.array(fc.record({ n: fc.nat(4), cost: fc.nat(9) }), { minLength: 1, maxLength: 8 });
   fc.assert(
     fc.property(made, (all) => {
@@ -28,7 +28,7 @@ test('each place has one summary, only the last one goes up, and no cost is lost
   );
 });
 
-test('a conversation without summaries, or one that is not read yet, has no line', () => {
+test('a conversation without summaries, or one that is not loaded yet, shows no summary', () => {
   expect(mapSummariesByMessage({}).size).toBe(0);
   expect(mapSummariesByMessage(undefined).size).toBe(0);
 });

@@ -24,7 +24,7 @@ async function typesOf(row: { id: string }, choice: ThinkingMode): Promise<strin
   return (JSON.parse(text) as { content: { type: string }[] }).content.map(({ type }) => type);
 }
 
-test.each(MODELS)('$id thinks where it is asked to, and does not where it is told not to and can', async (row) => {
+test.each(MODELS)('$id thinks when thinking is on, and not when it is off and can be disabled', async (row) => {
   expect(await typesOf(row, 'on')).toContain('thinking');
   const model = await typesOf(row, 'model');
   expect(model.includes('thinking')).toBe(row.thinking?.default !== 'off');
@@ -32,7 +32,7 @@ test.each(MODELS)('$id thinks where it is asked to, and does not where it is tol
   expect(off.includes('thinking')).toBe(!canDisableThinking(row as unknown as ListedModel));
 });
 
-test('of a model that the edge does not know the usual form is sent', () => {
+test('an unknown model gets the usual thinking parameters', () => {
   expect(createThinkingRequestFields('model', undefined, 10)).toEqual({ max_tokens: 10 });
   expect(createThinkingRequestFields('on', undefined, 10).thinking?.type).toBe('adaptive');
   expect(createThinkingRequestFields('off', undefined, 10).thinking?.type).toBe('disabled');

@@ -32,7 +32,7 @@ describe.each([
   ['of bytes', 'bytes'],
   ['of chunks', undefined],
 ] as const)('a stream %s', (_, type) => {
-  test('is read whole and in order, however it comes', async () => {
+  test('is read completely and in order, for any chunk sizes', async () => {
     const long = fc.constant(new Uint8Array(100_000).fill(7));
     const chunk = fc.oneof({ weight: 9, arbitrary: fc.uint8Array({ minLength: 1, maxLength: 300 }) }, long);
     await tryAsyncCases(30, fc.array(chunk, { maxLength: 20 }), async (chunks) => {
@@ -40,7 +40,7 @@ describe.each([
     });
   });
 
-  test('that is long lets others have their turn', async () => {
+  test('yields to the event loop if it is long', async () => {
     let turns = 0;
     const timer = setInterval(() => (turns += 1), 0);
     const chunks = Array.from({ length: 64 }, () => new Uint8Array(MEGABYTE / 16));
@@ -53,7 +53,7 @@ describe.each([
     expect(turns).toBeGreaterThan(5);
   });
 
-  test('of many short chunks lets others have their turn', async () => {
+  test('yields to the event loop if it has many short chunks', async () => {
     let turns = 0;
     const timer = setInterval(() => (turns += 1), 0);
     const chunks = Array.from({ length: 2_000 }, () => new Uint8Array(1));
@@ -62,7 +62,7 @@ describe.each([
     expect(turns).toBeGreaterThan(50);
   });
 
-  test('that breaks says so, after what came before if it is read live', async () => {
+  test('rejects the read when it fails, after the earlier chunks if it is read live', async () => {
     const cut = () => streamOf([new Uint8Array([1, 2])], type, new Error('cut'));
     const reader = new StreamPieceReader(cut(), { isLive: true });
     expect(await reader.read()).toEqual(new Uint8Array([1, 2]));
@@ -71,7 +71,7 @@ describe.each([
   });
 });
 
-test('a stream that is given up in the middle of a read has ended, however often it is read', async () => {
+test('a stream that is cancelled during a read ends that read and all later ones', async () => {
   const reader = new StreamPieceReader(new ReadableStream({ type: 'bytes', pull: () => new Promise(() => {}) }));
   const read = reader.read();
   await reader.cancel();

@@ -3,7 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { findDeliverUrlFault, isLoopback, isOrigin, isUrlHost, suggestOrigin } from '#edge/kit/http/headers/hosts.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
-describe('nothing is delivered', () => {
+describe('findDeliverUrlFault', () => {
   test.each([
     'http://hooks.example.com/x',
     'ftp://hooks.example.com/x',
@@ -48,11 +48,11 @@ describe('nothing is delivered', () => {
     'https://[2001:db8::1]/',
     'https://[2001::1]/',
     'https://[2002:a00:1::]/',
-  ])('to %s', (url) => {
+  ])('rejects %s', (url) => {
     expect(findDeliverUrlFault(url, false)).toBeDefined();
   });
 
-  test('to any private IPv4 address, however it is written', () => {
+  test('rejects any private IPv4 address, in any notation', () => {
     const privates = fc.oneof(
       fc.tuple(fc.constantFrom(10, 127, 0), fc.nat(255), fc.nat(255), fc.nat(255)),
       fc.tuple(fc.constant(192), fc.constant(168), fc.nat(255), fc.nat(255)),
@@ -79,12 +79,12 @@ test.each([
   'https://bücher.example/',
   'https://notnip.io/',
   'https://nip.io.example.com/',
-])('something is delivered to %s', (url) => {
+])('findDeliverUrlFault accepts %s', (url) => {
   expect(findDeliverUrlFault(url, false)).toBeUndefined();
   expect(findDeliverUrlFault(url, true)).toBeUndefined();
 });
 
-test('loopback is for development, where https is not needed for it, and nothing else changes', () => {
+test('loopback URLs are accepted only in development, where they may use http', () => {
   for (const url of ['http://localhost:3000/x', 'http://127.0.0.1:1/', 'http://[::1]:1/', 'http://app.localhost/']) {
     expect(isLoopback(url)).toBe(true);
     expect(findDeliverUrlFault(url, true)).toBeUndefined();
@@ -105,7 +105,7 @@ test('loopback is for development, where https is not needed for it, and nothing
   }
 });
 
-test('a host is what URLs call so', () => {
+test('isUrlHost accepts only hosts as URLs normalize them, with an optional port', () => {
   for (const host of ['hooks.example.com', 'hooks.example.com:8443', '1.1.1.1', '[2606:4700:4700::1111]']) {
     expect(isUrlHost(host), host).toBe(true);
   }
@@ -123,7 +123,7 @@ test('a host is what URLs call so', () => {
   }
 });
 
-test('an origin has a scheme and a host, of any scheme, and no wildcard', () => {
+test('isOrigin accepts a scheme and a host, of any scheme, without a path or wildcard', () => {
   const apps = ['capacitor://localhost', 'ionic://localhost', 'tauri://localhost', 'chrome-extension://abcdef'];
   const pages = [
     'https://app.example.com',
@@ -142,13 +142,13 @@ test.each([
   ['HTTPS://Shop.Example', 'https://shop.example'],
   ['https://shop.example:443', 'https://shop.example'],
   ['capacitor://localhost/', 'capacitor://localhost'],
-])('suggests an origin for %s', (text, origin) => {
+])('suggestOrigin suggests an origin for %s', (text, origin) => {
   expect(isOrigin(text)).toBe(false);
   expect(suggestOrigin(text)).toBe(`. Did you mean ${origin}?`);
 });
 
 test.each(['shop.example', 'https://*.shop.example', 'mailto:a@shop.example', '', 7])(
-  'suggests no origin for %j',
+  'suggestOrigin suggests no origin for %j',
   (text) => {
     expect(suggestOrigin(text)).toBe('');
   },

@@ -24,10 +24,13 @@ test('the README has examples', () => {
   expect(examples.length).toBeGreaterThan(0);
 });
 
-test.each(examples.map((code) => [code]))('%s', async (code) => {
-  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module-typescript', '--eval', code], {
-    cwd: root,
-    env: { ...process.env, ANTHROPIC_BASE_URL: simulator.url, ANTHROPIC_API_KEY: 'any' },
-  });
-  expect(stdout).toContain("type: 'text'");
-});
+test.each(examples.map((code) => [code]))(
+  'an example of the SDK’s README runs unchanged against the simulator: %s',
+  async (code) => {
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module-typescript', '--eval', code], {
+      cwd: root,
+      env: { ...process.env, ANTHROPIC_BASE_URL: simulator.url, ANTHROPIC_API_KEY: 'any' },
+    });
+    expect(stdout).toContain("type: 'text'");
+  },
+);

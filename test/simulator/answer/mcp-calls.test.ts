@@ -46,7 +46,7 @@ describe('a tool of an MCP server', () => {
     );
   });
 
-  test('comes from an earlier listing or the names in its toolset, or is made up', async () => {
+  test('is called by a name from an earlier listing or its toolset, else by an invented name', async () => {
     expect(typesIn(await ask('Call plan_route', [toolset({ configs: { plan_route: {} } })]))).toEqual(CALL);
     const listing = { type: 'mcp_tool_listing', mcp_server_name: 'maps', tools: [route] };
     const before = [

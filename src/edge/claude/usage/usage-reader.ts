@@ -148,7 +148,8 @@ export class UsageReader {
     const dataStart = tail.lastIndexOf(LINE_FEED, deltaEnd - 2) + 1;
     const deltaStart = dataStart - MESSAGE_DELTA.length;
     if (deltaStart < 1 || !rangeStartsWith(tail, deltaStart, deltaEnd, MESSAGE_DELTA)) return false;
-    // The last `message_delta` must directly follow a block. Otherwise an earlier `message_delta` may have reported more.
+    // Read only the last `message_delta` if the end of a block directly precedes it. Otherwise an earlier one may have reported a
+    // higher usage, so read all lines.
     const before = tail.lastIndexOf(LINE_FEED, deltaStart - 2) + 1;
     if (before < 1 || !rangeStartsWith(tail, before, deltaStart, BLOCK_STOP)) return false;
     // Some gateways send several `message_delta` events with usage; then every line must be read.

@@ -26,8 +26,8 @@ export async function handleTurn(state: ConversationState, turn: TurnRequest): P
   try {
     const request: BufferedTurnRequest = Object.assign(turn, { body: await readRpcText(turn.body) });
     state.recoverFromCrash();
-    // Only a first turn can bring a history with calls that an edge has shown. Restoring them awaits, so it comes before the
-    // lock.
+    // Only a first turn can bring a history in which Sluice's tool calls have the form that clients see (`mcp_tool_use`).
+    // Restoring them is asynchronous, so do it before the lock.
     if (!state.visibleProfile?.turns) request.body = await restoreEdgeCallsInText(request.body);
     // Resolve the prefix or agent of a new conversation here: nothing may await between the last guard and the lock.
     const named = applyDefaultAgent(request.asked);

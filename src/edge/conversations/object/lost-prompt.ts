@@ -53,7 +53,8 @@ function replanRequestOfTurn(
   if (!members || !profile || (question.length === 0 && !row.follows)) return undefined;
   const betas = members.get('anthropic-beta');
   members.delete('anthropic-beta');
-  // During its first turn a conversation does not exist yet, but its system prompt and tools are stored.
+  // During its first turn a conversation does not exist yet, so the plan cannot inherit its system prompt and tools. Put the
+  // stored ones into the request.
   for (const name of ['system', 'tools'] as const) {
     const text = profile.exists ? undefined : frozen[name];
     if (text !== undefined) members.set(name, text);

@@ -196,8 +196,8 @@ export class BodyMemoryShare {
     }
     let lacks = this.#tryReserveBytes(bytes);
     if (lacks === undefined) return;
-    // Do not record contention if the account itself uses the memory, or if the sender is unknown: other senders then need not
-    // yield.
+    // Contention makes other senders yield. Record it only if that can help: not if the account has reached its own limit, and not
+    // for an unknown sender.
     if (!this.#isUnknownSender && (lacks === 'all' || this.#sender?.group !== undefined))
       this.#memory.recordContention(now);
     while (lacks !== undefined && this.#evictAnotherBody(now, lacks)) lacks = this.#tryReserveBytes(bytes);

@@ -53,7 +53,8 @@ export function registerPlugins(plugins: readonly Plugin[]): void {
     if (other)
       throw new Error(`plugins: ${one?.name} and ${other.name} both provide \`${member}\`. Remove one of them.`);
   }
-  // Copied: mutating the caller's array later has no effect, and the next `createApp` throws.
+  // Copy the array: if the caller changes it later, the registered plugins stay the same, and the next `createApp` finds the
+  // difference and throws.
   registered = [...plugins];
 }
 

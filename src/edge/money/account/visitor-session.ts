@@ -37,7 +37,8 @@ export class VisitorSession extends TableRowsBase {
   /** Stores that time beside the first row of the account, which would stay for ever without it. */
   storeSessionEndOnFirstRow(now: number): void {
     if (!this.isVisitor) return;
-    // An admin has written first, about somebody who may still come with any token.
+    // The end of the session is not known if an admin's request wrote the account's first row before the visitor's first request.
+    // Assume the longest session.
     if (this.#until === 0) this.#until = now + MAX_VISIT_S * 1_000;
     this.#isStored = false;
     this.#storeSessionEnd();

@@ -99,7 +99,8 @@ export function computeInterruptedCost(
   const unseen = computeMaxTokensWritten(seen.unseen_ms, terms.tokensPerSecond);
   const silent = computeMaxTokensWritten(seen.silent_ms, terms.tokensPerSecond);
   const hasNamedModel = begun !== undefined && fallbacks.length === 0;
-  // A second model that may have begun meanwhile is counted below.
+  // The named model writes the output that is in flight, unless an advisor is running. The cost of an advisor or a fallback model
+  // that may have begun since is added with `secondModels`.
   const isWriting = hasNamedModel && !seen.is_advising;
   const inFlight = computeMaxTokensWritten(IN_FLIGHT_MS, isWriting ? ownTokensPerSecond : terms.tokensPerSecond);
   // The shown thinking may be only a summary of longer thinking.
@@ -224,7 +225,7 @@ function computeCostOfUnseenSteps(
 ): Nanodollars {
   if (!served) return 0;
   const searchesLeft = Math.max(0, served.searches - searches);
-  // A tool that limits its results may use all of that.
+  // If a tool limits the length of its results, assume a result of that length.
   const limitResultTokens = (tokens: number) => Math.max(served.mostResult ?? tokens, longest_result);
   const getMaxResultTokens = (tool: string) =>
     limitResultTokens(Math.max(longestResult(tool), tool === 'web_search' ? SEARCH_RESULT_TOKENS : LONG_RESULT_TOKENS));

@@ -162,7 +162,7 @@ function findBilledModels(
   // A gateway may report any name for the model. Only the name of another known model changes the price.
   const isUnnamed =
     outcome.model !== undefined && outcome.model !== model && !models.findRowOfAnsweringModel(outcome.model);
-  // If a fallback model may have answered, an unknown name may stand for it.
+  // An unknown name may be a gateway's name for one of the fallback models, so consider the price of each.
   const possible = isUnnamed
     ? (grant.models ?? []).flatMap(([name = '']) => models.findRowOfAnsweringModel(name) ?? [])
     : [];

@@ -133,7 +133,7 @@ function checkModelLimits({
     return { ...createLimitRejection('model', 'models', time, time, 1, 0, true), by, model: barred[0] ?? '', allowed };
   }
   if (maximumCost.known) return undefined;
-  // Budget windows of the account do not show that it has limits: without limits it has those of the ceiling.
+  // Ignore the account's own budget windows: an account without limits has them too, with `CEILING` as their limit.
   const isLimited =
     budgetWindows.some(({ by }) => by !== 'account') ||
     most !== undefined ||

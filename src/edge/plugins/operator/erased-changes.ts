@@ -17,7 +17,8 @@ export class ErasedChangeNames extends TableRowsBase implements ErasableResource
   }
 
   listIdsCreatedUntil(): string[] {
-    // A visitor's account that expires was not erased by anyone, so it is not listed. Its name is random anyway.
+    // The name of an erased account must be removed from the list of changes. A visitor's account expires without being erased,
+    // and its random name identifies nobody.
     const { erasedUntil } = this.#state;
     return erasedUntil > Number(this.tables.readMetaValue(ERASED_KEY) ?? 0) ? [String(erasedUntil)] : [];
   }

@@ -165,7 +165,7 @@ describe('rows that are imported again', () => {
     }
   });
 
-  test('keep only role and content, with unknown blocks, and are omitted if nothing remains', async () => {
+  test('keep only role and content, including unknown blocks, and are omitted if they were rejected or become empty', async () => {
     installSimulator();
     const unknown = { type: 'of_tomorrow', data: { thinking: { type: 'thinking' } } };
     const thought = { type: 'thinking', thinking: 'Hm.', signature: 's' };

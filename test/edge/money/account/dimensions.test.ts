@@ -154,7 +154,7 @@ test('keeps 200 values per day and sums all others under (other)', async () => {
   expect(data.reduce((sum, { cost_usd }) => sum + nano(cost_usd), 0)).toBe(nano(total.cost_usd));
 });
 
-test('writes the row (other) once per fold, regardless of how many values it sums', async () => {
+test('adding settled requests to the daily totals writes the row “(other)” once, for any number of values', async () => {
   const written = vi.spyOn(Ledger.prototype, 'runWriteStatement');
   await inAccount((account) => {
     for (let nth = 0; nth < 300; nth += 1) {

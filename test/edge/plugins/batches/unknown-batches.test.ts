@@ -158,7 +158,7 @@ test('an unknown batch that the upstream may have created is booked at its hold,
   expect(rows).toMatchObject([{ status: 'unknown', estimated: true, batch: id }]);
 });
 
-test('an unknown batch that was never created is held for 25 hours and costs nothing', async () => {
+test('a batch whose creation got no response, and which is never listed, is held for 25 hours and costs nothing', async () => {
   // By the operator's own key, beside this edge: earlier, and of another size.
   api.handle('POST', PATH, JSON.stringify(bodyOf(['x', 'y'])));
   late += 3 * MINUTE_MS;

@@ -83,7 +83,7 @@ describe('an upstream that fails', () => {
     await expectAlerts([failing, 'upstream_works', failing.replace('3 of 12', '3 of 10')]);
   });
 
-  test('is told once, although reports come twice and the objects die in between', async () => {
+  test('causes one alert, although reports come twice and the objects die in between', async () => {
     const reports = new Reports();
     for (let minute = 0; minute < 10; minute += 1) {
       await reports.report('alice', minute, [settled(6, 6)], 2);
@@ -111,7 +111,7 @@ describe('an upstream that fails', () => {
     await expectAlerts(['upstream_failing 10 of 20 requests failed in five minutes, the last with overloaded_error']);
   });
 
-  test('is not told of failures that are older than the report, or that are few', async () => {
+  test('causes no alert for failures that are few, or older than the report', async () => {
     const reports = new Reports();
     for (let minute = 0; minute < 30; minute += 7) await reports.report('alice', minute, [settled(9, 9)]);
     await runInDurableObject(pool(), (object: Pool) => {

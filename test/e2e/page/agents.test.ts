@@ -219,7 +219,10 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
       await call.locator('summary').click();
       const subagent = call.getByRole('region', { name: 'Subagent' });
       await subagent.getByText(/built-in simulator/).waitFor();
-      await subagent.getByText(/^\$0\.0+\d+$/).first().waitFor();
+      await subagent
+        .getByText(/^\$0\.0+\d+$/)
+        .first()
+        .waitFor();
       await subagent.getByRole('link', { name: 'Open' }).click();
       await page.waitForURL(/sub_[0-9a-f]{32}$/);
       await waitForAnswer(page);

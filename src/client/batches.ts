@@ -29,7 +29,7 @@ export interface BatchWaitOptions extends BatchOptions {
   onProgress?: ((batch: Batch) => void) | undefined;
 }
 
-/** Makes the calls for the account's batches: many requests that go up together, at half price. */
+/** Makes the calls for the account's batches: many requests that are sent together, at half price. */
 export function createBatchesClient(transport: Transport) {
   const retrieve = (id: string, { signal }: BatchOptions = {}): Promise<Batch> =>
     transport.requestJson(buildBatchPath(id), { signal });

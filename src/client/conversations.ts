@@ -45,7 +45,7 @@ export function createConversationsClient(transport: Transport) {
     list: (page?: ListConversationsOptions): Promise<Page<ConversationRow>> =>
       transport.requestJson('/conversations', { query: page }),
     /**
-     * Gets one conversation: its state, defaults and totals, and the summaries that go up in the place of its oldest messages.
+     * Gets one conversation: its state, defaults and totals, and the summaries that are sent in the place of its oldest messages.
      *
      * @example
      * const { cost_usd, summaries = [] } = await sluice.conversations.get('trip');

@@ -101,7 +101,7 @@ export interface RequestMessage extends Pick<MessageParam, 'role'> {
   content: string | (ContentBlockParam | { type: string; [member: string]: unknown })[];
 }
 
-/** What is not known here goes up as it is. */
+/** What is not known here is sent as it is. */
 interface UntypedRequestFields {
   [member: string]: unknown;
 }
@@ -125,7 +125,7 @@ export type MessageRequest = TypedRequestFields & UntypedRequestFields;
 /** A request for a turn that nobody waits for. */
 export interface BackgroundRequest extends TypedRequestFields, UntypedRequestFields {
   conversation: string;
-  /** Whether it goes up again after a crash of the edge, though it may have run: then each try is paid. */
+  /** Whether it is sent again after a crash of the edge, though it may have run: then each try is paid. */
   retry?: boolean;
   /** Where its end is told, signed; the edge must allow its host. */
   deliver_url?: string;
@@ -207,7 +207,7 @@ export type Page<T> = ReturnType<typeof createListResponse<T>>;
 export type ConversationCreation = z.input<typeof createConversation>;
 export type ConversationFork = z.input<typeof forkRequest>;
 export type Conversation = z.output<typeof conversationReport>;
-/** A summary that goes up, or has gone up, in the place of a conversation's oldest messages. */
+/** A summary that is sent, or has been sent, in the place of a conversation's oldest messages. */
 export type ConversationSummary = NonNullable<Conversation['summaries']>[number];
 export type ConversationMessage = z.output<typeof messageRow> & Pick<PluginRowFields, keyof PluginRowFields>;
 /** What a turn did: its requests to the model, and the calls of tools that the edge made. */

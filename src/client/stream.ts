@@ -57,7 +57,7 @@ export class MessageStream extends SdkStyleStreamReader {
   readonly conversation: string | undefined;
   /** The turn's id, known when the answer has started; only in a conversation. An answer that was paused has a turn for each part. */
   turn: string | undefined;
-  /** The headers of the first answer. `sluice-history` is `truncated` where it went up without its oldest turns. */
+  /** The headers of the first answer. `sluice-history` is `truncated` where it was sent without its oldest turns. */
   headers: Headers | undefined;
   /** The cost of the answer in US dollars; known at its end, unless it is incomplete. */
   costUsd: number | undefined;

@@ -12,7 +12,7 @@ import type { Scope } from './identity/identity.ts';
  * If it returns `undefined`, the edge's own credentials decide: a token of SIGNING_SECRET or of the identity provider. In
  * development a request without one is the account `dev`. Everybody else gets a 401. If it throws, the request ends; an
  * ApiError keeps its own status. It is called for every request, so it should cache costly results. Without a `token`, only
- * this function can revoke a caller. A header of your own may go up to Claude, but `authorization`, `x-api-key`, `cookie`, `cf-*`
+ * this function can revoke a caller. A header of your own may be sent to Claude, but `authorization`, `x-api-key`, `cookie`, `cf-*`
  * and `sluice-*` never do, so put your own secret into one of these. If you trust a cookie, check `origin` too.
  *
  * @param request do not read its body; read that of `request.clone()`

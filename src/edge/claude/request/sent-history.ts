@@ -1,5 +1,5 @@
 /**
- * The messages of a conversation, in the form in which they go up with each turn. They are bytes and not objects, so that the
+ * The messages of a conversation, in the form in which they are sent with each turn. They are bytes and not objects, so that the
  * garbage collector does not walk through them, and a turn only adds to their end.
  */
 

@@ -16,7 +16,7 @@ export interface ApplyAgentOptions {
   /** How many cache breakpoints the agent may add. */
   maxBreakpoints: number;
   counts?: boolean;
-  /** Those of its MCP servers; without them the request does not go up, and names no servers. */
+  /** Those of its MCP servers; without them the request is not sent, and names no servers. */
   secrets?: Pick<Settings, 'vars' | 'development' | 'models'>;
   /** The model that was chosen, if the agent chooses. Default: the one for questions without a label. */
   model?: string | undefined;
@@ -48,12 +48,12 @@ export interface ResolvedAgent {
     readonly fallback_models?: readonly string[] | undefined;
     readonly approvers: ApproverRole;
   };
-  /** Whether what goes up names secrets. */
+  /** Whether what is sent names secrets. */
   readonly hasSecrets: boolean;
   /** @returns whether one of its tools has this name. @param caller only those that its client calls: the edge calls the others */
   hasTool(name: unknown, caller?: 'client'): boolean;
   /**
-   * Writes the request that goes up: the few members that the caller decides, then the agent's.
+   * Writes the request that is sent: the few members that the caller decides, then the agent's.
    *
    * @param members the caller's members as JSON texts
    * @throws ApiError 400 for what the agent does not allow, 500 for an MCP server whose secret is missing

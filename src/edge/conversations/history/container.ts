@@ -32,7 +32,7 @@ export function isContainerError(words: string): boolean {
 }
 
 /**
- * Forgets a container that the upstream does not have any more: the next request goes up without it.
+ * Forgets a container that the upstream does not have any more: the next request is sent without it.
  *
  * @param id the container that a request has named
  * @param error why that was refused
@@ -112,7 +112,7 @@ export function removeLostCode(transcript: Transcript, body: string, now: number
   });
 }
 
-/** @returns whether a result of a turn's calls goes up in words, as its call does not go up */
+/** @returns whether a result of a turn's calls is sent as words, because its call is not sent */
 function hasTurnResultsSentAsText({ storedProfile: profile, edgeCalls: calls }: Transcript, turn: TurnRow): boolean {
   if (!profile?.leftOut || typeof turn.run !== 'number') return false;
   const leftOut = new Set(profile.leftOut);

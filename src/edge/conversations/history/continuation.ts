@@ -1,4 +1,4 @@
-/** Checks that messages continue a history, before anything is stored or goes up. */
+/** Checks that messages continue a history, before anything is stored or sent. */
 import { createInvalidRequestError } from '../../kit/http/errors.ts';
 import { getMember, isObject, type JsonObject } from '../../kit/json/object.ts';
 import { listAnsweredCallIds, listToolCallIds } from './replayable-blocks.ts';
@@ -129,7 +129,7 @@ export interface ComparableHistoryMessage extends SentMessage {
  * thinking and reorder what they do not show. An answer without either may be missing, here or there, and the questions around
  * it may come as one. A string equals one text block; cache breakpoints and nulls are ignored.
  *
- * @param leftOut the ids of calls that do not go up. Clients may drop them
+ * @param leftOut the ids of calls that are not sent. Clients may drop them
  * @returns the new messages, of the first perhaps only the last blocks; undefined if they do not begin with the whole history
  */
 export function dropResentMessages(

@@ -196,7 +196,7 @@ function findPendingResults(transcript: Transcript, last: TurnRow | undefined, a
   return new Map(results.filter(([id]) => (at.role === 'assistant' && at.callIds.has(id)) || leftOut.has(id)));
 }
 
-/** @returns the ids of calls that were shown but do not go up */
+/** @returns the ids of calls that were shown but are not sent */
 function listOmittedCallIdsOfConversation({ storedProfile: profile }: Transcript): ReadonlySet<string> {
   return new Set(profile?.leftOut);
 }
@@ -280,7 +280,7 @@ function hasPendingCalls(answers: readonly SentMessage[]): boolean {
  *
  * @param called the ids of the last answer's calls, in their order
  * @param pending the edge's `tool_result` blocks as JSON texts, by the ids of their calls
- * @param message the user's next message as JSON text; undefined if only the results go up
+ * @param message the user's next message as JSON text; undefined if only the results are sent
  * @returns the message as JSON text
  */
 function mergeResultsIntoUserMessage(

@@ -1,4 +1,4 @@
-/** Builds the request that goes up from the caller's body, the history and the conversation's defaults. */
+/** Builds the request that is sent from the caller's body, the history and the conversation's defaults. */
 
 import type { ModelTable } from '../../claude/models/models.ts';
 import { adaptRequestForModel, describeChanges } from '../../claude/pricing/adapt-for-model.ts';
@@ -53,7 +53,7 @@ export interface NextRequestPlan extends RepairablePlan {
   frame: string | null;
   sentFrom: number;
   follows: boolean;
-  /** Whether it leaves a paused answer. Then that goes up without its calls that have no result, and is stored so at the end. */
+  /** Whether it leaves a paused answer. Then that is sent without its calls that have no result, and is stored so at the end. */
   isPauseAbandoned: boolean;
   /** Whether its oldest turns are left out, although a summary should stand in their place. */
   isTruncated: boolean;
@@ -82,7 +82,7 @@ export interface PlannedRun {
  *
  * @param callerBody the caller's body, which the schema of a conversation's request has accepted; of a first turn what
  *   `restoreEdgeCallsInText` has made of it
- * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to go up
+ * @throws ApiError 400 for messages that do not continue the history, 413 for a request that is too large to be sent
  */
 export function planNextRequest(
   callerBody: string,
@@ -235,7 +235,7 @@ export function buildTurnBody(
   };
 }
 
-/** @returns how the members of the body that goes up differ from what is asked, beside its messages */
+/** @returns how the members of the body that is sent differ from what is asked, beside its messages */
 function collectChanges(
   { inherited, json, maxTokens, models, name }: ResolvedRequest,
   model: string,

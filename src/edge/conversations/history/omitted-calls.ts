@@ -1,6 +1,6 @@
 /**
- * Calls that were shown but do not go up, since the API would refuse them. A client that has seen them may send them again, and
- * may answer them: then the results go up in words.
+ * Calls that were shown but are not sent, since the API would refuse them. A client that has seen them may send them again, and
+ * may answer them: then the results are sent as words.
  */
 
 import { editJson } from '../../kit/json/edit.ts';
@@ -37,7 +37,7 @@ function isToolResultBlock(block: unknown): boolean {
 
 /**
  * @param text a message as JSON text
- * @returns it as it goes up: with the results of left-out calls in words. The same text if it has none
+ * @returns it as it is sent: with the results of left-out calls in words. The same text if it has none
  */
 export function convertOmittedResultsInMessage(text: string, leftOut: ReadonlySet<string>): string {
   if (leftOut.size === 0 || !text.includes('"tool_result"')) return text;

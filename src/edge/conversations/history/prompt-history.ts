@@ -105,7 +105,7 @@ export function buildSentHistory(
 }
 
 /**
- * Makes the 413 for a request that is too large to go up.
+ * Makes the 413 for a request that is too large to be sent.
  *
  * @param hasHistory whether it has a history. Then a smaller request does not help, and the error says what helps
  */

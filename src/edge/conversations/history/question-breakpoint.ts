@@ -18,7 +18,7 @@ const COMPARED_BYTES = 1_024;
  * Returns the previous question with a breakpoint on its last block, which ended the prompt before. Without it, a long answer
  * has the whole history written to the cache again, in place of read from there.
  *
- * @param history what goes up before the new messages
+ * @param history what is sent before the new messages
  * @param tail the last answer and what came after it, at the end of the history
  * @returns undefined if the end of the prompt is near enough, or the question is not in the history as it is stored
  */
@@ -46,7 +46,7 @@ export function addBreakpointToPreviousQuestion(
   return { start, end, bytes: encoder.encode(marked) };
 }
 
-/** Compares both ends of two messages of the same length: what goes up otherwise than it is stored lies elsewhere. */
+/** Compares both ends of two messages of the same length: what is sent otherwise than it is stored lies elsewhere. */
 function haveSameStartAndEnd(one: Uint8Array, other: Uint8Array): boolean {
   const getStartAndEnd = (bytes: Uint8Array) => [
     ...bytes.subarray(0, COMPARED_BYTES),

@@ -1,6 +1,6 @@
 /**
  * Results of the edge's calls that the API has refused. They would be refused with every later question, so the model is told in
- * words that the tool has answered. What an answer brings is kept only if it can go up.
+ * words that the tool has answered. What an answer brings is kept only if it can be sent.
  */
 
 import { getMember, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
@@ -22,7 +22,7 @@ const ABOUT_LENGTH = /\btoo (?:long|large|many)\b|\bexceeds?\b/i;
 /** The most characters of the API's words that the model is told. */
 const MAX_REFUSAL_CHARACTERS = 300;
 
-/** The results of a step that go up. */
+/** The results of a step, as they are sent. */
 export interface StepResults {
   /** The number of the step that has made the calls. */
   turn: number;
@@ -58,7 +58,7 @@ export function findResultCallId(message: unknown, at: number, pending: PendingR
 }
 
 /**
- * Has results go up in words from now on, behind which the model has refused to answer: they would be refused again. Where it has
+ * Has results sent as words from now on, behind which the model has refused to answer: they would be refused again. Where it has
  * refused that, too, all that led to them leaves the history.
  *
  * @param refused the turn that was refused
@@ -78,7 +78,7 @@ export function hideResultsAfterRefusal(transcript: Transcript, refused: Pick<Tu
 }
 
 /**
- * @returns the results of the edge's calls to which the model has said nothing yet: they go up with what is said next, or stand in
+ * @returns the results of the edge's calls to which the model has said nothing yet: they are sent with what is said next, or stand in
  *   a question that has no answer. Undefined if there are none
  */
 function findUnansweredResults(transcript: Transcript): StepResults | undefined {

@@ -1,4 +1,4 @@
-/** Messages that go up with less than they had. They are shown as before. */
+/** Messages that are sent with less than they had. They are shown as before. */
 
 import { isObject, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
 import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
@@ -6,7 +6,7 @@ import type { MessageRow } from './storage/rows.ts';
 import { NO_ANSWER } from './storage/tables.ts';
 import type { Transcript } from './storage/transcript.ts';
 
-/** A message, and the content that goes up from now on. With empty content it goes up no more. */
+/** A message, and the content that is sent from now on. With empty content it is not sent any more. */
 export type RepairedMessage = MessageRow & { content: JsonObject[] };
 
 /** Stores repaired messages. Call it in one transaction. */

@@ -5,19 +5,19 @@ import { readJoinedTexts } from './storage/joined-texts.ts';
 import { removeThinking } from './storage/message-text.ts';
 import type { Transcript } from './storage/transcript.ts';
 
-/** The stored messages that go up, from one on, as one query has read them. */
+/** The stored messages that are sent, from one on, as one query has read them. */
 export interface StoredMessagesToSend {
   /** The number of the first message. */
   from: number;
   messages: readonly (MessageText & { turn: number })[];
-  /** Whether there are more, which would be too large to go up. */
+  /** Whether there are more, which would be too large to be sent. */
   isTooLong: boolean;
   /** The last answer and what follows it; undefined where that may begin before these messages. */
   tail: readonly MessageText[] | undefined;
 }
 
 /**
- * Reads the messages that go up.
+ * Reads the messages that are sent.
  *
  * @param from the number of the first message
  * @param limit about how many characters they may have; the rest is not read
@@ -38,7 +38,7 @@ export function readHistory(transcript: Transcript, from: number, limit: number,
 /**
  * @param unbound the turns whose thinking is left out
  * @param begins the messages that are sent before it
- * @returns a history in the form in which it goes up
+ * @returns a history in the form in which it is sent
  */
 export function createSentHistory(
   { messages }: StoredMessagesToSend,
@@ -58,7 +58,7 @@ export function isLongHistory(transcript: Transcript, from: number): boolean {
 }
 
 /**
- * Reads a long history in the form in which it goes up.
+ * Reads a long history in the form in which it is sent.
  *
  * @param range the first message and the last one (default: all), and the messages that are sent before them
  * @param limit the most bytes that it may have

@@ -1,5 +1,5 @@
 /**
- * Decides which thinking goes up again. The API binds it to the conversation before it, to its model and to its end user, and
+ * Decides which thinking is sent again. The API binds it to the conversation before it, to its model and to its end user, and
  * refuses a request with thinking that comes back elsewhere.
  */
 
@@ -20,10 +20,10 @@ interface NextPromptBinding {
   follows: boolean;
 }
 
-/** The turns whose thinking does not go up. */
+/** The turns whose thinking is not sent. */
 export interface TurnsWithoutThinking {
   turns: ReadonlySet<number>;
-  /** Whether there are more after the turns that the prompt continues: thinking goes up only while these are continued. */
+  /** Whether there are more after the turns that the prompt continues: thinking is sent only while these are continued. */
   isForLoop: boolean;
 }
 

@@ -45,7 +45,7 @@ const READ_STATUSES: readonly TurnStatus[] = ['complete', 'interrupted', 'stoppe
  *
  * @param present the profile of the conversation, if it exists
  * @throws ApiError 400 for messages that do not continue the history, and for a run where nothing runs; 413 for a request that is
- *   too large to go up
+ *   too large to be sent
  */
 export function planTurn(
   conversation: ConversationContext,
@@ -328,7 +328,7 @@ const RECENTLY_ENDED = 'seq in (select seq from turns where ended_at > ? order b
 
 /**
  * @returns whether a turn is a run even without tools of the edge. A subagent always is: a run keeps the limits that it got.
- *   So is a turn that may go up again after a crash.
+ *   So is a turn that may be sent again after a crash.
  */
 export function isRunRequest({ parent, asked }: Pick<TurnRequest, 'parent' | 'asked'>): boolean {
   return parent !== undefined || asked.retry === true;

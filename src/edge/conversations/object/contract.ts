@@ -57,7 +57,7 @@ export interface InitialContextOptions extends RequestedAgentOwner {
 export interface EdgeRequestOptions extends InitialContextOptions {
   /** Whether the turn is in the background. Then nobody waits for its answer, and its end is sent as an event. */
   background?: boolean | undefined;
-  /** Whether a turn in the background goes up again after a crash, even if it may have run. */
+  /** Whether a turn in the background is sent again after a crash, even if it may have run. */
   retry?: boolean | undefined;
   /** The address for this event, and for approvals that wait; absent for that of the setting TURN_DELIVER_URL. */
   deliver_url?: string | undefined;
@@ -93,7 +93,7 @@ export interface TurnRequest {
   /** The caller's body, a JSON object; as a stream if it is too long for a call. */
   body: RpcText;
   asked: EdgeRequestOptions;
-  /** The headers as they go up, without the deployment's key. */
+  /** The headers as they are sent, without the deployment's key. */
   headers: PlainHeaders;
   query: string;
   /** The call of a run that it answers; absent in a client's request. */

@@ -56,7 +56,7 @@ declare module '../../kit/plugins/bindings.ts' {
 /**
  * One conversation: its history, and the turn that runs.
  *
- * The object owns a turn before anything goes up, and the turn goes on when its caller leaves. Whether a turn may begin is
+ * The object owns a turn before anything is sent, and the turn goes on when its caller leaves. Whether a turn may begin is
  * decided in one step, without waiting. If a crash interrupts a turn, the turn is ended from its log when the object wakes.
  * What a call does is in the files that this one imports; what all share is the state.
  *
@@ -76,7 +76,7 @@ export class Conversation extends UpstreamDurableObject {
     return handleTurn(this.#state, { ...request, body }).then(packTurnAnswer);
   }
 
-  /** @returns the prompt of the next turn as it would go up, to be counted; undefined where there is no conversation yet */
+  /** @returns the prompt of the next turn as it would be sent, to be counted; undefined where there is no conversation yet */
   async prepareNextPrompt(request: NextPromptRequest): Promise<PromptToCount | undefined> {
     this.#state.recoverFromCrash();
     return await prepareNextPrompt(this.#state, request);

@@ -183,7 +183,7 @@ function addPluginHeaders(state: ConversationState, answer: TurnAnswer, hides: b
   return { ...answer, headers: Object.assign({}, answer.headers, ...headers) as Record<string, string> };
 }
 
-/** Says in its headers where a turn has gone up without its oldest turns, and without a summary of them. */
+/** Says in its headers where a turn has been sent without its oldest turns, and without a summary of them. */
 function addTruncationHeader({ transcript }: ConversationState, answer: TurnAnswer, sentFrom: number): TurnAnswer {
   if (answer.kind === 'error' || !isSummaryMissing(transcript.storedProfile?.history, sentFrom)) return answer;
   return { ...answer, headers: { ...answer.headers, 'sluice-history': 'truncated' } };

@@ -69,7 +69,7 @@ export interface ConversationHooks {
   run?(turn: PendingTurn, planned: NextRequestPlan, row: TurnRow): TurnRunner | undefined;
   /** Ends or continues a turn of this plugin that a crash interrupted. @returns undefined unless the turn continues */
   resume?(row: TurnRow): TurnRunner | undefined;
-  /** Begins a turn again that a crash has kept from going up. @returns undefined if it cannot. @throws ApiError if it must not */
+  /** Begins a turn again that a crash has kept from being sent. @returns undefined if it cannot. @throws ApiError if it must not */
   beginAgain?(row: TurnRow): TurnRunner | undefined;
   /** @returns what a request of the conversation is about. @param memory of a turn that begins; absent for a later step */
   about?(memory: PluginContextValues | undefined): DimensionValues;

@@ -143,7 +143,7 @@ async function waitForTurnAnswer(runner: TurnRunner, stream: boolean, isOwn = fa
 }
 
 /**
- * Answers the request that has begun a turn. A turn in the background is answered as soon as its request has gone up. A
+ * Answers the request that has begun a turn. A turn in the background is answered as soon as its request has been sent. A
  * refusal before that is the answer; a later error is reported with the turn's end.
  */
 export async function answerStartedTurn(

@@ -307,7 +307,7 @@ function getIdempotencyKey(caller: Headers): string | undefined {
   return key;
 }
 
-/** @returns the caller's headers that go up, without any credential. */
+/** @returns the caller's headers that are sent, without any credential. */
 async function collectForwardedHeaders(c: Context<AppEnv>, caller: Headers): Promise<PlainHeaders> {
   const headers = toUpstreamHeaders(caller, '', c.get('settings').FORWARD_HEADERS);
   delete headers['x-api-key'];

@@ -15,7 +15,7 @@ interface MemoryOwner {
 const COPIES_IN_MEMORY = 4;
 /** What a run that goes on after a crash takes until it has read what it needs. So a few do that at the same time. */
 export const RESUMING_BYTES = 2 * 1024 * 1024;
-/** The longest that memory is waited for: a step that goes up has its memory until its model begins to answer. */
+/** The longest that memory is waited for: a step that is sent has its memory until its model begins to answer. */
 const MAX_MEMORY_WAIT_MS = 600_000;
 
 /** @returns the name by which the memory of a conversation's object is known, even after its death */

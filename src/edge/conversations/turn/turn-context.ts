@@ -22,7 +22,7 @@ export interface TurnExecutionContext extends RequestContext {
   conversation: string;
   /** The call that a subagent's conversation answers. */
   parent?: ParentToolCall | undefined;
-  /** Whether it is in the background. Then its caller is answered once it has gone up. */
+  /** Whether it is in the background. Then its caller is answered once it has been sent. */
   background?: boolean | undefined;
   /** Whether its caller gets a stream. Then pings answer the caller while the upstream is silent. */
   isStreaming: boolean;
@@ -42,7 +42,7 @@ export interface TurnExecutionContext extends RequestContext {
   /** The models that may step in, according to the caller. */
   fallbacks?: readonly string[] | undefined;
   transcript: Transcript;
-  /** The caller's headers and query, which go up. */
+  /** The caller's headers and query, which are sent. */
   headers: PlainHeaders;
   query: string;
   now(): number;
@@ -66,7 +66,7 @@ export interface StepOrRecoveryOptions {
   isOfEdge?: boolean;
   /** For a step of a run: the run, as clients know it. */
   shownAs?: { isReported?: boolean };
-  /** Whether its question leaves a paused answer, whose open calls went up no more. */
+  /** Whether its question leaves a paused answer, whose open calls are not sent any more. */
   leavesPaused?: boolean;
   /** How many new messages the turn has; absent if they must be counted in the rows. */
   newMessages?: number;

@@ -48,7 +48,7 @@ export interface TurnResult {
   isUnanswered?: boolean;
   /** Whether a client has stopped it. */
   isStopped?: boolean;
-  /** Whether the model has refused to answer behind results of the edge's calls, which from now on go up in words. */
+  /** Whether the model has refused to answer behind results of the edge's calls, which from now on are sent as words. */
   hidesResults?: boolean;
 }
 

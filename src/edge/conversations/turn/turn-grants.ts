@@ -12,7 +12,7 @@ import type { Transcript } from '../history/storage/transcript.ts';
  */
 export const COVER_MS = 20_000;
 
-/** Milliseconds. A turn that waited longer before it went up stores when that was: no output is counted for the time before. */
+/** Milliseconds. A turn that waited longer before it was sent stores when that was: no output is counted for the time before. */
 const MAX_UNSTORED_WAIT_MS = 1_000;
 
 /**
@@ -74,7 +74,7 @@ export class TurnGrantStore {
     this.storeSentGrant();
   }
 
-  /** Stores the grant of the try that has gone up, unless it is stored already. */
+  /** Stores the grant of the try that has been sent, unless it is stored already. */
   storeSentGrant(): void {
     if (this.#isStored || this.#hasEnded) return;
     const { grant, sentAt, coversUntil } = this.#row;

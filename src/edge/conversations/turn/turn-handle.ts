@@ -34,7 +34,7 @@ export interface TurnRunner {
   readonly started: Promise<UpstreamStartResult>;
   /** Until when it waits for an alarm, in milliseconds since 1970, holding no money; undefined while it works. */
   readonly waitsUntil?: number | undefined;
-  /** Settles when its request has gone up, or it is clear that it will not. Never rejects. */
+  /** Settles when its request has been sent, or it is clear that it will not. Never rejects. */
   readonly admitted: Promise<void>;
   /** Settles when the turn has ended. Never rejects. */
   readonly done: Promise<void>;
@@ -44,6 +44,6 @@ export interface TurnRunner {
   stopTurn(): void;
   /** Ends it as `stop` does, because its credential has ended. A run makes no further call, and says why. */
   stopForRevokedCredential(): void;
-  /** Renews the hold of the request that has gone up. */
+  /** Renews the hold of the request that has been sent. */
   renewHold(): Promise<void>;
 }

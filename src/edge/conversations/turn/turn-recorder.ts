@@ -284,7 +284,7 @@ export class TurnRecorder {
     return { event: frame.event, data: editJson(frame.data, { content_block }) };
   }
 
-  /** @returns the blocks that go up. A call that was mended leaves them with the signed blocks behind it: these are bound to it. */
+  /** @returns the blocks that are sent. A call that was mended leaves them with the signed blocks behind it: these are bound to it. */
   #selectSendableBlocks(content: readonly JsonObject[]): JsonObject[] {
     const signed = content.findLastIndex(({ type }) => isThinkingType(type));
     const isRepairedCall = (block: JsonObject) =>
@@ -516,7 +516,7 @@ export class TurnRecorder {
     };
   }
 
-  /** Stores the end, and shows it. @returns whether results that the model has refused go up in words from now on */
+  /** Stores the end, and shows it. @returns whether results that the model has refused are sent as words from now on */
   #storeAndShowEnd(plan: PlannedTurnEnd, row: TurnRow, now: number): boolean {
     const cached = this.#transcript.cachedHistory;
     const text = storeTurnEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });

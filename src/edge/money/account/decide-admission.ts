@@ -269,7 +269,7 @@ export function findCallerRejection(
 }
 
 /**
- * Admits a request that costs no money: a token count, or a request that never goes up. It takes from a bucket, without a
+ * Admits a request that costs no money: a token count, or a request that is never sent. It takes from a bucket, without a
  * hold.
  */
 function admitWithoutHold(state: AccountState, { free }: AdmissionRequest, now: number): AdmissionDecision {
@@ -426,7 +426,7 @@ function placeHold(
 
 /**
  * @returns where the answer to a request is stored, and as which request it counts. A label that chooses a model stores nothing in its
- *   conversation, which may come to nothing, and is paid only where the request may go up for which it is
+ *   conversation, which may come to nothing, and is paid only where the request may be sent for which it is
  */
 function getStorageTarget({ route, requestId, conversation }: AdmissionRequest, about: DimensionValues) {
   return route === CHOICE

@@ -152,7 +152,7 @@ function parseBetas(headers: Headers | PlainHeaders): string[] {
 }
 
 interface CountableRequest extends CountOptions {
-  /** The body as it will go up. */
+  /** The body as it will be sent. */
   body: JsonBody;
   /** The upstream's id of the model. */
   model: string;
@@ -177,7 +177,7 @@ const COUNTED_FIELDS: ReadonlySet<string> = new Set([
 /**
  * Asks the upstream to count the input.
  *
- * @param changed the members that go up in another form than in the body
+ * @param changed the members that are sent in another form than in the body
  * @returns the number of tokens; null if the upstream does not count it
  * @throws ApiError 429 if the upstream limits the deployment, and when the caller has left
  */

@@ -97,7 +97,7 @@ export class OwnershipList extends ErasableRows {
     )[0];
   }
 
-  /** Sets bytes aside for a file, before any of it goes up. @returns when to check how the upload has ended */
+  /** Sets bytes aside for a file, before any of it is sent. @returns when to check how the upload has ended */
   reserveUpload({ id, upstream, bytes: announced }: UploadRequest, bytes: number, now: number): number {
     this.#pruneDeletedRows(now);
     const due = now + UPLOAD_MS;

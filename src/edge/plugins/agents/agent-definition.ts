@@ -16,7 +16,7 @@ export interface AgentDefinition extends Omit<AgentFields, 'tools' | 'limits'> {
 /** A version, and the JSON text from which it is read. */
 export interface AgentDefinitionWithText {
   readonly definition: AgentDefinition;
-  /** Its parts go up with these bytes, so that the upstream's cache finds them. */
+  /** Its parts are sent with these bytes, so that the upstream's cache finds them. */
   readonly text: string;
 }
 

@@ -1,7 +1,7 @@
 /**
  * Has a request answered by an agent.
  *
- * The request is written again from a few members of the caller and those of the agent. Nothing else of it goes up. So an
+ * The request is written again from a few members of the caller and those of the agent. Nothing else of it is sent. So an
  * unknown member cannot change the model, the price, or which tools may be called.
  */
 
@@ -48,7 +48,7 @@ const SHAPING = [
 const COUNTED: ReadonlySet<string> = new Set(['thinking', 'tool_choice', 'output_config', 'context_management']);
 
 /**
- * Writes the request that goes up: the few members that the caller decides, then the agent's. The caller's additions to
+ * Writes the request that is sent: the few members that the caller decides, then the agent's. The caller's additions to
  * `system` and `tools` come after the agent's own parts, whose bytes are the same in every request.
  *
  * @param members the caller's members as JSON texts

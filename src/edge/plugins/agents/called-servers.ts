@@ -29,7 +29,7 @@ export function checkServers(definition: AgentFields, identity: Identity, settin
 }
 
 /**
- * @returns the MCP servers with their tokens, as they go up
+ * @returns the MCP servers with their tokens, as they are sent
  * @throws ApiError 500 for a token that this edge does not have any more, or for another host
  */
 export function resolveMcpServerTokens(servers: readonly AgentMcpServer[], settings: SecretSettings): JsonObject[] {

@@ -1,6 +1,6 @@
 /**
  * Makes a batch. Its body is read as a stream: each item is checked, its cost is bounded, it is sent up, and forgotten. The
- * last bytes go up only after the journal and the hold are stored. If something is refused before, the upload is aborted, and
+ * last bytes are sent only after the journal and the hold are stored. If something is refused before, the upload is aborted, and
  * no batch exists.
  */
 

@@ -37,10 +37,10 @@ import { createVersionReader } from '../../registry/versions/versioned-routes.ts
 import { batchItem } from './batches.schema.ts';
 import type { BatchTarget } from './upstream-batches.ts';
 
-/** An item that may go up. */
+/** An item that may be sent. */
 export interface CostBoundedItem {
   customId: string;
-  /** Its bytes as they go up, in pieces. */
+  /** Its bytes as they are sent, in pieces. */
   pieces: readonly Uint8Array[];
   /** The row of its model in the price table; undefined if the model is not in it. */
   model: string | undefined;
@@ -283,7 +283,7 @@ class LazilyEncodedBody implements JsonBody {
 
 /**
  * @param bytes the item as it came; undefined if it repeated a key
- * @returns the bytes of an item as it goes up: unchanged if nothing changes
+ * @returns the bytes of an item as it is sent: unchanged if nothing changes
  */
 function serializeItemPieces(
   item: JsonBody,

@@ -8,7 +8,7 @@ import type { BatchOutcomeCounts, MessageBatch } from '../../money/lists/batches
 import type { BatchCreateOutcome, BatchState, InitialBatchData } from './contracts/batch.ts';
 
 /**
- * How far a batch is: prepared (nothing has gone up but items), closing (its last byte may have), unknown (the upstream has
+ * How far a batch is: prepared (nothing has been sent but items), closing (its last byte may have), unknown (the upstream has
  * not said whether it was made), running (it is known there), ended (settled), refused (the upstream did not take it), unsent
  * (given up before its last byte).
  */

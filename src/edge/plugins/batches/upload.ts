@@ -1,5 +1,5 @@
 /**
- * Sends the body of a create up while it is still being read. Until its last bytes have gone up there is no batch: an aborted
+ * Sends the body of a create while it is still being read. Until its last bytes have been sent there is no batch: an aborted
  * body is neither complete nor valid JSON.
  */
 
@@ -9,11 +9,11 @@ import { LONG_ITEM } from './batch-body.ts';
 
 /** The most bytes that the API accepts, including prefixes. */
 const MOST_UPLOADED = 256 * 1024 * 1024;
-/** Nothing goes up before this many bytes were checked, so that an early refusal does not call the upstream at all. */
+/** Nothing is sent before this many bytes were checked, so that an early refusal does not call the upstream at all. */
 const FIRST_BYTES = 1024 * 1024;
 /** If an upstream accepts no byte for this time, it has failed. Milliseconds. */
 const STALLED_MS = 120_000;
-/** Short items go up together, in pieces of this many bytes. */
+/** Short items are sent together, in pieces of this many bytes. */
 const TOGETHER_BYTES = LONG_ITEM;
 
 const BEFORE = encoder.encode('{"requests":[');

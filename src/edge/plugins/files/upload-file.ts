@@ -1,4 +1,4 @@
-/** The upload of a file: its bytes go up as they come, and nothing keeps them. */
+/** The upload of a file: its bytes are sent as they come, and nothing keeps them. */
 
 import type { Context } from 'hono';
 import { type AppEnv, getRequestContext, type RequestContext } from '../../auth/context.ts';
@@ -82,7 +82,7 @@ interface ForwardedBody {
 /**
  * Uploads the file of a form to one upstream, and notes it as the account's before anybody has its id.
  *
- * It goes up once: the edge keeps nothing to send again. Where its answer is lost, its bytes stay counted until the account
+ * It is sent once: the edge keeps nothing to send again. Where its answer is lost, its bytes stay counted until the account
  * has found out whether there is a file.
  *
  * @throws ApiError 413 and 415 for the form, 400 if the account may not store that many bytes, and what the upstream says

@@ -44,7 +44,7 @@ export interface CrashedRun {
   calls: ToolCallRow[];
   /** What it has spent; nanodollars. */
   spent: Nanodollars;
-  /** The settlements of steps that may have gone up and whose hold is not known here. Only the account knows their cost. */
+  /** The settlements of steps that may have been sent and whose hold is not known here. Only the account knows their cost. */
   unknown: Promise<SettlementResult>[];
   mayGoOn: boolean;
   /** Until when it waits before its next step, in milliseconds since 1970; undefined if it does not. */

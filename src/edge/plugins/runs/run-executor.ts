@@ -3,7 +3,7 @@
  *
  * Each step is a turn by itself: admitted, sent, stored and settled like any other. The run has a row of its own, by which
  * clients know it, and one log, in which all steps are shown as one message. A step's answer is stored before its tools are
- * called, and its row has the calls. The result of a call has a row of its own until it goes up with the next message. So
+ * called, and its row has the calls. The result of a call has a row of its own until it is sent with the next message. So
  * the history can go on, however a run ends.
  */
 

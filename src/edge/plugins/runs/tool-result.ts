@@ -11,7 +11,7 @@ export interface ToolCall {
 }
 
 export interface ToolResult {
-  /** As it goes up in a `tool_result`: a text, or blocks. */
+  /** As it is sent in a `tool_result`: a text, or blocks. */
   content: string | JsonObject[];
   isError: boolean;
   /** Bytes of the tool's answer. */
@@ -24,7 +24,7 @@ export interface ToolResult {
 export const MOST_TEXT_BYTES = 1_000_000;
 /** The most bytes of an image: the API accepts 5 MB in base64, which is a third longer than the bytes. */
 export const MOST_IMAGE_BYTES = 3_750_000;
-/** The most bytes of all results of one step: they are in memory at the same time, and go up in one request. */
+/** The most bytes of all results of one step: they are in memory at the same time, and are sent in one request. */
 export const MOST_STEP_BYTES = 3 * MOST_IMAGE_BYTES;
 /** Media types that the API accepts as images. */
 export const IMAGES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp']);

@@ -58,7 +58,7 @@ export async function makeSummary(
   let isRefused = false;
   let change: Partial<SummaryRow> = { status: 'failed' };
   let outcome: RequestOutcome = createUnansweredOutcome({ sentAt: undefined }, now());
-  /** Waits for the account, which may not answer, and for what else may take too long before it goes up. */
+  /** Waits for the account, which may not answer, and for what else may take too long before it is sent. */
   const waitWithinTime = <T>(work: Promise<T>): Promise<T> =>
     waitWithTimeout(abort.raceWithAbort(work), ADMIT_MS + settings.HOLD_WAIT_MS);
   try {

@@ -59,7 +59,7 @@ export class SummarySettler {
     this.#updateRow(row, { grant: createNextAttemptGrant(row, { startedAt: this.#object.now() }), sentAt: null });
   }
 
-  /** Notes that a try goes up, before it does: a crash would cost something now. */
+  /** Notes that an attempt is sent, before it is: a crash would cost something now. */
   recordSent(row: SummaryRow, { grant, requestId }: BilledAttempt): void {
     this.#updateRow(row, { grant: { ...grant, requestId }, sentAt: this.#object.now(), model: row.model });
   }

@@ -32,7 +32,7 @@ const NOT_IN_SUMMARY = {
  * from the cache. It has the oldest messages alone, and asks for their summary.
  *
  * @param rest the turn's body without messages
- * @throws ApiError 413 if its messages are too large to go up
+ * @throws ApiError 413 if its messages are too large to be sent
  */
 export function createSummaryRequest(
   rest: string,

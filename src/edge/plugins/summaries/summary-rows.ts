@@ -23,14 +23,14 @@ export interface SummaryRow {
   /** The number of the newest turn of the history when it was begun. */
   turn: number;
   model: string;
-  /** The message that goes up in place of those that it summarizes, as JSON text; null while it is not complete. */
+  /** The message that is sent in place of those that it summarizes, as JSON text; null while it is not complete. */
   text: string | null;
   /** The tokens of that message. */
   tokens: number;
   cost: number;
   requestId: string;
   beganAt: number;
-  /** When it went up. */
+  /** When it was sent. */
   sentAt: number | null;
   grant: StoredGrant | null;
   /** How it has ended; null while it is running. */

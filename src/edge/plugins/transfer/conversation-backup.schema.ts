@@ -102,7 +102,7 @@ const summaryLine = z.object({
   beganAt: instant,
 });
 
-/** A summary goes up as the first message, in words of the user. */
+/** A summary is sent as the first message, in words of the user. */
 const sentSummary = z.strictObject({
   role: z.literal('user'),
   content: z.string().check(z.refine((text) => text.startsWith(SUMMARY_PREFACE), 'what a summary begins with')),

@@ -1,4 +1,4 @@
-/** Keeps of rows, as conversations write them, what goes up as messages. Everything else belongs to where they come from. */
+/** Keeps of rows, as conversations write them, what is sent as messages. Everything else belongs to where they come from. */
 
 import { findPendingCallsMadeByCode, isCallMadeByCode } from '../../conversations/history/container.ts';
 import { convertResultsToText } from '../../conversations/history/omitted-calls.ts';
@@ -101,7 +101,7 @@ class ImportedMessageCleaner {
     }
   }
 
-  /** Takes the calls out of the last answer that have no result: those did not go up. @param next the content behind it */
+  /** Takes the calls out of the last answer that have no result: those were not sent. @param next the content behind it */
   #removeUnansweredCalls(next: string): void {
     if (!this.#last?.row.isRow) return;
     const answered = new Set(listAnsweredCallIds(JSON.parse(next)));

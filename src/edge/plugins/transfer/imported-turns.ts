@@ -36,7 +36,7 @@ interface ParsedImport {
 
 /**
  * Checks messages that a new conversation begins with, by the API's rules for a history. It may end with an answer. Rows of
- * another conversation become what would go up of them, and shown answers of runs become steps again.
+ * another conversation become what would be sent of them, and shown answers of runs become steps again.
  *
  * @param list the JSON text of the list, which the schema of a conversation has accepted
  * @returns the messages of each turn. A turn begins with each question

@@ -68,7 +68,7 @@ export class Session {
   readonly choices = computed(() => mapBranchesByMessageIndex(this.branches.value, this.id, this.rows.value));
   /** The summaries of the history, by the ids of the messages behind which they stand. */
   readonly summaries = computed(() => mapSummariesByMessage(this.report.value));
-  /** The turns that this page saw go up without the oldest ones, and without a summary of them: the history does not tell. */
+  /** The turns that were sent without the oldest ones and without a summary of them, as this page saw: the history does not tell. */
   readonly truncatedTurns = new Set<string>();
   readonly #isBranching = signal(false);
   /** The turns without a text whose reports were read after their end. */

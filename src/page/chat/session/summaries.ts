@@ -2,7 +2,7 @@ import type { Conversation, ConversationSummary } from '../../../client/index.ts
 
 /** A summary of the messages above it. */
 export interface HistorySummary extends ConversationSummary {
-  /** Whether a newer one goes up in its place. */
+  /** Whether a newer one is sent in its place. */
   isReplaced: boolean;
 }
 

@@ -24,7 +24,7 @@ export interface CachedHistory extends HistoryEnd {
   history: SentHistory;
   /** The model for which the thinking in `history` was chosen. */
   model: string;
-  /** Whether `history` has thinking that goes up only while the last turn is continued. */
+  /** Whether `history` has thinking that is sent only while the last turn is continued. */
   isForLoop: boolean;
   frozen: { system: string | undefined; tools: string | undefined; runs: string | undefined };
   /**

@@ -20,7 +20,7 @@ interface MessageRange {
   isBackwards?: boolean;
   /** Adds the messages of the running turn. */
   pending?: boolean;
-  /** Leaves out what does not go up: refused turns, and answers of which nothing is left. */
+  /** Leaves out what is not sent: refused turns, and answers of which nothing is left. */
   sent?: boolean;
   /** Reads texts as they are shown. */
   shown?: boolean;

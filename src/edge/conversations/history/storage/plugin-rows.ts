@@ -17,7 +17,7 @@ export interface EdgeCall {
   readonly endedAt: number | null;
 }
 
-/** The calls that the edge has made: their results go up with the next message, and are shown with their answer. */
+/** The calls that the edge has made: their results are sent with the next message, and are shown with their answer. */
 export interface EdgeCalls {
   /** The ids of all of them. */
   readonly ids: ReadonlySet<string>;
@@ -44,7 +44,7 @@ export const NO_EDGE_CALLS: EdgeCalls = {
   describeCallsOfTurn: () => [],
 };
 
-/** What goes up in the place of a history's beginning. Turns name by its id, below zero, what they were sent behind. */
+/** What is sent in the place of a history's beginning. Turns name by its id, below zero, what they were sent behind. */
 export interface HistorySubstitute {
   readonly id: number;
   /** The number of the last message in whose place it stands. */
@@ -58,7 +58,7 @@ export interface HistorySubstitute {
 export interface HistorySubstituteReader {
   /** @returns the one that covers most */
   findMostCovering(): HistorySubstitute | undefined;
-  /** @returns the one with an id, if it can go up */
+  /** @returns the one with an id, if it can be sent */
   findUsableById(id: number): HistorySubstitute | undefined;
   /**
    * Describes them, as they are shown with their conversation.

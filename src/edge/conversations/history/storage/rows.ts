@@ -154,7 +154,7 @@ export interface TurnRow {
   beganAt: number;
   endedAt: number | null;
   grant: StoredGrant | null;
-  /** When the admitted try went up. */
+  /** When the admitted try was sent. */
   sentAt: number | null;
   /** Until when the stored rows limit the cost of a turn that a crash interrupts. */
   coversUntil: number | null;
@@ -203,9 +203,9 @@ export interface MessageRow extends Pick<TurnRow, 'status' | 'cost' | 'outcome' 
   id: string;
   role: string;
   createdAt: number;
-  /** The message as it goes up. */
+  /** The message as it is sent. */
   text: string;
-  /** The message as it is shown, where it goes up otherwise. Null if that is the same. */
+  /** The message as it is shown, where it is sent otherwise. Null if that is the same. */
   shown: string | null;
   /**
    * `edge`: a user's message that the edge made, between two steps of a run. `import`: it came with an import. Null

@@ -1,4 +1,4 @@
-/** The message that goes up in the place of a history's oldest messages, as plugins write and check it. */
+/** The message that is sent in the place of a history's oldest messages, as plugins write and check it. */
 
 import { parseJsonObject } from '../../../kit/json/object.ts';
 

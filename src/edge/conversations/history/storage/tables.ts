@@ -55,7 +55,7 @@ export const CONVERSATION_TABLES = `
 /** The statuses of turns that are part of the history. */
 export const COMMITTED = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
 
-/** The row of an answer of which nothing is left. It is shown, but it does not go up: the API does not accept it. */
+/** The row of an answer of which nothing is left. It is shown, but it is not sent: the API does not accept it. */
 export const NO_ANSWER = '{"role":"assistant","content":[]}';
 
 /** The same statuses, and that of the running turn. */

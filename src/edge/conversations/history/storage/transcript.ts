@@ -372,7 +372,7 @@ export class Transcript extends SqlTables {
     this.deleteTurns('settled = 1 and seq >= ?', from);
   }
 
-  /** Takes turns out of what goes up. They are shown as refused ones. @param condition a condition on their columns */
+  /** Takes turns out of what is sent. They are shown as refused ones. @param condition a condition on their columns */
   markTurnsRefused(condition: string, ...bindings: SqlStorageValue[]): void {
     this.#clearCachedState();
     const sent = `status in ${COMMITTED} and status != 'refused'`;

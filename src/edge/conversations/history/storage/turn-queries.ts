@@ -188,7 +188,7 @@ export function findFirstStepOfRun(transcript: Transcript, run: number): number 
   return transcript.queryNumber(first, run, run);
 }
 
-/** @returns the calls in the answer of a step, as they are shown: also those that do not go up. */
+/** @returns the calls in the answer of a step, as they are shown: also those that are not sent. */
 export function listToolCallsOfStep(transcript: Transcript, step: number): JsonObject[] {
   for (const { turn, role, text, shown } of transcript.messages.readMessages({ isBackwards: true })) {
     if (turn !== step) break;

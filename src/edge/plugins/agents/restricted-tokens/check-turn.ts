@@ -1,5 +1,5 @@
 /**
- * What a restricted token may ask of a conversation. Whatever it sends, the same goes up as of the plain request that names an agent
+ * What a restricted token may ask of a conversation. Whatever it sends, the same is sent as of the plain request that names an agent
  * and has new messages: everything else is left out, or refused.
  */
 

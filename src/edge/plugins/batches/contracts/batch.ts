@@ -125,7 +125,7 @@ export type BatchCreateOutcome =
 
 /** How far a batch has come. */
 export type BatchState =
-  /** `isSent` is false until its last byte has gone up. Until then it may still come to nothing. */
+  /** `isSent` is false until its last byte has been sent. Until then it may still come to nothing. */
   | {
       kind: 'known';
       batch: MessageBatch;
@@ -148,9 +148,9 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
   /** Stores the batch, before anything is set aside for it. */
   storeOpening(opening: InitialBatchData): void;
   /**
-   * Notes that the last byte goes up now.
+   * Notes that the last byte is sent now.
    *
-   * @returns false if the batch was given up meanwhile: then the last byte must not go up
+   * @returns false if the batch was given up meanwhile: then the last byte must not be sent
    */
   recordLastByteSent(): boolean;
   /** Takes the upstream's answer. */

@@ -1,4 +1,4 @@
-/** Begins a turn in the background again that a crash has kept from going up. */
+/** Begins a turn in the background again that a crash has kept from being sent. */
 
 import { createUnansweredOutcome } from '../../../claude/outcome.ts';
 import { PIECE_CHARACTERS } from '../../../conversations/history/storage/message-text.ts';

@@ -212,7 +212,8 @@ test('reports the same for a complete stream from its two ends as line by line',
     const { seen: _, ...byLine } = read([bytes]);
     expect(report).toMatchObject(byLine);
   });
-  expect(quick).toBeGreaterThan(200);
+  // About a tenth of the cases, more or fewer by the seed.
+  expect(quick).toBeGreaterThan(100);
 });
 
 test('does not report a truncated stream as complete', () => {

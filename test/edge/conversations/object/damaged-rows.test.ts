@@ -216,7 +216,7 @@ test('a damaged text or table affects only its own conversation, which can be de
     const damaged = DAMAGES[how]?.(cell.text, place % cell.text.length) ?? '';
     await concernsItself(`${how} ${cell.table}.${cell.column}`, cell.kind, (sql) => change(sql, cell, damaged));
   });
-  expect(told.size).toBeGreaterThan(3);
+  expect(told.size).toBeGreaterThan(1);
   for (const kind of KINDS) {
     for (const table of Object.keys(states.get(kind) ?? {}))
       await concernsItself(`no ${table}`, kind, (sql) => sql.exec(`drop table ${table}`));

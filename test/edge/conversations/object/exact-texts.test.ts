@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { redactAnswer } from '#edge/conversations/views/redact-answer.ts';
 import { parseMemberTexts, splitArrayItems } from '#edge/kit/json/edit.ts';
-import { replaceLoneSurrogates } from '#edge/kit/json/lone-surrogates.ts';
+import { findLoneSurrogatePath, replaceLoneSurrogates } from '#edge/kit/json/lone-surrogates.ts';
 import { createTestApp } from '#test/support/app.ts';
 import { installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
@@ -206,7 +206,8 @@ test('inputs and results keep their exact text in streams, calls, approvals, eve
       app.post('/conversations', `{"id":"${name}","model":"${ENTRY.model}","max_tokens":500,"messages":${messages}}`);
     for (const [name, messages] of Object.entries({ rows, shown })) {
       const sendable = replaceLoneSurrogates(messages);
-      if (sendable !== messages) {
+      // A member that a later one of the same name replaces is not checked, and its text is only made sendable.
+      if (findLoneSurrogatePath(JSON.parse(messages)) !== undefined) {
         const rejected = await importing(`${id}-${name}`, messages);
         expect([rejected.status, await rejected.text()]).toEqual([400, expect.stringContaining('half of a character')]);
       }

@@ -73,7 +73,8 @@ export function findReusableContainer(
 ): CodeContainer | undefined {
   const isOpen = findPendingCode(tail).length > 0;
   if (!isSameTurn && !isOpen) return undefined;
-  // The newest turn may be an unanswered question after the answer whose code waits. The last complete turn has the container.
+  // Code that waits in a container was started by the last complete answer. If the newest turn is a question without an answer,
+  // take the container of that answer instead.
   const isUnanswered = isOpen && last?.status === 'interrupted' && !last.outcome?.container;
   const { container } = (isUnanswered ? findNewestTurn(transcript, ['complete']) : last)?.outcome ?? {};
   const ends = container?.expires_at === undefined ? Number.NaN : Date.parse(container.expires_at);
@@ -91,10 +92,12 @@ export function removeLostCode(transcript: Transcript, body: string, now: number
   if (!profile?.exists) return;
   const last = cached ? cached.lastTurn : findNewestTurn(transcript, [...ANSWERED, 'empty']);
   const { stop_reason: stopped } = last?.outcome ?? {};
-  // Nothing to remove: the caller can still continue a paused answer, and no code waits in one that ended with `end_turn`.
+  // Leave the history as it is. A paused answer (`pause_turn`) can still be continued with its code, and an answer that ended
+  // with `end_turn` has no waiting code.
   if (!last || (last.status === 'complete' && (stopped === 'pause_turn' || stopped === 'end_turn'))) return;
   const tail = cached?.tail ?? readLastAnswerAndAfter(transcript);
-  // In a tool loop, code of an earlier answer may wait for a result, too, so `tail` does not decide.
+  // In a tool loop, code that an earlier answer started may wait for a result, too. `tail` has only the last answer, so search
+  // the whole history.
   const goesOn = last.follows && last.outcome?.stop_reason === 'tool_use';
   if (!goesOn && !tail.some(couldHavePendingServerCall)) return;
   const members = parseMemberTexts(body);
@@ -122,7 +125,7 @@ function hasTurnResultsSentAsText({ storedProfile: profile, edgeCalls: calls }: 
 /** @returns whether the last of some messages has more than results of calls. @param messages the JSON text of a list */
 function hasContentBesidesResults(messages = '[]'): boolean {
   const { role, content } = parseJsonObject(splitArrayItems(messages).at(-1) ?? '') ?? {};
-  // A last message of the assistant continues a paused answer.
+  // A request that ends with an assistant message continues a paused answer. It adds no content of its own.
   if (role === 'assistant') return false;
   if (!Array.isArray(content)) return typeof content === 'string' && content !== '';
   return content.some((block) => getMember(block, 'type') !== 'tool_result');

@@ -166,7 +166,7 @@ export function dropResentMessages(
       within = until < blocks.length ? until : 0;
       if (within === 0) at += 1;
     }
-    // Some clients drop a question whose answer was interrupted, so the request may lack it.
+    // Continue even if the request lacks this stored question: some clients drop a question whose answer was interrupted.
     else if (first.role !== 'user' || !isPartial) return undefined;
   }
   if (at > 0 && within === 0) at = findFirstAfterSilentAnswers(messages, at, leftOut);
@@ -201,7 +201,7 @@ function findFirstAfterRepeatedQuestions(messages: readonly SentMessage[], from:
     role === 'user' &&
     serializeCanonically(toBlockList(content)) === serializeCanonically(toBlockList(question?.content));
   let at = from;
-  // Keep the last message even if it repeats the question: it is the new one.
+  // Never skip the last message, even if it has the same content as the stored question: it is the new question.
   if (question?.role === 'user')
     for (let one = messages[at]; at < messages.length - 1 && one && isRepeated(one); one = messages[at]) at += 1;
   return at;

@@ -40,7 +40,8 @@ export function createPromptFrameKey(
   const outside = membersOutsidePrompt();
   for (const [name, text] of members) {
     if (outside.has(name) || name === 'model') continue;
-    // Later turns send the frozen `system` and `tools` of the first one, so only a different text belongs to the frame.
+    // Later turns send the `system` and `tools` of the first turn (the frozen texts). Add this member to the frame only if its
+    // text differs from the frozen one.
     if (name === 'system' || name === 'tools') {
       if (!frozen || frozen[name] === text) continue;
     }

@@ -122,7 +122,8 @@ function separateNewMessages(
   const omittedCallIds = listOmittedCallIdsOfConversation(transcript);
   const messages = dropStoredMessages(received, transcript, omittedCallIds);
   const parsed = getParsedMessages(messages);
-  // If the newest turn has an empty answer, look at the one before: the empty turn has not continued its paused answer.
+  // If the newest turn has an empty answer, check the turn before it: an empty answer does not end a paused one, which can
+  // still be continued.
   const answered = lastTurn?.status === 'empty' ? findNewestTurn(transcript, ANSWERED) : lastTurn;
   const isPaused = answered?.outcome?.stop_reason === 'pause_turn' && state.role === 'assistant';
   const isRun = typeof answered?.run === 'number';
@@ -150,7 +151,8 @@ function dropStoredMessages(
   omittedCallIds: ReadonlySet<string>,
 ): readonly IncomingMessage[] {
   const incoming = getParsedMessages(received);
-  // A single message cannot repeat the history, unless a client has joined a stored question and a new one in it.
+  // A single message cannot repeat the history, so return it unchanged. The exception is a message with several blocks: some
+  // clients merge a stored question and a new one into it.
   const isOne = incoming.length < 2;
   if (isOne && !(Array.isArray(incoming[0]?.content) && incoming[0].content.length > 1)) return received;
   const dropResent = (isSentOnly: boolean) =>
@@ -190,7 +192,7 @@ const NO_PENDING_RESULTS: PendingResults = new Map();
 function findPendingResults(transcript: Transcript, last: TurnRow | undefined, at: HistoryState): PendingResults {
   if (typeof last?.run !== 'number') return NO_PENDING_RESULTS;
   const leftOut = listOmittedCallIdsOfConversation(transcript);
-  // If the history ends with a user message, that message already contains the results.
+  // If the history ends with a user message, that message already contains the results, so none are pending.
   if (at.role !== 'assistant' && leftOut.size === 0) return NO_PENDING_RESULTS;
   const results = [...transcript.edgeCalls.readResultsOfTurn(last.seq)];
   return new Map(results.filter(([id]) => (at.role === 'assistant' && at.callIds.has(id)) || leftOut.has(id)));

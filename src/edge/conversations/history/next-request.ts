@@ -121,7 +121,8 @@ export function planNextRequest(
   );
   const limit = settings.MAX_BODY_BYTES;
   if (body.bytes.length > limit) throw createRequestTooLargeError(limit, body.hasHistory);
-  // If only messages were added, the upstream has already reported how many tokens the prompt has without them.
+  // If the prompt only adds messages to the last turn's prompt, only the added ones must be estimated: the upstream has
+  // reported how many tokens the rest has.
   const isExtended = frame !== null && lastTurn?.frame === frame && lastTurn.sentFrom === sentFrom;
   const before = isExtended ? lastTurn.tokens : null;
   const added = before === null ? undefined : computeAddedTokenUpperBound(incoming.new, model, settings);
@@ -245,7 +246,8 @@ function collectChanges(
   const changes: Record<string, string | undefined> = {
     ...(run || agent ? fieldRemovals().all : fieldRemovals().ofTurn),
     stream: counts ? undefined : 'true',
-    // The model that began a tool loop continues it. If the request names another one, adapt its fields to the loop's model.
+    // A tool loop is finished by the model that began it. If the request names another model, adapt its fields to the loop's
+    // model.
     ...(model !== models.resolveAlias(name) &&
       describeChanges(adaptRequestForModel(models.findRow(model), json, models.findRow(name)).changes)),
     model: JSON.stringify(model),

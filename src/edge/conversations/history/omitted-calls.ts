@@ -43,7 +43,7 @@ export function convertOmittedResultsInMessage(text: string, leftOut: ReadonlySe
   if (leftOut.size === 0 || !text.includes('"tool_result"')) return text;
   const { role, content } = parseJsonObject(text) ?? {};
   if (role === 'assistant' || !Array.isArray(content)) return text;
-  // A block that is no object is refused, not sent.
+  // The cast is harmless: a message with a block that is not an object is rejected and never sent.
   const blocks = content as JsonObject[];
   const inWords = convertResultsToText(blocks, leftOut);
   return inWords.every((block, at) => block === blocks[at])

@@ -51,7 +51,8 @@ export function removeOmittedTools(text: string, { storedProfile: profile }: Tra
     (tool) => !omitted.has(toJsonText(getMember(parseJsonObject(tool), 'name'))),
   );
   const choice = parseJsonObject(parseMemberTexts(text).get('tool_choice') ?? '');
-  // The API rejects a choice without tools, or of a tool that is not in the list.
+  // Also remove `tool_choice` if it cannot be satisfied: the API rejects a choice without tools, or of a tool that is not in
+  // `tools`.
   const hasNoChoice = rest.length === 0 || omitted.has(toJsonText(choice?.name));
   return editJson(text, {
     tools: rest.length > 0 ? `[${rest.join(',')}]` : undefined,

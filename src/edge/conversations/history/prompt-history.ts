@@ -40,7 +40,8 @@ export function readSentHistory(
     cached.model === model &&
     (follows || !(cached.isForLoop || (lastTurn && !models.canBeSameModel(lastTurn.model, model))));
   const findUnboundTurnsOnce = () => findTurnsWithoutThinking(transcript, { from: sentFrom, model, follows }, models);
-  // Do not cache this history. The cache has the stored one: if the turn fails, the paused answer can still be continued.
+  // Do not cache a history in which the paused answer is abandoned. If this turn fails, the next one may still continue that
+  // answer, so the cache must keep the stored history.
   if (isPauseAbandoned)
     return { history: buildHistoryWithoutPause(transcript, findUnboundTurnsOnce, { sentFrom, limit }), sentFrom };
   const { history, isForLoop } = isCached
@@ -97,7 +98,8 @@ export function buildSentHistory(
   }
   const history = readMessages?.from === from ? readMessages : readHistory(transcript, from, limit, to);
   if (history.isTooLong) throw createRequestTooLargeError(limit, true);
-  // Skip the query if no message has thinking: an object that has just woken would have to compile the statement first.
+  // Skip the query if no message has thinking. In an object that has just woken up, SQLite would have to compile the statement
+  // first.
   const { turns, isForLoop: later } = history.messages.some(({ text }) => hasThinking(text))
     ? unbound()
     : NO_UNBOUND_TURNS;

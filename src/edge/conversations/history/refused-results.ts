@@ -82,7 +82,8 @@ export function hideResultsAfterRefusal(transcript: Transcript, refused: Pick<Tu
  *   a question that has no answer. Undefined if there are none
  */
 function findUnansweredResults(transcript: Transcript): StepResults | undefined {
-  // Turns with an empty answer count, too: the API has accepted the results that were sent with them.
+  // Search from the last turn that the API accepted. A turn with an empty answer is such a turn: the API accepted the tool
+  // results that were sent with it.
   const last = findNewestTurn(transcript, [...ANSWERED, 'empty']);
   const results = findResultsInUnansweredQuestion(transcript, last, readLastAnswerAndAfter(transcript));
   if (results || typeof last?.run !== 'number') return results;

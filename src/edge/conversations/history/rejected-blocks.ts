@@ -109,7 +109,7 @@ export function findBlocksAtPaths(words: string, messages: readonly ParsedReques
       const others = blocks.filter(({ type }) => type !== 'text');
       return (others.length > 0 ? others : blocks).map((one) => ({ at, key: createBlockKey(one) }));
     }
-    // The API's paths count a string `content` as a list with one text block.
+    // The API's error paths treat a string `content` as a list with one text block, so look up the position in that list.
     const outer =
       typeof content === 'string'
         ? blocks[0]
@@ -201,7 +201,8 @@ export function listOmittedCallIds(omitted: OmittedBlocks): ReadonlySet<string> 
 export function replaceOmittedBlocks(content: unknown, omitted: OmittedBlocks): JsonObject[] | undefined {
   const blocks = toContentBlockList(content);
   const calls = listOmittedCallIds(omitted);
-  // Replace results before their calls: the result of an omitted call becomes text, which no longer has the result's key.
+  // Replace results before calls. An omitted call turns its result into text, and that text no longer matches the key of an
+  // omitted result.
   const results = blocks.flatMap((block) =>
     block.type === 'tool_result' ? createReplacementBlocks(block, omitted) : [block],
   );
@@ -210,7 +211,7 @@ export function replaceOmittedBlocks(content: unknown, omitted: OmittedBlocks): 
     before.length === replaced.length && before.every((block, at) => block === replaced[at]);
   if (isSame(blocks)) return undefined;
   const rest = replaced.filter(({ type }) => !TYPES_OF_THINKING.has(type));
-  // The API does not accept a message without content.
+  // The API rejects a message without content, so if only thinking is left, send a sentence instead.
   return rest.length > 0 ? rest : [{ type: 'text', text: createReplacementSentence(undefined) }];
 }
 

@@ -128,8 +128,8 @@ export class RequestRepair<Plan extends RepairablePlan> {
     this.#freshCount ??= this.#context.planAgain().messages.length;
     const fresh = rejection.messages.length - this.#freshCount;
     const paths = findBlocksAtPaths(rejection.text, rejection.messages);
-    // The API rejected the container, not a message, so omitting blocks would not help. The end of the turn forgets a lost
-    // container.
+    // The API rejected the container, not a message, so omitting blocks would not help. Give up; the end of the turn removes
+    // the lost container from the conversation.
     if (rejection.container !== undefined && paths.length === 0 && isContainerError(words)) return undefined;
     const isNew = isStep
       ? (block: RejectedBlockReference) => this.#canBlockHaveBecomeInvalid(block, fresh, rejection)
@@ -141,7 +141,8 @@ export class RequestRepair<Plan extends RepairablePlan> {
     ].filter((key) => !this.#allOmittedKeys.has(key) && !(key === ALL_THINKING && this.#allOmittedKeys.size > 0));
     const ofResults = results ? findResultsNamedInRejection(rejection, fresh, results) : [];
     const notHidden = ofResults.filter((id) => !this.#hiddenResults.has(id));
-    // Hide the results that the API has named: in a step only once, in a question always, or the next question would fail, too.
+    // Hide the results that the error names. Do this only once in a step of a run. In a question do it each time, or every
+    // later question would be rejected, too.
     if (notHidden.length > 0 && (!isStep || this.#hiddenResults.size === 0)) return this.#hideResults(notHidden, words);
     if (named.length > 0) return this.#omitBlocks(this.#addExternalBlocksOnLastTries(named, old), this.#namedKeys);
     if (results && isStep) {
@@ -214,7 +215,8 @@ export class RequestRepair<Plan extends RepairablePlan> {
   #hideResults(ids: readonly string[], words: string) {
     const { transcript, results, planAgain: plan } = this.#context;
     for (const id of ids) this.#hiddenResults.add(id);
-    // At once: if the object dies now, what is stored has words in place of the results in both places.
+    // Store this before the request is sent again: if the object dies meanwhile, the next turn sends the replacement text, not
+    // the rejected results.
     if (results) storeResultsAsHidden(transcript, results.turn, ids, words);
     const planned = this.#applyOmissionsToPlan(plan());
     return { plan: planned, messages: planned.messages };
@@ -228,7 +230,8 @@ export class RequestRepair<Plan extends RepairablePlan> {
   #omitGuessedBlocks(words: string, { status }: RejectedRequest, old: readonly JsonObject[]) {
     const { results } = this.#context;
     if (results && this.#hiddenResults.size === 0 && (this.#trial?.size ?? 0) < results.pending.size) {
-      // Hide the likeliest results first, then all of them. Otherwise the API would reject every later question, too.
+      // The error names no block. First hide the results that are most likely its cause, then all of them. If the bad result
+      // stayed, the API would reject every later question, too.
       const ids = this.#trial ? results.pending.keys() : guessRejectedResults(words, status, results.pending);
       this.#rejectionText = words;
       this.#trial = createHiddenResultBlocks(ids, words);
@@ -318,7 +321,8 @@ function storeOmitted(transcript: Transcript, omitted: ReadonlySet<string>): voi
   storeRepaired(transcript, repaired);
   const calls = [...listOmittedCallIds(omitted)];
   const leftOut = calls.length > 0 ? { leftOut: [...new Set([...(profile.leftOut ?? []), ...calls])] } : {};
-  // Thinking before the running turn, which has the newest number, is no longer sent: its signature covers blocks that are now
-  // omitted. See https://platform.claude.com/docs/build-with-claude/preserved-thinking
+  // Stop sending the thinking of all turns before the running one (whose number is the newest). A thinking signature covers the
+  // blocks before it, and some of these are omitted now. See
+  // https://platform.claude.com/docs/build-with-claude/preserved-thinking
   transcript.saveProfile({ ...profile, ...leftOut, thinkingFrom: transcript.newestTurnNumber });
 }

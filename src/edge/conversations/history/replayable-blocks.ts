@@ -38,9 +38,9 @@ export function selectReplayableBlocks(blocks: readonly StreamedContentBlock[], 
     if (isServerToolCall(value.type)) return mayComeLater || results.has(toJsonText(value.id));
     return true;
   };
-  // A thinking block is valid only if nothing before it has changed, so drop thinking after the first omitted block. Omitted
-  // text does not count: it is blank, and the API does not accept blank text in a request.
-  // See https://platform.claude.com/docs/build-with-claude/preserved-thinking
+  // Drop all thinking after the first omitted block: a thinking block is valid only if nothing before it has changed. An
+  // omitted text block is no such change, because only blank text is omitted, which the API does not accept in a request. See
+  // https://platform.claude.com/docs/build-with-claude/preserved-thinking
   const first = blocks.findIndex((block) => block.value.type !== 'text' && !isReplayable(block));
   const replayable = blocks.filter((block, at) => {
     return isReplayable(block) && !(first >= 0 && at > first && isThinkingBlock(block.value.type));

@@ -90,13 +90,14 @@ export function resolveRequest(
   const cached = transcript.cachedHistory;
   const frozen = profile && (cached?.frozen ?? transcript.frozenTexts);
   const sent = parseMemberTexts(text);
-  // The default system prompt is only for new conversations. A prefix or an agent has its own.
+  // Use the default system prompt only in a new conversation without a prefix or an agent. Prefixes and agents bring their own
+  // system prompt.
   const isWithoutSystem = profile === undefined && !prefix && !agent && !sent.has('system');
   const system = isWithoutSystem && defaults?.system !== undefined ? JSON.stringify(defaults.system) : undefined;
   const inherited = { ...findInheritedSystemAndTools(sent, frozen), ...(system !== undefined && { system }) };
-  // The caller's cache breakpoints come before the results that a step adds. The API allows four in a request:
-  // https://platform.claude.com/docs/en/build-with-claude/prompt-caching
-  // A restricted token cannot set breakpoints, and the messages that it resends are not forwarded.
+  // Count the breakpoints that the caller has set, because those of the edge may only use the rest: the API allows four in a
+  // request. See https://platform.claude.com/docs/en/build-with-claude/prompt-caching. A restricted token cannot set any, and
+  // the messages that it resends are not forwarded.
   const { used, maxBreakpoints: breakpoints } = isBound
     ? countAvailableBreakpoints()
     : countAvailableBreakpoints(text, inherited.system, inherited.tools);

@@ -6,7 +6,8 @@ import { listAnsweredCallIds } from './replayable-blocks.ts';
 export function moveResultsFirst(content: readonly unknown[], called: readonly string[]): readonly unknown[] {
   if (listAnsweredCallIds(content).length === 0) return content;
   const places = new Map(called.map((id, place) => [id, place]));
-  // Keep the result of an unknown call among the results: the check of the message reports it.
+  // Sort the result of an unknown call after the other results, but before other content, so that the check of the message
+  // reports it as a result without a call.
   const getResultPosition = (block: unknown) => {
     const [id] = listAnsweredCallIds([block]);
     return id === undefined ? places.size + 1 : (places.get(id) ?? places.size);

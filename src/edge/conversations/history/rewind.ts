@@ -25,11 +25,12 @@ export function rewindToMessage(transcript: Transcript, id: string): Partial<Con
     transcript.deleteMessages('seq >= ?', cut);
     for (const { rewind } of copiedRows()) rewind?.(transcript, cut, turn);
     const nextTurn = Math.max(profile.nextTurn, transcript.newestTurnNumber + 1);
-    // An import is one turn, so its messages before the cut may stay.
+    // An import is stored as one turn. If the cut is inside it, its messages before the cut remain, so keep the row of the
+    // turn.
     const isLeft =
       transcript.queryNumber('select turn from messages where seq < ? order by seq desc limit 1', cut) !== turn;
     transcript.removeTurnsFromHistory(isLeft ? turn : turn + 1);
-    // The rest of an import has lost its answer, so its number of tokens is not known any more.
+    // The remaining part of an import has lost its last answer, so the stored token count no longer fits. Clear it.
     const rest = findTurnByNumber(transcript, turn);
     if (rest && rest.tokens !== null) transcript.updateTurn(rest, { tokens: null, frame: null });
     const { turns, messages } = countTurnsAndMessages(transcript);

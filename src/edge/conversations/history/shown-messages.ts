@@ -12,14 +12,16 @@ export function* readShownMessages(transcript: Transcript, isSentOnly: boolean):
   let answer: (ComparableHistoryMessage & { run: number; turn: number; content: unknown[] }) | undefined;
   for (const message of transcript.messages.readMessageTexts({ sent: isSentOnly, shown: true })) {
     const { status, run, turn, role } = message;
-    // The last message of a step is its answer, so an earlier assistant message of that step was imported with the question.
+    // The answer of a step is the last assistant message of its turn. An earlier one in the same turn was imported with the
+    // question, so yield it as a separate message.
     const isImported = answer?.turn === turn;
     if (answer && (answer.run !== run || isImported)) {
       if (isImported) answer.isPartial = false;
       yield answer;
       answer = undefined;
     }
-    // Results of the edge may also be in a later turn that is not a run itself.
+    // Load the ids of the edge's calls at the first message of a run. Later turns need them, too: a turn that is not a run may
+    // contain results of these calls.
     if (run !== null) calls ??= transcript.edgeCalls.ids;
     const stored = parseMessage(message).content;
     const content = role === 'user' ? removeCancelledResults(stored) : stored;
@@ -29,7 +31,7 @@ export function* readShownMessages(transcript: Transcript, isSentOnly: boolean):
     }
     const own = removeEdgeCallsAndResults(content, calls ?? NO_CALLS);
     if (run !== null && role === 'assistant') {
-      // Read the status from the run's row: a run can also be interrupted between two steps.
+      // Take the status from the run's row, not from the step's: a run can also be interrupted between two steps.
       answer ??= { role, run, turn, content: [], isPartial: isPartial(transcript.getTurnStatus(run)) };
       answer.turn = turn;
       answer.refused = [...(answer.refused ?? []), ...listRefusedCallIds(status, own)];

@@ -35,7 +35,7 @@ export function findFirstFitting(turns: readonly SizedTurn[], start: number, fre
     if (index > 0 && !turn.follows && tokens <= maxTokens * TRUNCATED_FILL_RATIO) return turn.from;
     tokens -= turn.tokens;
   }
-  // The turn that the new messages continue is always sent, however long it is.
+  // No later turn fits. Send at least the turn that the new messages continue, however long it is.
   const last = sent.findLast(({ follows }) => !follows);
   return last?.from ?? start;
 }
@@ -61,7 +61,7 @@ export function findFirstMessageToSend(
   const fresh = Math.ceil(characters / CHARACTERS_PER_TOKEN);
   const sumTotalTokens = (start: number) => fresh + sumTokens(turns, start);
   if (strategy === 'summarize') {
-    // A tool loop keeps the summary or the first message with which it began.
+    // Within a tool loop, do not switch to another summary: keep the summary or the first message that the loop began with.
     if (continued !== undefined) return from;
     const summary = transcript.historySubstitutes?.findMostCovering();
     const start = summary ? summary.until + 1 : 0;
@@ -75,11 +75,11 @@ export function findFirstMessageToSend(
       `messages: this conversation is longer than its limit of ${most} tokens. Rewind or fork it, or set \`history.strategy\` to \`truncate\` (PATCH /conversations/:id).`,
     );
   }
-  // Do not truncate within a tool loop: its thinking is valid only if no message before it changes.
-  // See https://platform.claude.com/docs/build-with-claude/preserved-thinking
+  // Do not truncate within a tool loop: its thinking is valid only if no message before it changes. See
+  // https://platform.claude.com/docs/build-with-claude/preserved-thinking
   if (continued !== undefined) return from;
   const first = findFirstFitting(turns, from, fresh, most);
-  // A new question can be sent without any earlier turn.
+  // If even the last turn does not fit beside the new question, send the question without any earlier turn.
   return sumTotalTokens(first) > most ? profile.nextMessage : first;
 }
 
@@ -107,7 +107,7 @@ export function computeTurnTokenSizes(transcript: Transcript): (SizedTurn & { se
   let before: { tokens: number; sentFrom: number } | undefined;
   return listTurnSizes(transcript).map(({ first, characters, tokens, sentFrom, follows }) => {
     const reported = tokens === null ? undefined : { tokens, sentFrom };
-    // Each prompt begins with the one before it, so the difference is what the turn added.
+    // The prompt of a turn begins with the whole prompt of the turn before it, so the turn's own tokens are the difference.
     const added = reported && before?.sentFrom === reported.sentFrom ? reported.tokens - before.tokens : 0;
     const all = reported && !before ? reported.tokens : 0;
     before = reported;

@@ -34,7 +34,7 @@ async function maintainUndamagedConversation(state: ConversationState): Promise<
   const { transcript, maintenance } = state;
   const { alarm, now } = state;
   const isDue = alarm.markFired(now());
-  // Without readable settings, neither the retention nor the account's address is known.
+  // Try again later: without readable settings, neither the retention period nor the account's address is known.
   if (readRetentionMs(() => state.settings()) === undefined) return alarm.scheduleAt(now() + SETTINGS_RETRY_MS);
   state.recoverFromCrash();
   const { storedProfile: profile } = transcript;
@@ -43,13 +43,14 @@ async function maintainUndamagedConversation(state: ConversationState): Promise<
   callHookOfEachPlugin(state, 'alarm', (part) => part.alarm?.());
   const { holder } = state.lock;
   if (holder) {
-    // The turn may wait for minutes, but what the account has not confirmed must be repeated soon if the object dies meanwhile.
+    // Wake again when the turn's wait ends, which may take minutes. But wake after `WATCH_MS` if the account has not confirmed
+    // a settlement or a report: if the object dies, only the alarm repeats it.
     const isUnconfirmed = profile.unreported || maintenance.settlements.hasUnconfirmedSettlements;
     const next = (isUnconfirmed ? undefined : holder.waitsUntil) ?? now() + WATCH_MS;
-    // Due maintenance waits until the turn has ended.
+    // Maintenance that is due waits until the turn has ended, so keep the alarm due.
     if (isDue) alarm.scheduleAt(next);
     else alarm.scheduleWatchAt(next);
-    // A renewal that fails is tried again by the next alarm, well before the hold's deadline.
+    // If the renewal fails, the next alarm repeats it, well before the hold's deadline.
     await waitWithTimeout(holder.renewHold(), STOP_MS).then(
       () => state.retries.recordSuccess('hold_renewal'),
       (thrown: unknown) => state.retries.recordFailure('hold_renewal', thrown, next),

@@ -24,7 +24,7 @@ export async function waitForAnswerSendingPings(
   const returnTrue = () => true;
   if (await resolveWithin(work.then(returnTrue, returnTrue), PING_MS)) return await coming;
   const { readable, writable } = new IdentityTransformStream();
-  // If the caller disconnects, writing fails, but the work and the turn must continue.
+  // If the caller disconnects, the pings fail. Continue to wait for the work anyway: the turn must not end with its caller.
   waitUntil(sendPingsUntilAnswered(coming, writable, requestId).catch(() => coming));
   return { kind: 'stream', turn, headers: {}, body: readable };
 }
@@ -38,7 +38,8 @@ async function sendPingsUntilAnswered(
   const writeText = (text: string) => writer.write(encoder.encode(text));
   let answer: TurnAnswer | undefined;
   for (; !answer; answer = await resolveWithin(coming, PING_MS)) await writeText(PING_EVENT);
-  // The response headers were sent before this was known, so report it in a comment of the stream.
+  // The response headers are already sent, so report a truncated history in a comment of the stream instead of the
+  // `sluice-history` header.
   if (answer.kind !== 'error' && answer.headers['sluice-history']) await writeText(': sluice-history truncated\n\n');
   if (answer.kind === 'stream') {
     await writeText(answer.first ?? '');

@@ -65,7 +65,7 @@ export function planTurn(
       model,
       defaults: agent ? undefined : request.asked.defaults,
       now: conversation.now(),
-      // The edge itself writes the request of a subagent, not the restricted caller.
+      // A subagent's request is written by the edge, so the restrictions of the caller's token do not apply to it.
       isBound: request.caller.only !== undefined && !request.parent,
     }),
   );
@@ -103,7 +103,7 @@ export function storeTurnAndCreateRunner(
   planned: NextRequestPlan,
 ): TurnRunner {
   const { transcript } = conversation;
-  // Throws if the deployment has no upstream, so call it before anything is stored.
+  // Call this before anything is stored: it throws if the deployment has no upstream.
   conversation.getUpstream();
   const now = conversation.now();
   startConversationIfNew(conversation, turn, planned);
@@ -123,12 +123,13 @@ export function storeTurnAndCreateRunner(
     const recorder = storeTurnAndMessages(conversation, row, planned, { longNotes });
     return createSingleRequestRunner(conversation, pending.request, recorder, planned);
   } catch (thrown) {
-    // Delete the stored turn: without a runner, nothing would ever end it.
+    // Delete the stored turn: it has no runner, so it would stay `running` for ever.
     try {
       transcript.deleteMessages('turn >= ?', row.seq);
       transcript.deleteTurns('seq >= ?', row.seq);
     } catch (undeleted) {
-      // A reset undoes what was written since the last wait, or the next wake ends the turn.
+      // The turn could not be deleted either. Restarting the object undoes the writes since the last await; if they were stored
+      // before, the recovery after the restart ends the turn.
       conversation.abortObject(undeleted);
     }
     throw thrown;

@@ -101,7 +101,7 @@ export class ConversationState implements ConversationContext {
    * recovery that throws is repeated by the next call or alarm.
    */
   recoverFromCrash(): void {
-    // Plugins that the recovery calls read `visibleProfile`, which calls this method again.
+    // Return if the recovery has begun: it calls plugins that read `visibleProfile`, which calls this method again.
     if (this.#recovery !== 'pending') return;
     this.#recovery = 'running';
     try {
@@ -121,7 +121,8 @@ export class ConversationState implements ConversationContext {
     try {
       const acquireLockForRunner = (runner: TurnRunner) => {
         this.lock.acquire(runner);
-        // A run asks by itself. If the account cannot be asked, it refuses the turn itself: that only misses a secret that has ended.
+        // The caller's credential may have been revoked while the object was down, so check it. A run checks its own
+        // credential. An account that cannot be reached also admits no request, so ignore that error.
         if (runner.turn.row.run === null) this.#ctx.waitUntil(this.stopIfCredentialEnded().catch(() => {}));
       };
       endCrashedTurns(this, { goesOn: acquireLockForRunner, isLastTry: this.#failedRecoveries > 0 });
@@ -177,8 +178,8 @@ export class ConversationState implements ConversationContext {
 
   readonly findWithdrawal = (): Promise<unknown> => findWithdrawalError(this, this.visibleProfile);
 
-  // An abort also undoes the writes since the last await. If a row is damaged, store the end of the turn before the abort, or
-  // the turn would fail again after the restart.
+  // An abort also undoes the writes since the last await. If a row is damaged, first store the end of the turn, or the turn
+  // would fail in the same way after each restart.
   readonly abortObject = (thrown: unknown): void => {
     logBackgroundFailure({ conversation: this.transcript.uncheckedProfile?.id ?? '' }, thrown);
     const abort = () => this.#ctx.abort(thrown instanceof Error ? thrown.message : 'a turn did not end');
@@ -286,7 +287,8 @@ function endCrashedTurns(
     if (runner) onResumed(runner);
   }
   const { storedProfile: profile } = transcript;
-  // Delete what an interrupted copy has left: a first turn must not continue it.
+  // Delete the remains of an interrupted copy: otherwise, the first turn of a new conversation would continue the copied
+  // history.
   if (profile && !profile.exists && !profile.deleted && !conversation.lock.holder) transcript.dropIncompleteCopy();
   maintenance.confirmInBackground(unsettled.length > 0);
 }
@@ -321,9 +323,10 @@ function resumeOrEndRun(conversation: ConversationContext, row: TurnRow, isLastT
   } catch (thrown) {
     if (findDamageInError(thrown)) throw thrown;
     logBackgroundFailure({ conversation: transcript.uncheckedProfile?.id ?? '', hook: 'resume' }, thrown);
-    // Another plugin may have ended the run already.
+    // Continue only if the run is still running: another plugin may have ended it before this one threw.
     if (transcript.getTurnStatus(row.seq) !== 'running') return undefined;
-    // The next recovery may succeed, and then the run keeps its answer so far.
+    // Rethrow unless this is the last attempt: the next recovery may succeed, and then the run keeps the part of the answer
+    // that exists.
     if (!isLastTry) throw thrown;
     const steps = listTurnsOfRun(transcript, row.seq).filter(
       ({ status, seq }) => status === 'running' && seq !== row.seq,
@@ -348,7 +351,8 @@ function restartOrEndTurn(conversation: ConversationContext, row: TurnRow): Turn
   const { transcript, now, waitUntil, maintenance } = conversation;
   let error = createTurnInterruptedError();
   try {
-    // A turn in the background stores `sentAt` before it sends its request. Without `sentAt` it can begin again.
+    // Start a background turn again if it has no `sentAt`: it stores `sentAt` before it sends its request, so no request was
+    // sent and nothing is paid twice.
     const again =
       row.background && row.sentAt === null
         ? findFirstPluginRunner(conversation, (part) => part.beginAgain?.(row))
@@ -358,7 +362,8 @@ function restartOrEndTurn(conversation: ConversationContext, row: TurnRow): Turn
     error = toApiError(thrown);
   }
   const turn = restoreCrashedTurn(transcript, row, now());
-  // Prepare the count of the prompt now: if no part of an answer is stored, the end of the turn deletes the question.
+  // Prepare the count of the prompt's tokens before the turn ends: if no part of an answer is stored, ending the turn deletes
+  // the question.
   const count = turn.status === undefined ? createLostPromptCounter(conversation, row) : undefined;
   const attempt = maintenance.settlements.restoreAttempt(turn.row, count);
   const settled = transcript.runInTransaction(() => {

@@ -107,7 +107,8 @@ export class Conversation extends UpstreamDurableObject {
     const { lock, transcript } = this.#state;
     const { holder: runner } = lock;
     await this.#state.stopTurn(only);
-    // A first turn that was stopped before any output leaves no visible conversation, so describe the stored profile.
+    // A first turn that was stopped before any output leaves no visible conversation. Describe its stored profile, so that the
+    // response is not a 404.
     const profile = this.#state.visibleProfile ?? (runner && transcript.storedProfile);
     if (caller && profile)
       return { ok: true, value: createRestrictedConversationJson(profile, lock.holder?.turn.row.id) };
@@ -159,7 +160,7 @@ export class Conversation extends UpstreamDurableObject {
     const parts = getPluginMembers('conversation', plugin).flat();
     const called = parts.flatMap(({ methods = {} }) => (Object.hasOwn(methods, method) ? methods[method] : [])).at(0);
     if (!called) throw new TypeError(`The plugin ${plugin} has no method ${method} in a conversation.`);
-    // The cast cannot be checked here: the plugin declares the type of its method, and the caller expects the same one.
+    // The cast is unchecked: the plugin declares the type of its method, and the caller has to expect the same type.
     return (await called(this.#state, ...args)) as RpcResult<T>;
   }
 
@@ -194,7 +195,7 @@ export class Conversation extends UpstreamDurableObject {
     try {
       history = messages === undefined ? undefined : await parseImportedMessages(messages);
       beginning = await resolveInitialContext(this.#state, place, fields, fields.caller);
-      // Throws if the agent does not allow these defaults.
+      // Check the defaults now: `buildRequestWithAgent` throws if the agent does not allow them.
       if (beginning?.agent) beginning.stored.buildRequestWithAgent(new Map(), { system, tools }, { maxBreakpoints: 0 });
     } catch (thrown) {
       return toFailedResult(thrown);
@@ -230,7 +231,8 @@ export class Conversation extends UpstreamDurableObject {
     if (!profile) return createConversationNotFoundResult();
     const { holder } = this.#state.lock;
     if (holder) return toFailedResult(createTurnRunningError(profile.id, holder.turn.row.id));
-    // What was settled together with a turn that has gone may have to be settled by itself.
+    // Set the alarm first. The rewind may remove a run that is not settled yet, and its steps, which are settled together with
+    // their run, must then be settled one by one.
     this.services.alarm.scheduleAt(this.now() + CONFIRM_RETRY_MS);
     const { transcript, maintenance } = this.#state;
     const isFound = maintenance.changeRows(() => {

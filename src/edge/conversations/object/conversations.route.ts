@@ -73,8 +73,8 @@ export const CONVERSATION_ROUTES = [
     const id = requireConversationId(c);
     const place = { account: c.get('identity').account, id };
     const callErase = () => callConversationWithoutResult<boolean>(c, id, (object) => object.erase(place));
-    // The first write to a damaged table breaks the object, so a lost call is repeated. The lost call may have deleted the
-    // conversation, so the repeated one succeeds even if it finds none.
+    // The first write to a damaged table breaks the object and loses the call, so repeat a lost call. It may have deleted the
+    // conversation before it was lost, so the repeated call succeeds even if there is no conversation.
     if (!(await callAgainIfLost(async (again) => (await callErase()) || again)))
       throw createConversationNotFoundError();
     return c.json({ type: 'conversation_deleted', id });
@@ -149,7 +149,7 @@ async function createConversationFromRequest(c: Context<AppEnv>): Promise<Respon
   const body = await readBodyToStore(c);
   const identity = c.get('identity');
   if (identity.only) getRestrictedTokenGuard().checkNewConversation(Object.keys(body.json));
-  // These go to the object as texts, because an object's call cannot carry deeply nested objects.
+  // Send these members to the object as JSON texts: an RPC call to an object cannot carry deeply nested values.
   const { system, messages = [], tools, ...asked } = validateBySchema(createConversation, body.json);
   requireWellFormedStrings(removeUndefined({ system, tools }));
   const defaults = getMessageDefaults(identity, c.get('settings'), { isShort: true, body: asked });
@@ -157,7 +157,8 @@ async function createConversationFromRequest(c: Context<AppEnv>): Promise<Respon
   validateRunTools({ tools }, identity, c.get('settings'));
   const texts = parseMemberTexts(body.text);
   await pauseAfterLongBody(body);
-  // Check all messages now: later turns only check their new ones. Refused answers do not count, because they are not kept.
+  // Check the resources of all messages now, because later turns only check their new messages. Skip refused answers: they are
+  // not stored.
   const answers = messages.flatMap(({ status, content }) => (status === 'refused' ? [] : [content]));
   await requireResourcesOwnedByAccount(
     getRequestContext(c),
@@ -208,7 +209,7 @@ async function respondWithMessagesPage(c: Context<AppEnv>): Promise<Response> {
   const mayBeAbsent = if_absent && page.after_id === undefined && page.before_id === undefined;
   const id = requireConversationIdForRestrictedToken(c);
   const by = getCallerIfRestricted(c.get('identity'));
-  // A restricted token must not see the calls that the edge makes for the model, or their results.
+  // Use the `shown` view: a restricted token must not see the calls that the edge makes for the model, or their results.
   if (by) page.view = 'shown';
   const body = await callConversationMethod<ReadableStream<Uint8Array>>(c, id, (object) =>
     object.readMessagePage(page, by),
@@ -232,7 +233,7 @@ async function respondWithResumedTurn(c: Context<AppEnv>): Promise<Response> {
     case 'stream': {
       const entry = c.get('entry');
       entry.expectLaterEnd();
-      // The cost is logged by the request that began the turn.
+      // Log no cost for this request: the request that began the turn logs it.
       const callEndInterruptedTurns = () =>
         callConversationWithoutResult(c, id, (object) => object.endInterruptedTurns());
       return streamTurn(

@@ -35,10 +35,11 @@ async function eraseUndamagedConversation(state: ConversationState, ends: boolea
   const { holder } = state.lock;
   if (holder) {
     holder.stopTurn();
-    // Execution continues in the same step in which the turn ends, so no other turn can begin in between.
+    // No other turn can begin between the end of this turn and the deletion: the code after this await runs in the same step as
+    // the end of the turn.
     await waitWithTimeout(holder.done, STOP_MS);
   }
-  // Stop plugins again: if the turn ended by itself, a summary may have begun after it. The alarm settles that summary.
+  // Stop the plugins a second time: if the turn ended by itself, it may have started a summary. The alarm settles that summary.
   for (const part of state.hooks) void stopPluginWork(state, part);
   state.alarm.scheduleAt(state.now() + CONFIRM_RETRY_MS);
   deleteAllButProfile(state, transcript.storedProfile ?? profile);

@@ -26,10 +26,11 @@ export async function handleTurn(state: ConversationState, turn: TurnRequest): P
   try {
     const request: BufferedTurnRequest = Object.assign(turn, { body: await readRpcText(turn.body) });
     state.recoverFromCrash();
-    // Only a first turn can bring a history in which Sluice's tool calls have the form that clients see (`mcp_tool_use`).
-    // Restoring them is asynchronous, so do it before the lock.
+    // Only the first turn can contain an external history, in which the calls of Sluice's tools have the form for clients
+    // (`mcp_tool_use`). Restoring them is asynchronous, so do it before the lock is taken.
     if (!state.visibleProfile?.turns) request.body = await restoreEdgeCallsInText(request.body);
-    // Resolve the prefix or agent of a new conversation here: nothing may await between the last guard and the lock.
+    // Resolve the prefix or agent of a new conversation before the checks: between the last check and the lock there must be no
+    // await.
     const named = applyDefaultAgent(request.asked);
     const initialContext =
       hasInitialContext(named) && !state.visibleProfile
@@ -60,7 +61,8 @@ async function startOrAttachToTurn(state: ConversationState, turn: PendingTurn):
   const { request } = turn;
   for (;;) {
     state.recoverFromCrash();
-    // Finish an interrupted deletion first: its caller was told that the conversation is gone, and may begin a new one.
+    // Finish an interrupted deletion first: its caller got the response that the conversation is deleted, and may begin a new
+    // one with the same id.
     if (state.transcript.storedProfile?.deleted) await state.maintenance.deleteRowsIfReported();
     requireAllowedByRestriction(state, turn);
     if (isRepeatedOrBlocked(state, turn)) {
@@ -73,7 +75,8 @@ async function startOrAttachToTurn(state: ConversationState, turn: PendingTurn):
     try {
       planned = planTurn(state, state.visibleProfile, turn);
     } catch (thrown) {
-      // A revoked caller must not learn why its request is rejected.
+      // If the caller's token is revoked, report that instead of this error: a revoked caller must not learn anything about the
+      // conversation.
       await requireUnrevokedCaller(createAccountRequest(state, request.caller));
       throw thrown;
     }
@@ -96,7 +99,7 @@ async function beginTurn(state: ConversationState, turn: PendingTurn, planned: N
   const { request } = turn;
   const runner = storeTurnAndCreateRunner(state, turn, planned);
   state.lock.acquire(runner);
-  // A long prompt must not stay in memory for as long as the answer takes.
+  // Release the prompt: otherwise, a long one would stay in memory until the answer has ended.
   request.body = '';
   planned.messages = [];
   state.waitUntil(runner.runSteps(planned));
@@ -125,7 +128,7 @@ function isRepeatedOrBlocked(state: ConversationState, turn: PendingTurn): boole
 async function attachOrReject(state: ConversationState, turn: PendingTurn): Promise<TurnAnswer | undefined> {
   const { request } = turn;
   await requireUnrevokedCaller(createAccountRequest(state, request.caller));
-  // Re-check after the await: the other turn may have ended or failed, and a copy may be there.
+  // Re-check after the await: the other turn may have ended or failed, or a copied history may have been stored.
   requireAllowedByRestriction(state, turn);
   const repeated = findTurnOfSameRequest(state, turn);
   if (repeated) {

@@ -165,7 +165,8 @@ export async function findAgent(
   referrer?: string,
   listed?: readonly string[],
 ): Promise<FoundAgent> {
-  // Without a list, the 404 suggests a similar name. That is only for callers that chose the name themselves.
+  // Suggest a similar name in a 404 only if the caller chose the name. For a name from another definition (`referrer`), the
+  // empty list prevents suggestions.
   const readable = listed ?? (referrer === undefined ? undefined : []);
   const reader = { account, scopes, listed: readable, accounts: env, store: env.STORE, settings };
   const owners = [referrer ?? account, DEPLOYMENT];
@@ -182,7 +183,7 @@ export function readRetainedAgent({
   if (!retained) return undefined;
   const kind = getAgentKind();
   const place = { kind: kind.kind, owner: retained.owner, name: retained.name };
-  // All conversations of an agent in this isolate share its parsed definition.
+  // Take the parsed definition from the memory that all conversations of this agent in the isolate share.
   const memory = getVersionMemory(kind, settings());
   const present = memory.getCachedValue(place, retained.hash);
   if (present) return present;

@@ -53,8 +53,8 @@ function replanRequestOfTurn(
   if (!members || !profile || (question.length === 0 && !row.follows)) return undefined;
   const betas = members.get('anthropic-beta');
   members.delete('anthropic-beta');
-  // During its first turn a conversation does not exist yet, so the plan cannot inherit its system prompt and tools. Put the
-  // stored ones into the request.
+  // A conversation does not exist before its first turn has ended, so the plan would not inherit its system prompt and tools.
+  // Add the stored ones to the request.
   for (const name of ['system', 'tools'] as const) {
     const text = profile.exists ? undefined : frozen[name];
     if (text !== undefined) members.set(name, text);
@@ -75,7 +75,8 @@ function replanRequestOfTurn(
     });
     return { plan, betas };
   } catch (thrown) {
-    // The request has become too large, or names a resource that is gone.
+    // The request cannot be planned any more, for example because it names a deleted resource. Return no prompt, so that it is
+    // not counted.
     if (thrown instanceof ApiError) return undefined;
     throw thrown;
   }
@@ -84,7 +85,7 @@ function replanRequestOfTurn(
 /** @returns the members that a frame contains, as JSON texts, and the betas */
 function parseFrameMembers(frame: string, model: string): Map<string, string> {
   const lines = frame.split('\n');
-  // The name of the model is the only line that is not a member.
+  // All lines except the model's name are members of the request, so remove that line before parsing.
   const at = lines.indexOf(model);
   const rest = lines.filter((_, index) => index !== at).join('\n');
   const members = rest === '' ? [] : rest.split(NEXT_MEMBER);

@@ -121,7 +121,7 @@ export class ConversationMaintainer {
     if (this.#needsWatch) return;
     const before = this.#restedAt;
     this.#restedAt = now();
-    // Turns in quick succession share one watch: setting the alarm twice for each costs more than waking once without need.
+    // Keep the alarm if turns follow each other quickly: setting it twice for each turn costs more than one unnecessary wake.
     if (this.#restedAt - before < WATCH_SHARING_MS) return;
     this.scheduleRetentionEnd();
     alarm.endWatch();
@@ -170,7 +170,7 @@ export class ConversationMaintainer {
       return;
     }
     if (!profile.deleted && transcript.hasRows("turns where status = 'failed'")) {
-      // A client may still resume a first turn to see how it failed.
+      // Keep the failed first turn until its grace period ends: its client may still resume it to see the error.
       this.#scheduleNextAlarm();
       return;
     }
@@ -229,7 +229,8 @@ export class ConversationMaintainer {
     const { transcript, now } = this.#object;
     const oldest = findExpirableTurnEndTimes(transcript)?.oldest;
     const endedBy = now() - GRACE_MS;
-    // Many alarms find nothing to delete. The next alarm asks for these times anyway.
+    // Return early, because most alarms find nothing to delete. This check costs nothing extra: the next alarm needs these
+    // times anyway.
     if (!oldest || oldest > endedBy) return;
     deleteExpired(transcript, endedBy);
   }
@@ -251,12 +252,12 @@ export class ConversationMaintainer {
     const { transcript, hasRunningWork: isBusy } = this.#object;
     const { storedProfile: profile } = transcript;
     if (!profile) return;
-    // Running work of a plugin, such as a summary, also needs the alarm until it is settled.
+    // Running work of a plugin, such as a summary, also needs the alarm, which settles it if the object dies.
     const isOpen = listUnsettledTurns(transcript).length > 0 || isBusy();
     if (isOpen || profile.unreported) this.#scheduleConfirmation();
     const nextAt = findNextNotificationTime(transcript);
     if (nextAt !== undefined) this.#object.alarm.scheduleAt(nextAt);
-    // One alarm deletes all turns that have failed by now.
+    // Schedule only one alarm for all failed turns: it deletes all that have failed by now.
     const failed = findExpirableTurnEndTimes(transcript)?.failed;
     if (failed) this.#object.alarm.scheduleAt(failed + GRACE_MS);
     if (profile.exists) this.#object.alarm.scheduleAt(this.computeExpiryTime(profile));

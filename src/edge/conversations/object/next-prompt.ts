@@ -30,12 +30,13 @@ export async function prepareNextPrompt(
     if (!state.visibleProfile?.exists && !only) return undefined;
     const body = state.visibleProfile?.turns ? sent : await restoreEdgeCallsInText(sent);
     const profile = state.visibleProfile;
-    // A restricted token is told only what a turn of its own would come to: the object looks at it all.
+    // For a restricted token, the object plans the prompt even if the conversation does not exist yet, because only the object
+    // checks all restrictions. So resolve the prefix or agent that the first turn would use.
     const initialContext =
       only && !profile ? await resolveInitialContext(state, request.place, request.asked, request.caller) : undefined;
     return await buildNextPrompt(state, { ...request, body }, initialContext);
   } catch (thrown) {
-    // A revoked caller must not learn whether the conversation exists.
+    // If the caller's token is revoked, report only that: a revoked caller must not learn whether the conversation exists.
     const refused = await requireUnrevokedCaller(createAccountRequest(state, request.caller)).catch(toApiError);
     return toFailedResult(refused ?? thrown);
   }
@@ -64,7 +65,7 @@ async function buildNextPrompt(
   if (before) requireSameInitialContext(before, asked);
   const withdrawn = await findWithdrawalError(state, before);
   if (withdrawn) throw withdrawn;
-  // Re-check after the await: the conversation may have been deleted, and another one created with this id.
+  // Re-check after the await: the conversation may have been deleted, and another one created with the same id.
   const profile = requireAllowedProfile();
   const agent = profile ? readRetainedAgent(state) : initialContext?.agent && initialContext.stored;
   const isBound = identity.only !== undefined;

@@ -37,7 +37,8 @@ export function startConversation(
   const spent = { cost, inputTokens, outputTokens };
   const profile: ConversationProfile = { ...createEmptyProfile(place, now(), version), ...spent, ...fields };
   if (transcript.createConversation(profile)) return;
-  // Do not reuse the number of a failed turn: its listener would get the events of another turn.
+  // A deleted or failed turn with this id may have listeners. Do not reuse its number, or they would get the events of another
+  // turn.
   const next = Math.max(nextTurn, transcript.newestTurnNumber + 1);
   transcript.deleteHistory();
   if (next > profile.nextTurn) transcript.saveProfile({ ...profile, nextTurn: next });
@@ -89,7 +90,7 @@ export async function storeNewConversation(
 ): Promise<void> {
   const { transcript, maintenance, now } = conversation;
   const { model = null, maxTokens = null, history = null, agent = null, retained } = beginning ?? {};
-  // If the object crashes before the end, the alarm deletes what was written.
+  // If the object crashes before the history is complete, this alarm deletes the part that is stored.
   const watchMs = begins.history ? GRACE_MS : CONFIRM_RETRY_MS;
   startConversation(conversation, place, watchMs, { prefix: retained ?? null });
   const storing = begins.history?.storeInConversation(transcript, { model: fields.model ?? model, now: now() });
@@ -156,7 +157,7 @@ export function toProfileChanges(
   fields: ConversationPatch & { model?: string | undefined },
 ): Partial<ConversationProfile> {
   const { title, metadata, model, max_tokens: maxTokens, retention_seconds: retentionSeconds, history } = fields;
-  // With another limit, turns that were left out may fit again.
+  // Reset `sentFrom`: with another limit, turns that were truncated may fit again.
   const sentFrom = history === undefined ? undefined : 0;
   return removeUndefined({ title, metadata, model, maxTokens, retentionSeconds, history, sentFrom });
 }

@@ -85,12 +85,13 @@ function resumeTurnEventsOrThrow(
   const event = Number(number);
   if (running?.turn.row.id === id) return createStreamResult(running.turn.log, event);
   const row = findTurnById(transcript, id);
-  // A failed first turn can be resumed although it has created no conversation.
+  // A failed first turn creates no conversation, but its log can still be resumed.
   if (!row && !isPresent) return { kind: 'unknown' };
   const log = row && findStoredLog(transcript, row, now);
   if (!row || !log) return row && event === row.events ? { kind: 'none' } : { kind: 'gone' };
   if (event === row.events) return { kind: 'none' };
-  // A crash may have lost events that the listener already has. It still gets the last event, which says how the turn ended.
+  // A crash may have lost events that the listener has seen already. Send at least the last event, because it contains how the
+  // turn ended.
   return createStreamResult(log, Math.min(event, row.events - 1));
 }
 

@@ -129,7 +129,7 @@ async function createTurnRequest(
       key: getIdempotencyKey(headers),
       retried: Number(c.req.raw.headers.get('x-stainless-retry-count')) >= 1,
       again: false,
-      // A turn in the background runs like a stream whose reader has left.
+      // Run a background turn as a stream: nobody reads it, but its events are stored, and a client can resume it.
       stream: asked.background || wantsStream,
     },
     caller: { ...identity, user: await computeEndUserHash(body) },
@@ -153,7 +153,7 @@ function createTurnResponse(
   const headers: Record<string, string> = { ...answer.headers, 'sluice-turn': answer.turn };
   line.agent = headers['sluice-agent'];
   line.model_chosen = headers['sluice-model-chosen'];
-  // Where the agent chooses, the body's model has no effect.
+  // Log the model that the agent chose: in that case, the model in the body has no effect.
   const usedModel = line.model_chosen?.split(';', 1)[0] ?? model;
   line.model = typeof usedModel === 'string' ? usedModel.slice(0, 128) : undefined;
   if (answer.kind === 'stream') {
@@ -164,7 +164,7 @@ function createTurnResponse(
   const { outcome, nanodollars, budget } = answer.trailer ?? {};
   if (outcome) createOutcomeLogger(c)(outcome, nanodollars);
   if (answer.kind === 'ended') return new Response(answer.events, { headers: createEventStreamHeaders(headers) });
-  // A hint would reveal the agent's model to a restricted token.
+  // Remove the hint for a restricted token: it would reveal the agent's model.
   if (caller.only !== undefined) delete headers['sluice-hint'];
   if (answer.status < 300) Object.assign(headers, createEndHeaders(undefined, nanodollars, budget));
   headers['content-type'] = 'application/json';
@@ -286,7 +286,7 @@ export function toAppApiError(c: Context<AppEnv>, error: SerializedApiError): Ap
   const { type, message, headers } = error;
   const { location } = headers;
   if (location === undefined) return new ApiError(type, message, error);
-  // The object does not know the path under which the app is mounted.
+  // Add the mount path to the address: the object does not know the path under which the app is mounted.
   const reached = addMountPath(c, location);
   return new ApiError(type, message.replaceAll(location, reached), {
     ...error,

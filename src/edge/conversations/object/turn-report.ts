@@ -21,7 +21,7 @@ import { createTurnNotFoundResult, toRpcText } from './rpc-response.ts';
 /** @returns what a turn did, as JSON text: its steps, and the calls of each */
 export function findTurnReport(transcript: Transcript, id: string): RpcResult<RpcText> {
   const row = findTurnById(transcript, id);
-  // Clients know the id of a run, but not those of its steps.
+  // Reports exist only for whole runs: clients know the id of a run, but not the ids of its steps.
   if (!row || (row.run ?? row.seq) !== row.seq) return createTurnNotFoundResult(id);
   return { ok: true, value: toRpcText(stringifyWithRememberedTexts(describeTurn(transcript, row))) };
 }
@@ -123,7 +123,7 @@ export function listTurnWithContinuations(transcript: Transcript, key: string): 
 /** @returns the turn that goes on after the approvals of another one; undefined if there is none */
 function findContinuation(transcript: Transcript, { seq }: TurnRow): TurnRow | undefined {
   const by = transcript.findFirstFromPlugins((rows) => rows.after?.(seq));
-  // A run is continued only by a later one.
+  // Ignore an earlier turn: a run can only be continued by a later one.
   return typeof by === 'number' && by > seq ? findTurnByNumber(transcript, by) : undefined;
 }
 

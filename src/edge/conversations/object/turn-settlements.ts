@@ -138,7 +138,8 @@ export class TurnSettlementTracker {
     try {
       transcript.updateTurn(row, { settled: true });
     } catch (thrown) {
-      // The row still says that the run is not settled, so the alarm settles it once more, which changes nothing else.
+      // Storing failed, so the row still counts as unsettled. The alarm repeats the settlement, which has no effect on the
+      // account a second time.
       retryLater(thrown);
       return;
     }
@@ -152,7 +153,7 @@ export class TurnSettlementTracker {
   async waitForConfirmation(row: TurnRow, done: Promise<SettlementResult>): Promise<void> {
     const { now } = this.#object;
     const { seq } = row;
-    // No timeout here: if the confirmation takes too long, the alarm repeats the settlement.
+    // Wait without a timeout: if the confirmation takes too long, the alarm repeats the settlement.
     const settling = { row, sentAt: computeEarliestSettlementTime(row, now()) };
     this.#inFlight.set(seq, settling);
     try {
@@ -171,7 +172,7 @@ export class TurnSettlementTracker {
   async #storeConfirmation(row: TurnRow, { outcome, cost }: SettlementResult, marks = false): Promise<void> {
     const { transcript, erase } = this.#object;
     let isCorrected = false;
-    // All or nothing: after a part of these changes, no later confirmation would correct the rest.
+    // Store all of these changes or none: if only some were stored, no later confirmation would complete the others.
     transcript.runInTransaction(() => {
       if (marks && !row.settled && transcript.storedProfile) transcript.updateTurn(row, { settled: true });
       if (outcome !== 'erased') isCorrected = this.#correctTurnCost(row, cost + (row.grant?.earlier ?? 0));
@@ -192,7 +193,7 @@ export class TurnSettlementTracker {
     const { transcript, now } = this.#object;
     const isReadOn = outcome?.read_until !== undefined;
     if (settled === cost && !isReadOn) return false;
-    // Another confirmation may have corrected it already.
+    // Read the row again: another confirmation may have corrected the cost already.
     const stored = findTurnByNumber(transcript, seq);
     if (stored?.id !== id || !transcript.storedProfile) return false;
     if (settled !== stored.cost) this.#wake();
@@ -207,7 +208,8 @@ export class TurnSettlementTracker {
     const { transcript } = this.#object;
     const stored = findTurnByNumber(transcript, seq);
     if (stored?.id !== id || stored.status !== 'failed' || !stored.settled) return;
-    // After a crash a run needs the rows of its steps: they say what it has spent, and which names it has used in the ledger.
+    // Keep the steps of a running run: after a crash, their rows contain what the run has spent, and which attempt ids it has
+    // used in the ledger.
     if (stored.run !== null && findTurnByNumber(transcript, stored.run)?.status === 'running') return;
     if (transcript.log.countRowsOfTurn(seq) === 0) transcript.deleteTurns('seq = ?', seq);
   }
@@ -216,13 +218,14 @@ export class TurnSettlementTracker {
   async repeatUnconfirmedSettlements(): Promise<void> {
     const { transcript, now } = this.#object;
     for (const { seq, id } of listUnsettledTurns(transcript)) {
-      // This turn may have been confirmed while the code waited for the one before.
+      // Read the row again: this turn may have been confirmed during the await for the turn before it.
       const row = findTurnByNumber(transcript, seq);
       if (row?.id !== id || row.settled || row.status === 'running') continue;
       const since = this.#runs.get(row.seq)?.sentAt ?? this.#inFlight.get(row.seq)?.sentAt ?? 0;
       if (now() - since < CONFIRM_MS) continue;
       await this.#repeatSettlement(row).catch((thrown: unknown) => {
-        // A turn with a damaged outcome cannot be settled by it. The account books its whole hold at the deadline.
+        // The damaged outcome cannot be sent, so stop repeating this settlement. At the hold's deadline, the account books the
+        // whole hold.
         if (findDamageInError(thrown)) return transcript.updateTurn(row, { settled: true });
         this.#wake();
         this.#recordSettlementFailure(row, thrown);
@@ -238,13 +241,13 @@ export class TurnSettlementTracker {
     const { transcript } = this.#object;
     const isRun = row.run === row.seq;
     for (const { seq, id } of isRun ? listTurnsOfRun(transcript, row.seq).filter(isRunStep) : [row]) {
-      // Its cost may have been corrected while the code waited for the settlement before.
+      // Read the row again: a confirmation may have corrected the cost during the await for the previous step.
       const turn = findTurnByNumber(transcript, seq);
       const { storedProfile: profile } = transcript;
       if (turn?.id !== id || !profile) continue;
       if (!turn.outcome) throw new DamagedRow('the outcome of a turn');
       const { status } = turn;
-      // Each earlier attempt was settled by itself, and has its own row in the ledger.
+      // Subtract the cost of earlier attempts: each was settled separately and has its own row in the ledger.
       const costOfAttempt = turn.cost - (turn.grant?.earlier ?? 0);
       const { done } = this.restoreAttempt(turn).settle(addLostTimeToOutcome(turn, turn.outcome, this.#object.now()), {
         ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),

@@ -43,13 +43,14 @@ export function streamTurn(
     const summary = json ? (JSON.parse(json) as TurnSummary) : undefined;
     if (summary) log(summary.outcome, summary.nanodollars);
     else log({ ...createUnansweredOutcome({ sentAt: undefined }, 0), error_type: undefined, end: otherwise });
-    // Dispose of the result, so that the object's isolate can free what it refers to:
+    // Dispose of the RPC result, so that the object's isolate can free what it refers to:
     // https://developers.cloudflare.com/workers/runtime-apis/rpc/lifecycle
     (answer as Partial<Disposable>)[Symbol.dispose]?.();
     carried.resolve();
   };
   const handleCallerDisconnect = () => {
-    // The turn continues without the caller. Do not wait for a pending write: it may never settle after a disconnect.
+    // Stop copying to the caller who has disconnected; the turn itself continues. Do not wait for a pending write, which may
+    // never settle after a disconnect.
     body.cancel().catch(() => {});
     end(undefined);
   };
@@ -58,10 +59,10 @@ export function streamTurn(
     signal.addEventListener('abort', handleCallerDisconnect, { once: true });
     const carrying = copyEventsToCaller(answer.first ?? '', body, writable, c).then(async (summary) => {
       end(summary, signal.aborted ? 'client_gone' : 'cut');
-      // If the object cannot be reached, its alarm wakes it.
+      // Wake the object, so that it ends an interrupted turn. If it cannot be reached, ignore that: its alarm wakes it later.
       if (summary === undefined && !signal.aborted) await wake().catch(() => undefined);
     });
-    // Copying rejects if nothing can be written: the caller has left, and `signal` has not fired yet.
+    // Copying rejects if a write fails. Then the caller has disconnected, although `signal` has not fired yet.
     c.executionCtx.waitUntil(carrying.catch(handleCallerDisconnect));
   }
   c.executionCtx.waitUntil(carried.promise);
@@ -97,7 +98,7 @@ async function copyEventsToCaller(
   if (first !== '') {
     const events = encoder.encode(first);
     tail.addBytes(events);
-    // Not awaited: the next read runs meanwhile, and writes keep their order.
+    // Do not await this write, so that the next read runs at the same time. Writes keep their order.
     writer.write(events).catch(() => {});
   }
   for (;;) {
@@ -134,7 +135,7 @@ class UnfinishedEventBuffer {
   }
 
   get streamEndState() {
-    // Join the pieces first: to decode them one by one, the shared decoder would have to keep half a character between calls.
+    // Join the pieces before decoding: the end of a piece may be in the middle of a character.
     const lines = decoder.decode(joinPieces(this.#parts)).split('\n');
     const unfinishedLine = lines.pop() ?? '';
     const data = lines.filter((line) => line.startsWith('data: ')).map((line) => line.slice(6));

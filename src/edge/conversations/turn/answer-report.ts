@@ -53,11 +53,12 @@ export type UnseenOutputTimings = Pick<ObservedPart, 'unseen_ms' | 'silent_ms' |
 function createPartialReport(turnEnd: TurnEnd, { shown, rest, bytes, times }: PartialAnswer): ResponseReport {
   const usage = new UsageReader({ readsBlocks: true });
   usage.addPiece(encoder.encode(shown));
-  // The upstream has also written the unfinished event.
+  // Count the unfinished event, too, because the upstream has generated its output.
   if (turnEnd.kind === 'cut' || turnEnd.kind === 'stopped') usage.addPiece(encoder.encode(rest));
   if (turnEnd.kind === 'error') usage.addPiece(encoder.encode(`event: error\ndata: ${turnEnd.frame.data}\n\n`));
   const { seen = createUnobserved(0), ...report } = usage.currentReport;
-  // The events are read all at once here, so their times are taken from the turn, which has measured them.
+  // Use the times that the turn has measured. Here, all events are read at once, so measuring them again would give no time at
+  // all.
   const { unseen_ms } = times;
   const later_prompts = seen.later_prompts.map(({ tokens }) => ({ tokens, unseen_ms }));
   const handed_over = seen.handed_over && { ...seen.handed_over, unseen_ms };
@@ -89,7 +90,7 @@ export function buildTurnOutcome(
     whole && hasFinalUsage(whole)
       ? whole
       : createPartialReport(turnEnd, { shown: log.text, rest, bytes, times: times() });
-  // If there are several upstreams: the name of the one that answered, or was tried last.
+  // With several upstreams, report the name of the one that answered or was tried last.
   const { upstream = row.grant?.upstream, failedUpstreams } = progress;
   const { loweredBy } = row.grant ?? {};
   return {
@@ -98,7 +99,7 @@ export function buildTurnOutcome(
     error_type: turnEnd.kind === 'cut' ? turnEnd.error.logged : report.error_type,
     status: turn.status,
     sent: progress.sentAt !== undefined,
-    // A stopped answer counts as cut: the rest of it was never seen.
+    // Report a stopped answer as cut, because the edge has not received the rest of it.
     end: turnEnd.kind === 'stopped' ? 'cut' : turnEnd.kind === 'cut' ? turnEnd.end : turnEnd.kind,
     stopped: turnEnd.kind === 'stopped' || undefined,
     upstream_request_id: turn.upstreamRequestId,

@@ -132,7 +132,7 @@ export class TurnEventLog implements EventWriter {
   /** @returns events that are not stored yet, as they are shown: each after its id. */
   #formatUnstoredEvents(from: number, to = this.#frames.length): string {
     let text = '';
-    // Concatenated, not joined: the runtime then makes one string of all parts when it is first read.
+    // Concatenate instead of `join`: the runtime then builds the whole string only once, when it is first read.
     for (let at = from; at < to; at += 1)
       text += `${this.#idLine}${this.#storedCount + at + 1}\n${this.#frames[at] ?? ''}`;
     return text;
@@ -147,12 +147,12 @@ export class TurnEventLog implements EventWriter {
   store(time?: { at: number; unseenMs: number }): void {
     if (this.#frames.length === 0) return;
     const first = (this.#gapAfter ?? this.#storedCount) + 1;
-    // Usually the events to store are also those to show, so one text serves both.
+    // Reuse the text: usually, the events to store are exactly those to show.
     const text = this.#formatUnstoredEvents(0);
     const fresh = this.#shownCount === this.#storedCount ? text : this.#unshownEventText;
     const row = this.#rows;
     let end = 0;
-    // Slice that text, so that a long event is not in memory twice.
+    // Slice the joined text instead of keeping each event as well, so that a long event is not in memory twice.
     const splitIntoEventTexts = () =>
       this.#frames.map((_, at) => {
         const begin = end;
@@ -291,11 +291,11 @@ export class TurnEventLog implements EventWriter {
   /** @returns the next text for a listener; undefined if it has all shown events. */
   #readNextText(listener: EventLogListener): string | undefined {
     let begins: { event: number; first: number } | undefined;
-    // Events after a gap are not stored yet.
+    // Events after a gap have numbers but no rows yet, so read rows only up to the gap.
     const lastStored = this.#gapAfter ?? this.#storedCount;
     if (listener.row === undefined && listener.cursor < lastStored) {
       const event = listener.cursor + 1;
-      // The first event is in the first row.
+      // No query is needed for the first event, because it is always in the first row.
       const row =
         event === 1 && this.#rows > 0 ? { n: 0, first: 1 } : this.#transcript.log.findRowOfEvent(this.#turn.seq, event);
       if (row === undefined) return listener.failStream();
@@ -323,7 +323,8 @@ export class TurnEventLog implements EventWriter {
     if (!begins) return text;
     const { event, first } = begins;
     const at = text.indexOf(`${this.#idLine}${event}\n`);
-    // The row comes after a gap: the listener has seen events that a crash has lost.
+    // This row follows a gap, and the requested event is in the gap. The listener has seen the earlier events of the gap, which
+    // a crash has lost, so send a comment that names them.
     const lost = at < 0 && first < event ? createGapComment(first, event - 1) : '';
     return lost + text.slice(Math.max(0, at));
   }

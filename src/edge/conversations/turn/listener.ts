@@ -40,7 +40,7 @@ export class EventLogListener {
   /** Fails its stream, for example if its next row is deleted. It must neither look complete nor wait for ever. */
   failStream(why = 'the log of this turn is gone'): undefined {
     this.removeFromLog();
-    // A listener that still has a row to read does not count as being at the end.
+    // With `row` undefined, the listener would count as having received all events. Set a row, so that it does not.
     this.row = 0;
     this.#controller.error(new Error(why));
   }
@@ -62,7 +62,7 @@ export class EventLogListener {
       this.#controller.close();
       this.#controller.byobRequest?.respond(0);
     } catch {
-      // The listener has left, so there is nothing to close.
+      // The listener has disconnected, so its stream needs no closing.
     }
   }
 }

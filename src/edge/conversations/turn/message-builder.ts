@@ -23,7 +23,7 @@ export class MessageBuilder {
     switch (event.type) {
       case 'message_start':
         this.message = { ...(isObject(event.message) ? event.message : {}) };
-        // Without a usage it has begun all the same.
+        // Report an empty usage if the event has none, because the answer has begun anyway.
         this.reported.addReport(this.message.usage ?? {}, 'message_start');
         break;
       case 'content_block_start':
@@ -82,7 +82,8 @@ export class MessageBuilder {
     const { type, to } = block.value;
     if (type === 'fallback') this.reported.startNextModel();
     else this.reported.hasBlocks = true;
-    // The model that steps in inside the API writes the rest of the answer.
+    // A `fallback` block means that another model continues the answer inside the API. From now on it is the model of this
+    // message.
     if (type === 'fallback' && this.message && isObject(to)) this.message.model = to.model;
   }
 
@@ -95,7 +96,7 @@ export class MessageBuilder {
     if (!block || !isObject(delta)) return;
     const { value } = block;
     for (const [name, added] of Object.entries(delta)) {
-      // A progress display, which is no member of the block.
+      // Skip `estimated_tokens`: clients use it as a progress display, and it is not a member of the finished block.
       if (name === 'type' || (delta.type === 'thinking_delta' && name === 'estimated_tokens')) continue;
       if (delta.type === 'input_json_delta' && name === 'partial_json') {
         this.#inputs.set(block, (this.#inputs.get(block) ?? '') + toJsonText(added));

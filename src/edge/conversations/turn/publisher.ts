@@ -107,7 +107,7 @@ export class TurnEventPublisher {
   }
 
   #clearStoreTimer(): void {
-    // Clearing a timer that is not set would cost time, too.
+    // Skip the call if no timer is set, because `clearTimeout` costs time even then.
     if (this.#timer !== undefined) clearTimeout(this.#timer);
     this.#timer = undefined;
   }

@@ -70,7 +70,8 @@ export class ReadAfterStop {
     let closedAt: number | undefined;
     let isCounted = false;
     const timer = setInterval(() => {
-      // Count and store early: if the object dies meanwhile, the prompt is lost.
+      // Count the prompt while the object is alive: if the object dies, the prompt is lost and its tokens can no longer be
+      // counted.
       if (!isCounted && !turn.hasAnswerBegun && Date.now() - since >= COUNT_AFTER_MS) {
         isCounted = true;
         void this.#countUnansweredPrompt();
@@ -78,11 +79,11 @@ export class ReadAfterStop {
       if (closedAt !== undefined) over.resolve();
       else if (turn.hasAnswerBegun || Date.now() - since >= ABANDONED_HEADERS_MS) {
         closedAt = now();
-        // Whatever has arrived before this abort is still read.
+        // End the request. Bytes that arrived before this abort are still read.
         abort.controller.abort(createTurnStoppedError());
       }
     }, DRAIN_CHECK_MS);
-    // However reading ends, the turn is settled by what has arrived.
+    // An error while reading is not important: the turn is settled by the part of the answer that has arrived.
     await Promise.race([readOn(), over.promise]).catch(() => undefined);
     clearInterval(timer);
     abort.abortTurn(createTurnStoppedError());

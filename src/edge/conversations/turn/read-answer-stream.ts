@@ -61,7 +61,8 @@ export async function readAnswerStream(
       turn.takePieceAfterEnd(piece, now(), lateMs);
       return false;
     }
-    // An abort cancels the readers, which ends every wait. A race for each read would cost as much as the read.
+    // Check for an abort here instead of racing each read with it, which would cost as much as the read. The abort also cancels
+    // the readers, so that no read waits for ever.
     if (abort.reason) throw abort.reason;
     takeSize(piece);
     timer.restartTimeLimit();
@@ -70,7 +71,7 @@ export async function readAnswerStream(
     how = content.how;
     if (how) return true;
     publisher.publishEvents(content);
-    // An answer that ends with its first piece is passed on as one text. For any other the caller is answered now.
+    // Answer the caller now, unless the whole answer was in its first piece: such an answer is sent as one text.
     if (turn.log.events > 0) onEvents();
     return false;
   };
@@ -79,7 +80,8 @@ export async function readAnswerStream(
     const reader = await readToFirstDelta(body, opening, publisher, abort, takePiece);
     if (reader && how) rest = drainReader(reader);
     else if (reader) {
-      // From here on pieces are taken together every few milliseconds. Reading each piece by itself would cost too much.
+      // From here on, read several pieces together every few milliseconds, because reading each piece separately costs too much
+      // CPU time.
       reader.releaseLock();
       const [stream, copy] = body.tee();
       const teeReader = copy.getReader({ mode: 'byob' });
@@ -136,7 +138,7 @@ export async function readFirstMeaningfulEvent(
       takePiece(piece);
     }
   } catch {
-    // The stream broke off. The next reader of it gets the same error.
+    // Ignore the error: the stream is broken, so whatever reads it next gets the same error.
   }
   reader.releaseLock();
   return { opening: pieces.length > 0 ? joinPieces(pieces) : undefined, first };

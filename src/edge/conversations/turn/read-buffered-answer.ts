@@ -67,8 +67,8 @@ export async function answerUpstreamRefusal(
   const error = requestText === undefined ? ofUpstream : addToolNameToError(ofUpstream, requestText);
   const how = { kind: 'cut', error, end: 'error' } as const;
   try {
-    // Do not forward the upstream's body if its error type is not one of the API's, or if a tool's name was added to the
-    // message.
+    // Send the edge's own error instead of the upstream's body if the body has an error type that the API does not define, or
+    // if a tool's name was added to the message.
     const isOwn = error !== ofUpstream || error.logged !== error.type;
     const shown = refusal && isOwn ? { ...refusal, forCaller: error, isVerbatim: false } : refusal;
     const answer = toCallerResponse(response, { ...buffered, refusal: shown }, requestId);

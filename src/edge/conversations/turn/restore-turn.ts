@@ -48,10 +48,12 @@ export function restoreCrashedTurn(transcript: Transcript, row: TurnRow, wokeAt:
     log,
     recovered: { builder, frames, bytes: stored.length, ...unseen },
   });
-  // Without a stored time, assume the earliest: the request may have been sent as soon as the turn began.
+  // Without a stored time, assume that the request was sent at the earliest possible time, when the turn began. This way the
+  // estimate of unseen output is not too low.
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = events > 0 ? 200 : undefined;
-  // The caller knows of the turn if it has got an event, a ping after a silence, or the 202 of a turn in the background.
+  // The caller knows of the turn if it has received an event, a ping, or the 202 of a background turn. Such a turn is kept in
+  // the history even without an answer.
   const wasSilent = (row.coversUntil ?? 0) > turn.progress.sentAt + COVER_MS;
   turn.isAcknowledged = rows > 0 || wasSilent || row.background === 1;
   return turn;
@@ -112,10 +114,10 @@ export function measureUnseenTimeAtCrash(
   wokeAt: number,
 ): UnseenTimeAtCrash {
   const sentAt = row.sentAt ?? row.beganAt;
-  // The steps of a run share one log, so its newest row may belong to the step before.
+  // Ignore a newest row from before this request: the steps of a run share one log, so the row may belong to the previous step.
   const { at, unseenMs } = newest && newest.at >= sentAt ? newest : { at: sentAt, unseenMs: 0 };
   const last = blocks.at(-1);
-  // Output may be unseen while tool input is written: it may arrive in large pieces.
+  // Output may be unseen while a tool's input is written, because the API may send the input in large pieces.
   const isHidden = isThinkingType(last?.value.type) || last?.value.type === 'tool_use';
   const isUnseen = !last || openIndices.length === 0 || isHidden;
   const coveredAt = (row.coversUntil ?? 0) - COVER_MS;

@@ -67,7 +67,7 @@ export function computeTurnStatus(
   }
   if (stopReason === 'refusal') return 'refused';
   if (hasAnswer) return 'complete';
-  // No answer was asked for: the request only warmed the prompt cache.
+  // With `max_tokens: 0` the request only warmed the prompt cache and has no answer, so it leaves no turn in the history.
   return maxTokens === 0 ? 'failed' : 'empty';
 }
 

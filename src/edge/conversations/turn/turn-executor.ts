@@ -101,7 +101,7 @@ export class TurnExecutor implements TurnRunner {
     this.#timer = new TurnTimer(this.#publisher, context.settings, {
       onTimeout: (reason) => this.#abort.abortTurn(reason),
       onSilence: () => this.#sendPing(),
-      // A short answer stores its grant together with its end, which saves a write.
+      // Store the grant only at the first tick. A shorter answer stores it together with its end, which saves one write.
       onFirstTick: () => {
         if (this.#phase === 'admitting') return false;
         this.turn.grants.storeGrantsFromNowOn();
@@ -132,7 +132,7 @@ export class TurnExecutor implements TurnRunner {
       const { lateReading } = this.turn;
       if (lateReading) void lateReading.outcome.then(() => plan.share?.releaseMemory());
       else plan.share?.releaseMemory();
-      // A timer that is left running would wake the isolate once more for nothing.
+      // Clear the timer, or it would wake the isolate once more without a reason.
       if (this.#openStream !== undefined) this.#context.waitUntil(this.#waitForStreamEnd(this.#openStream));
       else this.#timer.clearTimer();
       this.#admitted.resolve();
@@ -173,7 +173,7 @@ export class TurnExecutor implements TurnRunner {
       plan.body = prefixed.body;
       fallbacks ??= prefixed.fallbacks;
     }
-    // No other model can read the thinking of a tool loop.
+    // Allow no fallback models while a tool loop continues: no other model can read the loop's thinking.
     if (plan.follows) fallbacks = [];
     const billed = this.#createBilledRequest(plan, { named, fallbacks });
     this.#limitAdmissionTime();
@@ -185,7 +185,7 @@ export class TurnExecutor implements TurnRunner {
   async #omitDeletedFiles(plan: NextRequestPlan): Promise<void> {
     const { repair, body } = plan;
     const ids = body instanceof RequestBody ? [...new Set(body.before.files)] : [];
-    // The first step of a run has already omitted deleted files for the later ones.
+    // In later steps of a run, there is nothing to do: the first step has omitted deleted files for all steps.
     if (!repair || ids.length === 0 || this.#context.isLater) return;
     const { identity, accounts, settings } = this.#context;
     const deleted = await this.#abort.raceWithAbort(
@@ -198,14 +198,15 @@ export class TurnExecutor implements TurnRunner {
   async #send(plan: NextRequestPlan, billed: BilledRequest): Promise<AnsweredRequest> {
     const { settings, upstream, headers, query } = this.#context;
     const { latestAttempt: attempt, createBody: body } = billed;
-    // The edge has removed the other headers that are not forwarded.
+    // Remove the last header that is not for an upstream. The other ones were removed when the request arrived.
     if (!upstream.isSimulated) delete headers['sluice-simulate'];
     headers['x-api-key'] = upstream.apiKey;
     this.#timer.setTimeLimit(settings.UPSTREAM_TIMEOUT_MS, createHeadersTimeoutError);
     const { progress } = this.turn;
     const { background } = this.#context;
     if (background) {
-      // Store this before the request is sent: after a crash, a turn in the background without it begins again.
+      // Store this before the request is sent: after a crash, a background turn without it is started again, and would be paid
+      // twice.
       this.#recordAdmittedAttempt(attempt);
       this.turn.grants.storeSentGrant();
     }
@@ -221,12 +222,12 @@ export class TurnExecutor implements TurnRunner {
         waitUntil: (work) => this.#context.waitUntil(work),
       },
     );
-    // From now on a crash would cost money. The timer's first tick stores the grant (`onFirstTick`) while the upstream works. In
-    // the background it is stored already, and only the name of the upstream is new.
+    // From now on a crash would cost money, so the grant must be stored. The timer's first tick does that (`onFirstTick`) while
+    // the upstream works. A background turn has stored it already, and only the name of the upstream may be new.
     if (!background || progress.upstream !== undefined) this.#recordAdmittedAttempt(attempt);
     if (background) this.#acknowledgeTurn();
     this.#admitted.resolve();
-    // Until the first event, a ping may answer the caller.
+    // If the upstream is silent, a ping is the first event of the response. It is sent with these headers.
     if (this.#context.isStreaming)
       this.#firstAnswer = { kind: 'stream', headers: billed.createAnswerHeaders(undefined) };
     const readResponse = async () => await this.#afterStop.readResponse(await answering, exchange);
@@ -241,14 +242,14 @@ export class TurnExecutor implements TurnRunner {
   ): Promise<boolean> {
     const amended = await this.#planAmendedRequest(plan, { exchange, response });
     if (!amended) return false;
-    // Cancelling rejects if the body has broken off.
+    // Ignore a rejection: cancelling a body that was cut rejects, and the body is not needed.
     response.body?.cancel().catch(() => {});
     exchange.closeExchange('error');
     const { progress } = this.turn;
-    // The rejected request did not run, so forget that it was sent.
+    // Clear `sentAt`: the rejected request was not run, so a crash from now on costs nothing.
     progress.sentAt = undefined;
     progress.opening = undefined;
-    // The rejected body must not stay in memory beside the amended one.
+    // Release the messages and the rejected body, so that they are not in memory together with the amended body.
     const { body, count } = Object.assign(plan, amended, { messages: [] });
     this.#limitAdmissionTime();
     const outcome = createUnansweredOutcome(progress, this.#context.now());
@@ -259,7 +260,7 @@ export class TurnExecutor implements TurnRunner {
   /** Reads the answer to its end, and ends the turn. */
   async #read(plan: NextRequestPlan, billed: BilledRequest, { exchange, response }: AnsweredRequest): Promise<void> {
     const { row, progress } = this.turn;
-    // The caller of a run or of an agent has not written the list of tools, so errors name the tool.
+    // Name the tool in errors about the tool list: the caller of a run or of an agent did not write that list.
     const namesTools = row.run !== null || this.#context.transcript.storedProfile?.agent;
     const requestText = response.status === 400 && namesTools ? plan.body.text : undefined;
     const edgeHeaders = this.#createAnswerHeaders(plan, billed, response);
@@ -359,7 +360,8 @@ export class TurnExecutor implements TurnRunner {
     if (!response.body || !isEventStream(response)) return 'accepted';
     const { progress } = this.turn;
     this.#startEventTimeout();
-    // The upstream may send only pings for a long time, so a ping may answer the caller with these headers.
+    // The upstream may send only pings for a long time. In that case a ping is the first event of the response, which is sent
+    // with these headers.
     const headers = {
       ...selectCallerHeaders(response.headers),
       ...this.#billed?.createAnswerHeaders(progress.upstream),
@@ -402,14 +404,14 @@ export class TurnExecutor implements TurnRunner {
     exchange: UpstreamExchange,
     answer: { edgeHeaders: Record<string, string>; requestText: string | undefined },
   ): Promise<void> {
-    // Reading the response has its own timeout.
+    // Switch off the time limit for the headers: reading the response has a limit of its own.
     this.#timer.setTimeLimit(Number.POSITIVE_INFINITY, createHeadersTimeoutError);
     const { requestId, now } = this.#context;
     const options = { ...answer, exchange, requestId, now };
     const { how, started } = await readBufferedAnswer(response, this.turn, options).finally(() =>
       exchange.closeExchange(),
     );
-    // The turn is ended first, because an answer in one piece is taken from its log.
+    // End the turn first: a non-streaming answer is built from the turn's log.
     this.#end(how);
     this.#started.resolve(started);
   }
@@ -440,7 +442,7 @@ export class TurnExecutor implements TurnRunner {
     if (!ended) return { kind: 'stopped' };
     const { how, rest } = ended;
     if (how.kind === 'complete' && rest !== undefined) this.#openStream = rest;
-    // Close the upstream's stream: the turn has ended, and further output would have to be paid.
+    // Close the upstream's stream. The turn has ended, and the account would have to pay for further output.
     else this.#abort.abortTurn(createTurnStoppedError());
     return how;
   }
@@ -518,7 +520,7 @@ export class TurnExecutor implements TurnRunner {
   }
 
   #sendPing(): void {
-    // Once the request was sent, the first ping answers the caller.
+    // If the response has not begun and the request is sent, this ping begins it.
     this.#answerCaller();
     this.#publisher.ping();
     this.turn.grants.storeCoveredTime(this.#context.now());
@@ -536,7 +538,7 @@ export class TurnExecutor implements TurnRunner {
       onBroken(thrown);
     }
     if (!this.#billed?.mayCreateResources) return;
-    // Record the created resources in any case: they exist however the answer ended.
+    // Record the created resources however the answer has ended, because they exist at the upstream in any case.
     const { message, blocks } = this.turn.builder;
     const ids = findCreatedIds({ ...message, content: blocks.map(({ value }) => value) });
     this.#context.waitUntil(this.#billed.recordCreatedResources(ids, this.turn.progress.upstream));

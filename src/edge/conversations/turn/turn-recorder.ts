@@ -200,7 +200,7 @@ export class TurnRecorder {
       times: () => this.#measureUnseenOutputTimings(now),
     });
     const counted = this.#promptTokens === undefined ? outcome : { ...outcome, prompt_tokens: this.#promptTokens };
-    // An `error` event instead of a message costs nothing.
+    // If the API sent an `error` event before any message, report the end `error`, which costs nothing.
     return outcome.error_type !== undefined && !outcome.usage ? { ...counted, end: 'error' } : counted;
   }
 
@@ -235,11 +235,12 @@ export class TurnRecorder {
     if (isError) {
       return { ...framing, how: { kind: 'error', frame: { ...frame, data: maskSecrets(frame.data) } } };
     }
-    // The stream broke inside an event, which no client can read.
+    // Treat an event whose data is not JSON as a cut stream. The turn ends here, and the event is not shown, because no client
+    // could parse it.
     if (data === undefined)
       return { ...framing, how: { kind: 'cut', error: createInterruptedError(false), end: 'cut' } };
     if (getContentBlockType(data) === 'mcp_tool_result') {
-      // An MCP server may repeat the secret that it was sent.
+      // Mask secrets in the result: an MCP server may repeat the secret that was sent to it.
       const shown = maskSecrets(frame.data);
       if (shown !== frame.data) return this.#takeEvent({ event: frame.event, data: shown });
     }
@@ -323,7 +324,7 @@ export class TurnRecorder {
     now: number,
     requestId = this.row.requestId,
   ): Promise<SettlementResult> | undefined {
-    // If the latest attempt was not admitted, settle the one before it.
+    // If the latest attempt was not admitted, it has no hold. Settle the attempt before it instead.
     this.grants.restoreLastAdmittedGrant();
     const plan = this.#planTurnEnd(turnEnd, now);
     const settlement = this.#settleTurn(plan, attempt, now);
@@ -359,7 +360,7 @@ export class TurnRecorder {
     return {
       cost,
       outputTokens: booked?.outputTokens ?? outcome.seen?.said ?? 0,
-      // While the answer of a stopped turn is still read, do not report a cost that will be corrected.
+      // Report no cost yet if the answer of a stopped turn is still being read, because the final cost will differ.
       reported: this.lateReading ? { cost: undefined } : { cost, budget: booked?.budget },
     };
   }
@@ -401,7 +402,8 @@ export class TurnRecorder {
     const complete = turnEnd.kind === 'complete';
     const blocksKept = selectReplayableBlocks(blocks, complete ? { complete, stopReason } : { complete });
     const mayResume = complete && canHavePendingServerResults(stopReason);
-    // The answer behind a tool loop has the results of its code, or the code has gone with its calls.
+    // After the answer that ends a tool loop, nothing waits for code of that loop any more. Code without a result is lost, so
+    // remove it from the history.
     const endsLoop = blocksKept.length > 0 && this.row.follows && !mayResume;
     const lost = endsLoop ? findLostCode(this.#transcript, blocksKept) : undefined;
     const bound = lost?.repaired.length
@@ -419,14 +421,15 @@ export class TurnRecorder {
     const isUnanswered = status === 'interrupted' && !hasAnswer;
     const hasRow = hasAnswer || (isUnanswered && !recovered?.goesOn);
     const continuesPaused = hasAnswer && this.row.follows && newMessages === 0;
-    // After a crash the answer before it is read, which says whether it was paused.
+    // Find out whether this turn leaves a paused answer unfinished. After a crash `leavesPaused` is unknown, so assume it for a
+    // turn with new messages; `removePendingCallsOfPausedAnswer` then reads the previous answer.
     const hasLeft = leavesPaused ?? (recovered !== undefined && newMessages > 0 && !this.row.follows);
     const isAsked = committed && status !== 'refused';
     const isOver = continuesPaused ? !mayResume : hasLeft && isAsked;
     const paused = isOver ? removePendingCallsOfPausedAnswer(this.#transcript, content) : [];
     const repaired = lost?.repaired.length ? lost.repaired : paused;
     const next = computeNextProfile(profile, committed, newMessages + (hasRow ? 1 : 0), now);
-    // Only committed turns count: the number of a failed turn may be used again.
+    // Advance `through` only for a committed turn, because the number of a failed turn may be used again.
     if (committed) {
       next.through = this.row.seq;
       next.answerIds = addAnswerId(this.#transcript, this.#answerId, next.nextMessage);
@@ -436,7 +439,7 @@ export class TurnRecorder {
     if (committed && leftOut.length > 0) next.leftOut = [...(profile.leftOut ?? []), ...leftOut];
     const betas = committed ? findBetasNeededByBlocks(content) : [];
     if (betas.length > 0) next.betas = [...new Set([...(profile.betas ?? []), ...betas])];
-    // Store the calls of omitted blocks, too: the edge makes these calls, and sends their results as text.
+    // Store the calls of omitted blocks, too: the edge makes these calls as well, and sends their results as text.
     const storeCalls = status === 'complete' ? callsIn?.(blocksKept) : undefined;
     const { unfinishedEventText: rest } = this.#frames;
     if (this.lateReading) this.#shown = this.#events.text;
@@ -469,9 +472,9 @@ export class TurnRecorder {
     now: number,
   ): BookedCost | undefined {
     const { agent, id } = next;
-    // Report the conversation by itself: the settlement waits until the rest of the answer is read.
+    // The settlement waits until the rest of the answer is read, so report the conversation to the account separately.
     if (this.lateReading) next.unreported = true;
-    // Reading waits for no listener, so these times measure the model's speed.
+    // These times measure how fast the model writes: reading the upstream never waits for a slow listener.
     const written = outcome.completed && this.#clock ? measureVisibleOutput(outcome.usage, this.#clock) : undefined;
     const extra = {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
@@ -484,7 +487,8 @@ export class TurnRecorder {
       },
       startedAt: this.row.beganAt,
       tools: committed ? listToolsWithConsumedResults(this.#transcript, this.row) : undefined,
-      // A run continues after a step that calls tools. The last step or the run itself reports the conversation.
+      // Report the conversation only at the end of a run: after a step that calls tools, the run continues, and its last step
+      // or the run itself reports.
       ...(!storeCalls && !this.lateReading
         ? { conversation: createConversationReport({ ...next, bytes }, next.cost + (this.row.grant?.earlier ?? 0)) }
         : {}),
@@ -510,7 +514,7 @@ export class TurnRecorder {
       tokens: complete && usage ? countInputTokens(usage) + (usage.output_tokens ?? 0) : null,
       frame: complete && content.length === this.builder.blocks.length ? this.row.frame : null,
       events: this.log.events,
-      // That a step is settled is noted in the row of its run.
+      // A completed step counts as settled in its own row, because the row of its run stores whether all steps are settled.
       settled: isUnmetered || (this.row.run !== null && status === 'complete'),
       model: outcome.model ?? this.row.model,
     };
@@ -521,7 +525,7 @@ export class TurnRecorder {
     const cached = this.#transcript.cachedHistory;
     const text = storeTurnEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });
     const hidesResults = row.status === 'refused' && hideResultsAfterRefusal(this.#transcript, row);
-    // Store the log last: this shows the end to listeners, and everything before it has succeeded by then.
+    // Store the log last: storing it shows the end to listeners, so everything before it must already have succeeded.
     if (!this.#isStep) this.log.store();
     Object.assign(this.row, row);
     const { isCommitted: committed, status, repaired } = plan;

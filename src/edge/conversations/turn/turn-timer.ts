@@ -77,7 +77,7 @@ export class TurnTimer {
       return;
     }
     let touchMs = Number.POSITIVE_INFINITY;
-    // This is the turn's only timer: a write that fails must not end it.
+    // Catch errors: this is the turn's only timer, so a failing write must not prevent the next tick.
     try {
       touchMs = this.#publisher.touch();
       if (now - this.#publisher.lastShownAt >= PING_MS) this.#events.onSilence();

@@ -106,7 +106,7 @@ class EventRedactor extends SseEventReader {
       return PASSED_EVENTS.test(String(type)) || type === 'error' || index !== undefined ? event : '';
     if (type === 'error') return replaceEventData(redactError(data));
     if (isObject(message) && message.container) {
-      // It names the agent's skills.
+      // Hide the container, because it names the agent's skills.
       message.container = null;
       return replaceEventData(JSON.stringify(data));
     }
@@ -115,7 +115,7 @@ class EventRedactor extends SseEventReader {
       return isObject(delta) && delta.type !== 'citations_delta' && !seen.isHidden ? event : '';
     }
     const json = stringifyWithRememberedTexts({ type, index: data.index, content_block: redactBlock(block) });
-    // The next listener need not parse what a tool gave back, which may be long.
+    // Store the redacted event, so that the next listener does not parse the tool result again, which may be long.
     if (isToolDetailBlock(block) && begun) begun.hidden = json;
     return replaceEventData(json);
   }
@@ -127,7 +127,7 @@ export function streamRedactedEvents(
   after: number,
   viewer: ViewerVisibility,
 ): ReadableStream<Uint8Array> {
-  // Made first: what is damaged takes no place among the followers.
+  // Create the redactor before following the log: it throws if the log is damaged, and then no follower must remain.
   const reader = viewer.shouldHideTools || viewer.textOnly ? new EventRedactor(viewer, log.blocks) : undefined;
   const body = log.follow(after);
   return reader?.redactStream(body) ?? body;
@@ -151,10 +151,10 @@ export function redactAnswer(
     return { ...answer, first, body: reader.redactStream(answer.body) };
   }
   const message = parseMessageRememberingInputs(answer.body);
-  // A refusal may come in any form.
+  // A rejection may come with an error status, or as an error object with another status.
   const isRefusal = answer.status >= 400 || message?.type === 'error';
   if (hides && isRefusal) return { ...answer, body: redactError(message ?? {}) };
-  // Nobody has asked for an answer.
+  // Without content there is nothing to redact.
   if (!message || !Array.isArray(message.content)) return answer;
   message.content = redactBlocks(message.content as JsonObject[], viewer);
   if (hides) message.container &&= null;

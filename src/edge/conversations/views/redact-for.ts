@@ -133,7 +133,7 @@ export function isToolDetailBlock({ type }: JsonObject): boolean {
 /** @returns a block without what a tool was given and gave back. It keeps its type and its form, so that clients accept it */
 export function redactBlock(block: JsonObject): JsonObject {
   const { hidden } = getBlockDisplayRule(block.type);
-  // Remove citations: they quote tool results.
+  // Remove citations, because they quote tool results.
   if (!hidden) return block.citations ? { ...block, citations: [] } : block;
   const type = toShortLabel(block.type);
   const shown: JsonObject = { type, ...hidden };
@@ -149,7 +149,7 @@ function redactResultContent(result: string, content: unknown, empty: unknown): 
   if (type === `${result}_error`) {
     return { type, error_code: ERROR_CODE.exec(toShortLabel(error_code))?.[0] ?? 'unavailable' };
   }
-  // Show that a program failed, but not its exit code.
+  // Show that a program failed, but replace its exit code with 1.
   return return_code && isObject(empty) && 'return_code' in empty ? { ...empty, return_code: 1 } : empty;
 }
 

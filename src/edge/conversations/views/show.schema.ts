@@ -10,6 +10,7 @@ export const SHOW_MEMBER: RequestFieldDefinition<string> = {
   header: 'sluice-show',
   mayBeNull: true,
   open: ['bound'],
-  // Nobody else would have the hidden blocks, which the API needs in the next request.
+  // Only in conversations: there, Sluice stores the hidden blocks, which the API needs in the next request. A stateless caller
+  // would lose them.
   keeps: 'the hidden content',
 };

@@ -50,7 +50,8 @@ export function findShownRanges(
 ): ShownMessageRange[] {
   const ranges: ShownMessageRange[] = [];
   for (const range of iterateShownRanges(transcript, cursor, query, calls)) {
-    // The search begins with the cursor itself, which may be in the middle of an answer.
+    // Skip the answer or message that contains the cursor: the search begins at the cursor, which may be in the middle of an
+    // answer.
     if (cursor !== undefined && range.from <= cursor && cursor <= range.to) continue;
     ranges.push(range);
     if (ranges.length >= query.limit) break;
@@ -78,15 +79,15 @@ function* iterateShownRanges(
             first: findFirstStepOfRun(transcript, run),
             status: transcript.getTurnStatus(run),
           }));
-    // The first step also contains the question, and possibly an imported history: only its last assistant message is the
-    // answer.
+    // A run's answer begins in its first step. There, only the last assistant message belongs to the answer, because the step
+    // also contains the question and maybe an imported history.
     const isAnswer =
       runOf?.first !== undefined && (turn !== runOf.first || (role === 'assistant' && turn !== next?.turn));
     if (answer && !(isAnswer && answer.run === run)) {
       yield answer;
       answer = undefined;
     }
-    // The answer of a running run is not shown here, like that of any running turn.
+    // Skip the answer of a run that is still running, as for any running turn.
     if (runOf?.status === 'running' && (isAnswer || !pending)) continue;
     if (isAnswer)
       answer = {
@@ -182,7 +183,7 @@ export function* formatShownRow(
 function* readRowAt(rows: Iterator<MessageRow>, seq: number): Generator<MessageRow> {
   for (let { value, done } = rows.next(); !done; { value, done } = rows.next()) {
     if (value.seq < seq) continue;
-    // Yield nothing if the message was deleted meanwhile.
+    // If the message was deleted in the meantime, yield nothing.
     if (value.seq === seq) yield value;
     return;
   }

@@ -35,9 +35,9 @@ export function findDamageInError(thrown: unknown): DamagedRow | undefined {
   if (thrown instanceof DamagedRow) return thrown;
   const message = thrown instanceof Error ? thrown.message : '';
   const at = message.indexOf(SENTENCE);
-  // An object's call keeps only the words of its error.
+  // An error that crosses an RPC call keeps only its message, not its class, so recognize the damage by its sentence.
   if (at >= 0) return new DamagedRow(message.slice(at + SENTENCE.length).split('. ', 1)[0] ?? '', thrown);
-  // Whatever else is parsed says itself what is wrong with it.
+  // A syntax error here comes from a stored text that is not JSON. Other parsers throw errors of their own.
   if (thrown instanceof SyntaxError) return new DamagedRow('a text', thrown);
   return SQLITE_DAMAGE.test(message) ? new DamagedTable('its tables', thrown) : undefined;
 }

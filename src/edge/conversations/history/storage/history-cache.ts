@@ -36,14 +36,15 @@ export interface CachedHistory extends HistoryEnd {
 
 /** The histories that this isolate caches, each by an object that represents its conversation. Sizes are bytes. */
 export const historyCache = new LruCache<object, CachedHistory>({
-  // All conversations of the isolate share this. It has 128 MB: https://developers.cloudflare.com/workers/platform/limits/
+  // All conversations of the isolate share this cache, so it may use only a part of the isolate's 128 MB:
+  // https://developers.cloudflare.com/workers/platform/limits/
   maxSize: 24_000_000,
-  // A larger history would evict too many others. The longest context of a model is about half of this.
+  // Do not cache a larger history: it would evict too many others. The longest context of a model takes about half of this.
   largest: 8_000_000,
   computeCachedHistorySize({ history, tail, frozen, running }) {
     const messages = [...tail, ...(running?.messages ?? [])];
     const texts = [...messages.map(({ text }) => text), frozen.system ?? '', frozen.tools ?? '', frozen.runs ?? ''];
-    // Two bytes a character is the most that a JavaScript string needs.
+    // Count two bytes a character: a JavaScript string needs at most that.
     return (
       Math.max(history.bufferSizeBytes, running?.history?.bufferSizeBytes ?? 0) +
       texts.reduce((sum, text) => sum + 2 * text.length, 0)

@@ -44,7 +44,8 @@ export function* readJoinedTexts(
   until?: number,
 ): Generator<JoinedMessages> {
   const last = until ?? transcript.queryNumberOrZero('select max(seq) from messages');
-  // Checking first whether any turn is left out is cheaper than looking up the turn of each message.
+  // Use the simpler statement if no turn has a status that is not sent. This check costs less than looking up the turn of each
+  // message.
   const statement = transcript.hasRows(`turns where status not in ${SENT_STATUSES}`)
     ? SENT_TURNS_QUERY
     : ALL_TURNS_QUERY;

@@ -66,7 +66,7 @@ export class LogRows extends TableRowsBase {
     }
     let batch = '';
     let begins = first;
-    // All rows or none: events that could not be stored are written again, from the same row on.
+    // Write all rows or none. After a failure the caller writes the same events again, beginning at the same row.
     this.tables.runInTransaction(() => {
       for (const [index, frame] of frames().entries()) {
         if (batch !== '' && batch.length + frame.length > PIECE_CHARACTERS) {
@@ -92,7 +92,8 @@ export class LogRows extends TableRowsBase {
   /** Writes a row over one that has expired. @returns whether there was one */
   #overwriteExpiredRow(row: SqliteRow, beganAt: number): boolean {
     const endedBy = beganAt - GRACE_MS;
-    // Skip the update unless a turn ended long enough ago for its rows to have expired.
+    // Do not run the update if no turn ended early enough for its rows to have expired: it would search the table and find
+    // none.
     if (this.#endTimes[0] === undefined || this.#endTimes[0] > endedBy) return false;
     if (this.tables.updateRows('log', row, EXPIRED_ROW, endedBy) > 0) return true;
     this.#endTimes = this.#endTimes.filter((endedAt) => endedAt > endedBy);

@@ -42,7 +42,7 @@ function hasBreakpoint(text: string): boolean {
 /** @returns about how many breakpoints JSON texts have. A member of a tool's schema may have the same name. */
 export function countBreakpoints(...texts: readonly (string | undefined)[]): number {
   return texts.reduce(
-    // Match the colon, too: "cache_control" may also be a string value.
+    // Match the colon, too, so that a string value "cache_control" is not counted as a breakpoint.
     (sum, text = '') => sum + (hasBreakpoint(text) ? (text.match(/"cache_control"\s*:/g)?.length ?? 0) : 0),
     0,
   );

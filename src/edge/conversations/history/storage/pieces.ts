@@ -27,6 +27,7 @@ export function writeTextPieces(tables: SqlTables, owner: number, whole: string)
 /** @returns the text of an owner; empty if there is none */
 export function readTextPieces(tables: SqlTables, owner: number): string {
   const rows = tables.readAllRows('select text from pieces where owner = ? order by n', owner);
-  // Concatenate instead of `join`: most callers put the result into another text, and only that one is then copied as a whole.
+  // Concatenate instead of `join`, which copies the text. Most callers insert the result into a larger text, and then only that
+  // text is copied.
   return rows.reduce((text, row) => text + String(row.text), '');
 }

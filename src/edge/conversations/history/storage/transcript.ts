@@ -80,9 +80,9 @@ export class Transcript extends SqlTables {
     this.log = new LogRows(this);
     this.messages = new MessageRows(this);
     this.#isEmpty = false;
-    // Do not throw here: an object that cannot be constructed could not be deleted either.
+    // Remember the damage instead of throwing: an object whose constructor throws could not even be deleted.
     this.damage = catchDamagedRow(() => {
-      // Reading an unknown id must store nothing, so the first write makes the tables.
+      // Do not create the tables here, because reading an unknown id must not store anything. The first write creates them.
       const meta = readMetaTable(storage.sql);
       this.#isEmpty = meta === undefined && !this.hasRows("sqlite_master where name = 'turns'");
       if (!this.#isEmpty) this.#openTables(meta);
@@ -115,7 +115,7 @@ export class Transcript extends SqlTables {
 
   /** @returns the rows of a plugin */
   getPluginRows<Of extends PluginRows>(kind: PluginRowsDefinition<Of>): Of {
-    // The cast is safe: the map holds for each kind what the `openRows` of that kind returned.
+    // The cast is safe: the map stores under each kind only what `openRows` of that kind has returned.
     return getOrCreate(this.#rows, kind, () =>
       kind.openRows(this.#pluginTables.getPluginTables(kind.name, kind.tables), this),
     ) as Of;
@@ -150,9 +150,10 @@ export class Transcript extends SqlTables {
     try {
       return this.#pluginTables.transactWithTableCreation(() => super.runInTransaction(change));
     } catch (thrown) {
-      // The rows are rolled back. A repeated change must start from the same profile, or it would be applied twice.
+      // The rows are rolled back, so restore the old profile in memory, too. A repeated change would otherwise be applied to
+      // the profile twice.
       this.#clearCachedState();
-      // Plugins may remember what they have read of rows that are rolled back.
+      // Drop the plugins' row objects: they may have cached rows that are rolled back now.
       this.#rows.clear();
       this.#size = undefined;
       this.#profile = profile;
@@ -220,7 +221,7 @@ export class Transcript extends SqlTables {
   /** @returns by how many bytes the profile's row will grow. The size of the database does not have them yet. */
   #computeProfileGrowth(profile: ConversationProfile): number {
     const before = this.#profile;
-    // Most changes do not touch these two members.
+    // Return early: most changes do not touch the title or the metadata, the two members that make the row grow.
     if (before?.title === profile.title && before.metadata === profile.metadata) return 0;
     return Math.max(0, computeProfileSize(profile) - (before ? computeProfileSize(before) : 0));
   }
@@ -445,7 +446,7 @@ export class Transcript extends SqlTables {
     if (!meta) throw new DamagedTable('its tables');
     this.#pluginTables.markTablesCreated(meta.keys());
     const profile = meta.get('profile');
-    // Empty tables belong to no conversation, so a missing profile is no damage.
+    // Tables without a profile and without turns belong to no conversation, so this missing profile is not damage.
     if (profile === undefined && !this.hasRows('turns')) return;
     this.#profile = parseStored<ConversationProfile>('its profile', profile ?? '');
   }

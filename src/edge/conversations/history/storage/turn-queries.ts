@@ -211,7 +211,8 @@ export function findReportedPauseReason(transcript: Transcript): string | null {
   if (waiting !== null) return waiting;
   const newest = findNewestVisibleTurn(transcript);
   const reason = newest ? findTurnPauseReason(transcript, newest.seq) : null;
-  // Its calls have been decided, so the run does not wait for an approval any more.
+  // The conversation itself is not paused, so all its approvals are decided. The newest run may still have the stored reason
+  // `approval`, which is outdated.
   return reason === 'approval' ? null : reason;
 }
 

@@ -1,15 +1,54 @@
 import type { ChangeRow } from '../../edge/answers.ts';
+import { shortenVersionHash } from '../edge/agents.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
-import { formatDateAndTime } from '../ui/format.ts';
-import { getLimitTitle } from './figures/limit-names.ts';
+import { formatDateAndTime, formatExactUsd } from '../ui/format.ts';
+import { formatLimitValue, getLimitTitle, isLimitName } from './figures/limit-names.ts';
 
 /** The account or group whose changes are listed. */
 type ChangedObject = { account: string } | { group: string };
 
+const CHANGE_TITLES: Record<ChangeRow['kind'], string> = {
+  'limits.updated': 'Limits changed',
+  'credit.added': 'Credit given',
+  'account.erased': 'Account erased',
+  'account.restored': 'Account restored',
+  'group.member_added': 'Added to a group',
+  'group.member_removed': 'Removed from a group',
+  'token.minted': 'Token created',
+  'token.revoked': 'Token revoked',
+  'agent.stored': 'Agent stored',
+  'agent.deleted': 'Agent deleted',
+  'agent.withdrawn': 'Agent version withdrawn',
+  'classifier.stored': 'Classifier stored',
+  'classifier.deleted': 'Classifier deleted',
+  'classifier.withdrawn': 'Classifier version withdrawn',
+  'prefix.stored': 'Prefix stored',
+  'prefix.deleted': 'Prefix deleted',
+  'prefix.withdrawn': 'Prefix version withdrawn',
+  'event.replayed': 'Events replayed',
+};
+
+/** The titles of the changed fields that are not limits. Empty for ids that only the API needs. */
+const FIELD_TITLES: Readonly<Record<string, string>> = {
+  credit: '',
+  usd: 'Amount',
+  expires_at: 'Expires',
+  revoked_at: 'Revoked',
+  all_revoked_at: 'All tokens revoked',
+  scopes: 'Scopes',
+  group: 'Group',
+  limits: 'Limits',
+  version: 'Version',
+  pinned: 'Pinned versions',
+  withdrawn: 'Withdrawn version',
+  state: 'State',
+  events: 'Number of events',
+};
+
 const createChangeColumns = (of: ChangedObject): readonly ListColumn<ChangeRow>[] => [
   { name: 'Time', kind: 'text', renderCell: ({ created_at }) => formatDateAndTime(created_at) },
-  { name: 'Change', kind: 'text', renderCell: (row) => describeChange(row, of) },
+  { name: 'Change', kind: 'text', renderCell: (row) => <ChangeText row={row} of={of} /> },
   { name: 'By', kind: 'text', renderCell: ({ actor }) => actor.account ?? '(erased)' },
   { name: 'Request', kind: 'text', spare: true, renderCell: ({ request_id }) => <code>{request_id}</code> },
 ];
@@ -32,17 +71,43 @@ export function Changes({ of }: { of: ChangedObject }) {
   );
 }
 
-/** @returns the change in words, with the name of what was changed unless the list is about it */
-function describeChange({ kind, subject, changes }: ChangeRow, of: ChangedObject): string {
+/** Shows a change, with the name of what was changed unless the list is about it. Each changed field has its own line. */
+function ChangeText({ row: { kind, subject, changes }, of }: { row: ChangeRow; of: ChangedObject }) {
   const isListed = 'account' in of ? subject.type === 'account' : subject.type === 'group';
-  const name = isListed || subject.id === null ? '' : ` ${subject.id}`;
-  const fields = Object.entries(changes).map(
-    ([field, { from, to }]) => `${getLimitTitle(field)}: ${formatValue(from)} → ${formatValue(to)}`,
+  const name = isListed || subject.id === null ? '' : `: ${subject.id}`;
+  return (
+    <>
+      {CHANGE_TITLES[kind]}
+      {name}
+      {Object.entries(changes)
+        .filter(([field]) => FIELD_TITLES[field] !== '')
+        .map(([field, { from, to }]) => (
+          <p key={field}>
+            {FIELD_TITLES[field] ?? getLimitTitle(field)}: {describeFieldChange(field, from, to)}
+          </p>
+        ))}
+    </>
   );
-  return [`${kind}${name}`, ...fields].join(', ');
 }
 
-function formatValue(value: unknown): string {
+/** @returns the values before and after. Only a limit that did not exist before is worth a “none”. */
+function describeFieldChange(field: string, from: unknown, to: unknown): string {
+  const values = isLimitName(field) ? [from, to] : [from, to].filter((value) => value !== null);
+  return values.map((value) => formatFieldValue(field, value)).join(' → ');
+}
+
+function formatFieldValue(field: string, value: unknown): string {
   if (value === null) return 'none';
-  return typeof value === 'string' ? value : JSON.stringify(value);
+  if (isLimitName(field)) return formatLimitValue(field, value);
+  if (field === 'limits') return formatAllLimits(Object(value));
+  if (field === 'usd') return formatExactUsd(Number(value));
+  if (Array.isArray(value)) return value.map((one) => formatFieldValue(field, one)).join(', ');
+  if (field === 'version' || field === 'pinned' || field === 'withdrawn') return shortenVersionHash(`@${value}`);
+  if (field.endsWith('_at')) return formatDateAndTime(String(value));
+  return String(value);
+}
+
+function formatAllLimits(limits: Readonly<Record<string, unknown>>): string {
+  const all = Object.entries(limits).map(([name, value]) => `${getLimitTitle(name)} ${formatFieldValue(name, value)}`);
+  return all.length === 0 ? 'none' : all.join(', ');
 }

@@ -8,7 +8,7 @@ import { SmallButton } from '../ui/button.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, Select, SubmitButton } from '../ui/form.tsx';
-import { getLimitTitle, LIMIT_FORMS } from './figures/limit-names.ts';
+import { formatLimitValue, getLimitTitle, isDollarLimit, isLimitName, LIMIT_FORMS } from './figures/limit-names.ts';
 import { type LimitOwner, type OwnLimits, patchLimits } from './figures/patch-limits.ts';
 import { formatPercentageList, parsePercentageList } from './figures/shares.ts';
 
@@ -71,10 +71,12 @@ export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }:
           <Field
             key={name}
             label={LIMIT_FORMS[name].title}
+            note={name === 'usd_total' && of.kind === 'account' ? 'Credit is added to this limit.' : undefined}
             fault={shownFault.field === name ? shownFault.message : undefined}
           >
             {(ids) => (
               <span class="inline with-button">
+                {isDollarLimit(name) && <span aria-hidden="true">$</span>}
                 <LimitInput fieldAttributes={ids} name={name} value={own[name]} valueInForce={inForce[name]} />
                 <SmallButton
                   name="Remove"
@@ -114,12 +116,10 @@ export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }:
 
 /** Shows limits to an operator who cannot change them. */
 export function LimitList({ limits }: { limits: OwnLimits }) {
-  const facts = Object.entries(limits).map(([name, value]) => [getLimitTitle(name), formatLimit(value)] as const);
+  const facts = Object.entries(limits).flatMap(([name, value]) =>
+    isLimitName(name) ? [[getLimitTitle(name), formatLimitValue(name, value)] as const] : [],
+  );
   return facts.length === 0 ? <p class="quiet">No limits.</p> : <Facts facts={facts} />;
-}
-
-function formatLimit(value: unknown): string {
-  return Array.isArray(value) ? value.join(', ') : String(value);
 }
 
 interface LimitInputProps {

@@ -262,7 +262,7 @@ describe.skipIf(isBrowserMissing())('With a token that only reads, in Chromium',
     const countForms = async (page: Page, view: string, shown: string) => {
       await page.goto(`${server.url}/#/budget/${view}`);
       await page.getByText(shown).first().waitFor();
-      await page.getByRole('region', { name: 'Changes: table' }).getByText('limits.updated').first().waitFor();
+      await page.getByRole('region', { name: 'Changes: table' }).getByText('Limits changed').first().waitFor();
       const fields = page.locator('main').getByRole('spinbutton');
       const buttons = page.locator('main').getByRole('button', { name: /^(Save|Give|Create|Revoke|Move|Add|Remove)/ });
       return (await fields.count()) + (await buttons.count());

@@ -768,9 +768,54 @@ test('changes name their subject unless the list belongs to that subject', async
     );
     return expect.poll(() => rows().map((row) => /(?<=, \d\d:\d\d).*(?=root)/.exec(row)?.[0]));
   };
-  const [added, set] = ['group: none → red', 'Dollars per day: none → 1'];
-  await lists({ group: 'red' }).toEqual([`group.member_added carol, ${added}`, `limits.updated, ${set}`]);
-  await lists({ account: 'carol' }).toEqual([`group.member_added, ${added}`, `limits.updated red, ${set}`]);
+  const [added, set] = ['Group: red', 'Dollars per day: none → $1.00'];
+  await lists({ group: 'red' }).toEqual([`Added to a group: carol${added}`, `Limits changed${set}`]);
+  await lists({ account: 'carol' }).toEqual([`Added to a group${added}`, `Limits changed: red${set}`]);
+});
+
+test('changes show values with their units, local times, and no ids of credit', async () => {
+  const change = (kind: string, changes: object) => ({
+    id: kind,
+    created_at: '2026-11-20T10:00:00Z',
+    kind,
+    subject: { type: 'account', id: 'carol' },
+    changes,
+    actor: { account: 'root' },
+    request_id: 'req_1',
+  });
+  const set = (to: unknown, from: unknown = null) => ({ from, to });
+  const kinds = [
+    change('credit.added', { credit: set('credit_1'), usd: set(20), expires_at: set('2099-01-01T12:00:00Z') }),
+    change('limits.updated', {
+      usd_per_day: set(2.5),
+      alerts: set([0.8, 1], [0.5]),
+      models: set(['claude-haiku-5-5', 'claude-opus-5']),
+      input_tokens_per_minute: set(null, 20_000),
+      on_shortfall: set('clamp'),
+    }),
+    change('account.restored', { limits: set({ usd_total: 1, alerts: [0.5] }), group: set('red') }),
+    change('agent.stored', { version: set('0123456789abcdef', 'fedcba9876543210') }),
+    change('token.minted', { scopes: set(['admin', 'messages']) }),
+  ];
+  open(
+    () => h(Changes, { of: { account: 'carol' } }),
+    () => list(kinds),
+  );
+  await waitForText(root, 'Credit given');
+  const lines = [...root.querySelectorAll('td p')].map(({ textContent }) => textContent);
+  expect(lines).toEqual([
+    'Amount: $20.00',
+    expect.stringMatching(/^Expires: Thu,? 1 Jan 2099, \d\d:00$/),
+    'Dollars per day: none → $2.50',
+    'Alerts, in % of each limit in dollars: 50% → 80%, 100%',
+    'Models: none → claude-haiku-5-5, claude-opus-5',
+    'Input tokens per minute: 20,000 → none',
+    'If the budget is short: none → Shorten the response',
+    'Limits: Dollars in total $1.00, Alerts, in % of each limit in dollars 50%',
+    'Group: red',
+    'Version: fedcba98 → 01234567',
+    'Scopes: admin, messages',
+  ]);
 });
 
 test('a webhook source filters its undelivered events, and replays them together', async () => {

@@ -1,6 +1,6 @@
 /** Says how limits are called on the page: everywhere as the form names them. */
 import type { Limits, SpendLimitUsage } from '../../../edge/answers.ts';
-import { formatExactUsd, formatPercentage } from '../../ui/format.ts';
+import { formatBytes, formatCount, formatExactUsd, formatPercentage } from '../../ui/format.ts';
 
 /** How a limit is typed: a number, names or shares with commas between them, or one of some words. */
 type LimitInputKind = 'number' | 'names' | 'shares' | readonly (readonly [value: string, text: string])[];
@@ -48,9 +48,30 @@ export const SHARED_LIMIT_NAMES = [
   'alerts',
 ] as const satisfies readonly (keyof Limits)[];
 
+export function isLimitName(name: string): name is keyof Limits {
+  return Object.hasOwn(LIMIT_FORMS, name);
+}
+
 /** @returns how a limit is called; one that is not known keeps its name */
 export function getLimitTitle(limit: string): string {
-  return Object.hasOwn(LIMIT_FORMS, limit) ? LIMIT_FORMS[limit as keyof Limits].title : limit;
+  return isLimitName(limit) ? LIMIT_FORMS[limit].title : limit;
+}
+
+/** @returns the value of a limit with its unit: `$5.00`, `50%, 80%`, `1,000` */
+export function formatLimitValue(name: keyof Limits, value: unknown): string {
+  const { kind } = LIMIT_FORMS[name];
+  if (Array.isArray(value)) {
+    if (value.length === 0) return kind === 'names' ? 'no models' : 'none';
+    return value.map((one) => (kind === 'shares' ? formatPercentage(Number(one)) : String(one))).join(', ');
+  }
+  if (typeof kind !== 'string') return kind.find(([key]) => key === value)?.[1] ?? String(value);
+  if (isDollarLimit(name)) return formatExactUsd(Number(value));
+  return name === 'stored_bytes' ? formatBytes(Number(value)) : formatCount(Number(value));
+}
+
+/** @returns whether a limit is an amount in US dollars */
+export function isDollarLimit(name: keyof Limits): boolean {
+  return name.startsWith('usd_');
 }
 
 /** The share of a limit at which it is nearly used up. */

@@ -1,9 +1,8 @@
 import type { Usage } from '@anthropic-ai/sdk/resources/messages';
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect } from 'preact/hooks';
 import type { ConversationTurn } from '../../../client/index.ts';
 import { getModelDisplayName } from '../../edge/models.ts';
 import { formatCount, formatMilliseconds } from '../../ui/format.ts';
-import { keepScrollBoxFocusable } from '../../ui/scroll-box.ts';
 import { Usd } from '../../ui/usd.tsx';
 import type { ContentPart } from '../session/content.ts';
 import type { Session } from '../session/session.ts';
@@ -93,16 +92,12 @@ interface StepFiguresProps {
 
 /** The line is there from the start, so that nothing moves when the figures come. */
 function StepFigures({ number, report, model }: StepFiguresProps) {
-  const ref = useRef<HTMLParagraphElement>(null);
-  // Run after each rendering, so that new figures are observed, too.
-  useEffect(() => (ref.current ? keepScrollBoxFocusable(ref.current) : undefined));
   const usage = (report?.usage ?? {}) as Partial<Usage>;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   const isOver = report !== undefined && report.status !== 'running';
   const name = report && getModelDisplayName(report.model);
   return (
-    // biome-ignore lint/a11y/useSemanticElements: it is a line of figures; a fieldset is of a form.
-    <p ref={ref} role="group" class="figures run-figures scroll-box" aria-label={`Figures of step ${number}`}>
+    <p class="figures run-figures">
       <span class="run-number">Step {number}</span>
       {name !== undefined && (model === undefined || name !== getModelDisplayName(model)) && <span>{name}</span>}
       {isOver && (

@@ -69,8 +69,17 @@ async function killObject(id: string | undefined): Promise<void> {
   await runInDurableObject(stubOf(id), (_, state) => state.abort('killed by the test')).catch(() => {});
 }
 
-/** Follows a run through every crash. @returns each event that a client got, and how many runs failed before they said anything */
-export async function followRun(body: object, id: string): Promise<{ events: StreamEvent[]; failed: number }> {
+/**
+ * Follows a run through every crash.
+ *
+ * @param onPiece called with each piece of a stream when the client receives it
+ * @returns each event that a client got, and how many runs failed before they said anything
+ */
+export async function followRun(
+  body: object,
+  id: string,
+  onPiece?: (piece: Uint8Array) => void,
+): Promise<{ events: StreamEvent[]; failed: number }> {
   const events: StreamEvent[] = [];
   let failed = 0;
   let turn: string | undefined;
@@ -94,7 +103,7 @@ export async function followRun(body: object, id: string): Promise<{ events: Str
       // The object died before it answered.
       continue;
     }
-    const told = await readStream(stream);
+    const told = await readStream(stream, onPiece);
     events.push(...told.events);
     const isUnsaid = events.every(({ event }) => event === 'error' || event === 'ping');
     if (told.isWhole && !isUnsaid) return { events, failed };
@@ -129,8 +138,6 @@ export function createDyingStream(text: string, dies: () => Promise<void>, alone
           controller.byobRequest?.respond(0);
           return;
         }
-        // Its reader shows one piece before it gets the next.
-        if (alone !== undefined) await yieldToEventLoop(5);
         if (pieces.length === 0) await dies();
         controller.enqueue(encoder.encode(piece));
       },

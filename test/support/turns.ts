@@ -87,13 +87,21 @@ export interface StreamEvent {
   data: Record<string, unknown>;
 }
 
-/** What a listener got: events up to where the stream ended, and whether it was told that this is the end. */
+/**
+ * What a listener got: events up to where the stream ended, and whether it was told that this is the end.
+ *
+ * @param onPiece called with each piece when it is received
+ */
 export async function readStream(
   body: ReadableStream<Uint8Array>,
+  onPiece?: (piece: Uint8Array) => void,
 ): Promise<{ events: StreamEvent[]; text: string; isWhole: boolean }> {
   const pieces: Uint8Array[] = [];
   try {
-    for await (const piece of body) pieces.push(piece);
+    for await (const piece of body) {
+      pieces.push(piece);
+      onPiece?.(piece);
+    }
   } catch {
     // A stream that breaks has ended where it broke.
   }

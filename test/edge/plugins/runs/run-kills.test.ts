@@ -59,9 +59,15 @@ test.each([3, 4, 5, 6, 7])(
   'a client that resumes a run after a crash sees each block begin and end once: %i events shown',
   async (shown) => {
     const killer = new Killer(['event shown']);
+    let received = '\n';
+    const dieOnceShown = async () => {
+      // Deltas are shown some time after they come: the client must have all events before the object dies.
+      while (received.split('\nid: ').length <= shown) await yieldToEventLoop();
+      await killer.reachPoint('event shown');
+    };
     answerByScript((_, number) => {
       if (number > 1) return textAnswer('Done.');
-      const change = (text: string) => createDyingStream(text, () => killer.reachPoint('event shown'), shown);
+      const change = (text: string) => createDyingStream(text, dieOnceShown, shown);
       return {
         content: [
           { type: 'text', text: 'One. ' },
@@ -71,7 +77,10 @@ test.each([3, 4, 5, 6, 7])(
       };
     });
     killer.planKills([{ point: 'event shown', after: 0 }]);
-    const run = followRun(createBody('Plan my day.', { tools: [weatherTool()] }), `blocks${shown}`);
+    const decoder = new TextDecoder();
+    const run = followRun(createBody('Plan my day.', { tools: [weatherTool()] }), `blocks${shown}`, (piece) => {
+      received += decoder.decode(piece, { stream: true });
+    });
     const { events } = await killer.runWithKills(run);
     const listBlocks = (type: string) => events.filter(({ event }) => event === type).map(({ data }) => data.index);
     const started = listBlocks('content_block_start');

@@ -24,3 +24,8 @@ test('the deployed bundle includes only the strict schemas of the official SDK',
     'src/lib/transform-json-schema.ts',
   ]);
 });
+
+test('the deployed bundle includes only the English messages of zod', () => {
+  const locales = files.filter((file) => file.includes('/zod/v4/locales/'));
+  expect(locales.map((file) => file.split('/locales/')[1])).toEqual(['en.js']);
+});

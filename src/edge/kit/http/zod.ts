@@ -4,6 +4,8 @@
  */
 import { en } from 'zod/locales';
 import * as mini from 'zod/mini';
+// By its name: `mini.core.$ZodObject` would put all of zod, with its 60 languages, into the Worker.
+import { $ZodObject } from 'zod/v4/core';
 import { findNearestName } from '../json/nearest-name.ts';
 
 export * from 'zod/mini';
@@ -18,7 +20,7 @@ function appendNearestKey(
   issue: Parameters<mini.core.$ZodErrorMap>[0],
 ): ReturnType<mini.core.$ZodErrorMap> {
   if (typeof message !== 'string' || issue.code !== 'unrecognized_keys') return message;
-  const shape = issue.inst instanceof mini.core.$ZodObject ? issue.inst._zod.def.shape : {};
+  const shape = issue.inst instanceof $ZodObject ? issue.inst._zod.def.shape : {};
   const [unknown = ''] = issue.keys;
   const meant = findNearestName(unknown, Object.keys(shape));
   return meant === undefined ? message : `${message}. Did you mean "${meant}"?`;

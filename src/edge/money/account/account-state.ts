@@ -138,7 +138,7 @@ export class AccountState {
 
   /** Notes that a credential is used, so that it is listed, and its visitor stays. */
   recordCredentialUse(token: CredentialClaims, now: number): void {
-    // Visitors and their tokens are not listed.
+    // A visitor's account and tokens appear in no list, so store only until when the visitor's session lasts.
     if (this.visitorSession.isVisitor) this.visitorSession.recordCredential(token);
     else {
       this.credentials.recordFirstUse(token, now);
@@ -160,14 +160,16 @@ export class AccountState {
   /** Records from where a credential is used for a request that has no row in the ledger. */
   recordLocation(token: CredentialClaims, now: number): void {
     if (!this.ledger.locations.recordLocation(token)) return;
-    // While the retention cannot be read, the alarm reads it again.
+    // The alarm deletes the location after the retention. If the retention setting cannot be read now, let the alarm run in a
+    // day and read it then.
     this.alarm.scheduleAt(now + (this.retentionMs ?? DAY_MS));
   }
 
   #recordOperatorUse(token: CredentialClaims, now: number): void {
     this.credentials.recordOperatorUse(token, now);
     if (this.#isOperatorListed || this.accountId === undefined) return;
-    // If KV does not accept it, the next use tries again.
+    // Set the flag at once, so that the requests of the meantime do not write to KV, too. If the write fails, the flag is reset
+    // and the next use writes again.
     this.#isOperatorListed = true;
     const listed = operatorList.addName(this.env.STORE, this.accountId).then(
       () => this.ledger.writeMetaValue(OPERATOR_LISTED, '1'),
@@ -274,7 +276,8 @@ function restoreBudgetFromLedger(ledger: Ledger, now: number): { budget: Budget;
   let memory = ledger.readStateAfterWake(starts);
   const budget = createEmptyBudget(Math.max(memory.last, now));
   const latest = getWindowStarts(budget);
-  // If the clock has gone back, the windows of the latest stored time count, so read their sums.
+  // Time never runs backwards for a budget. If the clock is earlier than the last stored time, the windows are those of the
+  // stored time, so read the sums of these windows instead.
   if (PERIODS.some((period) => latest[period] !== starts[period])) memory = ledger.readStateAfterWake(latest);
   const requests = Math.max(memory.fullAt.requests, Number(ledger.readMetaValue('requests_full_at') ?? 0));
   budget.fullAt = { ...memory.fullAt, requests, counts: 0 };

@@ -259,7 +259,8 @@ export class Account extends AccountListsBase implements AccountObject {
   recordMintedToken(minted: MintedToken, by?: ChangeOrigin): boolean {
     const isRepeated = this.state.credentials.hasToken(minted.jti);
     const isKept = this.state.credentials.recordMintedToken(minted, this.state.advanceBudgetToNow());
-    // A login mints a token for each user, so only tokens that concern all accounts are listed as changes.
+    // List a minted token as a change by an admin only if it has an admin scope. A login mints a token for each user, and these
+    // would fill the list.
     if (isKept && !isRepeated && parseScopes(minted.scopes).some(isAdminScope)) {
       const expires_at = minted.exp === undefined ? null : toIsoTime(minted.exp * 1_000);
       const changes = compareFields(null, { scopes: minted.scopes, expires_at });
@@ -377,8 +378,9 @@ export class Account extends AccountListsBase implements AccountObject {
     try {
       await this.#callOtherObjects();
     } finally {
-      // May set the alarm to a time weeks away. If it came first and the object died at a call above, the rest of the calls would
-      // wait as long: the platform repeats an alarm only if its handler has not set another one.
+      // `#pruneRows` may set the alarm to a time weeks away, so it runs last. Otherwise, if the object died during a call
+      // above, the remaining calls would wait for weeks: a new alarm replaces the platform's retry of a failed handler. See
+      // https://developers.cloudflare.com/durable-objects/api/alarms
       this.#pruneRows(now, retention);
     }
   }
@@ -407,7 +409,8 @@ export class Account extends AccountListsBase implements AccountObject {
   /** Deletes everything, as if the account had never been. */
   async #deleteWholeAccount(): Promise<void> {
     const deletion = this.services.deleteRowsAndAlarm();
-    // Replace the state before the await, so that no call meets a state whose rows are gone.
+    // Replace the state before the await. Otherwise a call that arrives meanwhile would use the old state, whose rows are
+    // deleted.
     this.state.isReplaced = true;
     this.#reloadReplacedRows();
     await deletion;

@@ -129,9 +129,9 @@ export const ACCOUNT_ROUTES = [
 async function eraseAccountAndRespond(c: Context<AppEnv>, id: string, until?: number): Promise<Response> {
   const call = createAccountCaller(c, id);
   const progress = await call((object) => object.erase(until, createChangeOrigin(c)));
-  // The account’s name must not stay in the log.
+  // Log the erasure without the account's id: the log outlasts the erasure, and must not name the account.
   logChange(c, { type: 'account', id: null }, []);
-  // An account with something newer than an earlier erasure stays on the list.
+  // An erasure of old data (`until`) leaves the account in the list if the account has newer data.
   if (until === undefined || !(await call((object) => object.isInAccountList()))) {
     await accountList.removeName(c.env.STORE, id);
     await operatorList.removeName(c.env.STORE, id);
@@ -145,7 +145,8 @@ async function fetchAccountAnswer(c: Context<AppEnv>, id: string) {
   const jti = account === id ? token?.jti : undefined;
   const defaults = getDefaultLimits(id, c.get('settings'));
   const standing = await createAccountCaller(c, id)((object) => object.getQuotaReport(defaults, jti));
-  // Only operators may see what other accounts have spent of a shared budget.
+  // The limits of all accounts together show what other accounts have spent, so only an operator's token (`admin:read`)
+  // receives them.
   const all = hasScope(c.get('identity'), 'admin:read') ? getSinglePluginMember('allAccounts') : undefined;
   const shared = (await all?.readSharedLimits(c, standing.group)) ?? [];
   return { type: 'account', id, ...standing, binds: sortByTightness([...standing.binds, ...shared]) };
@@ -172,7 +173,7 @@ function toUsedShares({ id, total, token, ...report }: QuotaReport & { id: strin
 
 async function fetchChangedAccountAnswer(c: Context<AppEnv>, id: string) {
   const answer = await fetchAccountAnswer(c, id);
-  // `total.limit_usd` is `usd_total` with the credit added.
+  // Compare searches with the total limit including credit (`total.limit_usd`), not with `usd_total`, which excludes credit.
   const { limits, total } = answer;
   const all = total.limit_usd === null ? limits : { ...limits, usd_total: total.limit_usd };
   return { ...answer, ...findUnaffordableSearches(all, c.get('settings')) };

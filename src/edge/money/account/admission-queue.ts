@@ -110,7 +110,7 @@ export class AdmissionQueue {
         maxPassingHold,
         getOrCreate(maxPassingHolds, entry, () => computeMaxPassingHold(entry)),
       );
-      // The entries behind it cannot raise it.
+      // Stop here: each further entry can only lower the maximum, which is already too low for the arriving request.
       if (maxPassingHold < minHold) break;
     }
     const [first] = passed;
@@ -171,7 +171,8 @@ export class AdmissionQueue {
     const maxPassingHolds = new Map<AdmissionQueueEntry, Nanodollars>();
     for (const entry of [...this.#entries]) {
       const isLast = now >= entry.until;
-      // The last decision may ask a pool, and is made later, when other requests have come into the queue. So copy what is ahead now.
+      // The last decision about an entry may wait for a shared budget (a pool), and be made when other requests have joined the
+      // queue. Copy the requests ahead now, so that those do not count as ahead of it.
       const [ahead, computed] = isLast ? [[...stillWaiting]] : [stillWaiting, maxPassingHolds];
       const findAhead = () => this.findRequestsAhead(entry.payers, entry.minHold, ahead, computed);
       try {
@@ -186,11 +187,11 @@ export class AdmissionQueue {
           stillWaiting.push(entry);
           continue;
         }
-        // What it holds now is not free for others any more.
+        // The hold of the admitted request is no longer free for the requests behind it, so compute their maximum again.
         maxPassingHolds.clear();
         entry.decision.resolve(decision);
       } catch (thrown) {
-        // What is wrong with one request must not stop the others.
+        // An error of one request must not stop the decisions about the other requests in the queue.
         entry.decision.reject(thrown);
       }
       this.#removeQueueEntry(entry);
@@ -200,12 +201,14 @@ export class AdmissionQueue {
   readonly #tick = () => {
     this.admitReadyRequests();
     this.#timer = this.#entries.length > 0 ? setTimeout(this.#tick, TICK_MS) : undefined;
-    // A pool that does not answer holds up only the requests that wait for it, and they leave when their time is over.
+    // Do not await the pools here: a pool that does not respond must delay only the requests that wait for it. They leave the
+    // queue when their waiting time ends.
     void Promise.all(this.#entries.map((entry) => entry.extendPoolLeases())).then(() => this.admitReadyRequests());
   };
 
   #removeQueueEntry(entry: AdmissionQueueEntry): void {
-    // No request waits behind it any more.
+    // `by` names the payer whose budget the entry waits for. Clear it, so that a list copied before the removal no longer
+    // counts this entry as ahead.
     entry.by = '';
     this.#entries = this.#entries.filter((one) => one !== entry);
   }

@@ -124,7 +124,8 @@ function enqueueForAdmission(
   rejected: RejectedAdmission,
 ): Promise<AdmissionDecision> {
   const { waitMs = 0, requestId } = request;
-  // `counted` takes from a bucket, and a request counts once.
+  // A counted request takes a unit from the bucket of token counts. The first decision has taken it, so later decisions must
+  // not take another.
   const uncounted = { ...request, counted: false };
   const { by, needed } = rejected.refusal;
   return state.admissionQueue.waitInQueue({
@@ -157,7 +158,8 @@ function decideQueuedRequest(
   isLast: boolean,
   findAhead: () => QueuedRequestsAhead | undefined,
 ): ReturnType<QueuedRequest['decideAgain']> {
-  // A backup was restored meanwhile, as in `extendLeasesAndDecide`.
+  // A backup was restored while the request waited, so this state is out of date. The caller asks the account again, which then
+  // decides with the restored state.
   if (state.isReplaced) return { outcome: 'unreachable' };
   const attempt = tryAdmission(state, request, { mayAskPools: isLast, canWait: !isLast, ahead: findAhead() });
   // Extend a pool's lease only for a request that leaves the queue. `extendPoolLeases` does it for those that stay.
@@ -216,7 +218,7 @@ function recordRejection(
   request: AdmissionRequest,
   decision: AdmissionDecision,
 ): AdmissionDecision {
-  // Do not store rejections of visitors: anyone could cause writes by being rejected.
+  // Anyone can be a visitor and cause rejections. Storing them would let strangers cause writes, so do not.
   if (state.visitorSession.isVisitor) return decision;
   if (decision.outcome === 'refused') {
     // If a later attempt is rejected, the request itself was not: its response is the failure of the attempt before.
@@ -262,7 +264,8 @@ export function findCallerRejection(
   state.limits.updateDefaultLimits(defaults);
   const now = state.advanceBudgetToNow();
   if (token && state.credentials.isTokenRevoked(token)) return { outcome: 'revoked' };
-  // Payers that lease from a pool are asked later, when the cost of the request is known.
+  // Leave out payers that lease from a pool: how much they must lease depends on the cost, which is known only after the body
+  // has been read.
   const purses = state.payers.flatMap((payer) => (payer.leases ? [] : payer.budgetWindows({ token }, now)));
   const refusal = findRejectionOfAllRequests(asking, state.budget, state.limits.decisionRules, now, purses);
   return refusal ? createRejectedDecision(state, refusal, now, token?.jti) : null;
@@ -277,7 +280,8 @@ function admitWithoutHold(state: AccountState, { free }: AdmissionRequest, now: 
   const { effectiveLimits: limits, decisionRules: rules } = state.limits;
   const decision = (free ? admitFreeRequest : admitCountRequest)(budget, rules, now);
   if (decision.kind === 'refused') return createRejectedDecision(state, decision, now);
-  // Stored here, because such a request has no row in the ledger that could restore this when the object wakes.
+  // Such a request has no row in the ledger. Store the state of the request bucket separately, so that the object can restore
+  // it when it wakes.
   if (free && rules.requests !== undefined) ledger.writeMetaValue('requests_full_at', String(budget.fullAt.requests));
   const storing = free?.storing;
   const full = storing && storage.findExceededLimit(storing, limits, now);
@@ -308,7 +312,7 @@ function decideAndPlaceHold(
   const earlierHold = budget.holds.get(requestId);
   if (earlierHold)
     return createAdmissionWithHold(state, request, earlierHold, now, collectBudgetWindows(state, request, now));
-  // How much the response will store is not known yet, but the size of the question is.
+  // The size of the response is not known yet, so check the storage limits with the size of the request only.
   const storing = conversation === undefined ? undefined : { conversation, bytes: request.adds ?? 1 };
   const full = storing && storage.findExceededLimit(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
@@ -405,7 +409,7 @@ function placeHold(
   const hold: Hold = { id: requestId, token: jti, group, ...amounts, model, at: now, deadline, stage: 'admitted' };
   const buckets = computeBucketsAfterAdmission(budget, limits.decisionRules, request.repeats);
   if (jti !== null) state.requestCounts.countAdmittedRequest(jti, requestId, request.route);
-  // Armed before the row is written: a hold without an alarm would never be settled.
+  // Set the alarm before the row is written. If the object died in between, a hold without an alarm would never be settled.
   state.alarm.scheduleAt(deadline);
   // The row comes first: an id that was used before throws here, before anything has changed.
   ledger.insertAdmittedRow(

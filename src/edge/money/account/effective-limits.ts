@@ -56,7 +56,8 @@ export class EffectiveAccountLimits extends TableRowsBase {
     this.#defaults = text;
     this.#applyLimits();
     this.#areStored = false;
-    // Do not create the tables here: a query about an account that does not exist must not create it.
+    // Do not create the tables here: if a read created them, asking for an account that does not exist would create that
+    // account.
     if (!this.tables.areTablesMissing) this.storeDefaultLimits();
   }
 

@@ -39,7 +39,7 @@ export async function eraseAccount(state: AccountState, until?: number, by?: Cha
   const isDue = until === undefined ? state.erasureCutoff === 0 : until > state.erasedUntil;
   if (isDue) {
     beginErasure(state, Math.min(until ?? now, now), now);
-    // The list of changes outlasts the erasure, so it must not name the account.
+    // The list of changes is kept after the erasure, so record the change without the account's id.
     state.changes.recordChanges(by, [{ kind: 'account.erased', subject: { type: 'account', id: null }, changes: {} }]);
   }
   const { remaining, more } = eraseRows(state);
@@ -84,7 +84,7 @@ async function addErasureToKvList(state: AccountState): Promise<boolean> {
   const { accountId, env, ledger } = state;
   const unlisted = ledger.readMetaValue(UNLISTED_ERASURE_KEY);
   if (accountId === undefined || unlisted === undefined) return true;
-  // Set the alarm first, in case the object dies before KV has accepted the entry.
+  // Set the alarm before the write to KV, so that the erasure is listed later if the object dies during the write.
   scheduleErasureAlarm(state, state.now());
   try {
     await addToErasureList(env.STORE, accountId, Number(unlisted));
@@ -92,7 +92,7 @@ async function addErasureToKvList(state: AccountState): Promise<boolean> {
     state.retries.recordFailure('erasure', thrown, state.now() + CONTINUE_MS);
     return false;
   }
-  // If the account was erased again meanwhile, that time must be listed, too.
+  // Keep the entry if its time has changed: the account was erased again meanwhile, and KV does not have the new time yet.
   if (ledger.readMetaValue(UNLISTED_ERASURE_KEY) === unlisted) ledger.writeMetaValue(UNLISTED_ERASURE_KEY, undefined);
   return true;
 }
@@ -126,7 +126,8 @@ function beginErasure(state: AccountState, until: number, now: number): void {
   versions.deleteAllStoredUntil(until);
   state.ownership.beginErasureUntil(until);
   ledger.writeMetaValue('answers_kept', FIRST_PAGE);
-  // Rows to erase are found by their time, so requests that are admitted from now on must have a later time.
+  // An erasure deletes the rows up to its time. Advance the budget's clock, so that requests admitted from now on get a later
+  // time and are kept.
   advanceBudgetTo(budget, now + 1);
 }
 
@@ -152,7 +153,7 @@ export async function eraseInOtherObjects(state: AccountState, until = state.era
   const isListed = await addErasureToKvList(state);
   if (state.sharedBudgets?.hasLastCalls && (await state.sharedBudgets.reportUnreportedBeforeErasure()))
     scheduleErasureAlarm(state, state.now());
-  // Without an erasure there is nothing to erase elsewhere, so do not query the lists.
+  // Without an erasure, conversations and plugins have nothing to erase, so do not query the lists.
   if (accountId === undefined || until === 0) return;
   const successes = [isListed];
   const { env, conversations } = state;
@@ -160,7 +161,7 @@ export async function eraseInOtherObjects(state: AccountState, until = state.era
   const eraseConversation = (id: string) => {
     const place = { account: accountId, id };
     const erased = getConversationStub(env, settings, place).erase(place, until > state.erasedUntil);
-    // `erase` returns whether the conversation existed. In both cases it is gone now.
+    // `erase` returns whether the conversation existed. In both cases it no longer exists, so remove it from the list.
     return erased.then(() => true);
   };
   successes.push(await eraseSomeObjects(state, until, conversations, eraseConversation));
@@ -194,7 +195,8 @@ async function eraseSomeObjects(
 ): Promise<boolean> {
   const ids = list.listIdsCreatedUntil(until, CONCURRENT_ERASURES);
   if (ids.length === 0) return true;
-  // The async function also catches what a plugin throws before it returns a promise.
+  // The callback is async so that an error which a plugin throws synchronously becomes a rejection, too, and does not stop the
+  // other erasures.
   const ended = await Promise.allSettled(ids.map(async (id) => (await erase(id)) && list.deleteRow(id)));
   const nextAt = scheduleErasureAlarm(state, state.now());
   const failed = ended.filter((one) => one.status === 'rejected');
@@ -210,11 +212,12 @@ async function eraseCachedAnswersPage(state: AccountState, account: string): Pro
   let isErased = true;
   try {
     const next = await deleteCachedAnswersPage(env.STORE, account, page === FIRST_PAGE ? undefined : page);
-    // If the account was erased again meanwhile, the erasure starts again with the first page.
+    // Store the next page only if the stored page is unchanged. If the account was erased again meanwhile, the new erasure has
+    // reset it to the first page.
     if (ledger.readMetaValue('answers_kept') === page) ledger.writeMetaValue('answers_kept', next);
   } catch (thrown) {
     isErased = false;
-    // KV may no longer know the cursor, so it starts again.
+    // The call may have failed because KV no longer knows the stored cursor, so start again with the first page.
     ledger.writeMetaValue('answers_kept', FIRST_PAGE);
     state.retries.recordFailure('erasure', thrown, state.now() + CONTINUE_MS);
   }

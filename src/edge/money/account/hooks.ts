@@ -102,7 +102,7 @@ export function listPluginErasables(state: AccountState, part: AccountPlugin): E
     const nextAt = state.now() + MINUTE_MS;
     state.alarm.scheduleAt(nextAt);
     state.retries.recordFailure('erasure', thrown, nextAt);
-    // The plugin may still store something, so the erasure stays incomplete until the plugin can list it.
+    // The plugin may have stored objects of the account, so the erasure is not complete until the plugin can list them.
     return UNKNOWN_LIST;
   }
 }

@@ -83,7 +83,8 @@ export async function extendLeasesAndDecide<Decision extends { outcome: string }
       if (thrown instanceof ObjectUnreachableError) return { outcome: 'unreachable', damage: thrown.damage };
       throw thrown;
     }
-    // A backup was restored meanwhile. The caller asks again, and the decision then includes what was spent elsewhere.
+    // A backup was restored meanwhile, so this state is out of date. The caller asks the account again, and that decision
+    // includes what other accounts have spent.
     if (state.isReplaced) return { outcome: 'unreachable' };
     attempt = decideAgain();
     if (isLeaseShortage(attempt) && rounds >= MAX_ROUNDS) return createLatePoolRejection(state, attempt);

@@ -50,7 +50,9 @@ export async function listFailedRequestsOfAllAccounts(
   while (asked < Math.min(accounts.length, MAX_ACCOUNTS)) {
     const some = accounts.slice(asked, Math.min(asked + CONCURRENT_ACCOUNTS, MAX_ACCOUNTS));
     const oldest = parseTimeOfRequestId(rows[limit]?.request_id ?? '');
-    // The time of an account's last request limits how new its rows are, but not how old.
+    // `at` is the time of an account's newest matching request, and the accounts are sorted by it. If the oldest row of the
+    // page is newer than that of the next account, no further account has a row for the page. For older pages (`before_id`)
+    // this says nothing.
     isComplete = !isBackwards && oldest !== undefined && oldest > (some[0]?.at ?? 0) + MAX_ID_CLOCK_SKEW_MS;
     if (isComplete) break;
     const lists = await Promise.all(

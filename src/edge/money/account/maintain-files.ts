@@ -53,7 +53,7 @@ async function runDueWorkOfFile(state: AccountState, row: ResourceWithDueWork): 
     } else ownership.deleteRow(id);
     state.retries.recordSuccess('file', id);
   } catch (thrown) {
-    // Every failure is tried again. It may be the operator's fault, and last for a while.
+    // Retry after any failure, even a 4xx: the cause may be the operator's, such as an expired key, and last for a while.
     const nextAt = state.now() + Math.min(INITIAL_RETRY_MS * 2 ** tries, MAX_RETRY_MS);
     ownership.postponeFileWork(id, nextAt);
     state.retries.recordFailure('file', thrown, nextAt, { subject: id, attempts: tries + 1 });

@@ -31,7 +31,8 @@ export function recordConversationsToStop(
     now - DAY_MS,
   );
   if (found.length === 0) return;
-  // Add a conversation even if it is listed: it may be asking the account at this moment, unaware of this revocation.
+  // Add each conversation even if it is already listed. The call that stops a listed one may be running now, before this
+  // revocation, and removes only its own entry.
   ledger.writeMetaValue(
     PENDING_CONVERSATIONS_KEY,
     JSON.stringify([...listConversationsToStop(ledger), ...found.map(({ conversation }) => conversation)]),

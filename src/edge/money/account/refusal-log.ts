@@ -83,12 +83,12 @@ export class RejectionLog extends TableRowsBase {
   /** @param group the one that also pays for the request */
   addRejection(request: AdmissionRequest, refusal: LimitRejectedRequest['refusal'], now: number, group?: string): void {
     const { requestId: id, route, conversation, token } = request;
-    // A request that costs nothing has no id.
+    // A request that costs nothing has no id to store its rejection under.
     if (id === '') return;
     this.#unwritten = this.#unwritten.filter((one) => one.id !== id).slice(1 - MAX_REFUSALS_PER_ROW);
     const model = request.model.slice(0, MAX_MODEL_CHARACTERS);
     const named = { route, model, conversation, about: request.about && omitRowOnlyDimensions(request.about) };
-    // Each row needs a time of its own: that of its last refusal is its key.
+    // The time of the last rejection in a row is the key of that row, so give each rejection a different time.
     const at = Math.max(now, this.lastRejectionTime + 1);
     this.#lastAt = at;
     if (this.#refusedToday?.day === Math.floor(at / DAY_MS))
@@ -132,7 +132,8 @@ export class RejectionLog extends TableRowsBase {
   #readRejectionsBetween(from: number, to: number, limit: number): LimitRejectedRequest[] {
     const isBetween = ({ at }: LimitRejectedRequest) => at >= from && at < to;
     const found = this.#unwritten.filter(isBetween).reverse();
-    // A row has the refusals since the row before it, so the first row after the days may also have some.
+    // A row contains the rejections since the row before it, so the first row after the range may contain some of the range.
+    // Include that row.
     let before =
       this.tables.queryNumber('select min(at) + 1 from refusals where at >= ?', to) ?? Number.MAX_SAFE_INTEGER;
     while (found.length < limit) {
@@ -178,7 +179,7 @@ export class RejectionLog extends TableRowsBase {
   #writeRemainingRejections(): void {
     this.#timer = undefined;
     const last = this.#unwritten.at(-1);
-    // Each row needs a time of its own, later than that of the row before: the time is its key.
+    // The time is the key of the row, so it must be later than that of the row before.
     if (last) this.#writeRejectionsOfSecond(Math.max(last.at, this.#writtenAt + 1));
   }
 

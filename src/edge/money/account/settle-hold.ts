@@ -41,7 +41,7 @@ export function settleHold(state: AccountState, settlement: Settlement): Settlem
   const now = state.advanceBudgetToNow();
   const hold = budget.holds.get(requestId);
   if (hold) return closeHoldAtCost(state, hold, settlement, now);
-  // A request that leaves the queue has cost nothing.
+  // Settling a request at 0 removes it from the admission queue if it still waits there. It has no hold then.
   if (settlement.cost === 0 && state.admissionQueue.removeFromQueue(requestId))
     return { outcome: 'unheld', cost: 0, overHold: false };
   const row = ledger.findSettlableRow(requestId);
@@ -81,7 +81,8 @@ function closeHoldAtCost(
     settleForAllPayers(state, hold, { closing, buckets: budget.fullAt, isErased: true });
     return { outcome: 'erased', cost, overHold };
   }
-  // The API has separate rate limits for batches, so their tokens are taken from no bucket.
+  // The API limits batches separately (https://platform.claude.com/docs/en/api/rate-limits), so their tokens do not count
+  // against the account's tokens per minute.
   const used = hold.stage === BATCH_STAGE ? NOTHING_USED : (tokens ?? computeTokensForBuckets(closing));
   const buckets = computeBucketsAfterSettlement(budget, limits.decisionRules, used);
   ledger.settleRow(hold.id, closing, buckets);

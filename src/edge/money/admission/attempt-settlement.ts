@@ -108,7 +108,8 @@ function adaptGrantToUpstream(
 function recordLearnedRates(request: RequestToSettle, outcome: RequestOutcome, { terms }: StoredGrant): void {
   const answers = getResponseStatistics(request.settings);
   const { completed, seen, fallbacks = [], after_first_ms = 0, results, usage, signed } = outcome;
-  // An answer that was stopped might have been handed over for as long as it was seen.
+  // Learn from a response that was stopped, too: it could have switched to a fallback model during the time in which it was
+  // observed.
   if (terms?.fallbacks && (completed || seen))
     answers.recordHandovers(createModelKey(request, outcome), after_first_ms / 1_000, fallbacks.length / 2);
   if (results) answers.recordResults(results);

@@ -92,7 +92,8 @@ export class BilledAttempt {
     this.outcome = outcome;
     if (!this.#countPrompt) return this.#book(outcome, extra, later);
     if (later !== undefined) return this.#book(outcome, extra, later.then(this.#addPromptCount));
-    // The attempt no longer runs while its prompt is counted. After a crash its hold ends anyway.
+    // Counting the prompt takes a call to the upstream. Mark the attempt as abandoned meanwhile, so that it does not count as
+    // running. If this process dies before the settlement, the hold expires and is settled.
     if (this.admission && mightHaveRunUnseen(outcome)) this.#request.waitUntil?.(this.abandon());
     return this.#book(outcome, extra, needsPromptCount(outcome) ? this.#addPromptCount(outcome) : undefined);
   }
@@ -110,7 +111,7 @@ export class BilledAttempt {
 
   /** Counts the prompt, once. Resolves to undefined where that is not worth a call, or fails. */
   async countPrompt(): Promise<number | undefined> {
-    // A prompt that is not counted is booked by its bytes.
+    // If counting fails, the prompt is billed by its number of bytes.
     this.#counting ??= this.#countPrompt?.().catch(() => undefined);
     return await this.#counting;
   }
@@ -126,7 +127,8 @@ export class BilledAttempt {
     if (!this.#grant) return this.#bookByStoredHold(outcome, extra, later);
     const request = this.#request;
     const grant = this.#grant;
-    // Rates are learned from the last report only: what arrives later shows more.
+    // If the response is still read after a stop (`later`), its final report contains more. Learn rates only from that one, so
+    // that nothing counts twice.
     const settlement = createAttemptSettlement(request, grant, outcome, { extra, isLast: later === undefined });
     const { cost, tokens } = settlement;
     if (request.upstream) raiseAlertOnKeyChange(request, request.upstream);
@@ -151,7 +153,7 @@ export class BilledAttempt {
     later: Promise<RequestOutcome> | undefined,
   ): BookedCost {
     const fetchAndSettle = async () => {
-      // An attempt that was never sent costs nothing, whatever was granted.
+      // An attempt that was never sent costs nothing, so its settlement does not need the stored grant.
       const grant = outcome.sent ? await this.#fetchStoredGrant() : UNKNOWN_GRANT;
       return await new BilledAttempt(this.#request, grant).settle(outcome, extra, later).done;
     };
@@ -167,7 +169,7 @@ export class BilledAttempt {
     return { ...grant, hold, mostOutput: maxTokens };
   }
 
-  // JSON writes NaN as null, which means an unknown cost to the account.
+  // A settlement of unknown cost has `NaN` as its cost. JSON writes `NaN` as null, which the account reads as an unknown cost.
   readonly #sendToAccount = (settlement: Settlement): Promise<SettlementResult> => {
     const { upstream } = this.#request;
     const keyLimits = upstream && takeUnreportedRateLimits(upstream, Date.now());

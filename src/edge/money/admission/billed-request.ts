@@ -85,7 +85,7 @@ export class BilledRequest implements Payment {
   #lastId: string;
 
   constructor(request: RequestToBill, options: BilledRequestOptions) {
-    // The body is only in the variant, which `release` replaces.
+    // Keep the body only in the variant: `release` replaces it there to free its memory, so no other reference may exist.
     const { body, model, count: _, fallbacks: __, ...context } = request;
     this.#context = context;
     this.#variant = createFirstVariant(request);
@@ -120,7 +120,8 @@ export class BilledRequest implements Payment {
     let only: string | undefined;
     if (named.length > 0) {
       only = await requireResourcesOwnedByAccount(context, named);
-      // A turn that was stopped in the meantime has ended, so its hold would never be settled.
+      // The turn may have been stopped during the check above. Do not reserve a budget for it: a turn that has ended would
+      // never settle the hold.
       if (context.signal?.aborted) throw createCallerLeftError();
     }
     const { upstream, streams = false, requestId } = context;
@@ -131,7 +132,7 @@ export class BilledRequest implements Payment {
       new BilledAttempt(createSettlementContext(context, requestId, this.#variant.model), UNKNOWN_GRANT),
     );
     try {
-      // Use the given id: that of a step of a run already has an attempt number.
+      // Use the given id for the first attempt and do not add an attempt number: the id of a step of a run already has one.
       const { attempt, variant } = await reserveAttempt(this.#context, this.#variant, {
         requestId,
         countPrompt: this.#countPrompt,
@@ -140,7 +141,8 @@ export class BilledRequest implements Payment {
       this.#variant = variant;
       this.isStreamedInternally = this.#shouldStreamInternally(attempt);
     } catch (thrown) {
-      // A rejected attempt has no hold. A lost one may have a hold: it was settled once, and a turn settles it until that is confirmed.
+      // A rejected attempt (4xx) has no hold, so forget it. If the account's answer was lost (5xx), there may be a hold: keep
+      // the attempt, so that the turn settles it until the account confirms.
       if (thrown instanceof ApiError && thrown.status < 500) this.attempts.pop();
       throw thrown;
     }
@@ -196,7 +198,8 @@ export class BilledRequest implements Payment {
 
   /** @returns whether the request may be sent again although its latest attempt may have run */
   canRetry(progress: Parameters<Payment['canRetry']>[0]): boolean {
-    // A non-streaming response may have cost a whole hold, so its caller decides whether to send the request again.
+    // A non-streaming response that was lost may have cost the whole hold, so leave it to the caller whether to send the
+    // request again. Of a streaming one, the cost is known from what has arrived.
     const isStreaming =
       this.latestAttempt.grant.terms?.streams === true ||
       (this.isStreamedInternally && progress.isStreamedInternally !== false);
@@ -234,7 +237,8 @@ export class BilledRequest implements Payment {
    */
   async replaceBody({ body, count }: Pick<RequestToBill, 'body' | 'count'>, outcome: RequestOutcome): Promise<void> {
     await this.settleFailedAttempt(outcome);
-    // The count, if there is one, is that of the other body, with its thinking.
+    // Use the count of the new body, if there is one. It includes the thinking, so reset `leavesOutThinking`, which would add
+    // an estimate for the thinking.
     this.#variant = { ...this.#variant, body, count, leavesOutThinking: undefined };
     await this.#reserveLaterAttempt(true);
   }
@@ -283,7 +287,7 @@ export class BilledRequest implements Payment {
     const variant = this.#variant;
     const counted = await countUnansweredPrompt(this.#context, variant);
     if (!counted) return undefined;
-    // Later attempts with this body are held by the count.
+    // Store the count, so that later attempts with the same body hold the counted tokens instead of an estimate.
     const { body, model, count } = this.#variant;
     if (count === undefined && (body === variant.body || body === RELEASED_BODY) && model === variant.model)
       this.#variant = { ...this.#variant, count: counted.count, leavesOutThinking: true };

@@ -44,7 +44,8 @@ export function computeMaximumCostAndTerms(
     {
       bytes: getBodySize(body),
       readings: readings ?? undefined,
-      // A bound method, because an arrow function made here would keep the body in memory until the response has ended.
+      // Pass a bound method. An arrow function created here would keep `body`, and with it the whole request, in memory until
+      // the response has ended.
       lengthOf: body instanceof LongStringBody ? body.getStringByteLength.bind(body) : undefined,
       models,
       betas: parseBetas(headers),
@@ -110,11 +111,11 @@ export async function countUnansweredPrompt(
 ): Promise<{ count: number | null; promptTokens: number | undefined } | undefined> {
   const { count, body, model, changes } = variant;
   const { settings, upstream, routing } = context;
-  // The body may have been released in the meantime.
+  // Skip counting if the prompt was counted before, or if the body was released meanwhile.
   if (count !== undefined || body === RELEASED_BODY || !canAnyUpstreamCountTokens({ settings, upstream, model }))
     return undefined;
   const models = getHoldPrices(context, model);
-  // The caller may have disconnected.
+  // Count without the caller's signal: the caller may have disconnected, and the prompt must be counted anyway.
   const tokens = await countInputTokensAtUpstream(
     { ...context, body, model, only: routing?.only, signal: undefined },
     changes,

@@ -21,7 +21,7 @@ const UNKNOWN: Readonly<Record<UpstreamResourceKind, (id: string) => string>> = 
 
 /** @returns the 404 for something that does not exist, or belongs to somebody else. It does not say which of the two. */
 export function createResourceNotFoundError({ kind, id }: CreatedId): ApiError {
-  // This code tells the official client to send the whole conversation again.
+  // Anthropic's SDK reacts to the code `thread_not_found` by sending the whole conversation again.
   const details = kind === 'thread' ? { error_code: 'thread_not_found' } : undefined;
   return createNonRetryableError('not_found_error', UNKNOWN[kind](id.slice(0, 128)), { details });
 }

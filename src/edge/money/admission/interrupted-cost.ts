@@ -92,7 +92,8 @@ export function computeInterruptedCost(
   const usage = begun ?? {};
   const hasOneModel = !granted.advisor && !granted.fallbacks;
   const ownTokensPerSecond = Math.min(granted.tokensPerSecond, learned.tokensPerSecond ?? Number.POSITIVE_INFINITY);
-  // What several models write unseen is bounded by the fastest of them.
+  // With an advisor or fallback models, any of them may have written the unseen output, so use the granted speed, which is that
+  // of the fastest model.
   const terms = hasOneModel ? { ...granted, tokensPerSecond: ownTokensPerSecond } : granted;
   // Some upstreams report the whole output at the end, but not the prompt.
   const isEnded = seen.final && toValidCountOrZero(usage.output_tokens) > 0;
@@ -109,7 +110,8 @@ export function computeInterruptedCost(
   const isLimited = (hasOneModel || hasNamedModel) && isSingleStep(terms, seen, usualMs);
   const unended = isEnded ? 0 : Math.min(written, isLimited ? (mostOutput ?? written) : written);
   const output = Math.max(unended, toValidCountOrZero(usage.output_tokens));
-  // If the cost cannot be derived from what has arrived, the whole hold is booked.
+  // Only with an upstream that stops after a cancellation, or for a response that has ended, does what has arrived show the
+  // cost. Otherwise, or after a use of an unknown tool, book the whole hold.
   const isCounted = (cancelStops || isEnded) && seen.opaque_uses === 0;
   const cacheTtl = terms.cache === '1h' ? '1h' : '5m';
   // If the upstream has not reported the prompt's tokens, those of the hold count.
@@ -225,7 +227,8 @@ function computeCostOfUnseenSteps(
 ): Nanodollars {
   if (!served) return 0;
   const searchesLeft = Math.max(0, served.searches - searches);
-  // If a tool limits the length of its results, assume a result of that length.
+  // If the request limits the length of tool results (`mostResult`), or a longer result was observed, use that length instead
+  // of the usual one.
   const limitResultTokens = (tokens: number) => Math.max(served.mostResult ?? tokens, longest_result);
   const getMaxResultTokens = (tool: string) =>
     limitResultTokens(Math.max(longestResult(tool), tool === 'web_search' ? SEARCH_RESULT_TOKENS : LONG_RESULT_TOKENS));
@@ -235,20 +238,22 @@ function computeCostOfUnseenSteps(
     const added = Math.min(running * (longest || limitResultTokens(LONG_RESULT_TOKENS)), served.window);
     return added * inputPrice + Math.min(1, searchesLeft) * WEB_SEARCH_NANODOLLARS;
   }
-  // After a long silence, assume a long result: fetching a long page takes time.
+  // Assume at least a search result after a short silence, and at least a long page after a long one, because fetching a long
+  // page takes time.
   const result = Math.max(
     longest,
     limitResultTokens(lost_ms > USUAL_START_MS ? LONG_RESULT_TOKENS : SEARCH_RESULT_TOKENS),
   );
   const written = computeMaxTokensWritten(lost_ms, tokensPerSecond);
-  // The result of a running use may come at once. Each further prompt needs the time of another step.
+  // The result of a running use can arrive at any time, so it always counts. Each further use also takes the time of a step, so
+  // their number is limited by the length of the silence.
   const stepMs = MIN_STEP_MS + (MIN_CALL_TOKENS * 1_000) / tokensPerSecond;
   const left = Math.min(Math.max(0, served.uses - uses), Math.floor((lost_ms + IN_FLIGHT_MS) / stepMs));
   // A step may search several times at once, but each call was written.
   const calls = Math.ceil((written + computeMaxTokensWritten(IN_FLIGHT_MS, tokensPerSecond)) / MIN_CALL_TOKENS);
   const searched = Math.min(searchesLeft, calls) * WEB_SEARCH_NANODOLLARS;
   if (runs_code) return (Math.ceil(written / MIN_CALL_TOKENS) * prompt + running * result) * inputPrice + searched;
-  // Each prompt contains the results of all earlier uses. (1 + 2 + … + n = n (n + 1) / 2)
+  // Each prompt contains the results of all earlier uses, so results are billed 1 + 2 + … + n = n (n + 1) / 2 times.
   const results = ((left + 1) * running + (left * (left + 1)) / 2) * result;
   const tokens = Math.min(left * prompt + results, (left + 1) * served.window);
   return tokens * dearest + searched + written * (advisor?.outputPrice ?? 0);

@@ -116,7 +116,8 @@ export function createLimitRejectionError(refusal: LimitRejection, quota: QuotaS
     });
   const soon = { ...createRetryAfterHeader(retryAfter), ...createQuotaHeaders(quota) };
   switch (refusal.reason) {
-    // A 404, as from the API for a model without access. Claude Code takes any 403 for a failed login.
+    // Reject a forbidden model with 404, as the API does for a model without access. Claude Code treats any 403 as a failed
+    // login.
     case 'model':
       return createErrorWithHeaders(
         'not_found_error',
@@ -177,7 +178,7 @@ function formatHeldSentence(refusal: LimitRejection): string {
 }
 
 function formatRateLimitSentence({ by, limit, never, needed, left, retryAfter }: LimitRejection): string {
-  // One request is more than this limit only if the limit is 0.
+  // A single request exceeds `requests_per_minute` only if that limit is 0, so advising a smaller request would not help.
   if (never && limit === 'requests_per_minute') return formatZeroLimitSentence({ by, limit });
   return never
     ? `This request is larger than ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}). Send a smaller one, or lower max_tokens.`
@@ -212,7 +213,7 @@ function formatSpendLimitSentence(refusal: LimitRejection): string {
   if (refusal.noCredit) return NO_CREDIT;
   const { by = 'account', left, needed, resetsAt } = refusal;
   const period = getPeriodOfLimit(refusal);
-  // The caller must not learn how much others have spent.
+  // What is left of a shared budget shows what other accounts have spent, so the message omits it.
   const how = isSharedBudget(by)
     ? 'is reached'
     : `leaves too little: ${formatDollars(left)} is left and this request needs ${formatDollars(needed)}`;
@@ -263,7 +264,8 @@ function createRateLimitHeaders({ requests, inputTokens, outputTokens }: QuotaSt
   if (requests) addBucketHeaders('requests', requests);
   if (inputTokens) addBucketHeaders('input-tokens', inputTokens);
   if (outputTokens) addBucketHeaders('output-tokens', outputTokens);
-  // If both are limited, the sum of both kinds of tokens is also reported, as the API does.
+  // The API also reports `anthropic-ratelimit-tokens-*`, the sum of input and output. Send it only if both are limited. See
+  // https://platform.claude.com/docs/en/api/rate-limits
   if (inputTokens && outputTokens) addBucketHeaders('tokens', inputTokens, outputTokens);
   return headers;
 }
@@ -282,7 +284,7 @@ function createSpendHeaders(quota: QuotaStatus): Record<string, string> {
     'anthropic-ratelimit-unified-status': status,
     'anthropic-ratelimit-unified-representative-claim': 'overage',
     'anthropic-ratelimit-unified-overage-status': status,
-    // 1 means refused, so the share of an account that is still admitted must not be rounded up to 1.
+    // Clients read a utilization of 1 as "rejected". An account that is still admitted must not get there by rounding.
     'anthropic-ratelimit-unified-overage-utilization': Math.min(most.share, MAX_UTILIZATION).toFixed(2),
     ...(threshold === undefined
       ? {}
@@ -304,7 +306,8 @@ export function formatUsd(nanodollars: number): string {
 }
 
 function formatRfc3339(milliseconds: number): string {
-  // With a tiny limit, paying back a large debt takes longer than a date can express.
+  // With a very low limit, the bucket may need longer to refill than a `Date` can express, so cap the time at the largest valid
+  // date.
   return new Date(Math.min(milliseconds, 8.64e15)).toISOString();
 }
 

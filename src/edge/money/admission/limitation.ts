@@ -23,7 +23,7 @@ export function parseLimitingCause(
   const by = headers['sluice-limited-by'] as LimitingCause['by'];
   const isOwn = by === undefined ? type === 'rate_limit_error' : by !== 'upstream';
   const seconds = Number(headers['retry-after'] ?? Number.NaN);
-  // A limit that never resets has no retry time, but credit may be added, so assume an hour.
+  // A total limit never resets, so the response has no `retry-after`. Credit may be added at any time, so retry after an hour.
   const isSpent = headers['anthropic-ratelimit-unified-status'] === 'rejected';
   const after = Number.isFinite(seconds) ? seconds * 1_000 : isSpent ? HOUR_MS : null;
   const passes = headers['x-should-retry'] !== 'false' ? 'soon' : after === null ? 'never' : 'later';

@@ -115,7 +115,8 @@ function priceOutcome(request: RequestToPrice, outcome: RequestOutcome, grant: S
     },
     {
       hold: grant.hold,
-      // A fallback may have its own `max_tokens`.
+      // If a fallback model answered, `max_tokens` of the request does not bound the output: the entry in `fallbacks` can set
+      // its own.
       mostOutput: terms.fallbacks && billed.row !== billed.requested ? undefined : grant.mostOutput,
       terms,
       cancelStops: grant.cancelStops ?? true,
@@ -133,7 +134,7 @@ function priceOutcome(request: RequestToPrice, outcome: RequestOutcome, grant: S
 
 /** @returns whether the upstream may have worked on a request */
 function mayHaveCost({ sent, end, status, usage, seen }: RequestOutcome): boolean {
-  // A stream that is nothing but an error has status 200.
+  // A stream can begin with status 200 and contain only an error event. Then the model has not run, and the request is free.
   const isOnlyError = end === 'error' && status === 200 && !usage && !hasObservedOutput(seen);
   return sent && !isOnlyError;
 }
@@ -159,7 +160,8 @@ function findBilledModels(
 ): BilledModels {
   const requested = models.findPriceRow(model).row;
   const findRow = (name: string) => models.findRowOfAnsweringModel(name) ?? requested;
-  // A gateway may report any name for the model. Only the name of another known model changes the price.
+  // A gateway may report any name for the model, so an unknown name is priced as the requested model. Only the name of another
+  // known model changes the price.
   const isUnnamed =
     outcome.model !== undefined && outcome.model !== model && !models.findRowOfAnsweringModel(outcome.model);
   // An unknown name may be a gateway's name for one of the fallback models, so consider the price of each.
@@ -200,12 +202,13 @@ function omitUsualSilence(
   terms: SettlementTerms,
   isClaudeApi: boolean,
 ): ObservedPart {
-  // Its caller did not want to wait. In contrast, a connection that was cut may have been dead for as long as it was silent.
+  // If the caller stopped the request, the silence before the stop was an ordinary pause. If the connection was cut, it may
+  // have been dead during the whole silence while the model went on writing, so count all of it.
   const isAbandoned = outcome.stopped || outcome.end === 'client_gone';
   if (!isAbandoned) return seen;
   if (isClaudeApi && isBeforeFirstEvent(seen, outcome, terms)) return createUnobserved(0);
   const isToolRunning = seen.runs_tool && seen.silent_ms <= USUAL_TOOL_MS;
-  // While an advisor writes, no other one begins.
+  // While an advisor writes, the silence is usual: the requesting model waits for it, and no second advisor starts.
   const isAdvisorWriting = seen.is_advising && seen.quiet_ms <= USUAL_TOOL_MS;
   return isToolRunning || isAdvisorWriting ? { ...seen, silent_ms: 0, lost_ms: 0, quiet_ms: 0 } : seen;
 }

@@ -28,7 +28,7 @@ const MIN_VALUE_BYTES = 24;
  */
 export async function readJsonBody(c: Context<AppEnv>, asking: RequestCostKind = 'nothing'): Promise<JsonBody> {
   const bytes = await readBodyBytesWithMemory(c, asking);
-  // Twice, because it is in memory as bytes and as text.
+  // Reserve twice the size: the body is in memory as bytes and as text. Each parsed value needs memory, too.
   return await parseBodyWithPause(
     parseJsonInSteps(bytes, ({ values }) => c.get('share').reserveBytes(bytes.length * 2 + values * MIN_VALUE_BYTES)),
   );

@@ -41,7 +41,8 @@ const CHECKED_ERRORS: ReadonlySet<number> = new Set([401, 429]);
 export async function requireUnrevokedCredential(c: Context<AppEnv>): Promise<void> {
   const identity = c.get('identity') as Identity | undefined;
   if (!identity) return;
-  // The operator's page and Prometheus ask often, and a backup reads everything.
+  // Do not limit the reads of an operator's token: the operator's page and Prometheus read often, and a backup reads
+  // everything.
   if (identity.scopes.some(isAdminScope)) return await requireUnrevokedCaller(getRequestContext(c));
   const { READS_PER_MINUTE, BOUND_READS_PER_MINUTE } = c.get('settings');
   const bound = identity.only !== undefined;

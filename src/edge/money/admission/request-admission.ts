@@ -78,7 +78,7 @@ export async function requestAdmissionAndListAccount(
   admissionRequest: AdmissionRequest,
 ): Promise<AdmissionDecision> {
   const decision = await requestAdmissionOfAccount(request, admissionRequest);
-  // Visitors are not listed.
+  // Add the account to the list of accounts at its first request. Visitors are never listed.
   const isListable = 'unlisted' in decision && decision.unlisted && !isVisitor(request.identity.account);
   if (isListable) request.waitUntil(addToAccountList(request));
   return decision;
@@ -99,11 +99,11 @@ export async function waitForAdmission(
   const waitMs = Math.max(0, until - Date.now());
   if (waitMs === 0 || signal?.aborted) return await requestAdmissionAndListAccount(request, admissionRequest);
   const leaveAdmissionQueue = () => {
-    // Settling at 0 removes the request from the queue, and releases a hold that it has got meanwhile.
+    // Settling at a cost of 0 removes the request from the queue, and releases its hold if it was admitted meanwhile.
     const left = JSON.stringify(createUnsentSettlement(request, 'client_gone', Date.now()));
     request.waitUntil(sendSettlement({ identity, accounts, settings }, left));
   };
-  // A turn of a conversation settles its own request.
+  // A conversation's request is settled by its turn, so only other requests leave the queue when the caller disconnects.
   if (conversation === undefined) signal?.addEventListener('abort', leaveAdmissionQueue, { once: true });
   try {
     return await requestAdmissionAndListAccount(request, { ...admissionRequest, waitMs });

@@ -56,7 +56,8 @@ export function getMinToolUses(
   { limitableTools, lowered }: RequestVariant,
   { served }: MaximumCost,
 ): number | undefined {
-  // `max_uses` cannot be set on a tool that a message adds.
+  // If a message adds a tool (`lacksMaxUses`), its `max_uses` cannot be changed. After the other tools were limited once,
+  // limiting them further does not help.
   if (lowered && served?.lacksMaxUses) return undefined;
   return limitableTools && limitableTools.positions.length > 0 ? limitableTools.minUses : undefined;
 }
@@ -93,7 +94,8 @@ export async function createFallbackVariant(
     ...found,
     body: context.requestFor ? await context.requestFor(model) : variant.body,
     originalModel: variant.originalModel ?? variant.model,
-    // The count was made with another model's tokenizer.
+    // Discard the count: it was made with the tokenizer of the model before. `null` stays, because it means that no upstream
+    // can count.
     count: variant.count === null ? null : undefined,
   };
 }
@@ -104,7 +106,7 @@ function findFallbackModel(
 ): Required<Pick<RequestVariant, 'nameOfModel' | 'model' | 'changes' | 'fallbacks'>> | undefined {
   for (const [index, nameOfModel] of fallbacks.entries()) {
     const model = models.resolveAlias(nameOfModel);
-    // `requestFor` writes the edge's own requests anew for each model, so they need no adaptation.
+    // `requestFor` builds Sluice's own requests separately for each model, so they need no adaptation.
     const row = requestFor ? undefined : models.findRow(model);
     const { changes, refused } = adaptRequestForModel(row, getJsonWithoutHistory(body), models.findRow(originalModel));
     if (model !== present && !refused) return { nameOfModel, model, changes, fallbacks: fallbacks.slice(index + 1) };

@@ -99,7 +99,8 @@ export async function reserveFallbackAttempt(
     try {
       return await createReservedAttempt(context, await askAccount(context, next, options), options, startedAt);
     } catch (thrown) {
-      // The limits may not allow a fallback model, or no upstream may serve it. Then the next one is tried.
+      // A status below 500 is a rejection: the limits do not allow this fallback model, or no upstream serves it. Try the next
+      // one.
       if (!(thrown instanceof ApiError) || thrown.status >= 500) throw thrown;
     }
     next = await createFallbackVariant(context, next);
@@ -133,7 +134,8 @@ async function createReservedAttempt(
 ): Promise<ReservedAttempt> {
   const { variant, decision, worstCase, terms } = decided;
   const { requestId, countPrompt } = options;
-  // An account that could not reach a pool is handled as one that could not be reached itself.
+  // Check the decision within `settleIfAdmissionLost`: if a pool could not be reached, the attempt is settled as if the account
+  // itself could not be reached.
   const admission = await settleIfAdmissionLost(context, variant, options, async () =>
     requireAdmittedDecision(decision, context.settings.models),
   );
@@ -185,7 +187,7 @@ async function askAccount(
   const { settings, routing, upstream } = context;
   const { model, leavesOutThinking = false } = asked;
   let variant = asked;
-  // Read before the account is asked, because the attempt must not begin later than its hold.
+  // Read the clock before asking the account, so that the attempt does not start later than its hold.
   const startedAt = Date.now();
   const until = startedAt + (later?.canWait === false || context.waits === false ? 0 : settings.HOLD_WAIT_MS);
   const models = getHoldPrices(context, model);
@@ -222,7 +224,7 @@ async function askAccount(
     );
   };
   let decision = await askOnce();
-  // The prompt is counted once, and each lower number of uses is less than the one before.
+  // The loop ends: the prompt is counted only once, and each lowered number of tool uses is less than the one before.
   while (decision.outcome === 'count_needed' || decision.outcome === 'fewer_uses') {
     if (decision.outcome === 'fewer_uses') variant = limitToolUses(variant, decision);
     else {
@@ -250,7 +252,8 @@ async function settleIfAdmissionLost<T>(
   { requestId }: AttemptOptions,
   admit: () => Promise<T>,
 ): Promise<T> {
-  // If the account is erased before the settlement arrives, it stores nothing about the request.
+  // Take the time before asking the account. If the account is erased before the settlement arrives, the earlier time makes the
+  // account treat the settlement as erased.
   const startedAt = Date.now();
   try {
     return await admit();

@@ -82,7 +82,8 @@ export class AlertOutbox {
     if (added.length === 0) return;
     const now = this.#surroundings.now();
     const current = Object.fromEntries(Object.entries(told).filter(([, until]) => until > now));
-    // The alarm is set first, so that it rings even if the object dies during the call to the inbox.
+    // Set the alarm before the row is written, so that the alerts are sent later if the object dies during the call to the
+    // inbox.
     this.#surroundings.alarm.scheduleAt(now + RETRY_MS, ALERT_GRAIN_MS);
     this.#saveOutbox({ due: [...due, ...added.map((one) => ({ ...one, account }))], told: current });
     this.#surroundings.waitUntil(this.sendUnconfirmedAlerts());

@@ -50,7 +50,7 @@ export function explainUnaffordableRequest(
   const { served, because } = worstCase;
   const limit = Math.min(...purses.map(({ limit: most }) => most));
   const { uses, input, output, perUse } = splitCostByToolUses(worstCase, rules, least);
-  // Advise on the largest part of the cost.
+  // Advise to reduce the largest part of the cost: tool uses, input or output.
   if (served && uses * perUse >= Math.max(input, output)) {
     const help = listToolUseRemedies(worstCase, rules, limit, least);
     return help.length > 0

@@ -41,7 +41,8 @@ function isInsufficient(
   insufficient: InsufficientLimit | undefined,
 ): boolean {
   if (insufficient?.by !== by || insufficient.id !== id || insufficient.limit !== limit) return false;
-  // The limit may have been raised or reset since then.
+  // The limit that rejected the last request may have been raised or reset since then. It is binding only if the money is still
+  // missing.
   return limit_usd - used_usd < insufficient.needed_usd;
 }
 

@@ -14,7 +14,8 @@ export function computeBucketCapacity(limit: number): number {
 /** @returns the whole units in the bucket; negative while more was taken than it held. */
 export function computeUnitsInBucket(fullAt: number, limit: number, now: number): number {
   if (limit <= 0) return 0;
-  // Milliseconds since 1970 are rounded to a few ten-thousandths. That rounding must not cost a whole unit.
+  // `now` is near 1.7e12, where a floating-point number is exact only to a few ten-thousandths. Add a tolerance, so that
+  // rounding down does not lose a whole unit.
   const lost = 1e-6 + limit * 1e-8;
   return Math.floor(computeBucketCapacity(limit) - Math.max(0, fullAt - now) * (limit / MINUTE_MS) + lost);
 }

@@ -53,7 +53,7 @@ export function computePeriodLimit(budget: Budget, rules: LimitRules, period: Pe
 
 /** @returns the share of a limit that is used. A limit of 0 or less is used up. */
 export function computeUsedShare({ limit_usd, used_usd }: { limit_usd: number; used_usd: number }): number {
-  // A limit is below 0 if more credit was taken back than was given.
+  // A total limit is below 0 if an operator took back more credit than was added. Dividing by it would give a negative share.
   return limit_usd <= 0 ? 1 : used_usd / limit_usd;
 }
 

@@ -245,7 +245,8 @@ function findHoldSizeObstacle(
   if (maxPassingHold !== undefined && cost > maxPassingHold) return { kind: 'behind' };
   if (!maximumCost.countable) return undefined;
   if (cost > free) return requireInputCount(request);
-  // Counting also helps if the input is a large part of the cost, and few tokens are left for the output.
+  // Count the input also if it fits, provided that it is a large part of the cost and few tokens are left for output: the exact
+  // count usually leaves more for output.
   const isLargePart = inputCost * WORTH_COUNTING > share;
   const isTight = affordable < computeComfortableOutputTokens(request, minimum);
   return isLargePart && isTight && maxPassingHold === undefined ? requireInputCount(request) : undefined;

@@ -23,10 +23,11 @@ export function getDefaultLimits(
   account: string,
   { DEFAULT_LIMITS, VISITORS }: Pick<Settings, 'DEFAULT_LIMITS' | 'VISITORS'>,
 ): Limits {
-  // Visitors have no login. A limit that suits users with a login would be too high for them.
+  // Anyone can become a visitor without a login, so the default limits for users with a login would be too high.
   if (isVisitor(account)) return { ...DEFAULT_VISITOR_LIMITS, ...VISITORS?.limits };
   if (!isSourceAccount(account)) return DEFAULT_LIMITS;
-  // DEFAULT_LIMITS are for users with a credential, and may be too high for strangers.
+  // DEFAULT_LIMITS are meant for users with a credential. Strangers can trigger a webhook's account, so limit what it spends in
+  // a day.
   return {
     ...DEFAULT_LIMITS,
     usd_per_day: Math.min(DEFAULT_WEBHOOK_USD_PER_DAY, DEFAULT_LIMITS.usd_per_day ?? DEFAULT_WEBHOOK_USD_PER_DAY),

@@ -63,7 +63,7 @@ export function prepareHoldRequest(
   const requestWindows = createRequestWindows(options);
   const minTokens = computeMinOutputTokens(maximumCost, rules);
   const minCost = (maximumCost.countable ? 0 : maximumCost.inputCost) + minTokens * maximumCost.outputPrice;
-  // With all members named: a spread makes a decision take four times as long.
+  // List all members instead of spreading `options`: with a spread, a decision takes four times as long (measured).
   return {
     budget,
     rules,

@@ -92,14 +92,16 @@ function computePreferredTokens(
   const { outputTokens, outputPrice, usefulOutput: textTokens = TEXT_TOKENS } = maximumCost;
   if (!estimateTypicalTokens || affordable >= outputTokens) return minTokens;
   const windows = [...budgetWindows, ...requestWindows];
-  // Waiting only helps to get money that other requests hold, so leave out what is already spent.
+  // Waiting helps only for money that other requests hold, because holds are released. What is already spent does not come
+  // back, so leave it out.
   const unspentTokens = computeAffordableOutputTokens(computeUnspentAmount(windows), maximumCost);
   const usualTokens = Math.max(textTokens, estimateTypicalTokens(0));
   const worthWaiting = Math.min(outputTokens, Math.max(minTokens, Math.min(usualTokens, unspentTokens)));
   const rejection = findBudgetRejection(windows, minCost + (worthWaiting - minTokens) * outputPrice, time, budget);
   if (rejection?.reason === 'held' && !rejection.byBatch) return rejection;
   if (rejection) return minTokens;
-  // Hold more than `worthWaiting` only from what is free, and never from a shared budget, of which others need the rest.
+  // Hold more than `worthWaiting` only from unused budget of this account. From a shared budget hold no more, because other
+  // accounts need the rest.
   const isShared = budgetWindows.some(({ by }) => isSharedBudget(by));
   const freeTokens = isShared ? 0 : computeAffordableOutputTokens(free, maximumCost);
   return Math.max(worthWaiting, Math.min(outputTokens, estimateTypicalTokens(textTokens), freeTokens));

@@ -35,7 +35,8 @@ export function lowerToolUses(
   const countUses = (money: number) => computeAffordableToolUses(money, maximumCost, rules, minTokens);
   const maxUses = Math.min(served.uses - 1, countUses(free));
   const affordable = Math.min(maxUses, Math.max(minUses, countUses(share)));
-  // If only other requests' holds are in the way, the request waits for them with the fewest uses.
+  // If too few uses are affordable only because other requests have holds, wait for these with the minimum number of uses
+  // instead of rejecting the request.
   const canWait = served.uses > minUses && countUses(computeUnspentAmount(windows)) >= minUses;
   const uses = affordable < minUses && canWait ? minUses : affordable;
   const loweredBy = findTightestLimit(budgetWindows, requestWindows, getShareDivisor(rules));

@@ -24,7 +24,7 @@ export function findTightestLimit(
 }
 
 export function createLoweredByOutputRate({ fullAt: { output } }: Budget, time: number): LoweredBy {
-  // A bucket that is full will not be fuller.
+  // If the bucket is already full, waiting does not allow more output, so report no reset time.
   return {
     by: 'account',
     limit: 'output_tokens_per_minute',

@@ -78,6 +78,7 @@ function computeRateStatus(budget: Budget, bucket: keyof BucketRefillTimes, limi
 function toRateReport(value: RateStatus | undefined): QuotaReport['requests'] {
   if (!value) return null;
   const { limit, remaining, resetsAt } = value;
-  // With a tiny limit, paying back a large debt takes longer than a date can express.
+  // With a very low limit, the bucket may need longer to refill than a `Date` can express, so cap the time at the largest valid
+  // date.
   return { limit, remaining, resets_at: new Date(Math.min(resetsAt, NEVER)).toISOString() };
 }

@@ -29,11 +29,12 @@ export function findRejectionOfAllRequests(
   purses?: readonly BudgetWindow[],
 ): LimitRejection | undefined {
   if (asking === 'nothing') return undefined;
-  // The decision is made on a copy of the budget, because an admission takes from a bucket and nothing may be taken here.
+  // Decide with a copy of the budget: an admission takes from a bucket, and this check must not change the account's budget.
   const decision =
     asking === 'price'
       ? decideHold(budget, rules, CHEAPEST_REQUEST, now, { budgetWindows: purses })
       : (asking === 'count' ? admitCountRequest : admitFreeRequest)({ ...budget }, rules, now);
-  // Do not reject because of other requests' holds: these are released soon, and the body can be read meanwhile.
+  // Ignore a rejection caused by other requests' holds: they may be released while the body is read, and the request is decided
+  // again after that.
   return decision.kind === 'refused' && decision.reason !== 'held' ? decision : undefined;
 }

@@ -39,7 +39,8 @@ export function findBudgetRejection(
   const short = purses.filter((purse) => computeAmountLeft(purse) < needed);
   const never = short.filter(({ limit: most }) => most < needed);
   const spent = short.filter(({ limit: most, settled }) => most - settled < needed);
-  // Report the most lasting shortage: what other requests hold is mostly released when they end.
+  // Report the shortage that lasts longest: first a limit below the cost, then spent budget, and last other requests' holds,
+  // which are mostly released when these requests end.
   const [first, ...others] = [never, spent, short].find((some) => some.length > 0) ?? [];
   if (first === undefined) return undefined;
   if (spent.length === 0) {

@@ -28,7 +28,7 @@ export function findUnaffordableSearches(
   const [tightest] = PERIODS.map((period) => ({ limit: getUsdLimitName(period), usd: limits[getUsdLimitName(period)] }))
     .filter(({ usd }) => usd !== undefined)
     .sort((one, other) => (one.usd ?? 0) - (other.usd ?? 0));
-  // A limit of 0 is meant to block all spending, so there is nothing to warn about.
+  // A limit of 0 blocks all spending on purpose, so do not warn that it cannot pay for a search.
   if (!tightest?.usd || rules.shouldEstimateServed) return {};
   const { limit, usd } = tightest;
   const unpaid = models.rows.flatMap((row) => {

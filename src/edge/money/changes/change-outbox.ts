@@ -70,7 +70,7 @@ export class ChangeOutbox {
   recordChanges(by: ChangeOrigin | undefined, changes: readonly NewChange[]): void {
     if (!by || changes.length === 0 || !getSinglePluginMember('changeList')) return;
     const at = this.#surroundings.now();
-    // The alarm is set first, so that it rings even if the object dies during the call to the list.
+    // Set the alarm before the change is stored, so that it is sent later if the object dies during the call to the list.
     this.#surroundings.alarm.scheduleAt(at + RETRY_MS, CHANGE_GRAIN_MS);
     for (const change of changes) {
       const stored: ChangeInTransit = { id: createChangeId(), at, by, ...change };

@@ -76,7 +76,8 @@ export class TokenTable extends TableRowsBase {
     if (row?.isRevoked) return true;
     if (this.#revokedBefore === 0) return false;
     if (row?.mintedAt) return row.mintedAt <= this.#revokedBefore;
-    // The clock of the issuer may be ahead. A token that it dates a little later may have been issued before.
+    // The clock of the token's issuer may be ahead, so a token dated shortly after the revocation may have been issued before
+    // it. Treat it as revoked.
     return ((token.iat ?? 0) - LEEWAY_S) * 1_000 <= this.#revokedBefore;
   }
 
@@ -86,7 +87,7 @@ export class TokenTable extends TableRowsBase {
     if (jti === undefined || jti.length > MAX_JTI_CHARACTERS) return;
     const row = this.#rows.findTokenRow(jti);
     if (row?.isSeen) return;
-    // Stop listing tokens at this number: a token that is not listed can still be revoked.
+    // Stop listing new tokens when the table is full. A token that is not listed works, and can still be revoked by its id.
     if (this.#countTokenRows >= MAX_LISTED_TOKENS) return;
     this.tables.runWriteStatement(
       `insert into tokens (jti, first_seen_at, expires_at, scopes, countries) values (?, ?, ?, ?, ?)
@@ -154,7 +155,8 @@ export class TokenTable extends TableRowsBase {
   recordMintedToken(token: MintedToken, now: number): boolean {
     if (this.#rows.findTokenRow(token.jti) !== undefined) return true;
     if (this.#countValidTokens(now) >= MAX_MINTED_TOKENS) return false;
-    // Tokens that are valid for minutes would fill the table before the alarm rings, so expired ones are removed first.
+    // Expired tokens stay in the table for a day. Tokens that are valid for minutes could fill it meanwhile, so delete the
+    // expired ones now.
     if (this.#countTokenRows >= MAX_MINTED_TOKENS) this.deleteExpiredTokens(now + DAY_MS);
     const { jti, label = null, scopes, exp, limits } = token;
     const row = { jti, label, scopes: scopes.join(' '), minted_at: now, expires_at: secondsToMs(exp) };

@@ -76,7 +76,7 @@ export class Ledger extends SqlTables {
     super(storage, meta ? undefined : createLedgerTables, abort);
     this.#pluginTables = new PluginTablesRegistry(storage, this);
     this.#pluginTables.markTablesCreated(meta?.keys() ?? []);
-    // Keep what was read: it serves all parts of the object that read their state when it wakes.
+    // Keep the values read when the object wakes: all its parts read their state from them, so the table is read only once.
     this.#metaAtWake = meta ?? new Map();
     const stored = this.readMetaValue('fold');
     this.#fold = stored ? (JSON.parse(stored) as LedgerFoldState) : NO_FOLD;
@@ -141,14 +141,16 @@ export class Ledger extends SqlTables {
       ...(hold.loweredBy && { lowered_by: JSON.stringify(hold.loweredBy) }),
       about: serializeDimensions(about),
     };
-    // A used id is the caller's fault and no failed write, so it must not reset the object.
+    // Throw a plain error for an id that was used before. It is the caller's fault, not a failed write, so it must not reset
+    // the object.
     if (this.insertRow('ledger', row, 'insert or ignore') === 0)
       throw new Error(`${hold.id}: this request id was already used. Send the request again.`);
     const isUnfolded = hold.id > this.#fold.marker;
     if (isUnfolded) this.#unfoldedCount += 1;
     else this.#storeFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
     if (location === undefined || columns.token === null) return;
-    // No later fold moves the location of a row before the marker.
+    // Locations move from the rows to their own table when the fold marker passes the rows. The marker is already after this
+    // row, so store its location directly.
     if (!isUnfolded) this.locations.storeLocation({ jti: columns.token, location });
     this.locations.markRecorded(columns.token, location);
   }
@@ -172,8 +174,8 @@ export class Ledger extends SqlTables {
     const updateSettledRow = () => this.#writeSettledColumns(id, closing, buckets);
     if (id > this.#fold.marker) updateSettledRow();
     else {
-      // The marker has passed this row, so its old figures are subtracted from the rollups, if they were added, and the new
-      // ones added.
+      // The row was already added to the daily totals (`rollups`), or is among the open ones. Subtract its old figures if they
+      // were added, and add the new ones.
       this.runInTransaction(() => {
         const before = this.findSettlableRow(id);
         const isNew = this.#fold.open.includes(id);
@@ -212,7 +214,7 @@ export class Ledger extends SqlTables {
       settled_at: closing.at,
       input_full_at: buckets.input,
       output_full_at: buckets.output,
-      // An orphan may still be settled late.
+      // Keep what is needed to settle (`keep`) for an orphaned request: its actual cost may still arrive and replace the hold.
       ...(status !== 'orphaned' && { keep: null }),
       ...(firstEventMs !== null && { first_event_ms: firstEventMs }),
       ...(afterFirstMs !== null && { after_first_ms: afterFirstMs }),

@@ -52,7 +52,8 @@ type LedgerSqlRow = Record<string, SqlStorageValue> &
 
 /** @returns a request's row with those of all its tries, by the id of any of them; undefined if there is none. */
 export function findRequestWithTries(ledger: Ledger, id: string): LedgerRequest | undefined {
-  // The tries of a request have its id with a number after it.
+  // Later attempts have the id of the request followed by `.` and a number. `/` follows `.` in ASCII, so the condition selects
+  // exactly the ids that begin with `<id>.`.
   const rows = ledger.readAllRows<LedgerSqlRow>(
     "select * from ledger where id = ?1 or (id > ?1 || '.' and id < ?1 || '/') order by id",
     id.replace(/\.\d+$/, ''),
@@ -141,7 +142,8 @@ export function computeUsageReport(ledger: Ledger, query: UsageQuery): UsageRepo
 function sumUsageByDimension(ledger: Ledger, query: UsageQuery, { group, hasSeveral }: UsageGrouping): UsageReport {
   const { from, to, key } = query;
   const areDays = isRangeOfWholeDays(query);
-  // Which values have a row of their own is decided when rows are folded.
+  // Add the remaining rows to the daily totals first. That decides which values get a row of their own and which share the row
+  // `(other)`.
   if (areDays) ledger.foldSettledRowsIntoRollups(true);
   const all = addSums(queryRowSumsByColumn(ledger, { from, to, group_by: 'model' }).groups);
   const [first, end] = toTimeRange(query);

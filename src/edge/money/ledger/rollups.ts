@@ -39,7 +39,7 @@ const selected = memoizeFromPlugins(() => {
   return {
     cells: cells.map(({ as, sql }) => `${sql} as ${as}`).join(', '),
     any: `coalesce(${cells.map(({ sql }) => sql).join(', ')})`,
-    // GROUP BY takes the numbers of the selected columns.
+    // In SQL, `group by 1, 2` refers to the selected columns by position, so these are the positions of all grouping columns.
     grouped: ['day', 'pool_group', ...cells].map((_, at) => at + 1).join(', '),
   };
 });
@@ -71,7 +71,8 @@ function addRowsToDimensionRollups(
     ...sum,
     value: listed.chooseStoredValue(sum, sign),
   }));
-  // Add up the sums of one row first: thousands of values may share the row `(other)`.
+  // Add up the sums of each target row first, because thousands of values may share the row `(other)`, and each write of a row
+  // is billed.
   for (const alike of Map.groupBy(placed, toDimensionSumKey).values()) {
     const [sum] = alike;
     if (sum) addSumToRollup(tables, { ...sum, sums: addSums(alike.map(({ sums }) => sums)) }, sign, seq);
@@ -186,7 +187,8 @@ export class Rollups extends TableRowsBase {
 
   /** @returns the number of the last change of the rollups. */
   get lastChangeNumber(): number {
-    // Not all changes are noted with the fold.
+    // The number stored with the fold may be out of date, because not every change of the daily totals stores it. Take the
+    // larger of it and the highest number in the tables.
     this.#lastSeq ??= Math.max(
       this.#atWake,
       this.tables.queryNumberOrZero(
@@ -259,7 +261,7 @@ export class Rollups extends TableRowsBase {
       before = day;
       return { day, row };
     });
-    // A group's sums by day stay. They are few, and its pool must go on counting them.
+    // Keep the daily sums of groups in the current windows: they are few, and the group's shared budget still needs them.
     const first = days.at(-1) ?? 0;
     this.tables.runInTransaction(() => {
       this.tables.runWriteStatement('delete from rollups');

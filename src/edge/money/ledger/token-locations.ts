@@ -116,7 +116,8 @@ export class TokenLocationTable extends TableRowsBase {
           jti,
           limit,
         );
-        // The rows that are not folded may have more in an hour, if the object woke in between.
+        // An object that has restarted may have recorded more locations in its newest rows than an hour may have, so both lists
+        // are merged and cut to the limit.
         const texts = new Set([...folded, ...(unfolded.get(jti) ?? [])].map(({ location }) => location));
         const byHour = Map.groupBy([...texts].map(parseLocation), ({ hour }) => hour);
         const latestHours = [...byHour].sort(([left], [right]) => right - left);

@@ -60,7 +60,7 @@ export function readWakeState(
   starts: WindowStarts,
 ): WakeState & { unfolded: number } {
   const { last, requests, input, output, hour } = fold;
-  // Without tables there is not even a row of sums.
+  // The query returns no row if the account has no tables yet.
   const [seen = {}] = tables.readAllRows<Partial<UnfoldedScanRow>>(SCAN, fold.marker, ...toWindowStartBindings(starts));
   const { unfolded = 0, grouped = 0 } = seen;
   const settled = toSettledByPeriod(seen);
@@ -109,7 +109,7 @@ function readGroups(
   isUnfolded: boolean,
 ): WakeState['groups'] {
   const inHour = new Map(Object.entries((hour.start === starts.hour ? hour.groups : undefined) ?? {}));
-  // Most accounts have no group, and then nothing more is asked.
+  // Most accounts belong to no group. For them, skip the query for the groups' sums.
   if (inHour.size === 0 && !isUnfolded && !tables.hasRows('group_rollups')) return [];
   const rows = tables.readAllRows<Record<string, number | null> & { group: string }>(
     GROUP_SUMS,
@@ -171,7 +171,7 @@ export function addCostToLatestHour(
   if (start < hour.start) return { hour };
   const before: LedgerFoldState['hour'] = hour.start === start ? hour : { start, cost: 0 };
   if (!group) return { hour: { ...before, cost: before.cost + cost } };
-  // A group may have any name, even that of a property of all objects.
+  // Use a `Map`: a group may have any name, and one such as `constructor` would read an inherited property of a plain object.
   const groups = new Map(Object.entries(before.groups ?? {}));
   groups.set(group, (groups.get(group) ?? 0) + cost);
   return { hour: { start, cost: before.cost + cost, groups: Object.fromEntries(groups) } };

@@ -75,7 +75,7 @@ export class OwnershipList extends ErasableRows {
   /** Notes what an answer has made. Of a known id only its end changes: a container that is used lives longer. */
   recordCreatedResources(resources: readonly OwnedResource[], now: number): void {
     for (const { id, kind, upstream, expiresAt: end = 0 } of resources) {
-      // Ignore an expiry in the past: the upstream's clock differs from ours.
+      // Ignore an expiry in the past: the upstream's clock differs from ours, so the container may still exist.
       const due = kind === 'container' && end > now ? end + SKEW_MS : null;
       this.tables.runWriteStatement(
         `insert into owned_resources (id, kind, upstream, state, bytes, created_at, due_at) values (?, ?, ?, 'kept', 0, ?, ?)

@@ -58,7 +58,7 @@ const MAX_POINTERS = 10_000;
 /** Bytes of memory for values. (An isolate has 128 MB.) The largest value fits, and some more. */
 const MAX_REMEMBERED_BYTES = 24 * 1024 * 1024;
 
-// The owner comes last and may contain colons: the key stays unambiguous, because a name contains none.
+// A name contains no colon, so the key is unambiguous although the owner, which comes last, may contain colons.
 function createPointerKvKey({ kind, owner, name }: OwnedName): string {
   return `${kind}:${name}:${owner}`;
 }

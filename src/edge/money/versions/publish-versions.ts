@@ -23,7 +23,7 @@ export class VersionPublisher {
    * @returns false if the write has failed. The alarm will try again
    */
   async publishNameToKv(kind: string, name: string): Promise<boolean> {
-    // The alarm is set first, so that it rings even if the object dies during the write.
+    // Set the alarm before the write to KV, so that the name is published later if the object dies during the write.
     if (this.#versions.hasUnpublishedChanges)
       this.#surroundings.alarm.scheduleAt(this.#surroundings.now() + PUBLISH_DEADLINE_MS);
     try {

@@ -289,7 +289,7 @@ export class RegistryVersionStore {
     const { kind, name } = place;
     const listHashesInState = (state: string) =>
       this.#tables.readAllRows(`select hash from versions where ${NAME_CONDITION} and state = ?`, kind, name, state);
-    // The value is written before the pointer, so that a pointer never leads to nothing.
+    // Write the version before the pointer to it, so that readers of KV never find a pointer to a version that is missing.
     for (const row of listHashesInState('new')) {
       const id = { kind, name, hash: String(row.hash) };
       await writeVersionToKv(this.#store, place, id.hash, this.readVersionBytes(id) ?? new Uint8Array(0));
@@ -300,7 +300,8 @@ export class RegistryVersionStore {
       const { hash, pinned, withdrawn } = named;
       const text = serializePointer(named);
       await writePointerToKv(this.#store, place, text);
-      // If the name was changed meanwhile, this matches no row, and the name is written to KV again.
+      // The condition contains the values that were written to KV. If the name was changed meanwhile, it matches no row, and
+      // the name is written to KV again.
       this.#tables.runWriteStatement(
         `${text === null ? 'delete from names' : 'update names set told = 1'}
          where ${NAME_CONDITION} and hash is ? and pinned = ? and withdrawn = ?`,
@@ -356,7 +357,7 @@ export class RegistryVersionStore {
       ...[kind, name, hash, now],
     );
     const pointer = this.readNamePointer(kind, name);
-    // Storing a version again ends its withdrawal.
+    // Storing a withdrawn version again makes it available again.
     const withdrawn = pointer.withdrawn.filter((one) => one !== hash);
     this.#writePinnedAndWithdrawn(id, pinned ?? pointer.pinned, withdrawn, now);
   }

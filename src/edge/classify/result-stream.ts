@@ -75,7 +75,8 @@ export function createResultStreamResponse(
   const drainResults = async () => {
     for (let next = await results.next(); !next.done; next = await results.next());
   };
-  // The runtime stops calling `pull` once the caller has left, so read the remaining results here.
+  // After the caller has disconnected, the runtime no longer calls `pull`. Read the remaining results here, so that their calls
+  // are completed and settled.
   signal.addEventListener('abort', () => c.get('entry').keepAliveFor(drainResults().finally(endStream)), {
     once: true,
   });

@@ -123,7 +123,7 @@ export class Attempt {
     const { progress, streamHeadersMs } = this.#context.options;
     const { method, url, headers, body } = await this.#prepareCall();
     const sendable = typeof body === 'function' ? body() : (body ?? null);
-    // Nothing was sent for a caller who has left by now, so nothing is billed.
+    // If the caller has disconnected by now, stop before the call: nothing has been sent, so nothing is billed.
     this.#signal.throwIfAborted();
     this.#sentAt = Date.now();
     progress.sentAt = this.#sentAt;
@@ -167,7 +167,8 @@ export class Attempt {
     this.#limitTimeToFirstBytes();
     const { opening, answer } = await awaitFirstBytes(response);
     const text = opening && decoder.decode(opening);
-    // Every relayed call expects a body that is text, so any other response is not as the API sends it. The model may have run.
+    // The API answers every relayed call with text. Treat a binary response as a failure whose cost is unknown, because the
+    // model may have run.
     const isUnusable = text === undefined || (!isEventStream(answer) && isBinary(text));
     const classified = isUnusable
       ? classifyFailure({ thrown: createNotApiResponseError() }, { text: '', elapsedMs: progress.elapsedMs ?? 0 })
@@ -183,7 +184,8 @@ export class Attempt {
     const { permit, routing, isOneOfSeveral, hasOther, options } = this.#context;
     const { elapsedMs = 0 } = options.progress;
     const byStatus = classifyFailure(response, { text: '', elapsedMs });
-    // The only upstream has no breaker, so its error is read only if the text decides whether and how the request is sent again.
+    // With a single upstream there is no permit and no breaker. Then read the text of the error only if it decides whether, or
+    // in which form, the request is sent again.
     const needsText =
       permit || (hasOther && byStatus.mayHaveRun) || (this.#isStreamedInternally && byStatus.kind === 'request');
     const { text, response: whole } = needsText ? await readStartOfError(response) : { text: '', response };
@@ -196,7 +198,7 @@ export class Attempt {
     }
     if (failure.kind === 'refused' || failure.kind === 'unclear') permit?.upstream.forgetCredential();
     const { model } = routing;
-    // With a 404 for the model, another upstream may still offer it.
+    // If one upstream answers 404 for the model, another upstream may still offer it.
     const mayBeElsewhere = response.status === 404 && isOneOfSeveral && model !== undefined;
     const isMissing = mayBeElsewhere && permit?.upstream.isMissingModelBody(text, model);
     return this.#fail(isMissing ? toMissingModelFailure(failure) : failure, { response: whole });

@@ -57,6 +57,6 @@ export class BestFailure {
 
 /** Cancels a response that is not returned: its body may be unread, and would keep its connection. */
 function cancelResponse(failed: FailedAttempt | undefined): void {
-  // Cancelling a body that has already failed rejects, which does not matter.
+  // Cancelling a body that has already failed rejects. Ignore that rejection, because the response is discarded anyway.
   failed?.response?.body?.cancel().catch(() => {});
 }

@@ -38,7 +38,7 @@ export function isBinary(text: string): boolean {
 export function rejectEncoding(response: Response): void {
   const encoding = response.headers.get('content-encoding')?.trim().toLowerCase() ?? '';
   if (!response.ok || READABLE_ENCODINGS.has(encoding)) return;
-  // Release the connection. Cancelling a body that has already failed rejects, which does not matter.
+  // Cancel the body to release the connection. Cancelling a body that has already failed rejects, which can be ignored.
   response.body?.cancel().catch(() => undefined);
   throw createNonRetryableError(
     'api_error',

@@ -267,7 +267,7 @@ export class UpstreamExchange {
         this.watchdog.restartIdleTime();
       }
     } finally {
-      // Cancelling a stream that has ended or broken rejects, which does not matter.
+      // Cancelling a stream that has ended or broken rejects. Ignore that rejection: nobody reads the stream any more.
       reader.cancel().catch(() => undefined);
     }
   }

@@ -77,7 +77,7 @@ export function createNetworkError(cause: unknown): UpstreamFailure {
     return new UpstreamFailure('api_error', message, { end: 'cut', logged: 'upstream_no_headers', cause });
   }
   const message = 'The upstream could not be reached. Try again in a moment.';
-  // The text is masked because it is also in the ledger, where the caller can see it.
+  // Mask secrets in the reason, because callers can read it in the ledger.
   const logged = maskSecrets(`upstream_unreachable: ${cause instanceof Error ? cause.message : 'unknown'}`);
   return new UpstreamFailure('api_error', message, { end: 'cut', logged, cause });
 }

@@ -62,7 +62,8 @@ export async function readStreamAsWholeMessage(
     return message.hasEnded;
   };
   try {
-    // Read the first piece at once: its `message_start` reports the prompt's tokens.
+    // Read the first piece at once: its `message_start` reports the prompt's tokens, from which the request is priced if it is
+    // interrupted.
     const opening = progress.opening ?? (await readFirstSmallPiece(body));
     if (opening && !appendStreamPiece(opening))
       await readStreamInLargePieces(body, Math.min(COPY_READ_INTERVAL_MS, watchdog.idleLimitMs / 4), appendStreamPiece);

@@ -162,7 +162,8 @@ class RequestSender {
     try {
       this.#body = await payment.retry();
     } catch (thrown) {
-      // The caller did not request this attempt. If the budget rejects it, return the failure of the previous attempt instead.
+      // The caller did not request this further attempt. If the budget rejects it, return the failure of the previous attempt
+      // instead of the rejection.
       if (this.#best.attempt) return false;
       throw thrown;
     }
@@ -194,7 +195,7 @@ class RequestSender {
     }
     if (result instanceof Response) return this.#endWithResponse(result, permit);
     const { failure, response, opening, isRecorded } = result;
-    // An upstream that rejects an invalid request is healthy.
+    // A rejected request is the caller's error and shows that the upstream works, so record a success for its health.
     if (failure.kind === 'request' && !isRecorded) permit?.recordAnswer();
     if (!response || !this.#isFinalRejection(result)) return await this.#recordFailure(result, permit);
     this.#progress.opening = opening;
@@ -203,7 +204,7 @@ class RequestSender {
 
   #createAttemptContext(name: string, permit: UpstreamPermit | undefined, hasOtherChoice: boolean): AttemptContext {
     const isOneOfSeveral = this.#hasSeveral;
-    // A late attempt may have run and be billed, so another one follows only if the payment covers both.
+    // An attempt that timed out may have run and be billed, so send another one only if the payment covers both.
     const hasOther = isOneOfSeveral
       ? canPaymentRepeatRequest(this.#options) && (hasOtherChoice || this.#canStartNextRound(name))
       : this.#canStartNextRound();
@@ -315,7 +316,8 @@ class RequestSender {
   /** Waits, and begins another round over all upstreams. @returns false if there is no other round */
   async #waitForNextRound(): Promise<boolean> {
     const { patienceMs = MAX_RETRY_WAIT_MS } = this.#options;
-    // The only upstream decides that by its status and headers, as `computeRetryWaitMs` reads them.
+    // With a single upstream (no pool), `computeRetryWaitMs` decides below, from its status and headers, whether to wait. With
+    // several, wait only if one of them failed in a way that passes.
     const isWorthWaiting =
       !this.#upstream.pool ||
       this.#attempts

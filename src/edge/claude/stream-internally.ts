@@ -36,7 +36,8 @@ export function isAnswerSameWhenStreamed(
   headers: Headers | Readonly<Record<string, string>>,
 ): boolean {
   const betas = headers instanceof Headers ? headers.get('anthropic-beta') : headers['anthropic-beta'];
-  // With `max_tokens: 0` the request only warms the prompt cache, and the API does not stream it.
+  // A request with `max_tokens: 0` only writes the prompt cache, and the API rejects it with `stream: true`:
+  // https://platform.claude.com/docs/en/build-with-claude/prompt-caching
   if (max_tokens === 0 || LOOSE_INPUT.test(betas ?? '')) return false;
   if (!Array.isArray(tools)) return true;
   // A stream may omit the `container` that the API includes in a non-streaming response to such tools.

@@ -149,7 +149,7 @@ async function readStreamStart(
     opening.rest.next = reader.read(new Uint8Array(new ArrayBuffer(SMALL_STREAM_BYTES)));
     opening.isAll = (await resolveWithin(opening.rest.next, CLOSE_WAIT_MS))?.done === true;
   } catch {
-    // Ignored: the usage reader has not seen the end of the stream, so its report shows the break.
+    // Ignore the error: the usage reader has not seen the end of the stream, so the report shows that the stream broke.
     opening.rest = undefined;
   }
   return opening;
@@ -219,7 +219,7 @@ async function forwardStreamToEnd(
       }));
     }
   } catch {
-    // The stream broke after a complete answer; the caller has everything.
+    // The stream broke after its last event, so the caller already has the complete response.
   }
   watchdog.stopWatching();
   if (mask) writeBytesWithoutWaiting(writable, mask.takeUnsentBytes());

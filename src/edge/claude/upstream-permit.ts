@@ -83,7 +83,8 @@ export class UpstreamPermit {
     this.#end();
     health.getKeyHealth(this.upstream.name).recordAnswerOrRejection(failure, now);
     if (mayHaveRun) breaker.recordPossibleRunFailure(now);
-    // A name that a caller has invented must not open a breaker.
+    // A 404 for a model that the table of models does not contain is probably the caller's mistake, so it must not open the
+    // breaker.
     const row = models.findRow(model);
     const isInvented = kind === 'missing' && !(row && [row.id, ...row.aliases].includes(model));
     if (kind === 'again') breaker.recordSuccess(permit, now);

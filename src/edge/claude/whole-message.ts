@@ -34,7 +34,7 @@ class ContentBlockJson {
     const type = delta.get('type') ?? '';
     let list: string[] | undefined;
     for (const [name, value] of delta) {
-      // `estimated_tokens` of a thinking delta is only for progress displays; it is not a field of the block.
+      // Skip `estimated_tokens` of a thinking delta: it is for progress displays in streams, and whole messages do not have it.
       if (name === 'type' || (type === THINKING_DELTA && name === 'estimated_tokens')) continue;
       if (type === CITATION_DELTA && name === 'citation') this.#citations.push(value);
       else if (type === INPUT_DELTA && name === 'partial_json') list = this.#input;
@@ -164,7 +164,7 @@ export class StreamedMessageJson {
     this.#joinSimilarDeltas();
     this.#head = '';
     if (event === 'error') this.error = data;
-    // The members are cut out of the text without parsing it completely, so parse it once here to detect invalid JSON.
+    // The members are cut out of the text without parsing all of it. Parse it once here, so that invalid JSON is detected.
     else JSON.parse(data);
     if (event === 'error' || event === 'message_stop') this.hasEnded = true;
     else if (event === 'message_start') {
@@ -180,7 +180,8 @@ export class StreamedMessageJson {
     this.#blocks.set(event.get('index') ?? '', new ContentBlockJson(members));
     if (members.get('type') !== '"fallback"') return;
     this.#hasFinalDelta.startNextModel();
-    // After a `fallback` block the API's fallback model writes the rest, and `model` of the whole message names that model.
+    // After a `fallback` block the fallback model writes the rest, and `model` of a whole message names that model:
+    // https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback
     const model = parseMemberTexts(members.get('to') ?? '').get('model');
     if (model !== undefined) this.#message?.set('model', model);
   }

@@ -60,7 +60,8 @@ export class ObjectUnreachableError extends ApiError {
     }[why];
     super('api_error', `${OBJECT_TITLES[object]} ${words.sentence}`, {
       status: why === 'damaged' ? 500 : 503,
-      // No `x-should-retry: false` for a damaged object: the platform's error may be temporary, so clients retry it as any 500.
+      // Do not send `x-should-retry: false` for a damaged object: the platform's error may be temporary, so let clients retry
+      // this 500 like any other.
       headers: why === 'damaged' ? {} : createRetryAfterHeader(),
       logged: words.logged,
       cause,
@@ -100,7 +101,7 @@ export async function callObjectWithRetry<T>(
       const pauseMs = PAUSES_MS[persistence][attempt];
       const mayHelp = persistence === 'persistent' || isRetryableCallError(thrown);
       if (pauseMs === undefined || !mayHelp) throw new ObjectUnreachableError(object, thrown, mayHaveRun);
-      // Random pauses, so that calls that failed together do not retry together.
+      // Vary the pause randomly, so that calls that failed together do not retry together.
       await pause(pauseMs * (0.5 + Math.random()));
     }
   }

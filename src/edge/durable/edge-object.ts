@@ -63,7 +63,8 @@ export abstract class EdgeDurableObject extends DurableObject<Bindings> {
         try {
           await Promise.all(deletions);
         } catch (thrown) {
-          // Abort the object: otherwise rows could remain without the alarm that maintains them.
+          // If a deletion fails, abort the object, so that it restarts with what is stored. Otherwise rows could remain without
+          // the alarm that maintains them.
           this.services.abortObjectWithMessage(thrown);
           throw thrown;
         }

@@ -75,7 +75,7 @@ export class SqlTables {
   #createTables(): void {
     const make = this.#createOnWrite;
     if (!make) return;
-    // Cleared first, because creating the tables may write rows, which calls this method again.
+    // Clear the field first: creating the tables may write rows, and each write calls this method again.
     this.#createOnWrite = undefined;
     try {
       this.storage.transactionSync(make);
@@ -235,7 +235,8 @@ export class SqlTables {
         return result;
       });
     } catch (thrown) {
-      // The change itself succeeded but the commit failed, so the object's memory may be ahead of its storage.
+      // The changes succeeded, but committing them failed. The object's memory may then contain changes that storage lacks, so
+      // reset the object.
       if (isChanged) this.#throwStorageError(thrown);
       throw thrown;
     }

@@ -125,7 +125,7 @@ async function handleTokenCountRequest(c: Context<AppEnv>, isShort: boolean): Pr
   if (!response.ok) return response;
   const counted = upstreamCount.safeParse(await response.json()).data;
   if (!counted) throw new ApiError('api_error', 'The upstream’s token count could not be read. Try again.');
-  // The other fields would reveal the model to a restricted token.
+  // Return only the number of tokens to a restricted token: the other fields would reveal the model.
   if (isBound) return Response.json({ input_tokens: counted.input_tokens }, { headers: response.headers });
   const model = settings.models.findRow(name);
   const meaning: TokenCountResponse = {
@@ -230,7 +230,7 @@ async function handleMessageRequest(c: Context<AppEnv>, streamByDefault: boolean
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, streamByDefault);
   }
-  // Only on the edge's own route: at `/v1/messages` the API ignores `idempotency-key`, so clients may send it.
+  // Reject `idempotency-key` only on Sluice's own route. On `/v1/messages` the API ignores it, so clients may send it.
   if (streamByDefault && c.req.raw.headers.has('idempotency-key')) throw createInvalidRequestError(NOT_REPEATABLE);
   const defaults = getMessageDefaults(c.get('identity'), c.get('settings'), {
     isShort: streamByDefault,
@@ -369,7 +369,7 @@ async function relayAdmittedMessage(
       waitUntil,
       payment: isUnmetered ? undefined : billed,
       ownHeaders: (buffered) => ({
-        // A stream reports its cost in an SSE comment at the end.
+        // A buffered response has its cost in a header. A stream reports it in an SSE comment at the end.
         ...billed.createAnswerHeaders(answeredBy, buffered?.ok ? booked : undefined),
         ...(agent && { 'sluice-agent': formatVersionReference(agent.agent) }),
         ...choiceHeaders,
@@ -400,7 +400,7 @@ async function relayAdmittedMessage(
     },
   );
   const isBound = c.get('identity').only !== undefined;
-  // The hint would reveal the agent's model to a restricted token.
+  // The header names the agent's model, which a restricted token must not learn.
   const hint = isBound ? {} : createModelHintHeaders(response.status, billed.model, settings.models);
   for (const [header, value] of Object.entries(hint)) response.headers.set(header, value);
   // Store the ids before responding: a client may use them as soon as it has the whole response.

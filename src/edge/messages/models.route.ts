@@ -84,7 +84,8 @@ async function respondWithModel(c: Context<AppEnv>): Promise<Response> {
   const settings = c.get('settings');
   const { models } = settings;
   const name = c.req.param('id') ?? '';
-  // If a proxy in front of the upstream decodes escaped characters, such a name could reach another path of the upstream.
+  // Some proxies decode escaped characters in a path, so a name with such characters could reach another path of the upstream.
+  // Reject it.
   if (!MODEL_NAME.test(name)) throw createUnknownModelError();
   const allowed = await getAllowedModels(c);
   if (allowed && !canUseModel(name, allowed, models)) {
@@ -161,7 +162,7 @@ async function relayModelsRequest(c: Context<AppEnv>, path: string, caller: Requ
   const upstream = getUpstreamOfContext(c);
   const response = await relayRequest({ path, caller, routing }, { upstream, settings, requestId, waitUntil });
   if (!isEventStream(response)) return response;
-  // Release the connection. Cancelling a body that has already failed rejects, which does not matter.
+  // Cancel the body to release the connection. Cancelling a body that has already failed rejects, which can be ignored.
   response.body?.cancel().catch(() => undefined);
   throw createNotApiResponseError();
 }

@@ -114,7 +114,7 @@ export async function prepareStatelessMessage(
   const { agent, stored } = found;
   c.get('entry').line.agent = formatVersionReference(agent);
   const read = removeRepeatedKeysFromBody(sent, 'everywhere');
-  // A restricted token cannot set cache breakpoints, so count none in its body.
+  // A restricted token cannot set cache breakpoints, so all of the API's breakpoints are available to the agent.
   const { used, maxBreakpoints: breakpoints } = countAvailableBreakpoints(isBound ? '' : read.text);
   const secrets = c.get('settings');
   const applyAgentForModel = (model?: string) => {

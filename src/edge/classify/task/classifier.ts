@@ -60,7 +60,8 @@ export function toStoredClassifier(fields: ClassifierFields): StoredClassifier {
 
 /** @returns a stored classifier as requests use it */
 export function normalizeStoredClassifier({ labels, schema, ...stored }: StoredClassifier): NormalizedClassifier {
-  // With an enum as the schema itself, the labels come from that enum and no property holds the label, so drop the schema.
+  // If the schema itself is an enum, its values are the labels and no property contains the label. Drop the schema, because the
+  // labels are sufficient.
   const used = stored.label_property === undefined ? undefined : schema;
   return { ...stored, labels: labels.map(toLabelObject), ...(used && { schema: addObjectTypeToSchema(used) }) };
 }
@@ -215,7 +216,7 @@ function parseAnswerForm(sentSchema: JsonObject, wanted: string | undefined): An
   const schema = addObjectTypeToSchema(sentSchema);
   const resolved = validateAndResolveSchema(schema, 'schema');
   const choices = parseLabelChoices(resolved);
-  // A schema that is an enum lists the labels.
+  // If the schema itself is an enum, its values are the labels.
   if (choices && wanted === undefined) return { ...choices, multi: false };
   const properties = isObject(resolved.properties) ? resolved.properties : {};
   const required = (Array.isArray(resolved.required) ? resolved.required : []) as string[];
@@ -303,6 +304,6 @@ export const CLASSIFIERS: StoredResourceKind<StoredClassifier, '/classifiers'> =
   path: '/classifiers',
   memoryBytes: 8 * 1024 * 1024,
   read: (bytes) => parseStoredClassifierJson(new TextDecoder().decode(bytes)),
-  // An estimate: strings take at most two bytes per character, and parsed objects about the same again.
+  // This is an estimate: a string takes at most two bytes per character, and the parsed objects take about as much again.
   memorySize: (_, bytes) => bytes * 4,
 };

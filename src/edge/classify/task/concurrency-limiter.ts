@@ -38,7 +38,8 @@ export class ConcurrencyLimiter {
         this.#releaseSlot();
         throw thrown;
       }
-      // More calls are already running than the account allows, so give up this slot instead of reusing it.
+      // The account rejected the call because too many calls are running. Give up this slot without admitting a waiting call,
+      // and retry when another call ends.
       this.#runningCount -= 1;
       await this.#waitForSlot();
     }

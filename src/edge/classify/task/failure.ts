@@ -52,7 +52,7 @@ export function toFailedCall(error: ApiError, reason?: FailureReason): FailedCal
 
 function getFailureReason(error: ApiError): FailureReason {
   const { by, passes } = parseLimitingCause(error);
-  // Waiting does not help for a limit that never resets. Somebody must raise it.
+  // If the limit never resets, retrying does not help, so the reason is `operator`: an operator has to raise the limit.
   if (by !== undefined) return passes === 'never' ? 'operator' : 'limited';
   switch (error.type) {
     case 'invalid_request_error':

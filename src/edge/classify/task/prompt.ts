@@ -94,8 +94,9 @@ export function createClassificationPrompt(
 ): ClassificationPrompt {
   const system = createSystemText(classifier);
   const { prefix } = given;
-  // A prefix always gets this breakpoint: without it, automatic caching would write each input to the cache, where it is never
-  // read. It uses the prefix's lifetime, because the API requires longer lifetimes before shorter ones.
+  // Always set this breakpoint after a prefix. Otherwise automatic caching would write each input to the cache, where it is
+  // never read. It has the prefix's lifetime, because the API requires longer lifetimes before shorter ones:
+  // https://platform.claude.com/docs/en/build-with-claude/prompt-caching
   const isCached = prefix !== undefined || system.length >= minimumCacheable * INPUT_CHARACTERS_PER_TOKEN;
   const ttl = prefix?.content.cache_ttl === '1h' ? { ttl: '1h' } : {};
   const cacheControl = isCached ? { type: 'ephemeral', ...ttl } : undefined;

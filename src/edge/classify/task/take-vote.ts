@@ -177,7 +177,7 @@ async function callClassificationModel(
       store,
       settings,
       upstream,
-      // Limits may allow a model by its alias, so pass the name that was requested.
+      // Pass the requested name: a limit of the account may allow the model only by its alias.
       body: replaceBodyJson(body, { ...body.json, model: modelAsked }),
       model,
       requestFor: createRequestForModel,
@@ -187,7 +187,8 @@ async function callClassificationModel(
       routing: { streams: false, account: identity.account },
       signal,
       holdMs: LABEL_HOLD_MS,
-      // Wait for budget only if no model is being chosen for another request: that request can fall back to its default model.
+      // Do not wait for budget while choosing a model for another request: if the call is rejected, that request uses its
+      // default model.
       waits: context.chooses === undefined,
       waitUntil: (work) => context.waitUntil(work),
     },
@@ -199,8 +200,8 @@ async function callClassificationModel(
     return { failure: toFailedCall(toApiError(thrown)) };
   }
   const started = Date.now();
-  // The next renewal makes up for a failed one. If all fail, the account settles the call at its maximum cost and corrects that
-  // when the call ends.
+  // If a renewal fails, the next one makes up for it. If all fail, the account settles the call at its maximum cost, and
+  // corrects the cost when the call ends.
   const renewing = setInterval(() => context.waitUntil(billed.renew().catch(() => undefined)), RENEW_LABEL_MS);
   const { outcome, message, error } = await requestWholeMessage(billed.createBody, {
     upstream,
@@ -213,11 +214,11 @@ async function callClassificationModel(
   });
   clearInterval(renewing);
   const { nanodollars, done } = billed.settle(outcome, { ms: Date.now() - started });
-  // A failure is logged, and the account's alarm settles the call later.
+  // If settling fails, the failure is logged, and the account's alarm settles the call later, so do not fail the request.
   context.waitUntil(done);
   await done.catch(() => undefined);
   const { usage, upstream: answeredBy, upstream_request_id } = outcome;
-  // The hint would reveal the classifier's model to a restricted token.
+  // The header names the classifier's model, which a restricted token must not learn.
   const hint = identity.only ? {} : createModelHintHeaders(error?.status ?? 0, billed.model, settings.models);
   const headers = { ...billed.latestAttempt.admission?.headers, ...hint };
   const paid: ModelCallCost = {

@@ -111,7 +111,9 @@ function toUncached(counts: TokenCounts): TokenCounts {
 export function hasFallbackUsage(usage: Usage): boolean {
   const served = getIterations(usage, SAMPLING_TYPES).filter(({ type }) => type === 'fallback_message');
   const [last] = served.slice(-1);
-  // The totals are those of the model that answered, so its entry must report at least as much.
+  // After a fallback, the totals of `usage` are those of the model that answered, which is the last entry. If that entry
+  // reports less than the totals, the list is incomplete, so do not price by it. See
+  // https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback
   return last !== undefined && countOutputTokens(last) >= countOutputTokens(usage) && countPromptTokens(last) > 0;
 }
 

@@ -21,7 +21,8 @@ export function listModelNamesForLimits(models: ModelTable, name: unknown, reque
   if (typeof name !== 'string') return ['default'];
   const row = findOwnModelRow(models, name);
   const names = [...(requested === undefined ? [] : [requested]), name, ...(row ? [row.id, ...row.aliases] : [])];
-  // No configured limit has a name longer than the maximum, so a longer name cannot match even if it is cut.
+  // Cut the names, which callers choose. Each stays one character longer than any name in a configured limit, so a cut name
+  // matches none.
   return [...new Set(names.map((one) => one.slice(0, MAX_MODEL_NAME_CHARACTERS + 1)))];
 }
 

@@ -20,7 +20,7 @@ export function findFeaturesOfJoinedMessages(joined: string, messages: number, b
 
 /** @returns whether each message is a text without a breakpoint; false where that is not certain. */
 function areAllPlainTextMessages(joined: string, messages: number): boolean {
-  // An escape could spell a key that the searches below would miss.
+  // In JSON, `\u` can escape any character of a key, so the searches below could miss a key. Do not rely on them then.
   if (joined.includes('\\u') || joined.includes('"cache_control"')) return false;
   // Each message has a single `content` key. A content block without `type` is rejected by the API, so counting `type` finds
   // all blocks.

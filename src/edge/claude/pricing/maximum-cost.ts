@@ -207,8 +207,9 @@ function findBoundedRequest(body: JsonObject, options: MaximumCostOptions): Boun
     found,
     uses,
     steps,
-    // If nothing limits the uses of server tools, the API stops after a fixed number of steps. The estimate adds one step for
-    // unlimited tools.
+    // If nothing limits the uses of server tools, the API pauses after ten steps
+    // (https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons). The estimate adds one step for unlimited
+    // tools.
     estimatedSteps: steps + Number(found.served.unlimited > 0),
     geography: {
       hold: body.inference_geo === 'global' ? 10 : 11,
@@ -302,7 +303,9 @@ function boundAttempt(request: BoundedRequest, attempt: ModelAttempt, alias?: st
       promptTokens: first.tokens,
       promptCost: first.tokens * findPrice(first.tokens, geography.hold).input,
       inputPrice: findPrice(first.tokens, 10).input,
-      // A geography that only the workspace sets is unknown here. `tokens_per_second` is high enough to cover its surcharge.
+      // A workspace can set a geography that costs more, which is unknown here
+      // (https://platform.claude.com/docs/en/build-with-claude/data-residency). `tokens_per_second` is high enough to cover
+      // that surcharge.
       outputPrice: findPrice(first.tokens, geography.requested).output,
       tokensPerSecond: Math.max(
         ...rows.map((one) => (isFastMode ? one.fast_tokens_per_second : one.tokens_per_second)),
@@ -421,7 +424,8 @@ function listModelAttempts(body: JsonObject): [ModelAttempt, ...ModelAttempt[]] 
     asked: body,
   };
   if (body.fallbacks === undefined || body.fallbacks === null) return [first];
-  // With `"default"` the API chooses the model, so price it as an unknown one.
+  // With `"default"` the API chooses the fallback model
+  // (https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback), so price it as an unknown model.
   const named = Array.isArray(body.fallbacks) ? body.fallbacks.map(toFallbackObject) : [{ model: undefined }];
   // Real requests have fewer fallbacks. Beyond the limit, one entry without a model, priced as an unknown one, replaces the
   // rest.

@@ -208,7 +208,8 @@ function collectBodyFeatures(body: JsonObject, features: PromptFeatures, lengthO
   if (isObject(body.container) && Array.isArray(body.container.skills) && body.container.skills.length > 0) {
     addServerTool({ ...HIDDEN_TOOLS_FIELD, name: 'skills' }, features);
   }
-  // The API stores the earlier messages of a continued thread, so the body contains only the new ones.
+  // The API adds the stored earlier messages of a continued thread to the prompt. The body contains only the new ones, so its
+  // size does not bound the prompt. Assume the whole context window.
   if (body.thread && !(isObject(body.thread) && body.thread.type === 'create'))
     setBoundToContextWindow('a thread', features);
 }
@@ -261,7 +262,8 @@ function collectNodeFeatures(
   extendCacheLifetime(node.cache_control, features);
   const type = toStringOrUndefined(node.type) ?? 'unknown';
   if (type === 'compaction') collectSummaryToolFeatures(node.tool_changes, features);
-  // A signature carries the full thinking, however little of its text is shown.
+  // A signature contains the whole thinking in encrypted form, however little of its text is shown, so count its length:
+  // https://docs.claude.com/en/docs/build-with-claude/extended-thinking
   if (type === 'thinking' || type === 'redacted_thinking') {
     if (typeof node.thinking === 'string') features.thought += lengthOf(node.thinking);
     for (const text of [node.signature, node.data]) if (typeof text === 'string') features.signed += lengthOf(text);

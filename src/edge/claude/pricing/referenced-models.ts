@@ -11,7 +11,7 @@ const MODEL_FIELDS = /^(?:fallback|(?:\w*_)?models?|model_id)$/;
 /** Members with the caller's own words, where a model's name means nothing to the API. */
 const TOOL_TEXT_FIELDS: ReadonlySet<string> = new Set(['input_schema', 'input_examples', 'description']);
 const BODY_TEXT_FIELDS: ReadonlySet<string> = new Set([
-  // The request's own model, and fields that other functions read.
+  // Skip the request's own model, which is priced anyway, and the fields that other functions search for models.
   'model',
   'messages',
   'tools',

@@ -37,7 +37,8 @@ const CLASSES = Uint8Array.from({ length: 128 }, (_, byte) => {
 /** The weight of a character by the first of its UTF-8 bytes. The other bytes weigh nothing. */
 const LEAD_BYTE_WEIGHTS = Uint8Array.from({ length: 256 }, (_, byte) => {
   if (byte < 0xc0) return 0;
-  // Common scripts that use two bytes a character have fewer tokens than bytes.
+  // Text in common two-byte scripts, such as Cyrillic and accented Latin, has fewer tokens than bytes, so its characters weigh
+  // less.
   if (byte < 0xe0) return isCommonLead(byte) ? 30 : 46;
   // Chinese characters, including rare ones; Hangul; characters of other planes.
   if (byte > 0xe4 && byte < 0xea) return 47;
@@ -72,7 +73,7 @@ export function computeTokenUpperBound(bytes: Uint8Array, start = 0, end = bytes
     const byte = bytes[at] ?? 0;
     const next = at + 1 < end ? bytes[at + 1] : undefined;
     if (byte >= 128) {
-      // An accented letter continues the word.
+      // Keep the count of letters: an accented letter continues the word, so the next letter does not begin a new token.
       const bySecond = SECOND_BYTE_WEIGHTS[byte];
       weight += bySecond ? bySecond(next ?? 0) : (LEAD_BYTE_WEIGHTS[byte] ?? 0);
     } else {

@@ -11,7 +11,7 @@ export function createUrlSegmentSchema(example: string): z.ZodMiniString {
   return z.string(`must be a text such as "${example}"`).check(
     z.maxLength(100),
     z.regex(/^[A-Za-z0-9](?:[A-Za-z0-9_.:-]*[A-Za-z0-9])?$/, `must be a name such as "${example}"`),
-    // The value becomes part of a URL path, where `..` would select a parent folder.
+    // The value becomes a segment of a URL path, where `..` would select the parent folder, so reject it.
     z.refine((value) => !value.includes('..'), `must be a name such as "${example}"`),
   );
 }

@@ -36,7 +36,8 @@ export class StreamErrorMasker {
     if (this.#isFinished) return NO_BYTES;
     const before = this.#pending.length;
     const bytes = before > 0 ? joinPieces([this.#pending, piece]) : piece;
-    // An event ends with up to four bytes (`\r\n\r\n`), three of which may be in an earlier piece.
+    // The end of an event has up to four bytes (`\r\n\r\n`). Three of them may be in an earlier piece, so begin the search
+    // three bytes before this piece.
     const end = findLastEventEnd(bytes, Math.max(0, before - 3));
     if (end > 0) this.#isTooLong = false;
     const rest = bytes.subarray(end);

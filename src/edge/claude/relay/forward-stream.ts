@@ -163,7 +163,7 @@ async function readStreamCopyForUsage(
       return false;
     });
   } catch {
-    // Ignored: the usage reader has not seen the end of the stream, so its report shows the break.
+    // Ignore the error: the usage reader has not seen the end of the stream, so the report shows that the stream broke.
   }
   return true;
 }

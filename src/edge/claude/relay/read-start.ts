@@ -15,7 +15,7 @@ const ERROR_BODY_MS = 5_000;
  *   beginning does not come in time, it has what came, without the length that was announced
  */
 export async function readStartOfError(response: Response): Promise<{ text: string; response: Response }> {
-  // `new Response` rejects a status below 200, and such a response has no body.
+  // `new Response` throws for a status below 200. Such a response has no body, so return it unchanged.
   const reader = response.status < 200 ? undefined : response.body?.getReader({ mode: 'byob' });
   if (!reader) return { text: '', response };
   const pieces: Uint8Array[] = [];
@@ -34,7 +34,7 @@ export async function readStartOfError(response: Response): Promise<{ text: stri
   const came = joinPieces(pieces);
   const text = decoder.decode(came);
   if (read) return { text, response: new Response(prependBytes(came, reader), response) };
-  // Cancelling a body that has broken off rejects, which does not matter.
+  // Cancelling a body that has already failed rejects. Ignore that: the part that was received is returned anyway.
   reader.cancel().catch(() => undefined);
   const { status, statusText } = response;
   const headers = new Headers(response.headers);

@@ -124,7 +124,7 @@ export function pipeStreamToLateReader(stream: ReadableStream<Uint8Array>): {
   const reader = readable.getReader({ mode: 'byob' });
   const whole = stream.pipeTo(writable).then(
     () => true,
-    // The error of the stream reaches the reader of the other branch, which handles it.
+    // Ignore the error here: the reader of the other branch receives it, too, and handles it.
     () => false,
   );
   void drainReader(reader);
@@ -150,7 +150,7 @@ export async function drainReader(reader: ReadableStreamBYOBReader): Promise<boo
     }
     return true;
   } catch {
-    // Cancelling a broken stream rejects, which does not matter.
+    // Cancelling a broken stream rejects. Ignore that: the caller learns of the break from the result.
     reader.cancel().catch(() => undefined);
     return false;
   }

@@ -36,8 +36,8 @@ export class RequestBody implements JsonBody {
    * @param replacement a message of the history with a breakpoint. The history itself has none: it is shared by later turns
    */
   constructor(text: string, history: SentHistory, replacement?: HistoryReplacement) {
-    // The API rejects a lone surrogate, which the model's own tool call can contain. Stored as it is, it would make every later
-    // request of the conversation fail.
+    // The model's own tool call can contain a lone surrogate, which the API rejects in a request. Replace it, or every later
+    // request of the conversation would fail.
     this.#text = replaceLoneSurrogates(text);
     this.#history = history;
     this.#replacement = replacement;

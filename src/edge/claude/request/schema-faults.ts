@@ -76,7 +76,7 @@ export function findRejectedSchemaParts({ tools, output_config, output_format }:
   const list = Array.isArray(tools) ? (tools as unknown[]) : [];
   const formats = {
     'output_config.format': isObject(output_config) ? output_config.format : undefined,
-    // `output_format` was the name of `output_config.format` during its beta.
+    // Check `output_format`, too: clients may still send this earlier name of `output_config.format`.
     output_format,
   };
   const strict: SchemaFindings[] = [];
@@ -163,7 +163,7 @@ function* findRejectedKeywords(schema: JsonObject): Generator<string> {
   }
   if (typeof format === 'string' && !STRING_FORMATS.includes(format))
     yield `String format '${format}' is not supported`;
-  // The API also rejects a `type` that is a list if an `enum` value matches none of its types.
+  // The API rejects an `enum` value that matches none of the types, even if `type` is a list.
   const strange =
     Array.isArray(choices) && type !== undefined ? choices.find((one) => !isOfSchemaType(one, type)) : undefined;
   if (strange !== undefined) {

@@ -65,7 +65,8 @@ export function createCandidates(
     const { name, entry } = upstream;
     const breaker = health.getBreaker(name, key);
     const isFull = entry.max_concurrent !== undefined && health.countRunning(name, now) >= entry.max_concurrent;
-    // A half-open breaker permits no call while another request's call is its probe, so it counts as open.
+    // A half-open breaker permits a single call as its probe. While another request's call is the probe, treat this breaker as
+    // open.
     const state = breaker.canAcquirePermit(now) ? breaker.getState(now) : 'open';
     const isDoubtful = breaker.isDoubtful(now);
     return { name, upstream, breaker, state, dueAt: breaker.nextProbeAt, isFull, isDoubtful };

@@ -21,7 +21,7 @@ export function* findFileIds(value: unknown): Generator<string> {
     if (typeof next !== 'object' || next === null) continue;
     const { [FILE_KEY]: id } = next as { [FILE_KEY]?: unknown };
     if (typeof id === 'string') yield id;
-    // Use a large array as it is instead of copying its members.
+    // Iterate over an array directly: `Object.values` would copy it, and it may be large.
     const members: unknown[] = Array.isArray(next) ? next : Object.values(next);
     for (const member of members) if (typeof member === 'object' && member !== null) left.push(member);
   }

@@ -65,7 +65,9 @@ export class HiddenOutputClock {
   /** Notes that a block begins. The thinking before its start event belongs to it. */
   recordBlockStart(blockType: unknown, at: number, since = at): void {
     this.#lastOutputAt = since;
-    // Before a `fallback` block, the model that declined may have generated output that was never shown.
+    // A `fallback` block begins where another model takes over
+    // (https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback). The model before may have generated output
+    // that was never shown, so count the time before the block.
     if (this.#state === 'advising' || blockType === 'fallback') this.#addHiddenMsUntil(at);
     if (this.#state === 'advising') this.#boundary = since;
     if (blockType === ADVISOR_BLOCK) this.#state = 'advising';
@@ -83,7 +85,8 @@ export class HiddenOutputClock {
       this.#firstDeltaAt = undefined;
       this.hasThought = true;
     }
-    // While the API runs its own tool, the model generates nothing. Only an advisor model does.
+    // While the API runs one of its own tools, the model generates nothing, so that silence hides no output. While an advisor
+    // runs, it does.
     if (this.#state === 'asking') this.#state = 'served';
     else if (this.#state !== 'advising') this.#state = 'between';
     this.#boundary = since;

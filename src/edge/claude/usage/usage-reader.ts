@@ -162,7 +162,7 @@ export class UsageReader {
     this.#event = 'message_delta';
     this.#data = decoder.decode(tail.subarray(dataStart + DATA.length, deltaEnd - 1));
     this.#dispatchEvent();
-    // If the first and the last event lack part of the usage, or report an implausible one, every line must be read.
+    // Use this shortcut only if both events report a complete and plausible usage. Otherwise every line must be read.
     this.#report.completed =
       this.#reportedUsage.hasPlausibleOutput(countUpperBoundOfLetters(text)) &&
       hasFinalUsage({ ...this.#report, completed: true });
@@ -245,7 +245,7 @@ export class UsageReader {
       else {
         const value = decoder.decode(bytes.subarray(from, end));
         if (this.#data === undefined) this.#data = value;
-        // Ignore the rest of very long data: no event that the reader needs is this long.
+        // Keep no more of a very long event: no event from which usage is read is this long.
         else if (this.#data.length <= MAX_LINE_BYTES) this.#data += `\n${value}`;
       }
     } else if (rangeStartsWith(bytes, start, end, EVENT)) {
@@ -291,7 +291,7 @@ export class UsageReader {
         this.#reportedUsage.beginNextMessage();
         this.#report.completed = false;
       }
-      // A message without `usage` has begun, too, so record an empty report.
+      // A message without `usage` has begun as well, so record an empty report for it.
       this.#report.usage = this.#reportedUsage.addReport(getMember(message, 'usage') ?? {}, 'message_start');
     } else if (event === 'message_delta') {
       const value = parseJsonOrUndefined(data);

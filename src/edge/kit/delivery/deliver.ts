@@ -90,7 +90,7 @@ async function callDeliveryFunction<Result extends { event_id: string }>(
     const message = `The response did not end within ${timeoutMs} ms.`;
     signal.addEventListener('abort', () => resolve({ type: 'timeout_error', message }), { once: true });
   });
-  // The delivery function may ignore the signal, so race it against the timeout, too.
+  // A Worker's delivery function may ignore the signal, so race it against the timeout.
   return await Promise.race([take(result, { id: result.event_id, env, signal }).then(() => undefined), late]);
 }
 

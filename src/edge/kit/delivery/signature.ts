@@ -169,7 +169,8 @@ function areHashesEqual(one: Bytes, other: Bytes): boolean {
 }
 
 function joinSignedContent(before: string, bytes: Uint8Array): Bytes {
-  // Without a text before it, the body is not copied. The longest bodies, GitHub's, are signed like this.
+  // If nothing is signed before the body, use the body itself. GitHub signs like this and sends the longest bodies, so the copy
+  // is avoided for them.
   if (before === '') return bytes as Bytes;
   const start = encodeUtf8(before);
   const content = new Uint8Array(start.length + bytes.length);

@@ -243,7 +243,7 @@ export class BodyMemoryShare {
       if (share.#ownBytes > (longest ? longest.share.#ownBytes : 0)) longest = { share, body };
     }
     if (!longest) return false;
-    // Lock the evicted sender out, or it would take the same memory again at once.
+    // Lock unknown senders out for a while. Otherwise they would reserve the freed memory again at once.
     if (longest.share === this.#memory.longUnknownShare) this.#memory.lockOutHolder(UNKNOWN_SENDERS, now);
     longest.share.#evictBody(longest.body);
     return true;
@@ -258,7 +258,7 @@ export class BodyMemoryShare {
       if (typeof lacks === 'object' && !share.#holders.some(({ name }) => name === lacks.holder)) continue;
       const has = body.getReceivedBytes();
       const least = (now - at - MIN_PACE_WINDOW_MS) * (body.length / MAX_TRANSFER_S / 1_000);
-      // At a pace of 1 the body takes `MAX_TRANSFER_S`.
+      // A pace below 1 is too slow: the body would take longer than `MAX_TRANSFER_S`.
       const pace = has === come ? 0 : (has - come) / least;
       if (now - at > MAX_PACE_WINDOW_MS) Object.assign(judged, { at: now, come: has });
       if (pace < (slowest?.pace ?? 1)) slowest = { share, body, pace };
@@ -310,13 +310,13 @@ export class BodyMemoryShare {
     BodyMemoryShare.#reserveForWaitingShares(this.#memory);
     const until = Date.now() + mostMs;
     try {
-      // Each waiter polls: a Durable Object must not resolve a promise that another object awaits.
+      // Let each waiting share poll, because a promise of one Durable Object must not be resolved by another one.
       while (waiting.has(this)) {
         if (Date.now() >= until) throw createMemoryFullError();
         // Poll less often the more shares wait, about a thousand times a second in all: one check takes more than 10 μs
         await pause(Math.min(MAX_POLL_MS, Math.max(MIN_POLL_MS, waiting.size)), signal);
       }
-      // This share was released while it waited.
+      // If the share was released while it waited, it has no memory to use, so reject the request.
       if (this.#object === undefined) throw createMemoryFullError();
     } catch (thrown) {
       this.releaseMemory();
@@ -364,8 +364,8 @@ export class BodyMemoryShare {
     const isLong = counted > LONG_BODY_BYTES;
     for (const { name, limits } of this.#holders) {
       const others = (byCaller.get(name) ?? 0) - this.#countedBytes;
-      // A single body always fits its holder's limit. Check holders first, so that nobody queues behind a caller who waits for
-      // its own limit.
+      // A limit never rejects a holder's only body, however long that is. Check the holders' limits before the total, so that a
+      // caller that has reached its own limit does not make others wait.
       if (others > 0 && others + counted > limits[isLong ? 0 : 1]) return { holder: name };
     }
     if (taken + more > (isLong ? MAX_LONG_BYTES : MAX_BYTES)) return 'all';

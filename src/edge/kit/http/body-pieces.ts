@@ -106,7 +106,8 @@ async function writePieces(
   try {
     for (const [index, piece] of pieces.entries()) {
       await writer.write(piece);
-      // Once the last piece is written, the body may have been sent completely.
+      // Pieces beyond those that a stream reads ahead are read only when the body is sent. After the last piece, the body may
+      // have been sent completely, so the request must count as sent.
       if (index >= READ_AHEAD_PIECES || index === pieces.length - 1) hasBeenReadByStream.set(stream, true);
     }
     await writer.close();

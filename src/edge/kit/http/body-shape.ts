@@ -82,7 +82,8 @@ export function* measureJsonShape(bytes: Uint8Array): SteppedWork<JsonTextShape>
     } else if (byte === OPEN_LIST || byte === OPEN_OBJECT) {
       depth += 1;
       if (depth > MAX_DEPTH) throw createTooComplexError(`nests deeper than ${MAX_DEPTH} levels`);
-      // A list or an object that is not empty has one value more than it has commas.
+      // A list or an object that is not empty has one value more than it has commas. Count that value here, and the others at
+      // the commas.
       if (!isListOrObjectEndNext(bytes, at + 1)) values += 1;
       sequences.beginObject(depth);
     } else if (byte === CLOSE_LIST || byte === CLOSE_OBJECT) depth -= 1;

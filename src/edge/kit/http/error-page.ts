@@ -3,7 +3,8 @@ import type { ApiError } from './errors.ts';
 
 const PAGE_HEADERS = {
   'content-type': 'text/html; charset=utf-8',
-  // The stylesheet belongs to the page. If the Worker does not serve it, the error page is unstyled.
+  // Allow only the page's own stylesheet and images. If the Worker does not serve the page, the error page is shown without
+  // styles.
   'content-security-policy':
     "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; base-uri 'none'; frame-ancestors 'none'",
   vary: 'accept',

@@ -18,7 +18,8 @@ export type ErrorType = keyof typeof STATUS_BY_TYPE;
 
 /** @returns the HTTP status that belongs to the type of an error; 500 for one that is not known. */
 export function getStatusOfErrorType(type: string): number {
-  // An upstream's `billing_error` (402) concerns the operator's money. An account's own limit at this edge responds with 429.
+  // A `billing_error` of an upstream concerns the operator's money and has status 402. (An account that reaches its own limit
+  // is rejected with 429.)
   if (type === 'billing_error') return 402;
   return isErrorType(type) ? STATUS_BY_TYPE[type] : 500;
 }

@@ -42,7 +42,8 @@ export function createGenAiAttributes(line: ModelCallLogFields): object {
     'gen_ai.conversation.id': conversation,
     'gen_ai.agent.name': agent?.split('@', 1)[0],
     ...(tokens && {
-      // The OpenTelemetry conventions count tokens read from and written to the cache as input tokens.
+      // OpenTelemetry's conventions for generative AI count tokens that are read from or written to the cache as input tokens,
+      // while the Claude API reports them separately. Add them.
       'gen_ai.usage.input_tokens': tokens.input + tokens.cache_read + tokens.cache_write,
       'gen_ai.usage.output_tokens': tokens.output,
       'gen_ai.usage.cache_read.input_tokens': tokens.cache_read,

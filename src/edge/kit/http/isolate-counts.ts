@@ -59,7 +59,8 @@ export class IsolateCounters {
   }): void {
     void this.isolateInfo;
     this.requests.incrementLabel(String(status ?? 0));
-    // The text after a colon is a free-form reason, which would create unlimited label values.
+    // Count only the part before a colon. A free-form reason follows it, which would create unlimited label values in the
+    // metrics.
     if (error_type !== undefined) this.errors.incrementLabel(String(error_type).split(':', 1)[0] ?? '');
     if (limited_by) this.rejections.incrementLabel(String(limited_by));
   }

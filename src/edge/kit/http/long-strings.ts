@@ -68,13 +68,13 @@ function* validateStringInSteps(bytes: Uint8Array, start: number, end: number): 
 function findCharacterBoundaryBefore(bytes: Uint8Array, from: number, to: number): number {
   let at = to;
   while (at > from && ((bytes[at] ?? 0) & 0xc0) === 0x80) at -= 1;
-  // There are only continuation bytes, so this is not valid UTF-8 wherever it is cut.
+  // All bytes are continuation bytes, so this is not valid UTF-8. It does not matter where it is cut.
   if (at === from) return to;
   for (let begin = at - 1; begin > from && begin > at - ESCAPE_BYTES; begin -= 1) {
     if (bytes[begin] !== BACKSLASH) continue;
     let before = 0;
     while (begin - 1 - before >= from && bytes[begin - 1 - before] === BACKSLASH) before += 1;
-    // An odd number of backslashes before this one escapes it, so it does not start an escape.
+    // With an odd number of backslashes before it, this backslash is itself escaped and does not start an escape.
     if (before % 2 === 1) return at;
     const length = bytes[begin + 1] === LETTER_U ? ESCAPE_BYTES : 2;
     return begin + length > at ? begin : at;

@@ -196,7 +196,7 @@ export async function readBodyBytes(
     }
     const asking = onLength(trusted);
     if (asking instanceof Promise) await asking;
-    // The runtime ensures that a body has its declared length.
+    // Read the body in one step. The runtime ensures that it is not longer than its declared length.
     if (trusted <= LONG_BODY_BYTES || !request.body)
       return new Uint8Array(await waitWithTimeout(request.arrayBuffer(), shortMs));
     return await readBodyOfKnownLength(request.body, trusted, stretchMs, onComing);

@@ -43,14 +43,16 @@ export function registerSecrets(owner: string, secrets: readonly string[]): void
     encodeURIComponent(secret),
   ]);
   const longest = long.filter(({ length }) => length >= MIN_SPELLED_LENGTH);
-  // A secret may itself contain text that looks like an escape, so also search for its decoded form.
+  // A secret may itself look like escaped text. A client that decodes it would show the decoded form, so search for that form,
+  // too.
   const meant = longest.map((secret) => decodeEscapes(secret).text).filter(({ length }) => length >= MIN_MASKED_LENGTH);
   byOwner.set(owner, {
     secrets: [...secrets],
     plain: [...plain, ...inBase64],
     spelledSecrets: [...longest, ...meant, ...inBase64],
   });
-  // Longest first: a shorter secret may be part of a longer one and would leave the rest of it unmasked.
+  // Sort the longest first: masking a shorter secret that is part of a longer one would leave the rest of the longer one
+  // visible.
   const collectForms = (select: (one: SearchableSecretForms) => readonly string[]) =>
     [...new Set([...byOwner.values()].flatMap(select))].sort((left, right) => right.length - left.length);
   allSecrets = collectForms(({ plain }) => plain);
@@ -94,7 +96,7 @@ function maskEscapedSecrets(text: string): string {
   let rest = '';
   let from = 0;
   for (const [begin, end] of found.sort(([left], [right]) => left - right)) {
-    // Merge overlapping secrets.
+    // Merge overlapping secrets, so that they are masked once and no part between them stays visible.
     if (begin >= from) rest += text.slice(from, begin) + MASK;
     from = Math.max(from, end);
   }

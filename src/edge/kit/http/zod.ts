@@ -41,7 +41,7 @@ export function createOptionalField<T extends mini.ZodMiniType>(
   description: string,
 ): mini.ZodMiniOptional<T> {
   const optional = mini.optional(schema);
-  // `optional` is a new schema that is not shared, so it can be registered without copying it.
+  // `optional` is a new schema that nothing else uses, so register the description on it instead of on a copy.
   mini.globalRegistry.add(optional, { description });
   return optional;
 }

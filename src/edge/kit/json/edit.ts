@@ -28,7 +28,7 @@ export type JsonMemberChanges = Readonly<Record<string, string | undefined | Def
 export function editJson(text: string, wanted: JsonMemberChanges): string {
   const all = parseMemberPositions(text);
   const changes = resolveDefaultChanges(wanted, all);
-  // If a key is repeated, the last member counts, as in `JSON.parse`. Changing it removes the others.
+  // If a key is repeated, `JSON.parse` uses its last member. Change that one, and remove the earlier ones.
   const last = new Map(all.map((member, index) => [member.key, index]));
   const isUnchangedMember = (member: JsonMember, index: number) =>
     !Object.hasOwn(changes, member.key) || (changes[member.key] !== undefined && last.get(member.key) === index);
@@ -48,7 +48,7 @@ export function editJson(text: string, wanted: JsonMemberChanges): string {
   }
   const lastMember = all.at(-1);
   if (lastMember && lastKept < all.length - 1) {
-    // Remove the members after the last one that stays, together with the comma before them.
+    // The members after the last one that stays are all removed. Remove the comma before them, too.
     parts.push(text.slice(at, all[lastKept]?.end ?? all[0]?.start));
     at = lastMember.end;
   }
@@ -151,7 +151,7 @@ function skipJsonValue(text: string, at: number): number {
   if (first !== '{' && first !== '[') return findScalarEnd(text, at);
   let depth = 0;
   let next = at;
-  // A loop over characters: a regular expression takes three times as long.
+  // Loop over the characters: a regular expression takes three times as long (measured).
   do {
     const code = text.charCodeAt(next);
     if (code === QUOTE) {

@@ -115,7 +115,8 @@ export function createValueChecker(
     try {
       const { valid, errors } = validator.validate(value);
       if (valid) return undefined;
-      // The validator lists errors from the outermost value to the innermost, and the innermost is the most specific.
+      // The validator lists the errors from the outermost value to the innermost. Report the last one, which is the most
+      // specific.
       const { instanceLocation = '#', keyword, error = '' } = errors.at(-1) ?? {};
       const keys = decodeURIComponent(instanceLocation).split('/').slice(1);
       const path = [root, ...keys.map((key) => key.replaceAll('~1', '/').replaceAll('~0', '~'))].join('.');
@@ -124,7 +125,7 @@ export function createValueChecker(
         problem: keyword === 'false' ? 'The schema does not allow this value.' : error.slice(0, MAX_FAULT_CHARACTERS),
       };
     } catch (thrown) {
-      // The validator encodes names in URLs, and `encodeURIComponent` throws for a lone surrogate.
+      // The validator encodes names with `encodeURIComponent`, which throws a `URIError` for a lone surrogate.
       if (thrown instanceof URIError) return { path: root, problem: 'A name in this value contains a lone surrogate.' };
       throw thrown;
     }
@@ -152,7 +153,7 @@ function pickCheckedKeywords(schema: unknown, closed: boolean): JsonObject | boo
   for (const name of SCHEMA_LIST_KEYWORDS) {
     const list = schema[name];
     if (!Array.isArray(list) || list.length === 0) continue;
-    // If each part of an `allOf` were closed separately, it would reject the properties of the other parts.
+    // Do not close the parts of an `allOf`: a closed part would reject the properties that the other parts allow.
     const isClosed = closed && !(name === 'allOf' && list.length > 1);
     copy[name] = list.map((inner) => pickCheckedKeywords(inner, isClosed));
   }
@@ -163,8 +164,8 @@ function pickCheckedKeywords(schema: unknown, closed: boolean): JsonObject | boo
       Object.entries(map).map(([key, inner]) => [key, pickCheckedKeywords(inner, closed)]),
     );
   }
-  // Patterns are not checked, so a property that only a pattern allows would look like an unknown one. Allow additional
-  // properties.
+  // Patterns are not checked, so a property that only a pattern allows would count as unknown. Allow additional properties
+  // instead.
   if (patternProperties !== undefined) delete copy.additionalProperties;
   if (closed && types.includes('object')) copy.additionalProperties = false;
   return copy;

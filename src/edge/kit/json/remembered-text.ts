@@ -16,7 +16,7 @@ const MAX_NUMBER_CHARACTERS = 99;
  */
 export function rememberJsonText<T>(value: T, text: string): T {
   if (typeof value !== 'object' || value === null) return value;
-  // UTF-8 cannot encode a lone surrogate, but JSON can escape it.
+  // UTF-8 cannot encode a lone surrogate, so write it as a JSON escape. Otherwise encoding would replace it.
   const escapeSurrogate = (half: string) => `\\u${half.charCodeAt(0).toString(16)}`;
   textByValue.set(value, text.replace(LINE_ENDS, ' ').replace(LONE_SURROGATES, escapeSurrogate));
   return value;
@@ -35,7 +35,7 @@ export function stringifyWithRememberedTexts(value: unknown): string {
     const text = typeof member === 'object' && member !== null ? textByValue.get(member) : undefined;
     if (text === undefined) return member;
     found.push(text);
-    // A random UUID, so that no string in the value can equal the placeholder.
+    // Use a random UUID as the placeholder, so that no string in the value can equal it.
     mark ||= crypto.randomUUID();
     return mark;
   });

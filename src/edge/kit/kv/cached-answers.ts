@@ -8,7 +8,7 @@ const HASH_CHARACTERS = 64;
 /** How many keys are deleted at once. A request may make a thousand calls to KV, and each deletion is one. */
 const MAX_DELETED_ANSWERS = 500;
 
-// The hash contains no colon and has a fixed length, so the account before it may contain colons.
+// The key is unambiguous although the account may contain colons: the hash after the last colon contains none.
 function createAnswerKey(account: string, hash: string): string {
   return `${ANSWER_PREFIX}${account}:${hash}`;
 }
@@ -27,7 +27,7 @@ export async function readCachedAnswer<Answer>(
   try {
     return (await store.get<Answer>(createAnswerKey(account, hash), 'json')) ?? undefined;
   } catch {
-    // Without the cached answer, the request is simply sent to the upstream.
+    // The cache is optional. If KV fails, the request is sent to the upstream instead.
     return undefined;
   }
 }
@@ -69,7 +69,7 @@ export async function deleteCachedAnswersPage(
 ): Promise<string | undefined> {
   const prefix = createAnswerKey(account, '');
   const page = await store.list({ prefix, limit: MAX_DELETED_ANSWERS, ...(cursor === undefined ? {} : { cursor }) });
-  // A longer key belongs to another account whose name starts with this account's name and a colon.
+  // Skip longer keys: they belong to another account, whose name starts with this account's name and a colon.
   const own = page.keys.filter(({ name }) => name.length === prefix.length + HASH_CHARACTERS);
   await Promise.all(own.map(({ name }) => store.delete(name)));
   return page.list_complete ? undefined : page.cursor;

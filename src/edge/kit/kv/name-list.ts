@@ -60,7 +60,7 @@ export async function readKeyPage(
   { limit, after, before }: KeyPageQuery,
 ): Promise<{ keys: StoredKey[]; hasMore: boolean }> {
   const found: StoredKey[] = [];
-  // KV lists by cursor, not by start key, so a later page is reached through the pages before it, 1,000 names at a time.
+  // KV lists by an opaque cursor and not from a given key, so read all keys in order, and skip those before the page.
   for await (const key of iterateStoredKeys(store, prefix)) {
     if (before !== undefined && compareByUtf8Bytes(key.name, before) >= 0) break;
     if (after !== undefined && compareByUtf8Bytes(key.name, after) <= 0) continue;

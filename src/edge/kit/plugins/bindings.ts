@@ -1,4 +1,5 @@
-// Imported instead of global: scripts and the page import this file without the Worker's global types.
+// Import these types instead of using the global ones: scripts and the page import this file, and they have no global types of
+// the Worker.
 import type { KVNamespace, Queue, RateLimit, WorkerVersionMetadata } from '@cloudflare/workers-types';
 
 /**

@@ -16,7 +16,7 @@ export class PluginContextValues {
   readonly #values = new Map<object, unknown>();
 
   get<T>(at: PluginContextKey<T>): T | undefined {
-    // Safe: `set` accepts only a value of this key's type.
+    // The assertion is safe, because `set` accepts only a value of the key's type.
     return this.#values.get(at) as T | undefined;
   }
 

@@ -18,7 +18,8 @@ export function createEventCompletion({
   data,
 }: StreamEndPosition): string | undefined {
   if (atBoundary) return undefined;
-  // The first byte of the empty line's CRLF may have arrived.
+  // The stream broke after the data line, before the empty line that ends the event, or within its CRLF. If the data is
+  // complete, a line feed completes the event.
   if (unfinishedLine === '\r' || unfinishedLine === '') return isJsonText(data) ? '\n' : undefined;
   const line = unfinishedLine.replace(/\r$/, '');
   if (!line.startsWith('data:')) return undefined;

@@ -37,7 +37,8 @@ export class StreamLineReader {
     let bytes = piece;
     let search = 0;
     if (this.#length > 0) {
-      // A carriage return at the end of the last piece was kept, because a line feed may follow it. Search from there.
+      // The last piece may have ended with a carriage return, which was kept because a line feed may follow. Search from that
+      // character.
       search = this.#length - 1;
       this.#appendToUnfinishedLine(piece);
       bytes = this.#buffer.subarray(0, this.#length);
@@ -61,7 +62,7 @@ export class StreamLineReader {
       this.#buffer.copyWithin(0, start, this.#length);
       this.#length -= start;
     }
-    // A carriage return at the end may terminate the line, so the line is not too long yet.
+    // A carriage return at the end may terminate the line, so do not treat the line as too long yet.
     if (this.#length <= MAX_LINE_BYTES || this.#buffer[this.#length - 1] === CARRIAGE_RETURN) return;
     this.#isTooLong = true;
     this.#buffer = this.#buffer.slice(0, KEPT_LINE_BYTES);

@@ -30,13 +30,15 @@ export function computePrefixCachingCosts(tokens: number, model: Model, ttl: '5m
  * is none
  */
 export function computeBreakEvenRequests(costs: PrefixCachingCosts): number | null {
-  // Compute in integer nanodollars: with fractions a rounding error could change the result where the costs are equal.
+  // Compute with integer nanodollars: with floating-point dollars, a rounding error could change the result where the costs are
+  // equal.
   const [cold, write, read] = [
     usdToNanodollars(costs.cold),
     usdToNanodollars(costs.write),
     usdToNanodollars(costs.read),
   ];
   if (read >= cold) return write < cold ? 1 : null;
-  // write + (n − 1) · read < n · cold, solved for n. The inequality is strict, so add 1 to the rounded-down quotient.
+  // The result is the smallest n with write + (n − 1) · read < n · cold. The inequality is strict, so add 1 to the rounded-down
+  // quotient.
   return Math.max(1, Math.floor((write - read) / (cold - read)) + 1);
 }

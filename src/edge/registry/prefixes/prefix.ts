@@ -122,7 +122,7 @@ export function parsePrefix(body: JsonBody): ParsedPrefix {
     system: createJsonPieces(json.system),
     messages: createJsonPieces(json.messages),
   };
-  // Long strings stay in the stored bytes. Everything else is in memory twice: as bytes and as parsed values.
+  // Long strings stay in the stored bytes, so they count once. Everything else is in memory as bytes and as parsed values.
   const bytes = sources.length > 0 ? getBodySize(body) : sumPieceLengths(PARTS.flatMap((part) => pieces[part]));
   const memorySize = bytes + body.text.length * PARSED_SIZE_FACTOR;
   return {
@@ -230,7 +230,8 @@ export function expandPrefix(
   const others = editJson(body.text, changes);
   const rest = others.slice(others.indexOf('{') + 1);
   const text = `{${members.join(',')}${/^\s*}/.test(rest) ? rest : `,${rest}`}`;
-  // Only the caller's body may repeat keys, which parsers resolve differently. Stored text never repeats any.
+  // `readings` is where repeated keys may be, which parsers resolve differently. Take it from the caller’s body, because the
+  // stored text repeats no keys.
   const { readings = { text: body.text, json: body.json } } = body;
   const sources = [stored, ...prefix.sources, ...(body instanceof LongStringBody ? body.sources : [])];
   return new LongStringBody({ text, json, readings }, sources);
@@ -352,7 +353,7 @@ function findBreakpoints(part: PromptPart, list: readonly unknown[]): LocatedBre
     }
     const block = node as JsonObject;
     if (isObject(block.source)) visitNode(block.source.content, `${path}.source.content`, depth + 1);
-    // The API counts a nested breakpoint before that of its outer block.
+    // The API counts a nested breakpoint before that of its outer block, so visit the content first.
     visitNode(block.content, `${path}.content`, depth + 1);
     addBreakpoint(block, path);
   }

@@ -30,7 +30,7 @@ export const PREFIX_ROUTES = createVersionedRoutes({
   readPutBody: (c, warn) => readBodyWithStoredTools(c, 'count', warn),
   serializeVersion: (fields) => encoder.encode(createCanonicalPrefixText(fields)),
   createGetResponse: respondWithPrefix,
-  // The prefix is sent to count_tokens before it is stored, so that one the upstream rejects is not stored.
+  // Send the prefix to count_tokens before storing it, so that a prefix that the upstream rejects is not stored.
   createPutResponse: createPrefixResponse,
   admitPut: admitVersionStorageRequest,
 });

@@ -40,12 +40,13 @@ export function rejectRunToolsWithoutConversation(body: Readonly<Record<string, 
  * @throws ApiError 400 for a malformed tool, 403 for a caller who may not send tools with an address
  */
 export function validateEdgeTools(tools: unknown, sender: ToolListSender): void {
-  // Stored tools are sent in many requests, so check all of them once, including those that the edge does not run.
+  // Stored tools are used by many requests, so check all of them when they are stored, including those that Sluice does not
+  // run.
   if (!Array.isArray(tools) || (!sender.isStored && !hasEdgeTools(tools))) return;
   const names = new Set<unknown>();
   for (const [index, tool] of tools.entries()) {
     if (!isObject(tool)) continue;
-    // An `mcp_toolset` has no `name`.
+    // Compare only tools that have a name. An `mcp_toolset` has none.
     if (tool.name !== undefined && names.has(tool.name)) {
       throw createInvalidRequestError(`tools.${index}.name: Tool names must be unique.`);
     }

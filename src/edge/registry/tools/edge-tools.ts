@@ -74,7 +74,7 @@ function parseEdgeTools(tools: string): ParsedEdgeTools | undefined {
     if (isObject(tool.input_schema)) schemas.set(name, tool.input_schema);
     runs.set(name, kind?.runOf?.(name, tool.run) ?? (tool.run as ToolRunConfig));
     const sent = editJson(text, { run: undefined });
-    // Hide a tool from the model if a deploy has removed its implementation.
+    // If a deploy has removed the implementation of a tool, hide that tool from the model.
     return kind?.show ? (kind.show(name, sent) ?? []) : sent;
   });
   if (runs.size === 0) return undefined;

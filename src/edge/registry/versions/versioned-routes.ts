@@ -211,7 +211,7 @@ async function listVisibleNames(c: Context<AppEnv>, kind: string) {
     owners.map((owner) => createOwnerCaller(c, owner)((o) => o.listVersionedNames(kind, page))),
   );
   const rows = new Map<string, NamedResourceRow>();
-  // Reversed, so that the account's own names come last and replace the deployment's.
+  // Go through the owners in reverse, so that the account's own names come last and replace names of the deployment.
   for (const [index, names] of [...lists.entries()].reverse()) {
     const owner = toOwnerField(owners[index] ?? DEPLOYMENT);
     for (const { name, hash, ...row } of names) {

@@ -32,7 +32,8 @@ export class StreamPieceReader {
   /** @param isLive whether each chunk is wanted as soon as it has come, as of a stream of events that may stay open */
   constructor(stream: ReadableStream<Uint8Array>, { isLive = false } = {}) {
     this.#isLive = isLive;
-    // A stream made in JavaScript may not be a byte stream and has no BYOB reader. It then allocates its own buffers.
+    // `getReader` throws for a stream that is not a byte stream, as a stream made in JavaScript may be. Read such a stream with
+    // a default reader, which allocates the buffers itself.
     try {
       this.#bytes = stream.getReader({ mode: 'byob' });
     } catch {
@@ -51,7 +52,7 @@ export class StreamPieceReader {
     const { value, done } = await (this.#bytes
       ? this.#readIntoBuffer(this.#bytes)
       : (this.#chunks as ByteChunkReader).read());
-    // The last piece may arrive together with `done`.
+    // The last piece may arrive together with `done`, so return it now, and the end at the next call.
     this.#hasEnded = done;
     if (!value || value.length === 0) return undefined;
     this.#turnBytes += value.length;
@@ -66,7 +67,8 @@ export class StreamPieceReader {
     const read: ByteReadResult = await (joins ? reader.readAtLeast(MIN_PIECE_BYTES, view) : reader.read(view));
     const { buffer, length = 0 } = read.value ?? {};
     const isShort = length === FIRST_BUFFER_BYTES && buffer?.byteLength === length;
-    // A cancelled read does not return its buffer, so allocate a new one.
+    // A cancelled read does not return the buffer, so allocate a new one. Also replace the small first buffer once a piece has
+    // filled it.
     this.#buffer = buffer instanceof ArrayBuffer && !isShort ? buffer : new ArrayBuffer(BUFFER_BYTES);
     return read;
   }

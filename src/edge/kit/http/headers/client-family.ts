@@ -25,7 +25,8 @@ export function isAiSdkUserAgent(userAgent: string): boolean {
 /** @returns the kind of client that sends a request, by its own statement. Any client can claim to be another one */
 export function identifyClientFamily(headers: Headers): ClientFamily {
   const userAgent = headers.get('user-agent') ?? '';
-  // Claude Code uses the TypeScript SDK, and browsers do not let a page's SDK set the user agent.
+  // Check for Claude Code first, because it uses the TypeScript SDK. Then prefer the SDK’s own header to the user agent, which
+  // a page in a browser cannot set.
   if (/^(claude-cli|claude-code)\//i.test(userAgent)) return 'claude-code';
   const language = headers.get('x-stainless-lang') ?? OFFICIAL_SDK.exec(userAgent)?.[1];
   if (language) return toSdkFamily(language.toLowerCase());

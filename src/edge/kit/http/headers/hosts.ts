@@ -3,7 +3,8 @@
 /** @returns whether an http or https URL names this machine, on any port. */
 export function isLoopback(url: string): boolean {
   const { hostname, protocol } = URL.parse(url) ?? {};
-  // Apps and browser extensions have origins with custom schemes and arbitrary host names.
+  // Only http and https origins have the host name of a machine. The origins of apps and browser extensions have custom schemes
+  // and arbitrary host names.
   if (hostname === undefined || (protocol !== 'http:' && protocol !== 'https:')) return false;
   return (
     hostname === 'localhost' ||
@@ -30,13 +31,13 @@ export function suggestOrigin(text: unknown): string {
 function parseOrigin(text: string): string | undefined {
   const url = URL.parse(text);
   if (!url || url.host === '' || url.host.includes('*')) return undefined;
-  // `URL` returns the origin `null` for a scheme that the URL standard does not list as special.
+  // `URL` returns the origin `null` for a custom scheme such as that of an app, so build the origin from its parts.
   return url.origin === 'null' ? `${url.protocol}//${url.host}` : url.origin;
 }
 
 /** @returns whether a string is a host in the form of a URL, with its port unless that is 443. */
 export function isUrlHost(host: string): boolean {
-  // The allow list is compared literally, so a wildcard would match no host.
+  // Reject a wildcard: hosts are compared literally, so an entry with one would match no host.
   return host !== '' && !host.includes('*') && URL.parse(`https://${host}/`)?.host === host;
 }
 
@@ -68,7 +69,7 @@ function isPrivateHost(hostname: string): boolean {
   if (hostname.startsWith('[')) return isPrivateIpv6(hostname.slice(1, -1));
   const numbers = /^(\d+)\.(\d+)\.(\d+)\.(\d+)$/.exec(hostname)?.slice(1).map(Number);
   if (numbers) return isPrivateIpv4(numbers);
-  // A host name without a dot is resolved only in the local network.
+  // A host name without a dot is resolved only in the local network, so treat it as private.
   return !hostname.replace(/\.$/, '').includes('.') || PRIVATE_NAMES.test(hostname) || REBOUND_NAMES.test(hostname);
 }
 

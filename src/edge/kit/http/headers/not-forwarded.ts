@@ -1,13 +1,14 @@
 /** Request headers that are never sent up, with the reasons. */
 const NOT_FORWARDED: ReadonlySet<string> = new Set([
-  // The caller's credentials.
+  // These contain the caller's credentials for Sluice, which the upstream must not see.
   'authorization',
   'x-api-key',
   'proxy-authorization',
   'proxy-authenticate',
   'ocp-apim-subscription-key',
   'cookie',
-  // Hop-by-hop headers. `expect` is among them because its `100 Continue` would be mistaken for the response.
+  // These hop-by-hop headers apply to one connection only. (`expect` is one of them: the upstream's `100 Continue` would be
+  // mistaken for the response.)
   'connection',
   'keep-alive',
   'te',
@@ -17,7 +18,7 @@ const NOT_FORWARDED: ReadonlySet<string> = new Set([
   'host',
   'content-length',
   'expect',
-  // These describe the caller's browser or the route to this edge.
+  // These describe the caller's browser, network address or proxies, which are private.
   'origin',
   'referer',
   'anthropic-dangerous-direct-browser-access',
@@ -28,7 +29,7 @@ const NOT_FORWARDED: ReadonlySet<string> = new Set([
   'x-cluster-client-ip',
   'x-azure-clientip',
   'fastly-client-ip',
-  // Sent in another form that includes the account, because two accounts may choose the same key.
+  // The upstream receives this key in a form that includes the account, because two accounts may choose the same key.
   'idempotency-key',
   // These could make the upstream, or a proxy in front of it, read a different request than the one checked here.
   'content-encoding',
@@ -40,13 +41,14 @@ const NOT_FORWARDED: ReadonlySet<string> = new Set([
   'x-rewrite-url',
   'x-original-host',
   'x-host',
-  // Conditional and range requests could return an incomplete response.
+  // The upstream could answer a conditional or range request with a part of the response, or without a body.
   'if-none-match',
   'if-modified-since',
   'if-match',
   'if-range',
   'range',
-  // The response is metered here, so it must not be compressed. Cloudflare compresses it for the caller.
+  // Sluice reads usage from the response, so the upstream must not compress it. Cloudflare compresses the response for the
+  // caller.
   'accept-encoding',
 ]);
 const NOT_FORWARDED_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-'];

@@ -1,5 +1,5 @@
-// Has a script know all plugins, as the Worker does: their settings, and the kinds of upstream that they have, the simulator's too. It has
-// no types: those of what plugins import are the runtime's, which scripts do not have.
+// Registers all plugins, as the Worker does, so that scripts know their settings and kinds of upstream, including the
+// simulator's. It is JavaScript: the plugins' types need those of the Workers runtime, which scripts do not have.
 import '../src/edge/with-all-plugins.ts';
 import { addSimulatorAndTrialTools } from '../src/edge/development.ts';
 

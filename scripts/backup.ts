@@ -104,7 +104,8 @@ async function writeStored(account?: string): Promise<void> {
   for (const kind of KINDS) {
     const names: string[] = [];
     await noteIfMissing(`each ${kind} of ${whose}`, async () => {
-      // A deployment without the plugin for a kind has none of it.
+      // A deployment without the plugin for a kind responds with 409. It has no versions of that kind, so the backup is
+      // complete without them.
       for await (const name of listIds(`/versions/${kind}${query}`, [409])) names.push(name);
     });
     for (const name of names) {
@@ -152,7 +153,7 @@ async function writeConversations(account: string, parent?: string): Promise<voi
       process.stdout.write(`${JSON.stringify({ type: 'conversation_backup', account, id })}\n${lines}`);
       done.conversations += 1;
     });
-    // Its runs may have called subagents, which have conversations of their own.
+    // The conversation's runs may have called subagents, whose conversations are listed only below it.
     await writeConversations(account, id);
   }
 }
@@ -174,7 +175,8 @@ async function writeUsed(lines: string, whose: string): Promise<void> {
     const version = `${name}@${hash}`;
     await noteIfMissing(`the ${kind} ${version}, which ${whose} uses`, async () => {
       const isThere = await writeVersion(kind, version, account);
-      // A conversation has a copy of its agent.
+      // A missing agent is no gap in the backup: a conversation stores a copy of its agent. Of a prefix it stores only the
+      // reference.
       if (!isThere && kind === 'prefix') throw new Unavailable('does not exist');
     });
     const definition = kind === 'agent' && of.get('agent');
@@ -198,7 +200,7 @@ async function writeReferences(
     typeof run === 'object' && run.agent ? [['agent', run.agent] as const] : [],
   );
   const by = typeof model === 'object' && model.by ? [['classifier', model.by] as const] : [];
-  // The agent itself can be had without it.
+  // Report a missing classifier or subagent separately, so that the agent itself is backed up anyway.
   for (const [kind, ref] of [...by, ...named])
     await noteIfMissing(`the ${kind} ${ref}, which the agent ${agent} names`, async () => {
       if (!(await writeVersion(kind, ref, account)) && account !== undefined) await writeVersion(kind, ref, undefined);
@@ -219,7 +221,7 @@ async function writeVersion(kind: string, ref: string, account: string | undefin
     current: boolean;
     content: StoredReference;
   };
-  // By its name and by its hash it is the same.
+  // The version may have been written by its hash and now be requested by its name. Write it only once.
   const own = versionPath(kind, version, account);
   if (own !== path && versions.has(own)) return true;
   versions.set(own, true);

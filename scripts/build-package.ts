@@ -13,7 +13,7 @@ import { build } from './build.ts';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const compiler = createRequire(import.meta.url).resolve('typescript/package.json');
 
-// Files whose source was removed must not be packed.
+// Delete the old output, so that files whose source was removed are not packed.
 await rm(join(root, 'dist'), { recursive: true, force: true });
 const { status } = spawnSync(
   process.execPath,
@@ -25,7 +25,8 @@ const { status } = spawnSync(
 );
 process.exitCode = status ?? 1;
 
-// What adds to types of another file names it as the source does: the compiler rewrites this in imports alone.
+// The compiler replaces `.ts` by `.js` in imports but not in `declare module '….ts'`, so replace it here. Otherwise TypeScript
+// would not find the module that the declaration extends.
 for (const name of await readdir(join(root, 'dist'), { recursive: true })) {
   if (!name.endsWith('.d.ts')) continue;
   const types = await readFile(join(root, 'dist', name), 'utf8');
@@ -36,7 +37,8 @@ for (const name of await readdir(join(root, 'dist'), { recursive: true })) {
 await build();
 await cp(join(root, 'build'), join(root, 'dist/page'), { recursive: true });
 
-// The scripts of the command. What they import of the edge is there already, as modules of the package.
+// Bundle only the scripts of the command. Modules of `src/edge` that they import are already in the package, so they stay
+// imports.
 await esbuild.build({
   entryPoints: [join(root, 'scripts/sluice.ts')],
   outdir: join(root, 'dist/scripts'),

@@ -34,7 +34,7 @@ const { values } = parseArgs({
   options: { env: { type: 'string', short: 'e', default: '' }, 'dry-run': { type: 'boolean', default: false } },
 });
 if (typeof values.env !== 'string') stop('--env requires a name. Example: --env production');
-// What is nearly --dry-run must not make queues before wrangler refuses it.
+// Reject a misspelt `--dry-run` here. Wrangler would reject it only after this script has created queues.
 const misspelt = Object.keys(values).find((name) => name !== 'dry-run' && /^dry/i.test(name));
 if (misspelt !== undefined) stop(`Unknown option --${misspelt}. Did you mean --dry-run?`);
 const environment = values.env;
@@ -59,7 +59,7 @@ async function deploy(): Promise<void> {
   checkSettings(config.vars);
   checkMigrations(config);
   if (!values['dry-run']) for (const queue of listQueues(config)) await createQueue(queue);
-  // Without a name, wrangler warns that there are several environments.
+  // If wrangler.toml has several environments, wrangler warns when no `--env` is given. An empty name selects the top level.
   await show(['deploy', ...args, ...(environment === '' ? ['--env', ''] : [])]);
   if (values['dry-run']) return;
   const missing = await missingSecrets(config.vars);
@@ -97,7 +97,7 @@ function checkMigrations({ durable_objects, migrations }: Config): void {
     ...renamed_classes.map(({ to }) => to),
   ]);
   const bound = durable_objects.bindings as { name: string; class_name: string; script_name?: string }[];
-  // The objects of another Worker are that one's.
+  // Skip a class with `script_name`: it belongs to another Worker, which has its own migrations.
   const forgotten = bound.find(({ class_name, script_name }) => !script_name && !named.includes(class_name));
   if (forgotten === undefined) return;
   const { name, class_name } = forgotten;

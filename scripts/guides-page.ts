@@ -11,7 +11,8 @@ const SAID_MS = 1_500;
 const { dataset } = document.documentElement;
 
 applyTheme(readStoredTheme());
-// Its text is shown once it is the right one, or lines would move.
+// Hide the page until its addresses are replaced by this deployment's origin. Otherwise lines would move when their text
+// changes.
 dataset.unnamed = '';
 document.addEventListener('DOMContentLoaded', () => {
   const main = document.querySelector('main');
@@ -72,7 +73,8 @@ function addCopyButton(code: HTMLElement): void {
     }, SAID_MS);
   };
   button.addEventListener('click', () => {
-    // Over http browsers have a clipboard only for this machine's own pages.
+    // Browsers offer `navigator.clipboard` only over https and on localhost. Elsewhere, select the text, so that the reader can
+    // copy it.
     const copied = navigator.clipboard?.writeText(code.textContent) ?? Promise.reject(new Error('no clipboard'));
     copied.then(
       () => announce('Copied'),

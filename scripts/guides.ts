@@ -42,7 +42,7 @@ export async function bundleGuides(): Promise<Record<string, string | Uint8Array
     logLevel: 'silent',
   });
   return {
-    // With the size of the picture, so that nothing moves when it comes.
+    // Set the size of the image, so that the page does not move when the image has loaded.
     'docs/guides.html': renderGuide(readme, { file: '', name: 'Sluice' }, guides).replace(
       '<img src="/docs/guides/page.png"',
       `$& width="${picture.readUInt32BE(16)}" height="${picture.readUInt32BE(20)}"`,
@@ -139,7 +139,7 @@ function renderMarkdown(markdown: string): string {
       heading({ tokens, depth, text }) {
         return `<h${depth} id="${toAnchor(text)}">${this.parser.parseInline(tokens)}</h${depth}>\n`;
       },
-      // A wide table scrolls in its own frame, which the keyboard reaches.
+      // Put a table into a frame that scrolls and can be focused, so that a wide one can be read with the keyboard, too.
       table(token) {
         const cells = (row: typeof token.header, tag: 'th' | 'td') =>
           `<tr>${row.map(({ tokens }) => `<${tag}>${this.parser.parseInline(tokens)}</${tag}>`).join('')}</tr>`;

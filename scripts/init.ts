@@ -45,7 +45,7 @@ const called =
 const root = dirname(createRequire(import.meta.url).resolve('sluice/package.json'));
 
 await mkdir(folder, { recursive: true });
-// A package has no .gitignore: npm leaves it out.
+// npm leaves `.gitignore` out of packages, so the example's file is named `gitignore`. Rename it.
 await cp(join(root, 'examples/worker'), folder, { recursive: true });
 await rename(join(folder, 'gitignore'), join(folder, '.gitignore'));
 console.log('Packing Sluice. This takes a moment.');

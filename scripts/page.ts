@@ -27,10 +27,11 @@ export async function bundlePage(): Promise<Record<string, string | Uint8Array>>
     },
     outdir: OUTPUT,
     bundle: true,
-    // Parts that are opened later are loaded later.
+    // Split the bundle, so that the browser loads parts of the page only when they are opened.
     splitting: true,
     chunkNames: 'page/[name]-[hash]',
-    // The fonts of formulas: the browsers take the first of their forms.
+    // Keep only the `.woff2` fonts of formulas: browsers load the first format that they support, and all supported browsers
+    // support this one.
     assetNames: 'page/[name]-[hash]',
     loader: { '.woff2': 'file' },
     minify: true,

@@ -1,2 +1,3 @@
-// All plugins, for scripts. Its types stand in plugins.d.mts: those of what plugins import are the runtime's, which scripts do not have.
+// All plugins, for scripts. Their types are declared in plugins.d.mts, because the plugins' own types need those of the Workers
+// runtime, which scripts do not have.
 export { PLUGINS } from '../src/edge/plugins.ts';

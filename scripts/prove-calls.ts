@@ -57,7 +57,8 @@ function askCall(
 export function proveCalls(): ProveCall[] {
   const newest = MODEL_LINES.map((line) => ({ line, id: MODELS.find((row) => row.line === line)?.id ?? '' }));
   const disables = cheapest((row) => row.thinking?.types.includes('disabled') === true);
-  // What files and the API's own tools may add is bounded by the window alone.
+  // The tokens that files and the API's own tools add to the prompt are bounded only by the context window, so use a model with
+  // a short one.
   const shortest = cheapest((row) => row.max_input_tokens <= 200_000);
   const prefilled = [turn('user', 'Where is Bern?'), turn('assistant', 'Bern is')];
   const answered = [turn('user', WEATHER), turn('assistant', [USED]), turn('user', [RESULT])];
@@ -90,7 +91,8 @@ export function proveCalls(): ProveCall[] {
 /** @returns the most that a call can cost, in nanodollars */
 export function maximumCostOf({ path, body }: ProveCall, batch = false): number {
   if (path !== '/v1/messages' || body === undefined) return 0;
-  // The file is known, and short: in its place stands text, of which there are at most so many bytes more.
+  // The file is short and known. Replace it by a text, and add 1,000 bytes, which are more than its content has. Otherwise the
+  // whole context window would count.
   const text = JSON.stringify(body).replace(/\{"type":"document"[^}]*\}\}/g, '{"type":"text","text":"The file."}');
   const options = { bytes: new TextEncoder().encode(text).length + 1_000, models: TABLE, batch };
   const { maximumCost: worstCase } = computeMaximumCost(JSON.parse(text) as JsonObject, options);

@@ -89,7 +89,7 @@ export function findDifferences(call: ProveCall, expected: Facts, came: Facts, e
   const { usage } = earlier.body;
   const [count, prompt] = [body.input_tokens, countPromptTokens(usage)];
   const [read, written] = [body.usage?.cache_read_input_tokens, usage.cache_creation_input_tokens];
-  // The edge's holds rely on it that a count is no further off.
+  // Holds assume that a count differs from the billed tokens by at most this margin, so a larger difference is a fault.
   const isOff = count !== undefined && Math.abs(count - prompt) > Math.max(64, prompt * 0.02);
   checks.push([isOff, `counted ${count} tokens, billed ${prompt}`]);
   checks.push([count === undefined && read !== written, `${read} read from the cache, ${written} written`]);
@@ -100,7 +100,8 @@ function createChecks(asked: JsonObject & { model: string }, was: Body, is: Body
   const type = isObject(asked.thinking) ? asked.thinking.type : TABLE.findRow(asked.model)?.thinking?.default;
   const thinks = !isThinkingOff(type) && type !== 'off' && asked.tool_choice === undefined;
   const [output, most] = [toValidCountOrZero(usage.output_tokens), toValidCountOrZero(asked.max_tokens)];
-  // Nobody knows how long a model thinks: it may have no tokens left for text.
+  // The length of thinking is unknown beforehand. A response may reach `max_tokens` while the model thinks, so it may lack the
+  // expected text.
   const isCut = thinks && is.stop_reason === 'max_tokens' && output >= most;
   const [kinds, due] = [is, was].map(({ content = [] }) => content.map((block) => block.type)) as [string[], string[]];
   const mayHave = [...due, ...(thinks ? ['thinking'] : []), ...(asked.tools && !asked.tool_choice ? ['text'] : [])];
@@ -140,7 +141,8 @@ export function findBookingFaults(
   const price = came.status >= 400 ? 0 : expectedPrice(came);
   if (booked === undefined || price === undefined) return [booked ? 'no usage that has a price' : 'nothing is booked'];
   const { cost_usd, status, estimated, stop_reason, over_hold, unpriced } = booked;
-  // Nobody is told what a stopped answer is billed: only the least and the most are known.
+  // Neither the API nor Sluice knows the exact bill of a stopped response. Check only that the booked cost is between the price
+  // of what has arrived and the maximum.
   const isOther = stops ? cost_usd < toUsd(price) || cost_usd > toUsd(worst) : cost_usd !== toUsd(price);
   const isWhole = stops || came.status >= 400 || (status === 'complete' && !estimated);
   return failedChecks([

@@ -60,7 +60,7 @@ export async function* prove(calls: ProveCall[], options: ProveOptions): AsyncGe
     earlier.set(call.name, came);
     const booked = await readBooked(edge, id, pause);
     const differences = findDifferences(call, expected, came, earlier.get(call.after ?? ''));
-    // Token counts and files are free.
+    // Check only calls that cost money: token counts and calls of the Files API are free.
     if (isBooked && call.path === '/v1/messages')
       differences.push(...findBookingFaults(call, came, booked, maximumCostOf(call)));
     yield { call, expected, came, answer, booked, differences };

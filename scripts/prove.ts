@@ -67,7 +67,7 @@ const run = new Date().toISOString();
 const client = new Anthropic({ baseURL: worker.url, apiKey: token });
 let differing = 0;
 const { total } = await client.get<{ total: { settled_usd: number } }>('/accounts/dev');
-// The edge, too, spends no more than was said.
+// Limit the account in Sluice, too, so that the calls cannot cost more than the announced maximum.
 const limits = { usd_total: toUsd(usdToNanodollars(total.settled_usd) + most), on_shortfall: 'refuse' };
 await client.put('/accounts/dev/limits', { body: limits });
 if (values.batch) await proveBatch();
@@ -114,7 +114,7 @@ async function proveBatch(): Promise<void> {
     price += expectedPrice(proved.came, true) ?? 0;
   }
   const { data } = await client.get<{ data: LedgerRow[] }>('/usage/requests');
-  // It has a row for each model.
+  // The ledger has a row for each model in the batch, so add them up.
   const booked = data
     .filter(({ batch }) => batch === id)
     .reduce((sum, { cost_usd }) => sum + usdToNanodollars(cost_usd), 0);

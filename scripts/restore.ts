@@ -50,7 +50,7 @@ try {
   for await (const line of readBackupLines(process.stdin.setEncoding('utf8'))) {
     number += 1;
     if (line === '') continue;
-    // A conversation's own lines are lists. Any other line is a head, a damaged one too.
+    // A line that begins with `[` belongs to the conversation before. Any other line, even a damaged one, begins a new item.
     if (!line.startsWith('[')) {
       await sendRead();
       head = parseHead(line, number);
@@ -74,7 +74,7 @@ try {
     'The restore stopped there, and the rest was not sent. Fix the problem, and run the command again.',
   );
 }
-// Printed in any case: what was restored before it stopped, too.
+// Print the counts also after a failure, so that the user sees what was restored before it.
 for (const [kind, number] of Object.entries(done)) console.log(`${kind}: ${number}`);
 if (left.length > 0)
   console.log(`${countOf(left, 'item was', 'items were')} already stored and not changed: ${left.join(', ')}.`);

@@ -25,7 +25,7 @@ export async function runWorker(script: string, vars: Record<string, string>, pe
     script,
     bindings: { ...config.vars, ...vars },
     unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
-    // What it logs is not what it was started for.
+    // Discard the Worker's log, which would mix with the output of the script.
     handleStructuredLogs: () => {},
     cf: false as const,
   };

@@ -43,12 +43,14 @@ async function answer(simulate: SimulatedFetch, incoming: IncomingMessage, outgo
   try {
     const response = await simulate(toRequest(incoming, aborter.signal));
     outgoing.writeHead(response.status, Object.fromEntries(response.headers));
-    // A client shows that it is connected before the first byte of a slow body.
+    // Send the headers before the first byte of the body, so that a client can show that it is connected while a slow response
+    // begins.
     outgoing.flushHeaders();
     if (response.body === null) outgoing.end();
     else await pipeline(Readable.fromWeb(response.body as ReadableStream), outgoing);
   } catch (thrown) {
-    // A simulated fault is a TypeError, as `fetch` throws it. A client that has left needs no answer.
+    // A `TypeError` is a fault that the simulator was asked for, as `fetch` throws it, and a client that has disconnected is no
+    // fault. Log any other error.
     if (!(thrown instanceof TypeError) && !aborter.signal.aborted) console.error(thrown);
     outgoing.destroy();
   }

@@ -27,7 +27,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<unknown>>> = {
   simulator: () => import('./simulator.ts'),
 };
 
-// The command reads what stands behind its name.
+// Remove the name of the command from the arguments: the script of the command reads only those after it.
 const [name = ''] = process.argv.splice(2, 1);
 const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
 if (command) await command();

@@ -87,10 +87,10 @@ async function readSample(sender: string, name: string, event: string): Promise<
   }
   const payload = JSON.parse(await readFile(path, 'utf8')) as Json;
   if (key.hmac) return JSON.stringify(withId(payload, key.id ?? '/sample', event));
-  // GitHub's event is identified by the time at which its text was written.
+  // Sluice identifies a GitHub event by the time of its last edit, so set that time to a new value.
   if (sender === 'github') return JSON.stringify(withId(payload, `${pathOfWritten(payload)}/updated_at`, event));
   if (sender === 'stripe') return JSON.stringify({ ...payload, id: event });
-  // The time of a message is its id in its channel.
+  // Slack identifies a message in a channel by its time (`ts`), so set that, too.
   if (sender === 'slack' && typeof payload.event === 'object')
     return JSON.stringify({ ...payload, event_id: event, event: { ...payload.event, ts: event } });
   return JSON.stringify(payload);
@@ -123,7 +123,7 @@ async function waitForEvent(event: string): Promise<Json> {
     if (!read.ok) stop(`${read.status} ${await read.text()}`);
     const report = (await read.json()) as EventReport;
     const { state, label, subject } = report;
-    // An agent works on it, or nobody has yet.
+    // The event is still open while an agent works on it, or before the first attempt.
     const isOpen = state === 'running' || (state === 'accepted' && report.attempts.length === 0);
     if (!isOpen || Date.now() > deadline) return { state, label, subject };
     await new Promise((resolve) => setTimeout(resolve, POLL_MS));

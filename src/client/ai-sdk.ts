@@ -117,7 +117,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
           stream?.close();
         }
       });
-      // Do not wait for a resume that has not been answered yet: there may be no running turn.
+      // Before the stream is open there may be no running turn, so later messages need not wait for the stop.
       if (isOpen) state.stopping = Promise.allSettled([state.stopping, stopping]);
       void stopping.catch(options.onStopFailed);
     };
@@ -126,7 +126,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
   }
 
   return {
-    // A resumed answer is sent again from its first event.
+    // A resumed stream begins with the first event of the answer, so the hook must replace the displayed answer.
     resumeStreamIsReplay: true,
 
     async sendMessages({ chatId, messages, trigger, messageId, abortSignal, headers, body }: SendMessagesOptions) {
@@ -183,7 +183,8 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       state.resumes += 1;
       const { read, failed } = state;
       const conversation = conversationOf(chatId);
-      // If the answer has ended and its events may have expired, name its turn, so that it is read from the history.
+      // If no answer is being read, the last one may have ended and its events may have expired. Name its turn, so that it is
+      // then read from the history.
       const unread = state.open > 0 ? undefined : state.unread?.turn;
       const turn = unansweredTurns.get(client)?.get(conversation) ?? unread;
       const opening = client.conversations.resume(conversation, { ifAbsent: 'empty', turn }).catch(ignoreMissingTurn);
@@ -202,7 +203,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
       if (stream) {
         const readWaitingApprovals = () => listWaitingApprovals(client, conversation);
         const findMessageWithCall = async (call: string) => {
-          // The turn may have ended in the meantime; then its rows are in the history, too.
+          // If the turn has ended meanwhile, its rows are in the history, too. Leave them out, because this stream shows them.
           const earlier = (await readConversationMessages(client, conversation)).filter(
             (row) => row.turn !== stream.turn,
           );
@@ -217,7 +218,7 @@ export function createChatTransport(options: SluiceChatOptions): ChatTransport<U
           },
         );
       }
-      // The hook shows the error of the failed message; returning null would clear it.
+      // The hook shows the error of the message that failed meanwhile. Do not return yet, because null would clear that error.
       if (state.failed !== failed) await waitForAbort(abortSignal);
       return null;
     },
@@ -284,7 +285,7 @@ async function sendDecisions(
 /** Rewinds the conversation to before the question that is asked again or changed. */
 async function rewindToQuestion(client: Client, conversation: string, messages: readonly UIMessage[]): Promise<void> {
   const rows = await readConversationMessages(client, conversation);
-  // Several rows may form one answer: rows with only tool results are not questions.
+  // `toUIMessages` joins the rows of one answer, of which those with only tool results are no questions.
   const stored = toUIMessages(rows);
   let from = 0;
   for (const { role, id } of messages) {
@@ -300,7 +301,7 @@ async function readConversationMessages(client: Client, conversation: string): P
   let page: Page<ConversationMessage> | undefined;
   do {
     const place = page?.last_id ? { after_id: page.last_id } : {};
-    // A chat without messages has no conversation yet.
+    // A chat without messages has no conversation yet, so ask for an empty list instead of a 404.
     const query = { limit: 1_000, pending: true, view: 'shown', if_absent: 'empty', ...place } as const;
     page = await client.conversations.messages(conversation, query).catch(ignoreMissingTurn);
     rows.push(...(page?.data ?? []));

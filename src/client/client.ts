@@ -150,7 +150,7 @@ function createStoredResourceClient<Put, Answer, Stored>(
   transport: Transport,
   path: '/agents' | '/classifiers' | '/prefixes',
 ) {
-  // Keep the `@` before a version unencoded.
+  // `encodePathSegment` also escapes the `@` before a version, which a path may contain unescaped, so restore it.
   const buildResourcePath = (name: string, rest: PathRemainderBelow<'/agents/:name'> = ''): ServedRoutePath =>
     `${path}/${encodePathSegment(name).replace('%40', '@') as EscapedPathSegment}${rest}`;
   return {

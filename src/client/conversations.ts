@@ -123,7 +123,7 @@ export function createConversationsClient(transport: Transport) {
     async resume(id: string, options?: MessageStreamOptions): Promise<MessageStream | null> {
       const stream = new MessageStream(transport, { conversation: id }, options);
       if (await stream.opened()) return stream;
-      // If opening failed, reading the stream throws its error.
+      // If the stream could not be opened, reading it throws the error. If it ends at once, there is no turn to resume.
       for await (const _ of stream);
       return null;
     },

@@ -23,7 +23,7 @@ export class MessageBuilder {
     switch (event.type) {
       case 'content_block_start':
         message.content[event.index] = { ...event.content_block };
-        // A block that starts again replaces its received part.
+        // If a block starts again after a lost connection, discard the input received so far.
         this.#partialInputs.delete(event.index);
         break;
       case 'content_block_delta':
@@ -35,7 +35,7 @@ export class MessageBuilder {
         break;
       }
       case 'message_delta': {
-        // Null or missing members keep their value from `message_start`.
+        // Null or missing counts of `message_delta` keep their value from `message_start`.
         const counts = Object.entries(event.usage ?? {}).filter(([, value]) => value !== null);
         Object.assign(message, event.delta, { usage: { ...message.usage, ...Object.fromEntries(counts) } });
       }

@@ -57,7 +57,7 @@ export class RenewingToken {
     const held = await current;
     const isRefused = held.token === refused;
     if (!isRefused && !(Date.now() >= held.due)) return held.token;
-    // Another request may have replaced the token already.
+    // Another request may have begun to replace this token. Then use its result instead of renewing again.
     const isOurs = this.#current === current;
     const next = isOurs
       ? this.#setCurrentToken(isRefused ? this.#fetchToken() : this.#replaceToken(held))
@@ -67,7 +67,7 @@ export class RenewingToken {
 
   #setCurrentToken(coming: Promise<CachedToken>): Promise<CachedToken> {
     this.#current = coming;
-    // If fetching fails, the next request tries again.
+    // If fetching the token fails, forget the attempt, so that the next request fetches again.
     coming.catch(() => {
       if (this.#current === coming) this.#current = undefined;
     });

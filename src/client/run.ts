@@ -130,7 +130,7 @@ export class Run extends SdkStyleStreamReader {
   }
 
   async #runToolLoop({ tools, max_turns = 10, messages: question, goesOn, ...rest }: RunRequest): Promise<void> {
-    // `JSON.stringify` omits undefined members, so this removes `run`.
+    // The edge must not receive the functions, so set `run` to undefined, which `JSON.stringify` omits.
     const definitions = (rest.agent === undefined
       ? tools.map((tool) => (isRunnable(tool) ? { ...tool, run: undefined } : tool))
       : []) as unknown as ToolDefinitions;
@@ -157,7 +157,7 @@ export class Run extends SdkStyleStreamReader {
       if (stream.paused !== undefined && !(await goesOn?.(stream.paused, this))) return;
       if (turn >= max_turns) return;
       const next: RequestMessage[] = step.results.length > 0 ? [{ role: 'user', content: step.results }] : [];
-      // A conversation stores its history. Without one, send it. To continue a paused run, send its answer again.
+      // A conversation stores its history. Without one, send the history. To continue a paused run, send its answer again.
       if (rest.conversation === undefined) messages = [...messages, answer, ...next];
       else messages = next.length > 0 ? next : [answer];
     }

@@ -184,8 +184,8 @@ export class MessageStream extends SdkStyleStreamReader {
         if (!(thrown instanceof SluiceError && thrown.status === 404)) throw thrown;
       });
     };
-    // Before the answer starts, the request may not have arrived and there is nothing to stop. So send the stop again once it
-    // has started.
+    // Before the answer starts, the request may not have arrived at the edge, which then has nothing to stop. So send the stop
+    // again once the answer has started.
     if (!this.#isStarted) {
       const started = this.#whenStarted;
       await Promise.race([started, new Promise((resolve) => setTimeout(resolve, STOP_WAIT_MS))]);
@@ -240,7 +240,7 @@ export class MessageStream extends SdkStyleStreamReader {
       if (!this.#isComplete) this.#options.onConnection?.('lost', new Date(Date.now() + waitMs));
       const pausedAt = Date.now();
       await sleepUntilPageReturn(waitMs, signal);
-      // If the device slept during the pause, no attempt was made in that time, so restart the time limit.
+      // If the device slept during the pause, no connection was tried in that time, so start the time limit again.
       if (Date.now() - pausedAt > waitMs + silenceMs) this.#lostAt = undefined;
       this.#attempts += 1;
       // Do not start a stopped turn again.
@@ -308,7 +308,7 @@ export class MessageStream extends SdkStyleStreamReader {
     const { signal } = this.#closeController;
     const stored = await readStoredAnswer(this.#transport, conversation, turn, signal);
     if (signal.aborted) return undefined;
-    // The edge has no trace of this turn, so report why the connection failed.
+    // The edge has no record of this turn, so return the reason why the connection failed.
     if (!stored) return connectionFailure ?? (this.#isStarted ? createNotStoredError() : this.#expiredError);
     this.#isStarted = true;
     this.#resolveStarted(true);
@@ -333,7 +333,8 @@ export class MessageStream extends SdkStyleStreamReader {
     const body = this.#body;
     const { signal } = connection;
     const sendRequest = () => {
-      // A turn's id from a header may be incomplete, so repeat the request until an event has confirmed the id.
+      // A turn's id from a header may be incomplete. Send the request again, with its idempotency key, until an event has
+      // confirmed the id.
       if (this.#turn === undefined && body !== undefined && !(this.#isStopping && this.turn !== undefined)) {
         const headers = Object.fromEntries(new Headers(this.#options.headers));
         if (conversation !== undefined || 'idempotency-key' in headers)
@@ -345,7 +346,8 @@ export class MessageStream extends SdkStyleStreamReader {
           signal,
         });
       }
-      // Nothing follows the last event, so ask for that event again to get the cost.
+      // After the last event nothing follows, and only the stream's last comment reports the cost. Request the last event again
+      // to receive that comment.
       const last = this.#isComplete ? this.#lastEventNumber - 1 : this.#lastEventNumber;
       const headers: Record<string, string> =
         this.turn === undefined ? {} : { 'last-event-id': `${this.turn}-${last}` };
@@ -427,7 +429,7 @@ export class MessageStream extends SdkStyleStreamReader {
       this.#handleErrorEvent(sent);
       return;
     }
-    // An event that cannot be parsed is incomplete, so reconnect to receive it again.
+    // An event that is not valid JSON was cut off, so reconnect to receive it again.
     if (!value) {
       this.#connection?.abort();
       return;

@@ -125,7 +125,8 @@ export class Transport {
     const search =
       parameters.length > 0 ? `?${new URLSearchParams(parameters.map(([name, value]) => [name, String(value)]))}` : '';
     try {
-      // A browser's `fetch` throws `Illegal invocation` if it is called as a method of another object.
+      // Call the global `fetch` by a function: in browsers it throws `Illegal invocation` if it is called as a method of
+      // another object.
       const send = this.#options.fetch ?? ((url: string, all: RequestInit) => fetch(url, all));
       return await send(this.#options.baseURL.replace(/\/+$/, '') + path + search, init);
     } catch (cause) {

@@ -18,7 +18,7 @@ type StreamedBlock = Record<string, unknown> & { type: string };
 
 const FINISH_REASONS: Readonly<Record<string, FinishReason>> = {
   end_turn: 'stop',
-  // Like the AI SDK's own provider: the message is complete, and the next one continues.
+  // The AI SDK's own provider maps `pause_turn` to `stop`, too: the message is complete, and a further message continues it.
   pause_turn: 'stop',
   stop_sequence: 'stop',
   max_tokens: 'length',
@@ -52,7 +52,8 @@ export async function* streamToUiChunks(
   let messageId: string | undefined;
   for await (const event of stream) {
     if (event.type === 'message_start') messageId = event.message.id;
-    // Only the first block shows whether a resumed answer continues an existing message.
+    // For a resumed answer, begin the message only with its first block, which shows whether the answer continues a displayed
+    // message.
     if (event.type === 'message_start' && shownWith) continue;
     if (messageId !== undefined) {
       const block = (event.type === 'content_block_start' ? event.content_block : {}) as Partial<StreamedBlock>;
@@ -61,7 +62,7 @@ export async function* streamToUiChunks(
       const { turn } = stream;
       yield {
         type: 'start',
-        // A continued message keeps its id.
+        // If this answer continues a message, send no id, so that the displayed message keeps its own.
         ...(continued ? {} : { messageId: shown?.id ?? messageId }),
         ...(turn === undefined ? {} : { messageMetadata: { turn } }),
       };
@@ -77,7 +78,7 @@ export async function* streamToUiChunks(
   for (const approval of paused === 'approval' ? await approvals() : []) {
     const { id, tool_use_id: toolCallId, name: toolName, input, input_text } = approval;
     if (!blocks.knownIds.has(toolCallId)) continue;
-    // A restricted token may read the input of a call that waits for approval, but no other input.
+    // For this call only, a restricted token may read the input, because its user decides on the approval.
     const providerMetadata = { sluice: { input_text } };
     yield { type: 'tool-input-available', toolCallId, toolName, input, providerExecuted: true, providerMetadata };
     yield { type: 'tool-approval-request', toolCallId, approvalId: id };
@@ -87,12 +88,12 @@ export async function* streamToUiChunks(
     type: 'finish',
     finishReason: FINISH_REASONS[stopReason] ?? 'other',
     messageMetadata: {
-      // An answer that continued after a pause spans several turns.
+      // Omit the turn if the answer was continued after a pause, because it then spans several turns.
       ...(turn === undefined ? {} : { turn }),
       stopReason,
       stopped,
       usage: { ...usage },
-      // The AI SDK merges metadata into the earlier values, so reset `paused` explicitly.
+      // The AI SDK merges metadata into the earlier values, so set `paused` to null to end an earlier pause.
       ...(paused === undefined && !before?.paused ? {} : { paused: paused ?? null }),
       ...(costUsd === undefined ? {} : { costUsd: addDollars(before?.costUsd, costUsd) }),
       ...(used === undefined ? {} : { used }),
@@ -146,7 +147,7 @@ class BlockChunker {
   *#startBlock(index: number, block: StreamedBlock): Generator<UiMessageChunk, void, void> {
     const toolCallId = String(block.id);
     const isCall = block.type.endsWith('tool_use');
-    // A call that starts again is already displayed, so only its input is read again.
+    // If a call starts again after a lost connection, it is already displayed, so only read its input again.
     const isAgain = isCall && this.#openBlocks.get(index)?.id === toolCallId;
     if (!isAgain) yield* this.#stopBlock(index);
     this.#blockCount += 1;
@@ -199,7 +200,7 @@ class BlockChunker {
       const call = { toolCallId: id, toolName: String(block.name), ...createProviderExecutedFlag(block) };
       const input = json === '' ? block.input : parseJsonObject<object>(json);
       if (input !== undefined) yield { type: 'tool-input-available', ...call, input };
-      // The input is incomplete because the answer reached its `max_tokens`.
+      // The input is not valid JSON because the answer reached `max_tokens` within it.
       else yield { type: 'tool-input-error', ...call, input: json, errorText: 'The input of this call is not whole.' };
     }
   }

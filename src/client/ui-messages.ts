@@ -41,7 +41,7 @@ export function buildNextMessageContent(messages: readonly UIMessage[]): Content
 
 /** @returns results for the calls of an answer's last step; those of earlier steps have been sent already */
 function toToolResults({ parts, metadata }: UIMessage): ToolResultBlockParam[] {
-  // Only a complete answer needs tool results: the edge stores no calls of an incomplete one.
+  // Send results only for a complete answer: the edge does not store the calls of an incomplete one.
   if ((metadata as SluiceMetadata | undefined)?.stopReason !== 'tool_use') return [];
   const step = parts.slice(parts.findLastIndex(({ type }) => type === 'step-start') + 1);
   return step.filter(isToolPart).flatMap((part) => {

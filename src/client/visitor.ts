@@ -39,14 +39,15 @@ export function visitor({ turnstile, ...options }: VisitorOptions): RenewingToke
   const transport = new Transport(options);
   const fetchVisitorToken = async () => {
     const body = { turnstile: await turnstile?.() };
-    // The edge returns the same visitor for the same Turnstile token, so a lost request can be repeated.
+    // The edge returns the same visitor for the same Turnstile token, so it is safe to repeat a request whose response was
+    // lost.
     const requestTokenOnce = () =>
       transport.requestJsonWithTimeout<{ token: string }>('/tokens/visitor', { method: 'POST', body });
     return (await retryWithBackoff(requestTokenOnce, isRetryable, MAX_RETRIES)).token;
   };
   return transport.createRenewingToken(() =>
     fetchVisitorToken().catch((thrown: unknown) => {
-      // The Turnstile token had expired or was already used, so get a new one.
+      // A 400 means that the Turnstile token has expired or was used before, so get a new one and try once more.
       if (turnstile && thrown instanceof SluiceError && thrown.status === 400) return fetchVisitorToken();
       throw thrown;
     }),

@@ -36,7 +36,7 @@ export class RateLimits {
     minute.output += output;
     setMostRecent(this.#minutes, key, minute, 1_000);
 
-    // A time after the year 9999 has no RFC 3339 form.
+    // RFC 3339 has no form for a year after 9999, so limit the reset time to the end of that year.
     const reset = `${new Date(Math.min(minute.endsAt, 253_402_300_799_000)).toISOString().slice(0, 19)}Z`;
     const headers: Record<string, string> = {};
     const addRateLimitHeaders = (name: string, limit: number, used: number): void => {

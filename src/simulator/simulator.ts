@@ -120,7 +120,7 @@ class SimulatedApi {
 
   async handleRequest(request: Request): Promise<Response> {
     const startedAt = this.#getNow();
-    // Include the start time, so that another simulator, or a restarted one, creates different ids.
+    // Include the start time, so that the ids differ from those of another simulator, or of this one before a restart.
     const nonce = computeDigest(`${startedAt}:${this.#callCount++}`, this.#seed);
     const requestId = createApiIdentifier('req_', nonce);
     const headers = {

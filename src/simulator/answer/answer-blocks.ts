@@ -140,7 +140,8 @@ export class AnswerWriter {
     ];
     const caller = server === undefined ? { caller: DIRECT_CALLER } : { server_name: server };
     const start = { type, id, name, input: {}, ...caller };
-    // Incomplete input is invalid JSON, so only a stream can contain it, not a non-streaming response.
+    // If the answer ends early, the input of its call is incomplete and so no valid JSON. Only a stream can contain it. The
+    // whole message has `{}` instead.
     this.blocks.push({ start, deltas, final: { ...start, input: this.earlyEnd === undefined ? input : {} } });
   }
 

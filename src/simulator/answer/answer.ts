@@ -69,7 +69,9 @@ export interface AnswerGenerationOptions {
   compaction?: 'null' | 'delta' | undefined;
 }
 
-// Strings from the API's documentation that trigger a refusal or redacted thinking.
+// With these strings in the prompt, the API refuses or returns redacted thinking, so that clients can test both:
+// https://platform.claude.com/docs/en/test-and-evaluate/strengthen-guardrails/handle-streaming-refusals and
+// https://platform.claude.com/docs/en/build-with-claude/extended-thinking
 export const REFUSAL_TRIGGER =
   'ANTHROPIC_MAGIC_STRING_TRIGGER_REFUSAL_1FAEFB6177B4672DEE07F9D3AFC62588CCD2631EDCF22E8CCC1FB35B501C9C86';
 export const REDACTED_THINKING_TRIGGER =

@@ -36,7 +36,7 @@ export function composeCompactionAnswer(
   conditions: AnswerGenerationOptions,
 ): ComposedAnswer {
   const { remainingWindow: windowLeft, text, stopReason, compaction: form } = conditions;
-  // The thinking is billed but not shown.
+  // The model's thinking before the summary is billed but not returned, so it only adds to the output tokens.
   const thinkingTokens = conditions.thinking ?? decideThinkingTokens(request, extractPromptContents(request).text);
   const limit = Math.min(request.maxTokens, windowLeft);
   const createCompactionAnswer = (
@@ -62,7 +62,7 @@ export function composeCompactionAnswer(
       Math.max(0, limit),
     );
   }
-  // A forced stop reason cuts the summary in the middle.
+  // A forced stop reason ends the answer within the summary, so bill half of its tokens and return no block.
   if (stopReason !== undefined) return createCompactionAnswer(stopReason, Math.ceil(tokens / 2));
   if (content === '') return createCompactionAnswer('end_turn', tokens);
   const block =

@@ -87,7 +87,8 @@ export function composeMessage(
   };
   const [next] = answer.stopReason === 'refusal' ? request.fallbacks : [];
   if (next === undefined) return { message, identity };
-  // The fallback model's answer follows a `fallback` block.
+  // The answer of the fallback model begins with a `fallback` block:
+  // https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback
   const other = { ...request, model: next, binding: { ...request.binding, model: next.id } };
   const second = composeAnswer(other, { ...conditions, stopReason: undefined, isFallback: true });
   const trigger = { type: 'refusal', category: null };

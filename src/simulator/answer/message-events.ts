@@ -82,7 +82,7 @@ export function* createMessageEvents(message: AnswerMessageSource): Generator<Me
     },
     usage: createMessageDeltaUsage(message),
   };
-  // A failed summary has no content, but its tokens took time to generate.
+  // A failed summary has no content, but its tokens were generated. Delay this event by the time that they took.
   const unseen = message.request.compaction !== undefined && blocks.length === 0 ? outputTokens : 0;
   yield createEvent('message_delta', end, unseen);
   yield createEvent('message_stop', {});

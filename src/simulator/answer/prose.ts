@@ -135,7 +135,7 @@ function joinSentencesUpToWordCount(sentences: string[], wanted: number, random:
   while (words < wanted - 5) {
     const sentence = sentences[written.length] ?? String(source.next().value);
     words += countWords(sentence);
-    // Paragraphs are easier to read and exercise a client's rendering.
+    // Begin a new paragraph after five sentences, so that a client's rendering of paragraphs is exercised.
     written.push(written.length > 0 && written.length % 5 === 0 ? `\n\n${sentence}` : sentence);
   }
   const text = written.join(' ').replaceAll(' \n\n', '\n\n');

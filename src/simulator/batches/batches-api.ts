@@ -64,7 +64,7 @@ export class BatchesApi {
     return await writer.runAndRemoveOnFailure(async () => {
       const outcomes = await readAndStoreBatchItems(request, writer, judgement, obeysMarks);
       const pieces = await writer.finishWriting();
-      // At least 1 ms, so that the first response always reports the batch as in progress.
+      // Let the batch take at least 1 ms, so that the first response always reports it as in progress.
       const timing = { createdAt: now, durationMs: Math.max(1, durationMs), canceledAt: null };
       const batch: Batch = { id, ...timing, outcomes, pieces, protocol };
       await this.#records.saveRecord(owner, batch);
@@ -116,7 +116,7 @@ export class BatchesApi {
       throw new ApiError(404, `Batch ${id} has no results yet: it is in progress`);
     if (areResultsArchived(batch, judgement.now))
       throw new ApiError(404, `The results of batch ${id} are no longer available`);
-    // Validate as of the batch's creation, because a model may have been retired since.
+    // Validate the items as of the batch's creation: a model that was retired since then must not make its results fail.
     const then = { ...judgement, protocol: batch.protocol, now: batch.createdAt };
     return generateResultLines(batch, then, this.#store);
   }

@@ -56,7 +56,8 @@ export function validateBatchItem(
   if (readOwnMember(params, 'stream') === true)
     throw createInvalidRequestError('stream: streaming is not supported in message batches');
   rejectUnsupportedBatchParams(params);
-  // Batch items run in any order, so use an empty cache for each.
+  // The API processes the items of a batch in any order. Use an empty cache for each, so that no item's result depends on
+  // another one.
   return validateMessageAndPlanCache(params, { ...judgement, inBatch: true }, new PromptCache(), '');
 }
 
@@ -111,7 +112,7 @@ export async function readAndStoreBatchItems(
       }
       outcomes += decideItemOutcome(item, bytes, judgement, obeysMarks);
       await writer.writeBytes(encoder.encode(`${JSON.stringify(item)}\n`));
-      // A whole body may arrive as one chunk, so let other work run between slices.
+      // A whole body may arrive as one chunk. Pause after some items, so that other work can run in between.
       if (ids.size % ITEMS_PER_SLICE === 0) await new Promise((resolve) => setTimeout(resolve));
     }
   }

@@ -16,7 +16,8 @@ export function computeDigest(text: string, from: Digest = INITIAL_DIGEST): Dige
     c = d ^ Math.imul(c ^ unit, 951274213);
     d = a ^ Math.imul(d ^ unit, 2716044179);
   }
-  // The length separates "ab"+"c" from "a"+"bc" when digests are chained.
+  // Add the length: without it, a text that is hashed in parts (`ab` and `c`) would have the same digest as one divided
+  // differently (`a` and `bc`).
   a = Math.imul(c ^ (a >>> 18) ^ text.length, 597399067);
   b = Math.imul(d ^ (b >>> 22), 2869860233);
   c = Math.imul(a ^ (c >>> 17), 951274213);
@@ -49,7 +50,7 @@ export function createRandom(value: Digest): RandomSource {
     c = (((c << 21) | (c >>> 11)) + sum) | 0;
     return (sum >>> 0) / 4294967296;
   };
-  // Similar seeds give similar first numbers, so discard those.
+  // Similar seeds give similar first numbers, so discard the first twelve.
   for (let i = 0; i < 12; i++) nextRandom();
   return nextRandom;
 }

@@ -71,7 +71,7 @@ export function verifyThinkingSignature(
   const [, ...parts] = splitThinkingSignature(block);
   const mark = parts.pop() ?? '';
   const [kind, , model = '', user = '', prefix = '', account = '', previous, place] = parts;
-  // Compare the signature only: the displayed summary of the thinking may differ.
+  // Compare only what the signature contains. The summary of the thinking, which is displayed, may have been changed.
   const isWhole = kind === (block.type === 'redacted_thinking' ? 'redacted' : 'thinking');
   if (!isWhole || mark !== digestToHex(computeDigest(parts.join(':'), seed))) return undefined;
   return { model, user, prefix, account, previous, place: place === undefined ? undefined : Number(place), mark };
@@ -156,7 +156,8 @@ export function verifySummarySignature(
   const [, kind, content, changes, after = '', mark] = decodeSignature(signature).split(':');
   const claims = [kind, content, changes, after].join(':');
   const own = digestToHex(computeDigest(claims, seed));
-  // Several base64 strings decode to the same bytes, but the API requires the signature unchanged.
+  // The API requires the signature unchanged. Compare it as a text, because different base64 texts can decode to the same
+  // bytes.
   const isOwn = kind === 'compaction' && mark === own && signature === btoa(`sluice-simulator:${claims}:${own}`);
   if (!isOwn) return 'signature';
   if (content !== digestToHex(computeDigest(claimed.content))) return 'content';

@@ -24,7 +24,8 @@ export function createCompactionRejectedError(code: string, message: string): Ap
  * @throws ApiError 400 in the API's words.
  */
 export function validateCompactionBlock(block: JsonObject, path: string, protocol: RequestProtocol): void {
-  // The API rejects fields that it did not send, even with a beta.
+  // The API accepts only the fields that its own compaction blocks have, whatever betas are requested:
+  // https://platform.claude.com/docs/en/build-with-claude/compaction
   rejectUnknownKeys(block, KEYS, path);
   const content = readOptionalString(block.content, `${path}.content`);
   if (content === '') throw createInvalidRequestError(`${path}.content: compaction content must be non-empty`);
@@ -93,7 +94,8 @@ export function verifyLeadingSignedSummary(
   }
   const { block, role, message, index } = signed;
   const path = `messages.${message}.content.${index}.compaction`;
-  // [?] The API's documentation does not say whether failed blocks may precede this one. The simulator rejects them.
+  // [?] The API's documentation does not say whether blocks of failed compactions may precede the block with a summary. The
+  // simulator rejects them.
   if (role === 'system' || message > 0 || index > 0) {
     throw createCompactionRejectedError(
       'block_misplaced',

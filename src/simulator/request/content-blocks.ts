@@ -171,7 +171,8 @@ function validateToolName(value: Json | undefined, path: string): void {
 function validateContentBlock(block: JsonObject, path: string, protocol: RequestProtocol): void {
   const { type } = block;
   const types = listAvailableTags('ContentBlockParam', REQUEST_FIELDS, protocol);
-  // A block of an unknown type may belong to a newer beta. A block without a type is invalid.
+  // If a beta is requested that the simulator does not know, it may add block types, so accept an unknown type. A block without
+  // a type is always invalid.
   const isStrange = typeof type === 'string' && !types.includes(type);
   const tag = isStrange && isNewerBetaRequested(protocol) ? '' : readRequiredType(block, types, path);
   const at = `${path}.${type}`;

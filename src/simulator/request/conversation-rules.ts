@@ -60,7 +60,8 @@ function groupIntoTurns(messages: readonly RequestMessage[]): SameRoleMessages[]
 
 function requireNonEmptyMessages(messages: readonly RequestMessage[]): void {
   const first = messages[0];
-  // A leading compaction block replaces the messages before it, so an assistant message may come first.
+  // A leading compaction block replaces the messages before it, so the first message may be the assistant's:
+  // https://platform.claude.com/docs/en/build-with-claude/compaction
   if (first?.role === 'assistant' && findLeadingSummary(messages) === undefined)
     throw createInvalidRequestError('messages: first message must use the "user" role');
   for (const [index, { role, blocks, effort }] of messages.entries()) {
@@ -112,7 +113,8 @@ function validateToolResults(turn: SameRoleMessages, previous: SameRoleMessages 
 
 function validateToolUses(turn: SameRoleMessages, next: SameRoleMessages | undefined, seen: Set<string>): void {
   const isResult = ({ block }: BlockWithPath) => block.type === 'tool_result';
-  // Results must come first: those after other content do not count as following immediately.
+  // Tool results count only at the start of the next user message. The API rejects those that follow other content:
+  // https://platform.claude.com/docs/en/agents-and-tools/tool-use/handle-tool-calls
   const end = next?.blocks.findIndex((located) => !isResult(located)) ?? -1;
   const leading = next?.blocks.slice(0, end < 0 ? undefined : end) ?? [];
   const answered = new Set(leading.map(({ block }) => getBlockId(block, 'tool_use_id')));
@@ -153,7 +155,7 @@ function validateServerToolResults(turn: SameRoleMessages, isLast: boolean): voi
   for (const { block, path } of turn.blocks) {
     const type = jsonToText(block.type);
     if (type === 'server_tool_use') open.set(getBlockId(block, 'id'), jsonToText(block.name));
-    // Skip MCP results: they belong to an `mcp_tool_use`, which is a beta block.
+    // Skip the results of MCP tools: they belong to a block of type `mcp_tool_use`, not to a `server_tool_use`.
     if (!type.endsWith('_tool_result') || type === 'mcp_tool_result') continue;
     const id = getBlockId(block, 'tool_use_id');
     if (!open.delete(id)) {
@@ -287,7 +289,7 @@ export function findLastTurnStart(messages: readonly RequestMessage[]): number {
 /** @returns the first message of a loop of tools that the last message goes on with */
 function findToolLoopStart(messages: readonly RequestMessage[]): number | undefined {
   const isLoop = messages.at(-1)?.blocks.some(({ type }) => type === 'tool_result');
-  // A summary covers part of the turn as well, so its start is unknown.
+  // With a leading summary, it is unknown where the turn began: the summary may cover a part of it.
   return isLoop && findLeadingSummary(messages) === undefined ? findLastTurnStart(messages) : undefined;
 }
 
@@ -313,7 +315,8 @@ export function validateConversation(
   const seen = new Set<string>();
   const isOn = thinking.type !== 'disabled';
   const isThoughtful = compacts || isOn || turns.some(({ blocks }) => blocks.some((one) => isThinkingBlock(one.block)));
-  // The API does not check every request either.
+  // Whether the API binds thinking to the conversation depends on the model and on the account's age:
+  // https://platform.claude.com/docs/build-with-claude/preserved-thinking
   const { checks_thinking: checks = true } = model;
   const isBound = checks === true || (checks === 'new_accounts' && newAccounts);
   const inherent = isBound ? (inBatch ? 'drop_block' : 'error') : undefined;
@@ -335,7 +338,7 @@ export function validateConversation(
       const here = before.map(digestToHex);
       for (const located of turn.blocks)
         if (isThinkingBlock(located.block)) thought.validateThinkingBlock(located, here);
-      // The answer continues this prefix.
+      // The new answer continues the last assistant turn, so its thinking is bound to the same prefix.
       if (index === turns.length - 1) [prefix] = here;
     }
     if (isThoughtful) before = before.map((one) => extendConversationDigest(turn, one));
@@ -350,7 +353,7 @@ export function validateConversation(
     thinking: isOff ? { type: 'disabled' } : thinking,
     binding: { prefix: prefix ?? prefixes[0] ?? '', ...bound },
     mismatches: thought.mismatches,
-    // A model that does not check thinking reports no position for it.
+    // A model that does not check thinking needs no prefixes, so a summary of it records none.
     prefixes: isBound ? prefixes.slice(0, MAX_PREFIXES) : [],
   };
 }

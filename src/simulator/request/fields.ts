@@ -3,8 +3,8 @@ import { isJsonObject, type Json, type JsonObject } from '../../api-rules/json.t
 import { formatQuotedList } from '../../api-rules/quoted-list.ts';
 import { createInvalidRequestError } from './errors.ts';
 
-// Checks of single values, with the API's wording. `path` is where the value stands, as the API writes it:
-// `messages.0.content.1.image.source`.
+// These functions check single values, with the API's wording. `path` is the position of the value in the API's notation, for
+// example `messages.0.content.1.image.source`.
 
 /** Reads a string; 400 for an absent value or another type. */
 export function readRequiredString(value: Json | undefined, path: string): string {

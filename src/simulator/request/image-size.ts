@@ -40,7 +40,7 @@ function readJpegSize(view: DataView): ImageSize | undefined {
   for (let at = 2; at + 9 <= view.byteLength; ) {
     if (view.getUint8(at) !== 0xff) return undefined;
     const marker = view.getUint8(at + 1);
-    // JPEG allows any number of 0xFF fill bytes before a marker.
+    // JPEG allows any number of 0xFF fill bytes before a marker, so skip them one by one.
     if (marker === 0xff) {
       at++;
       continue;
@@ -54,7 +54,7 @@ function readJpegSize(view: DataView): ImageSize | undefined {
 
 /** Reads the kind and size of a base64 PNG, JPEG, GIF or WebP from its header; undefined if it has none that can be read. */
 export function readImageSize(base64: string): ImageSize | undefined {
-  // A JPEG's frame header may follow large metadata; the other formats have their size at the start.
+  // In a JPEG, the size may follow large metadata, so decode up to 1 MiB of it. The other formats have their size at the start.
   const bytes = decodeBase64Start(base64, base64.startsWith('/9j/') ? 1_048_576 : 64);
   const view = new DataView(bytes.buffer);
   try {

@@ -120,7 +120,7 @@ function parseOutputConfig(body: JsonObject): { effort: string | undefined; outp
   const config = readRequiredObject(body.output_config ?? {}, 'output_config');
   const effort = parseEffort(body, 'output_config');
   const inConfig = config.format ?? null;
-  // `output_format` was the parameter's name during its beta.
+  // Accept `output_format`, too, which was the name of `output_config.format` during its beta.
   const format = inConfig ?? body.output_format ?? null;
   const path = inConfig === null ? 'output_format' : 'output_config.format';
   if (format === null) return { effort, outputSchema: undefined };

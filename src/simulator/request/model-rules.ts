@@ -7,7 +7,8 @@ import type { RequestMessage, RequestProtocol, ThinkingConfig, ValidatedPrompt }
 import { requireServingModel, type SimulatedModel } from './models.ts';
 import { countPdfPages } from './pdf-pages.ts';
 
-// Features that a model rejects, with the API's wording. A model without known rules rejects nothing.
+// These functions reject features that a model does not support, with the API's wording. A model without known rules supports
+// everything.
 
 /** Tells whether a model does not take something. */
 export function rejectsFeature({ refuses = [] }: SimulatedModel, feature: string): boolean {
@@ -91,7 +92,8 @@ export function parseFallbackModels(
 ): SimulatedModel[] {
   if (value === undefined || value === null) return [];
   const takesAny = !rejectsFeature(model, 'fallbacks');
-  // The API's own choice is unknown, so use the next model of the table.
+  // With `"default"` the API chooses the fallback model by rules that are not published, so use the first other model of the
+  // table.
   if (value === 'default') return takesAny ? models.filter((one) => one.id !== model.id).slice(0, 1) : [];
   if (!takesAny) throw createInvalidRequestError('fallbacks: not supported for this model.');
   const list = readRequiredList(value, 'fallbacks');
@@ -140,7 +142,7 @@ function validateSystemMessages(
     }
     const lacksBeta =
       rejectsFeature(model, 'plain_system') && !isBetaRequested(protocol, 'mid-conversation-system-2026-04-07');
-    // This text is in the API's own errors; see
+    // This wording is the API's own; see
     // https://github.com/anthropics/skills/blob/main/skills/claude-api/shared/prompt-caching.md.
     if (rejectsFeature(model, 'system') || lacksBeta)
       throw createInvalidRequestError(`role 'system' is not supported on this model`);

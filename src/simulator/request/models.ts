@@ -66,7 +66,8 @@ type Lifecycle = 'active' | 'deprecated' | 'retired';
 
 function getModelLifecycle({ retires_at, deprecated_at }: SimulatedModel, now: number): Lifecycle {
   if (retires_at && Date.parse(retires_at) <= now) return 'retired';
-  // A retirement date is published only for deprecated models.
+  // A retirement date is published only for deprecated models, so a model with one is deprecated even if `deprecated_at` is
+  // missing: https://platform.claude.com/docs/en/about-claude/model-deprecations
   return (deprecated_at ? Date.parse(deprecated_at) <= now : Boolean(retires_at)) ? 'deprecated' : 'active';
 }
 

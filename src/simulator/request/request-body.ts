@@ -57,7 +57,8 @@ export function parseJsonWithDepthLimit(bytes: Uint8Array, path = ''): Json {
       `The request body is nested too deeply: at most ${MAX_BODY_DEPTH} levels are allowed`,
     );
   }
-  // UTF-8 cannot encode a lone surrogate, so the text must contain an escaped one.
+  // A lone surrogate cannot be encoded in UTF-8. It can only come from a JSON escape, so search the value only if the text
+  // contains such an escape.
   if (ESCAPED_SURROGATE.test(text) && !isWellFormed(value)) {
     throw createInvalidRequestError('The request body is not valid JSON: no low surrogate in string');
   }

@@ -15,7 +15,7 @@ export function validateFields(
   root: 'MessageCreateParams' | 'MessageCountTokensParams',
   betas: RequestedBetas,
 ): void {
-  // A newer beta may allow fields that this table does not list.
+  // If a beta is requested that the simulator does not know, it may allow unknown fields, so do not check the fields.
   const fault = isNewerBetaRequested(betas) ? undefined : findBodyFault(body, root, REQUEST_FIELDS, betas);
   if (fault !== undefined) throw createInvalidRequestError(fault);
   const [ofTools] = findToolListFaults({ ...body, mcp_servers: body.mcp_servers ?? [] }, betas);

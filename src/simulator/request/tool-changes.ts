@@ -49,7 +49,7 @@ export function computeNetToolChanges({ tools, messages }: Pick<ValidatedPrompt,
     const key = createToolKey(tool);
     if (isJsonObject(tool.definition)) definitions.set(key, createToolReference(tool));
     last.delete(key);
-    // A tool defined in a message is not defined anywhere else, so keep its definition when the message is removed.
+    // Keep the definition of a tool that a message adds: compaction removes the message, and with it the only definition.
     last.set(key, { type, tool: type === 'tool_addition' ? (definitions.get(key) ?? tool) : tool });
   }
   if (last.size > MAX_TOOL_REFERENCES) {
@@ -61,7 +61,7 @@ export function computeNetToolChanges({ tools, messages }: Pick<ValidatedPrompt,
   const declared = new Map(tools.map((definition) => [createToolKey({ definition }), definition]));
   return [...last].flatMap(([key, { type, tool }]) => {
     const own = declared.get(key);
-    // A request does not list the tools of an MCP server, so keep every change of them.
+    // Keep every change of an MCP server's tool, because the request does not list the tools of the server.
     const isUnknown = own === undefined && tool.server_name === undefined;
     const isOffered = own !== undefined && own.defer_loading !== true && !isJsonObject(tool.definition);
     return (type === 'tool_removal' ? isUnknown : isOffered) ? [] : [{ type, tool }];

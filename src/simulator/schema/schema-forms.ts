@@ -30,7 +30,7 @@ function decodePointerSegment(part: string): string {
   try {
     text = decodeURIComponent(part);
   } catch {
-    // A stray percent sign is taken literally.
+    // A `%` that begins no valid escape stands for itself.
   }
   return text.replaceAll('~1', '/').replaceAll('~0', '~');
 }
@@ -160,7 +160,7 @@ export function expandToPlainSchemas(
     const open = branches.includes(true) ? [{}] : [];
     forms = combineSchemaForms(forms, [...prefer(expanded), ...open]);
   }
-  // A value that satisfies both the condition and its consequence satisfies the whole schema.
+  // If a value satisfies `if` and `then`, it satisfies the whole condition, so combine the forms of both.
   if (condition !== undefined)
     forms = combineSchemaForms(
       combineSchemaForms(forms, expandNestedSchema(condition)),

@@ -78,7 +78,8 @@ function createTextOfFormat(format: string, text: string, variant: number, rando
     ['ipv6', () => `2001:db8::${(variant + 1).toString(16)}`],
     ['uuid', createUuid],
   ]);
-  // The internationalized and relative variants of a format also accept its plain values.
+  // Use the plain format for its internationalized (`idn-email`) and relative (`uri-reference`) variants, which accept the same
+  // values.
   return forms.get(format.replace(/^idn-(?=email$|hostname$)/, '').replace(/^[iu]ri(-reference)?$/, 'uri'))?.();
 }
 

@@ -85,7 +85,7 @@ class SchemaValueGenerator {
         return null;
       default: {
         const string = createSchemaString(form, name, text, variant, random);
-        // Count long strings several times, so that many of them also exhaust the limit.
+        // Count a long string as several values, so that many long strings also reach the limit.
         this.#valueCount += Math.floor(string.length / 1000);
         return string;
       }

@@ -9,7 +9,7 @@ const TOKEN =
 /** Estimates the tokens of a text: never more than its UTF-8 bytes. */
 export function estimateTokenCount(text: string): number {
   let count = 0;
-  // Count matches without collecting them in an array: a prompt may have millions.
+  // Count the matches one by one: an array of all matches would have millions of items for a long prompt.
   for (TOKEN.lastIndex = 0; TOKEN.test(text); ) count++;
   return count;
 }

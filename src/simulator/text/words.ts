@@ -1,4 +1,4 @@
-// Read only both ends of a longer text, in UTF-16 units: a question is usually near one of them.
+// Of a longer text, read only both ends, because a question is usually near one of them. The length is in UTF-16 units.
 const MAX_TEXT_CHARACTERS = 20_000;
 
 const STOPWORDS = new Set(

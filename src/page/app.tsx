@@ -47,7 +47,7 @@ export function App() {
   const asksToken = useSignal(false);
   const ready = connectionState.value === 'ready';
   useEffect(() => {
-    // Ignored: the Budget page shows this error.
+    // Ignore an error here: the Budget page reads the same report and shows the error.
     if (ready) refreshSpentToday().catch(() => {});
   }, [ready]);
   useEffect(() => {
@@ -126,7 +126,7 @@ export function App() {
             <div class="page">
               <FaultMessage
                 text={connectionFault.value ?? 'Sluice cannot be reached.'}
-                // A caller that needs no token is the developer, who can fix the cause, so open the details.
+                // A user without a token is the developer, who can fix the cause, so show the details at once.
                 isOpen={token.value === undefined}
               >
                 <SmallButton kind="first" name="Try again" onClick={() => void checkConnection()} />
@@ -152,7 +152,7 @@ function listAvailablePageParts(): readonly PageSection[] {
 }
 
 function CurrentPagePart() {
-  // The page opens with the chat if the token allows it, otherwise with the budget.
+  // Without an address, show the chat if the token allows it, otherwise the budget.
   const value = isStartAddress.value && !identity.value.canChat ? 'budget' : currentPart.value;
   const unknown = unknownAddress.value ?? (listAvailablePageParts().includes(value) ? undefined : `#/${value}`);
   if (unknown !== undefined)

@@ -57,7 +57,7 @@ export function toAgentDraft(content: AgentContent): AgentDraft {
   const { type: _, version: __, owner: ___, name, description = '', model, ...others } = content;
   const { max_tokens, tools = [], limits = {}, approvers, system, ...rest } = others;
   const plain = toPlainSystem(system);
-  // The form has no field for choosing among models.
+  // The form has no field for an agent that chooses among models (`model` is then an object), so keep that value in `more`.
   const isChosen = typeof model !== 'string';
   const more = { ...(isChosen ? { model } : {}), ...rest, ...(plain === undefined ? { system } : {}) };
   const limited = Object.entries(limits).map(([limit, most]) => [`limits.${limit}`, String(most)]);

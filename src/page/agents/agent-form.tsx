@@ -51,7 +51,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
     });
   const place = fault.value === undefined ? undefined : findFieldOfFault(fault.value, draft);
   const changeField = (field: AgentDraftField, value: string) => {
-    // The error described the previous value of this field.
+    // The error described the value before this change, so remove it.
     if (place?.field === field) fault.value = undefined;
     saveAgentDraft(of, { ...draft, [field]: value }, stored);
   };
@@ -84,7 +84,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
       )}
     </Field>
   );
-  // Errors about tools are shown at their JSON.
+  // Errors about tools refer to the JSON, so show the tools as JSON if there is such an error.
   const isJson = asJson.value || getFieldFault('tools') !== undefined || parseToolListJson(draft.tools) === undefined;
   const choices = availableModels.value.map(({ id, display_name }) => [id, display_name] as const);
   return (
@@ -201,7 +201,8 @@ function findFieldOfFault(fault: string, draft: AgentDraft): { field: AgentDraft
   if (words.startsWith('The name of the agent')) return { field: 'name', message: words };
   const { field, message } = findFaultyField(fault, AGENT_FIELDS);
   if (field !== undefined) return { field: field as AgentDraftField, message };
-  // Malformed JSON of the remaining fields is reported as `more`, which is handled above.
+  // Invalid JSON in the remaining fields is reported for `more` itself. Then the fields cannot be searched for the one with the
+  // error.
   const others = words.startsWith('more:') ? [] : Object.keys(Object(parseMoreFieldsOrEmpty(draft)));
   return findFaultyField(fault, others).field === undefined
     ? { field: undefined, message }
@@ -212,7 +213,7 @@ function parseMoreFieldsOrEmpty(draft: AgentDraft): unknown {
   try {
     return parseMoreFieldsJson(draft);
   } catch {
-    // The text was changed after saving; the next save reports its error.
+    // The text was changed after saving and is no valid JSON now. The next save reports that.
     return {};
   }
 }

@@ -38,7 +38,7 @@ export function parseToolListJson(tools: string): unknown[] | undefined {
     const list: unknown = JSON.parse(tools);
     return Array.isArray(list) ? list : undefined;
   } catch {
-    // The JSON is incomplete while the user types.
+    // While the user types, the JSON is often incomplete, which is no error.
     return undefined;
   }
 }

@@ -98,7 +98,7 @@ function AccountLists() {
 /** Begins with the tightest where somebody is nearly at a limit or refused, else with who spent most. */
 async function chooseInitialAccountOrder(): Promise<void> {
   if (isOrderChosen.value) return;
-  // If this request fails, keep the usual order; the list reports its own error.
+  // If this request fails, keep the usual order. The list makes the same request and shows the error.
   const first = await readJson<Page<AccountSpendRow>>('/accounts', { query: { sort: 'used', limit: 1 } }).catch(
     () => undefined,
   );
@@ -170,7 +170,7 @@ function OpenAccountForm() {
       .then(({ data }) => {
         accountNames.value = data.map(({ id }) => id);
       })
-      // Ignored: any name can be typed without suggestions.
+      // Ignore an error here: without suggestions, the user can still type any name.
       .catch(() => {});
   return (
     <Form class="inline" onSubmit={(data) => navigateToAccount(String(data.get('account')).trim())}>

@@ -29,7 +29,7 @@ const REJECTS_ALL_NOTE = 'rejects all requests';
 export function BindingLimits({ stands: quota }: { stands: AccountQuota | undefined }) {
   if (!quota) return <p class="quiet">…</p>;
   const { binds, blocked_by: zero, running_requests: running, day } = quota;
-  // Limits in dollars and per minute have their own cards, which turn red.
+  // Show here only the limits without a card: those in dollars and per minute have cards, which turn red.
   const isBare = zero === 'models' || zero === 'concurrent_requests';
   const buckets = RATE_LIMITS.flatMap(([key, name]) => {
     const meter = quota[key];

@@ -28,7 +28,8 @@ export function Credit({ account, hasTotal }: { account: string; hasTotal: boole
   const { isBusy: busy, fault, run } = useAsyncAction();
   const notice = useSignal('');
   const form = useRef<HTMLElement>(null);
-  // Keep the key until the edge has responded, so that pressing the button again does not add the credit twice.
+  // Send the same idempotency key until the edge has responded, so that pressing the button again does not add the credit
+  // twice.
   const key = useRef(crypto.randomUUID());
   const path: ServedRoutePath = `/accounts/${encodePathSegment(account)}/credit`;
   const giveCredit = (data: FormData) => {

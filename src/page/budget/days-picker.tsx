@@ -30,7 +30,7 @@ export function DaysPicker({ of: listName, range = sharedRange, minute }: DaysPi
   const setDay = (end: 'first' | 'last', day: string) => {
     if (day === '') return;
     const next = { ...customDays.value, [end]: day };
-    // If the days are in the wrong order, select the single day that was chosen last.
+    // If the first day is later than the last one, select only the day that was chosen now.
     customDays.value = next.first <= next.last ? next : { first: day, last: day };
   };
   return (

@@ -64,7 +64,7 @@ export function Gauge({
         <strong>{value}</strong> {full !== undefined && <span class="quiet">{of}</span>}
       </p>
       {full === undefined ? (
-        // As high as the bar, so that nothing moves when the limit is known.
+        // This line has the height of the bar that replaces it, so that nothing moves when the limit is loaded.
         <p class="quiet no-limit">{of}</p>
       ) : (
         <div class="bar" aria-hidden="true">

@@ -51,7 +51,7 @@ export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }:
     announceToScreenReader(saved.value);
   };
   const removeLimit = (name: LimitName) => {
-    // The pressed button disappears, so move the focus to the submit button.
+    // The pressed button disappears, so move the keyboard focus to the submit button.
     document.activeElement?.closest('form')?.querySelector<HTMLElement>('[type=submit]')?.focus();
     added.value = added.value.filter((one) => one !== name);
     if (own[name] !== undefined) removed.value = [...removed.value, name];

@@ -114,7 +114,7 @@ export function suggestRejectionRemedy({ limited_by, group, limit, reason, never
 }
 
 function suggestBudgetRemedy(limitOwner: string, itsGroup: string, limit: string, title: string, wait: string): string {
-  // Do not suggest waiting for a limit that never resets.
+  // `usd_total` never resets, so do not suggest waiting.
   const orWait = limit === 'usd_total' ? '' : wait;
   switch (limitOwner) {
     case 'group':

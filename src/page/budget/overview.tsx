@@ -68,7 +68,8 @@ function DeploymentView() {
   useEffect(pollDeploymentSpend, []);
   const shared = deploymentReport.value;
   const refusing = shared?.binds.filter(({ refuses }) => refuses) ?? [];
-  // Keep the form open once a limit has rejected requests, so that the operator sees the confirmation after raising the limit.
+  // Keep the form open once a limit has rejected requests. It would disappear when the operator raises the limit, and with it
+  // the confirmation.
   const hasRefused = useRef(false);
   hasRefused.current ||= refusing.length > 0;
   const isPeriodShown = (period: (typeof SPEND_PERIODS)[number]) => {

@@ -16,7 +16,7 @@ export function RequestCostLinks({ request: { conversation, agent, tags, account
       conversation,
       conversation === null ? '' : getConversationLabel(conversation, account ?? shownAccount.value),
     ],
-    // Show the name without the version, which is a long hash.
+    // Omit the version, which is a long hash.
     ['agent', agent, agent === null ? '' : parseVersionName(agent)],
     ...Object.entries(tags).map(([name, value]): [SpendGrouping, string] => ['tag', `${name}=${value}`]),
   ];

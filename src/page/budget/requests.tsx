@@ -114,7 +114,7 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
         <FilterChips
           label="Outcome"
           chosen={kind}
-          // Sent requests can be listed only of one account.
+          // Leave out `sent`: sent requests can be listed only for one account, and this list has those of all.
           options={KIND_OPTIONS.filter(([one]) => one !== 'sent')}
           onChoose={(one) => navigateToSection('budget', one)}
         />
@@ -124,7 +124,7 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
         name="Requests"
         path="/usage/requests"
         query={() => ({ ...getSelectedTimeRange(), outcome: kind })}
-        // If a single page lists all requests, a summary by account adds nothing.
+        // A summary by account helps only if the requests do not fit on a single page.
         about={({ accounts_after }: UnsuccessfulRequestsPage, isPart) => (
           <>
             {kind === 'refused' && isPart && <MostRejectedAccounts />}
@@ -148,7 +148,7 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
 function AccountFilter({ isOfAll }: { isOfAll: boolean }) {
   if (!identity.value.operator || !hasPlugin('pools')) return null;
   const showAllAccounts = () => {
-    // Sent requests can be listed only of one account.
+    // Sent requests can be listed only for one account, so show the rejected ones instead.
     navigateToSection('budget', listedRequestKind.value === 'failed' ? 'failed' : 'refused');
   };
   return (

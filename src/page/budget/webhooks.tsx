@@ -139,7 +139,7 @@ function SourceEvents({ source }: { source: string }) {
     });
   const columns: ListColumn<EventRow>[] = [
     { name: 'Event', kind: 'text', renderCell: ({ event_id }) => <code>{event_id}</code> },
-    // A narrow window shows this column in the opened row, so that the state and the button fit beside the name.
+    // A narrow window shows this column only in the opened row, so that the state and the button fit beside the name.
     { name: 'Received', spare: true, renderCell: ({ received_at }) => formatDateAndTime(received_at) },
     { name: 'State', kind: 'text', renderCell: (row) => <EventStateText row={row} /> },
     {

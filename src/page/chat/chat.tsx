@@ -28,7 +28,8 @@ export function Chat() {
       for (const stop of stops) stop();
     };
   }, [run]);
-  // A layout effect, because it runs immediately: a question sent before the next frame would go to the previous conversation.
+  // A layout effect runs immediately. With a normal effect, a question sent before the next frame would go to the previous
+  // conversation.
   useLayoutEffect(
     () =>
       effect(() => {
@@ -37,7 +38,7 @@ export function Chat() {
           discardEditOfOtherConversation(id);
           showConversation(id);
         });
-        // In a narrow window the list covers the chat until a conversation is chosen.
+        // In a narrow window the list of conversations covers the chat, so close it when a conversation is chosen.
         listOpen.value = false;
       }),
     [listOpen],
@@ -52,7 +53,7 @@ export function Chat() {
       event.preventDefault();
       listOpen.value = false;
     };
-    // Listen in the capture phase, before other handlers of Escape.
+    // Listen in the capture phase, so that this handler gets the Escape key before others do.
     document.addEventListener('keydown', closeListOnEscape, true);
     return () => document.removeEventListener('keydown', closeListOnEscape, true);
   }, [listOpen]);

@@ -47,7 +47,7 @@ export function ConversationItem({ row, runShowingError: attempt }: Conversation
   useEffect(() => {
     const element = link.current;
     if (row.title !== null || removed || !element) return;
-    // Read the first message only once the item is visible.
+    // Create the title from the first message only when the item becomes visible: each title takes a request.
     const observer = new IntersectionObserver(([entry]) => {
       if (entry?.isIntersecting) void generateMissingTitle(row.id);
     });
@@ -141,7 +141,7 @@ function renderConversationNote({ id, state, paused, turns, cost_usd }: Conversa
   const current = session.value?.id === id ? session.value : undefined;
   if (current?.liveAnswer.value && current.hasArrived.value) return 'answering…';
   if (state === 'running') {
-    // The list may still have a turn whose end has been seen here: its cost is not known yet.
+    // The list may be older than the end of the turn that was seen here. Then do not show "answering…" any more.
     const turnCount = current?.isIdle.value ? current.turnCount.value : 0;
     return turnCount === 0 ? 'answering…' : formatTurnCount(turnCount);
   }

@@ -19,7 +19,8 @@ export function useProgressiveMessages(
   scroller: RefObject<HTMLElement | null>,
   column: RefObject<HTMLElement | null>,
 ): { shown: readonly TranscriptEntry[]; onScroll(): void } {
-  // Until messages are loaded, it is unknown which ones are the newest.
+  // Begin at infinity, so that at first only the last batch of messages is shown. Which messages are the last is known only
+  // after loading.
   const first = useSignal(Number.POSITIVE_INFINITY);
   const from = Math.min(first.value, findRenderBatchStart(entries, entries.length));
   const inView = useRef<{ element: Element; top: number } | undefined>(undefined);
@@ -32,7 +33,8 @@ export function useProgressiveMessages(
     if (entries.length > 0 && first.peek() > from) first.value = from;
     const { element, top } = inView.current ?? {};
     inView.current = undefined;
-    // Not all browsers anchor the scroll position, and none does at the very top.
+    // Correct the scroll position after older messages were inserted above: not all browsers do it, and none does at the very
+    // top.
     if (element && scroller.current) scroller.current.scrollTop += element.getBoundingClientRect().top - (top ?? 0);
   }, [from, entries.length, first, scroller]);
   useEffect(() => (from > 0 ? runWhenIdle(showOlder) : undefined), [from, showOlder]);
@@ -55,7 +57,7 @@ function findRenderBatchStart(entries: readonly TranscriptEntry[], until: number
 
 /** @returns what stops it from being called */
 function runWhenIdle(act: () => void): () => void {
-  // Safari does not support `requestIdleCallback`.
+  // Use a timer in Safari, which does not support `requestIdleCallback`.
   if (!('requestIdleCallback' in globalThis)) {
     const timer = setTimeout(act, 30);
     return () => clearTimeout(timer);

@@ -30,7 +30,7 @@ async function mintPreviewToken(id: string, agent: string): Promise<string> {
     scopes: ['messages'],
     expires_in: PREVIEW_TOKEN_SECONDS,
     label: 'Preview in the page',
-    // The agent may be the deployment's or the account's own.
+    // The agent may belong to the deployment or to the account, so allow both names.
     only: { agents: [agent, `own:${agent}`], conversations: [id] },
   };
   return (await readJson<MintedTokenAnswer>('/tokens', { method: 'POST', body })).token;

@@ -24,7 +24,7 @@ export function Transcript({ session }: { session: Session }) {
     atEnd.current = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_END_PX;
     away.value = !atEnd.current;
   }, [away]);
-  // Scroll before painting, so that the view does not jump.
+  // A `ResizeObserver` calls back before the browser paints, so the view does not jump when it is scrolled there.
   useEffect(() => {
     const handleDetailsToggle = ({ target }: Event) => {
       opensByHand.current = (target as Element).closest('summary, [aria-expanded]') !== null;
@@ -40,7 +40,7 @@ export function Transcript({ session }: { session: Session }) {
     column.current?.addEventListener('click', handleDetailsToggle, true);
     return () => observer.disconnect();
   }, [onScroll]);
-  // After a question, scroll to its answer.
+  // After a question is sent, scroll to the end to show its answer.
   useSignalEffect(() => {
     if (session.liveAnswer.value) atEnd.current = true;
   });

@@ -45,7 +45,7 @@ export async function readJson<T>(path: ServedRoutePath, call?: Parameters<Clien
 export async function checkConnection(): Promise<void> {
   try {
     await refreshHealth();
-    // A token that only reads for operators may not list models, and needs none.
+    // Skip the list of models for a token that cannot chat, such as one of an operator: it may not list models, and needs none.
     if (identity.value.canChat) await refreshModelList();
     if (connectionState.value !== 'gate') connectionState.value = 'ready';
   } catch (thrown) {
@@ -90,7 +90,7 @@ export function formatErrorForUser(thrown: unknown): string {
 async function fetchOrShowTokenGate(url: string, init: RequestInit): Promise<Response> {
   const response = await fetchAndRecordCall(url, init);
   if (response.status === 401) {
-    // A new user without a token has made no mistake, so do not show the 401 as an error.
+    // A new user without a token has made no mistake, so ask for a token without showing the 401 as an error.
     connectionFault.value =
       token.value === undefined ? undefined : formatErrorForUser(await readErrorResponse(response.clone()));
     connectionState.value = 'gate';

@@ -40,7 +40,8 @@ export function describeErrorForUser(error: SluiceError): string {
 
 /** @returns what is said of a type of error, as its caller reads it */
 export function describeErrorType(type: string): string {
-  // An account's own limit is described as its budget. Errors that only the operator can fix appear as a general failure.
+  // An account gets a `billing_error` for its own limit, so describe it as a used-up budget. Errors that only the operator can
+  // fix have other types.
   if (type === 'billing_error') return 'Your budget is used up.';
   return Object.hasOwn(ERROR_SENTENCES, type)
     ? ERROR_SENTENCES[type as keyof typeof ERROR_SENTENCES]

@@ -28,7 +28,7 @@ function parseTokenClaims(jwt: string): Record<string, unknown> {
   try {
     return decodeJwt(jwt);
   } catch {
-    // If this is not a token, the edge rejects it with an explanation.
+    // The text is not a token. The edge rejects it and explains why, so report nothing here.
     return {};
   }
 }

@@ -75,7 +75,8 @@ export async function fetchAndRecordCall(url: string, init: RequestInit): Promis
     call.headersAt = getElapsedMs();
     callGrowthCount.value += 1;
     const { status, statusText } = response;
-    // Some browsers give a 204 response an empty body, but `new Response` rejects a body with status 204.
+    // `new Response` rejects a body with status 204, but some browsers give such a response an empty body. Return the response
+    // itself.
     if (!response.body || status === 204) {
       call.endedAt = call.headersAt;
       return response;

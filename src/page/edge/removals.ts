@@ -26,7 +26,8 @@ export class UndoableRemovals {
   readonly #leftAddresses = new Map<string, LeftAddressPair>();
 
   constructor() {
-    // Another account may have other resources with the same names.
+    // Another token may belong to another account, which can have other resources with the same names. Forget the pending
+    // deletions.
     token.subscribe(() => {
       for (const key of this.pendingRemovals.peek().keys()) this.#forgetRemoval(key);
     });
@@ -81,7 +82,7 @@ export class UndoableRemovals {
     const removal = this.pendingRemovals.peek().get(key);
     if (!removal || this.#finishingKeys.has(key)) return;
     this.#finishingKeys.add(key);
-    // The row stays grey until the edge has deleted the resource.
+    // Keep the pending deletion until the edge has deleted the resource, so that the row stays grey.
     removal
       .deletePermanently()
       .catch((thrown: unknown) => {

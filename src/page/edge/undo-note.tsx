@@ -15,7 +15,7 @@ export function UndoNote({
   const button = useRef<HTMLButtonElement>(null);
   useEffect(() => {
     announceToScreenReader(`Deleted “${title}”. You can undo this.`);
-    // The pressed button no longer exists, so move the keyboard focus here.
+    // The pressed button no longer exists. If it was pressed by the keyboard, move the focus to this button.
     if (removals.removedByKeyboard.has(removalKey)) button.current?.focus();
   }, [removals, removalKey, title]);
   return (

@@ -12,7 +12,7 @@ export class BoundedLexer extends Lexer {
   #depth = 0;
 
   override blockTokens(text: string, tokens: Token[] = [], isClipped?: boolean): TokensList {
-    // Only the outermost list needs `links`; nothing reads them from nested lists.
+    // The assertion is safe: only the outermost list needs `links`, and nothing reads them from nested lists.
     const list = tokens as TokensList;
     if (this.#depth > MAX_BLOCK_DEPTH) return pushPlainText(text, list);
     this.#depth += 1;

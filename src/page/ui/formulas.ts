@@ -74,7 +74,7 @@ export function renderFormulasInNodes(nodes: ParentNode): void {
     () => {
       for (const formula of formulas) renderFormula(formula);
     },
-    // Ignored: the formulas stay as they were written, and the next ones load the style again.
+    // Ignore the error: the formulas stay visible as source text, and the next formulas load the style again.
     () => {},
   );
 }

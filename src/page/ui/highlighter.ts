@@ -11,6 +11,6 @@ export async function loadHighlighter(): Promise<void> {
   try {
     highlighter.value = (await import('./highlight.ts')).highlightCode;
   } catch {
-    // Ignored: the next code block tries to load the highlighter again.
+    // Ignore the error: the next code block tries to load the highlighter again.
   }
 }

@@ -53,7 +53,7 @@ export class MarkdownBlockSplitter {
     const { defaults } = this.#marked;
     const tokens = new BoundedLexer(defaults).lex(rest);
     const { walkTokens } = defaults;
-    // The footnote extension moves footnotes to the end, which requires all tokens at once.
+    // The footnote extension moves footnotes to the end of the text, so it must see all tokens at once.
     if (walkTokens) void this.#marked.walkTokens(tokens, walkTokens);
     const blocks = tokens.map((token) => this.#createBlock(token));
     const open = tokens.findLastIndex(({ type }) => type !== 'space');

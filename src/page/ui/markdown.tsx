@@ -60,7 +60,7 @@ function scrollToFootnote(event: TargetedMouseEvent<HTMLElement>): void {
   event.preventDefault();
   const target = event.currentTarget.querySelector<HTMLElement>(`#${CSS.escape(href.slice(1))}`);
   if (!target) return;
-  // Make the footnote focusable by script, but not by Tab: its links are.
+  // With a `tabIndex` of -1, a script can focus the footnote, but Tab skips it. Tab reaches the links in it.
   if (target.tagName !== 'A') target.tabIndex = -1;
   target.focus({ preventScroll: true });
   target.scrollIntoView({ block: 'nearest' });

@@ -23,7 +23,7 @@ export function Popover({ icon, name, changed = 0, isMenu = false, children }: P
   const panel = useRef<HTMLDialogElement>(null);
   useEffect(() => {
     const opened = panel.current;
-    // A popover is positioned relative to the window, so compute the position of its button.
+    // A popover is positioned relative to the window, so compute its position from that of the button.
     const positionPopover = () => {
       const frame = button.current?.getBoundingClientRect();
       if (!opened || !frame) return;

@@ -15,7 +15,7 @@ function decodePathSegment(step: string): string {
   try {
     return decodeURIComponent(step);
   } catch {
-    // A URL typed by hand may have invalid percent escapes; then use it undecoded.
+    // A URL that was typed by hand may contain invalid percent escapes. Use such a step as it is.
     return step;
   }
 }

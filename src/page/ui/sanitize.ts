@@ -35,13 +35,13 @@ const SANITIZE_OPTIONS = {
     'tr',
     'th',
     'td',
-    // Footnotes.
+    // Footnotes use these elements.
     'sup',
     'section',
   ],
   ALLOWED_ATTR: ['href', 'class', 'title', 'id', ...NON_URL_ATTRIBUTES],
   ALLOWED_URI_REGEXP: /^(?:(?:https?|mailto):|#note-)/i,
-  // The values of these attributes need not be URLs.
+  // DOMPurify checks all other attributes against `ALLOWED_URI_REGEXP`, which their values need not match.
   ADD_URI_SAFE_ATTR: NON_URL_ATTRIBUTES,
   ALLOW_DATA_ATTR: false,
   RETURN_DOM_FRAGMENT: true as const,

@@ -15,7 +15,8 @@ const sizeObserver = new ResizeObserver((entries) => {
  */
 export function keepScrollBoxFocusable(box: HTMLElement): () => void {
   const watched = [box, ...box.children];
-  // Let a `ResizeObserver` report sizes after layout: reading them here would force a layout of the whole page for each box.
+  // Observe the sizes, which are then reported after layout. Reading them here would force a layout of the whole page for each
+  // box.
   for (const element of watched) sizeObserver.observe(element);
   return () => {
     for (const element of watched) sizeObserver.unobserve(element);

@@ -66,7 +66,7 @@ interface TableFrameProps {
 /** Lets a table scroll sideways where it is too narrow, by the keyboard too. */
 export function TableFrame({ label, class: name = '', children }: TableFrameProps) {
   const ref = useRef<HTMLElement>(null);
-  // Run before painting, so that the keyboard can reach the table from the start.
+  // Run before the first painting, so that the keyboard can reach a wide table from the start.
   useLayoutEffect(() => (ref.current ? keepScrollBoxFocusable(ref.current) : undefined), []);
   return (
     <section ref={ref} class={`table-frame scroll-box ${name}`} aria-label={label}>

@@ -10,7 +10,7 @@ export function Toolbar({ label, children }: { label: string; children: Componen
   const setTabStopButton = (stop: HTMLButtonElement | undefined) => {
     for (const button of ref.current?.querySelectorAll('button') ?? []) button.tabIndex = button === stop ? 0 : -1;
   };
-  // Run after each render: the button that was the tab stop may be disabled or removed now.
+  // Run after each rendering: the button that Tab reaches may now be disabled or removed.
   useLayoutEffect(() => {
     const buttons = getEnabledButtons();
     setTabStopButton(buttons.find((button) => button === document.activeElement) ?? buttons[0]);

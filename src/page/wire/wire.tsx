@@ -18,7 +18,7 @@ import { indentIfJson, shortenBase64Images } from './shorten.ts';
 /** Shows the last calls as they went over the wire. */
 export function Wire() {
   const chosen = useSignal<number | undefined>(undefined);
-  // Reading this signal renders again: the call objects stay the same while they grow.
+  // Read this signal to render again with each piece: the call objects stay the same while they grow.
   void callGrowthCount.value;
   const all = lastCalls.value;
   const call = all.find(({ number }) => number === chosen.value) ?? all[0];

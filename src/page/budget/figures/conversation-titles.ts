@@ -23,7 +23,7 @@ export function useConversationTitles(): void {
       .then(({ data }) => {
         titles.value = new Map(data.flatMap(({ id, title }) => (title === null ? [] : [[`${account} ${id}`, title]])));
       })
-      // Ignored: without titles the list shows ids.
+      // Ignore an error here: without titles, the list shows ids.
       .catch(() => {});
   }, [account, isOwn]);
 }

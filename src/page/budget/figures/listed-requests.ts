@@ -20,7 +20,7 @@ export async function listRefusedRequestsIfNewest(account: string): Promise<void
     });
     return data[0]?.created_at ?? '';
   };
-  // If one of these requests fails, the list stays unchanged and reports its own error.
+  // If one of these requests fails, treat the list as unchanged. The list's own request shows the error.
   const [sent, refused] = await Promise.all([readNewestTime({}), readNewestTime({ outcome: 'refused' })]).catch(() => [
     '',
     '',

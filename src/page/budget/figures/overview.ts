@@ -26,7 +26,7 @@ export function pollDeploymentSpend(): () => void {
     if (!isCurrent()) return;
     deploymentReport.value = shared;
     setSpentToday(undefined, shared);
-    // The daily totals change only with new spending and at midnight.
+    // The daily totals change only with new spending and at midnight, so read them again only then.
     const standing = `${formatDateDaysAgo(0)} ${shared.total.spent_usd}`;
     if (standing === drawn) return;
     const days = await readDailySpend();

@@ -44,7 +44,7 @@ export function pollShownAccountReport(): () => void {
 }
 
 function pollAccountReport(name: string): () => void {
-  // Clear the figures of the previous account.
+  // Clear the figures of the previous account, so that they are not shown as those of this one.
   reportedQuota.value = undefined;
   dailySpend.value = [];
   usageByModel.value = undefined;
@@ -55,7 +55,7 @@ function pollAccountReport(name: string): () => void {
     reportedQuota.value = stands;
     const { account: own, operator } = identity.value;
     if (name === own && !operator) setSpentToday(stands);
-    // The totals change only when a request is settled and at midnight.
+    // The totals change only when a request is settled and at midnight, so read them again only then.
     const standing = `${formatDateDaysAgo(0)} ${stands.month.settled_usd}`;
     if (standing === drawn) return;
     const [days, models] = await Promise.all([

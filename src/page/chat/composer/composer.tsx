@@ -48,12 +48,14 @@ export function Composer() {
   }, []);
   const current = session.value;
   const running = current?.liveAnswer.value !== undefined;
-  // Stop becomes Send, which may be disabled and lose the focus, and must not send the draft at a second press.
+  // When the answer ends, the focused Stop button becomes Send. Move the focus to the field: Send may be disabled, and pressing
+  // the key again must not send the draft.
   useLayoutEffect(() => {
     if (!running && send.current === document.activeElement && send.current?.matches(':focus-visible'))
       draft.current?.focus();
   }, [running]);
-  // An edited question is asked in a copy of the conversation, where no call waits for approval.
+  // An edited question is asked in a copy of the conversation that ends before any waiting call, so that call does not block
+  // it.
   const waits = current?.isWaitingForApproval.value === true && editedMessageId.value === undefined;
   // A conversation with an agent needs no model from the list, and one with an answer already has a model.
   const hasModel = current

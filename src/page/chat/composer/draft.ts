@@ -32,7 +32,7 @@ export function createMessageContentFromDraft(): MessageContent {
 /** Puts what was asked into the composer. @param before the message that it will replace, if any */
 export function loadMessageIntoDraft(content: MessageContent, before?: string): void {
   const parts = toContentParts(content);
-  // Insert an unsent question before the text typed in the meantime.
+  // Without `before`, this question could not be sent. Insert it before the text that was typed meanwhile.
   const since = before === undefined ? draftText.value : '';
   draftText.value = [joinTextParts(parts), since].filter(Boolean).join('\n\n');
   attachments.value = createAttachmentsFromBlocks(parts);
@@ -71,7 +71,7 @@ export function countDraftTokensWhileTyping(): () => void {
           (answer) => {
             if (number === question) draftTokenCount.value = answer;
           },
-          // Show no error here: sending the draft reports the reason.
+          // Do not show an error of counting: sending the draft reports the same reason.
           () => {
             if (number === question) draftTokenCount.value = undefined;
           },

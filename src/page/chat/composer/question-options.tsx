@@ -53,7 +53,8 @@ export function QuestionOptions() {
           {(ids) => (
             <Select
               {...ids}
-              // A conversation keeps its initial prefix, and an agent has its own prompt.
+              // Disable the choice for an existing conversation, which keeps its initial prefix, and for an agent, which has
+              // its own prompt.
               disabled={current !== undefined || chosenAgent.value !== ''}
               value={current ? (retained ?? '') : chosenAgent.value === '' ? chosenPrefix.value : ''}
               options={[['', 'None'], ...names, [NEW_PREFIX_OPTION, 'New prefix…']]}

@@ -31,7 +31,7 @@ export function EdgeToolCall({ conversation, part, result, report, isLive, isWai
   const failed = result?.is_error === true;
   const open = waits ? 'waiting for approval' : isLive ? 'running' : 'no result';
   const state = failed ? 'failed' : result ? 'done' : open;
-  // Show the figures only when the state is final: they follow it in the line and would move.
+  // Show duration and cost only after the final state: they follow the state in the same line and would move when it changes.
   const figures = result || !isLive ? report : undefined;
   return (
     <details

@@ -36,7 +36,7 @@ export const Message = memo(MessageView, (before, next) => {
 function MessageView({ entry, session }: { entry: TranscriptEntry; session: Session }) {
   const { role, row, stream, silence } = entry;
   const isSummaryOpen = useSignal(false);
-  // Reading this signal renders again: the message object stays the same while it grows.
+  // Read this signal to render again with each piece: the message object stays the same while it grows.
   if (stream) void session.growthCount.value;
   const parts: readonly ContentPart[] = stream
     ? ((stream.message?.content ?? []) as unknown as ContentPart[])
@@ -52,7 +52,7 @@ function MessageView({ entry, session }: { entry: TranscriptEntry; session: Sess
     : ENDING_NOTES[row?.stop_reason ?? ''];
   const ending = row && role === 'assistant' ? (ENDING_NOTES[why] ?? byItself) : undefined;
   const { stepsAbove = 0 } = entry;
-  // Text of a run after a pause belongs to its next step, even without a tool call.
+  // After a pause, text belongs to the run's next step, even if the step has no tool call.
   const isNextStep = stepsAbove > 0 && shown.length > 0;
   const steps =
     role === 'assistant'

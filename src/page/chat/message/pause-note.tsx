@@ -115,7 +115,8 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
   const reason = useSignal('');
   const isMine = canUserDecideApproval(approval);
   const pressed = useRef<HTMLButtonElement | null>(null);
-  // A rejected decision leaves the buttons in place, which were disabled meanwhile.
+  // If the decision failed, the buttons are enabled again, but the pressed one lost the focus while it was disabled. Restore
+  // the focus.
   useEffect(() => {
     if (busy.value) return;
     if (isFocusLost()) pressed.current?.focus();

@@ -38,14 +38,14 @@ export function RunTimeline({
   isLive,
 }: RunTimelineProps) {
   const over = steps.filter(({ isOver }) => isOver).length;
-  // Read the report again whenever a step has ended.
+  // `stage` changes whenever a step ends, so the effect reads the report again then.
   const stage = isLive ? `step ${steps.length}, ${over} over` : 'ended';
   useEffect(() => {
     if (stage === '' || turn === undefined) return;
     session.readRunReport(turn).catch((thrown: unknown) => session.showFailure(thrown));
   }, [stage, turn, session]);
   const account = turn === undefined ? undefined : session.runReports.value.get(turn);
-  // Skip failed steps: they were sent again and produced no output.
+  // Skip failed steps: they were sent again and have no parts in the message.
   const ended = account?.steps.filter(({ status }) => status !== 'failed') ?? [];
   return (
     <ol class="stack run">

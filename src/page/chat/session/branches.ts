@@ -4,7 +4,8 @@
  */
 import type { Conversation, ConversationRow } from '../../../client/index.ts';
 
-// An unlikely name, because deleting a conversation deletes every conversation whose id has this mark.
+// Choose a mark that other ids hardly contain: deleting a conversation also deletes those whose id is its own id, this mark and
+// a number.
 const BRANCH_MARK = '-sluice-branch-';
 const BRANCH_ID_PATTERN = /^(.+)-sluice-branch-(\d+)$/;
 const MAX_ID_CHARACTERS = 128;
@@ -124,7 +125,7 @@ export function mapBranchesByMessageIndex(
       .filter((branch) => branch.copiedFrom === of && branch.lastSharedId === at)
       .map(({ id }) => id);
     const ids = [of, ...copies.sort((a, b) => parseBranchNumber(a) - parseBranchNumber(b))];
-    // The nearest ancestor of the displayed conversation.
+    // Show as selected the nearest ancestor of the displayed conversation, or the conversation itself.
     const nearest = [...lineage].find((id) => ids.includes(id)) ?? of;
     choices.set(index, { ids, shownIndex: ids.indexOf(nearest) });
   }

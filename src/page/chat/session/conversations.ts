@@ -33,7 +33,7 @@ const CONVERSATIONS_POLL_MS = 10_000;
 /** The other windows of this browser. They are told that something has changed, and nothing of what. */
 const otherWindows = new BroadcastChannel('sluice');
 
-// Another account has other conversations.
+// Another token may belong to another account with other conversations, so forget what is shown.
 token.subscribe(() => {
   session.peek()?.stopListening();
   session.value = undefined;
@@ -55,7 +55,7 @@ export async function refreshConversationList(): Promise<void> {
 export function pollConversationList(): () => void {
   const refreshListAndSession = () =>
     refreshConversationList()
-      // The list stays unchanged; the next refresh may succeed.
+      // If refreshing fails, the list stays unchanged. The next refresh may succeed.
       .catch(() => {});
   otherWindows.onmessage = () => void refreshListAndSession();
   const stop = pollWhileVisible(refreshListAndSession, CONVERSATIONS_POLL_MS);
@@ -113,7 +113,7 @@ export async function sendInShownConversation(content: MessageContent): Promise<
 export async function createConversationSession(title: string, agentName = chosenAgent.value): Promise<Session> {
   const report = await getClient().conversations.create({
     title,
-    // An agent has its own model and prompt.
+    // If an agent is chosen, send neither model nor prefix: the agent has its own.
     ...(agentName === ''
       ? {
           ...(currentModel.value ? { model: currentModel.value.id } : {}),
@@ -131,7 +131,8 @@ export async function createConversationSession(title: string, agentName = chose
 
 function showCreatedSession(created: Session): void {
   session.value?.stopListening();
-  // In one batch: between the two changes the page would have a hidden conversation, or one without an address.
+  // Make both changes in one batch. Otherwise the page would briefly show a conversation without an address, or an address
+  // without its conversation.
   batch(() => {
     session.value = created;
     navigateToSection('chat', created.id, true);
@@ -157,7 +158,8 @@ export async function askInConversationCopy(
   await created.sendQuestion(content, maxAnswerTokens);
   const failure = created.failure.value;
   const status = failure?.error.status ?? 0;
-  // A later turn with tool results may be rejected, too; then keep the conversation for its answer.
+  // Delete the new conversation only if its first question was rejected. If a later turn with tool results was rejected, keep
+  // it, because it contains an answer.
   const isEmpty = created.rows.value.length === shared;
   if (!failure || !isEmpty || failure.question === undefined || status < 400 || status >= 500) return;
   await getClient().conversations.delete(created.id);
@@ -181,7 +183,7 @@ export function removeConversationWithUndo(id: string): void {
   const isOpen = current !== undefined && getBranchFamilyId(current) === family;
   const ids = listPossibleBranchIds(id, conversations.value);
   const deleteConversationFamily = async () => {
-    // `keepalive` sends the deletion even if the page is closed now.
+    // With `keepalive` the browser sends the request even if the page is closed now.
     const deletions = ids.map((id) =>
       getClient()
         .fetch(`/conversations/${encodeURIComponent(id)}`, { method: 'DELETE', keepalive: true })

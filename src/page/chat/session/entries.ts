@@ -40,7 +40,8 @@ export function createTranscriptEntries(session: Session): TranscriptEntry[] {
   for (const [index, row] of rows.entries()) {
     addEntry(row.role, toContentParts(row.content), { row });
     const step = isTurnWithoutText(rows, index) ? session.runReports.value.get(row.turn)?.steps.at(-1) : undefined;
-    // Imported messages have no report that explains a missing answer.
+    // A turn without text gets an entry that explains why, from the run's report. Imported messages have no report, so they get
+    // none.
     if (step?.stop_reason) addEntry('assistant', [], { silence: { question: row, step } });
   }
   const live = session.liveAnswer.value;

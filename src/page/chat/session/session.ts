@@ -88,7 +88,7 @@ export class Session {
       if (state === 'open') this.hasArrived.value = true;
       if (this.hasArrived.value) return;
       this.#sendAttempts += 1;
-      // The request has not reached the edge, so stop retrying and let the user decide when to send it again.
+      // The request has not reached the edge after several attempts, so stop retrying. The user decides when to send it again.
       if (this.#sendAttempts >= MAX_SEND_ATTEMPTS || navigator.onLine === false) this.liveAnswer.value?.stream.close();
     },
   };
@@ -126,7 +126,7 @@ export class Session {
     const listed = this.#lastListedRow;
     this.#lastListedRow = row;
     if (row.state === 'running' || (listed && listed.updated_at !== row.updated_at)) await this.loadAndFollow();
-    // A summary is created after an answer and changes only the cost of the conversation.
+    // A summary of the history is created after an answer and changes only the conversation's cost. Read the cost again then.
     else if (listed?.cost_usd !== row.cost_usd && this.report.value?.history?.strategy === 'summarize')
       await this.#readConversationReport();
   }
@@ -136,7 +136,7 @@ export class Session {
     const failed = this.failure.value;
     const before = this.rows.value.length;
     await this.loadAndFollow();
-    // The turn is being followed now, or has failed again.
+    // If the failure has changed, the turn is being followed now or has failed again, so leave it.
     if (this.failure.value !== failed) return;
     this.failure.value = undefined;
     const rows = this.rows.value;
@@ -273,7 +273,7 @@ export class Session {
 
   async #resumeRunningTurn(question: MessageContent | undefined): Promise<void> {
     const stream = await getClient().conversations.resume(this.id, this.#streamOptions);
-    // The turn has ended in the meantime.
+    // Without a stream, the turn has ended meanwhile, so read its rows.
     if (!stream) {
       await this.#readMessageRows();
       return;
@@ -330,7 +330,7 @@ export class Session {
   #notifyChange(): void {
     this.#lastListedRow = undefined;
     void Promise.all([this.#onChange(), refreshSpentToday()]).catch((thrown: unknown) => {
-      // Keep an earlier failure, which is more specific.
+      // Keep an earlier failure, which is more specific than this one.
       if (!this.failure.value) this.showFailure(thrown);
     });
   }

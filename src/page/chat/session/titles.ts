@@ -23,7 +23,7 @@ export async function generateMissingTitle(id: string): Promise<void> {
     const first = data[0];
     if (first) generatedTitles.value = new Map(generatedTitles.peek()).set(id, createTitleFromContent(first.content));
   } catch {
-    // Opening the conversation shows the error.
+    // Ignore the error: opening the conversation shows it. Allow another attempt.
     titledIds.delete(id);
   }
 }

@@ -1,8 +1,8 @@
 /** The types of requests and answers that clients and the page need. They import nothing else of the edge. */
 
-// It says what rows and messages show of a choice.
 export type { runLimits } from './registry/tools/run-limits.schema.ts';
 
+// Extends the types of rows and messages by how an agent's model was chosen.
 import type {} from './plugins/agents/choice/chosen-by.schema.ts';
 
 export type { Scope } from './auth/identity/identity.ts';

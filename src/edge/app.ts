@@ -137,7 +137,7 @@ function createRouteMiddleware({ authenticate: own }: AppConfig) {
           authenticate,
           route.admits ? refuseRevokedAfterwards : refuseRevoked,
           headerCountGuard,
-          // A Worker's own login may read headers that only the Worker knows.
+          // Skip this check if the Worker has its own login, which may read headers that Sluice does not know.
           ...(own ? [] : [unreadHeadersGuard]),
           requireScopeOfRoute,
           ...(route.spends && beforeSpending ? [beforeSpending] : []),
@@ -180,7 +180,8 @@ function collectSubtrees(routes: readonly AnyRoute[]): string[] {
 /** @returns middleware that answers unknown paths. (The app's `notFound` would be lost when it is mounted in another app.) */
 function rejectUnknownPaths(app: Hono<AppEnv>) {
   return createMiddleware<AppEnv>(async (c, next) => {
-    // Routes that a Worker has added within the edge's path come next. A page for every path (`*`) does not.
+    // Continue if a route that the Worker has added within the edge's path matches as well. A route for every path (`*`) does
+    // not count, so that it does not hide the 404.
     const mount = trimTrailingSlash(baseRoutePath(c));
     const behind = matchedRoutes(c).slice(c.req.routeIndex + 1);
     if (behind.some((route) => route.path === mount || route.path.startsWith(`${mount}/`))) return await next();
@@ -238,10 +239,10 @@ const createRequestStartMiddleware = (app: AppConfig) =>
     } finally {
       share.releaseMemory();
     }
-    // Once it was known who asks, it has got their account's mark.
+    // Read the id again: authentication replaces it with an id that contains the mark of the caller's account.
     const requestId = c.get('requestId');
     const { status, headers } = c.res;
-    // A relayed answer was made with them.
+    // Add the common headers, unless the response has this request's id: then it was created with these headers.
     if (headers.get(REQUEST_ID_HEADER) !== requestId) {
       const { 'cache-control': cacheControl, ...common } = createCommonHeaders(requestId);
       for (const [name, value] of Object.entries(common)) headers.set(name, value);
@@ -260,7 +261,7 @@ const UNKNOWN_ROUTE = '(unknown)';
 
 /** @returns the route that a request asks for, as the app has it: ids, and paths that no route has, stay out of the log */
 function findRouteForLog(c: Context<AppEnv>): string {
-  // Middleware and a page for every path match, too.
+  // Skip middleware and routes for every path, which match, too.
   return matchedRoutes(c).find(({ path }) => !path.endsWith('*'))?.path ?? UNKNOWN_ROUTE;
 }
 

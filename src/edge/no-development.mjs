@@ -1,2 +1,3 @@
-// Stands for `#development` wherever the build command has not written a module for `wrangler dev`: see development.ts.
+// Replaces the module `#development` except in `wrangler dev`, for which the build command writes another one: see
+// development.ts.
 export function develop() {}

@@ -130,9 +130,9 @@ export function createOpenApiDocument() {
     },
     {
       override: ({ jsonSchema, io }) => {
-        // A later version may add members to an answer, and today's clients must accept them.
+        // Allow unknown members in responses: a later version may add some, and today's clients must accept them.
         if (io === 'output' && jsonSchema.additionalProperties === false) delete jsonSchema.additionalProperties;
-        // The bounds of JavaScript's integers are not bounds of this API.
+        // Remove the bounds of JavaScript's safe integers, which are not limits of this API.
         if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
         if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
         if (io === 'input' && 'default' in jsonSchema) moveDefaultToDescription(jsonSchema);
@@ -207,7 +207,7 @@ function listErrorStatusesOfRoute(
   if (needs !== 'nothing') all.add(401);
   const scopes = getRequiredScopes(route.needs);
   if (scopes.length > 0) all.add(403);
-  // Reads are counted, but for those of admins and operators.
+  // Reads are rate limited (429), except on routes that only admins and operators can use.
   const isForOperators = scopes.length > 0 && scopes.every(isAdminScope);
   if (isRead && !isForOperators && needs !== 'nothing') all.add(429);
   if (body) for (const status of [400, 413, 415] as const) all.add(status);

@@ -108,8 +108,8 @@ async function identifyByAuthenticateHook(
   if (caller === undefined) return undefined;
   const { data, error } = callerSchema.safeParse(caller);
   if (error) {
-    // The account's name may come from the request, so an invalid name is a 401. Any other fault is in the Worker's own
-    // function.
+    // The Worker's function may have taken the account's name from the request, so an invalid name is a 401. Any other fault is
+    // a bug in that function, and a 500.
     if (error.issues.every(({ path }) => path[0] === 'account'))
       throw createUnauthenticatedError(INVALID_ACCOUNT_MESSAGE);
     const fields = error.issues.map(({ path, message }) => `${path.join('.')} (${message})`).join('; ');

@@ -13,8 +13,8 @@ export async function* iterateAccountsOfMark(c: Context<AppEnv>, mark: string): 
   const noted = await findAccountByMark(STORE, mark);
   const tried = new Set([...(noted === null ? [] : [noted]), c.get('identity').account]);
   yield* tried;
-  // An account that used only operator tokens may not be in the list of accounts that sent requests to a model, so search both
-  // lists.
+  // Search both lists: an account that has used only operator tokens may be missing from the list of accounts that have sent
+  // requests to a model.
   for (const list of [operatorList, accountList])
     for await (const account of list.iterateNames(STORE)) {
       if (tried.has(account) || !(await getAllAccountMarks(account, c.get('settings'))).includes(mark)) continue;

@@ -17,7 +17,7 @@ export const restrictToLoopback = createMiddleware<AppEnv>((c, next) => {
   if (!development) return next();
   if (!isLoopback(c.req.url)) throw createNonRetryableError('permission_error', NOT_LOOPBACK_MESSAGE);
   const origin = c.req.header('origin');
-  // If credentials are required, `ALLOWED_ORIGINS` decides which pages may send requests, as in production.
+  // If the deployment requires credentials, `ALLOWED_ORIGINS` decides which pages may send requests, as in production.
   if (origin === undefined || !isOpen) return next();
   if (!isLoopback(origin)) throw createNonRetryableError('permission_error', NOT_LOOPBACK_MESSAGE);
   if (!c.req.header(FETCH_SITE)) throw createNonRetryableError('permission_error', UNKNOWN_PAGE_MESSAGE);

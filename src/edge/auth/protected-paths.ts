@@ -28,8 +28,8 @@ export function createPathProtection(app: Hono<AppEnv>): (c: Context<AppEnv>) =>
   return (c) => {
     if (c.get('closed')) return true;
     if (c.get('opened')) return false;
-    // Decide by the handlers that will run, not by the path: a path could be spelled so that this check and the router read it
-    // differently. The set is computed once, because Hono accepts no routes after the first request.
+    // Decide by the handlers that will run, not by the path: with an unusual spelling, this check and the router could
+    // understand a path differently. Compute the set only once, because Hono accepts no routes after the first request.
     added ??= new Set(app.routes.slice(length).map(({ handler }) => findTargetHandler(handler as never)));
     return matchedRoutes(c)
       .slice(c.req.routeIndex + 1)

@@ -27,7 +27,8 @@ interface RouteOptions<Body, Query> extends RouteTerms {
 /** One route: all that the core, its plugins and the reference know of it. */
 export interface Route<Name extends RouteName, Body, Query> extends RouteOptions<Body, Query> {
   readonly name: Name;
-  // Declared as a method for its bivariant parameters, so that routes of different paths fit in one list.
+  // Declare a method instead of a function property: the parameters of methods are bivariant, so routes with different paths
+  // fit in one list. https://www.typescriptlang.org/tsconfig/strictFunctionTypes.html
   handle(c: Context<AppEnv, PathOf<Name>>, request: { body: Body; query: Query }): Response | Promise<Response>;
 }
 

@@ -119,7 +119,7 @@ function createProviderKeys(url: URL): JWTVerifyGetKey {
     } catch (thrown) {
       if (thrown instanceof errors.JWKSNoMatchingKey || thrown instanceof errors.JWKSMultipleMatchingKeys) throw thrown;
       if (failed?.thrown !== thrown) failed = { thrown, until: Date.now() + KEYS_FAILURE_MS };
-      // The credential may be valid, so tell the caller to retry.
+      // The credential may be valid, so return an error that callers retry instead of a 401.
       const message = 'The identity provider’s keys could not be read. Try again in a moment.';
       throw createRetryableError(message, 'jwks_unavailable', { seconds: 5, cause: thrown });
     }
@@ -236,7 +236,7 @@ async function createIdentity(
       'The account of this credential (its claim `sub`) must have 1 to 128 characters. Ask the issuer for a valid credential.',
     );
   }
-  // Only the edge mints visitor accounts, so another issuer's token must not name one.
+  // Only tokens that this deployment has created may name a visitor's account. Reject any other token that does.
   const visitors = issuer === 'edge' && isVisitor(claims.sub) ? settings.VISITORS : undefined;
   if (!visitors) rejectReservedAccount(claims.sub);
   const named = parseScopes(claims.scope).filter((scope) => mayBeAdmin || !isAdminScope(scope));

@@ -15,7 +15,7 @@ export function readRetentionMs(settings: () => Pick<Settings, 'RETENTION_DAYS'>
   try {
     return settings().RETENTION_DAYS * DAY_MS;
   } catch {
-    // Ignored here: every route reports the malformed setting to the operator.
+    // Return undefined: every route reports the invalid setting, so the operator is informed anyway.
     return undefined;
   }
 }

@@ -52,7 +52,7 @@ export const senderSecrets = z.pipe(
 );
 export const standardSecret = z.string().check(
   z.regex(/^(whsec_)?(?:[A-Za-z0-9+/]{4})+(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$/, 'must be base64, as whsec_…'),
-  // Standard Webhooks requires at least 24 bytes:
+  // 32 characters of base64 are the 24 bytes that Standard Webhooks requires at least:
   // https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
   z.refine((value) => value.replace(/^whsec_|=+$/g, '').length >= 32, 'must have at least 24 bytes in base64'),
 );

@@ -44,7 +44,7 @@ export const settingsSchema = z.object({
     z._default(
       z.pipe(
         anyHttpUrl.check(z.refine((url) => !/[?#]/.test(url), 'must not contain a query')),
-        // Some clients include `/v1` in the base URL and some do not, so remove it.
+        // Remove `/v1`, which is part of the base URL in some clients and not in others. Sluice adds it to each path.
         z.transform((url) => url.replace(/\/+$/, '').replace(/\/v1$/, '')),
       ),
       CLAUDE_API,
@@ -356,7 +356,8 @@ export function parseSettings(env: Record<string, unknown>, development = isDeve
   const settings: Settings = {
     ...core,
     vars,
-    // The local runtime supports no jurisdictions and throws if one is set.
+    // Ignore the jurisdiction in development, because the local runtime throws if one is set:
+    // https://github.com/cloudflare/workerd/issues/4167
     JURISDICTION: development ? undefined : core.JURISDICTION,
     development,
     isOpen: development && core.CREDENTIALS === undefined,

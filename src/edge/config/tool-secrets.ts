@@ -66,7 +66,7 @@ export function findSecretFault(name: string, host: string, settings: SecretSett
 /** @returns the value of a secret, which is masked from now on where an answer repeats it. It must have been checked before */
 export function readSecretValue(name: string, settings: SecretSettings): string {
   const { value = '' } = toolSecretsOf(settings)[name] ?? {};
-  // An error may quote the secret without its scheme, such as `Bearer`, so register both forms.
+  // An error may quote the secret without its scheme (such as `Bearer`), so mask both forms.
   registerSecrets(`TOOL_SECRET_${name}`, [value, stripAuthScheme(value)]);
   return value;
 }

@@ -62,8 +62,8 @@ export class DurableObjectAlarm {
 
   /** Sets the alarm as `scheduleAt` does, for work that runs now. `endWatch` undoes it: nothing is due at that time. */
   scheduleWatchAt(time: number): void {
-    // Setting an alarm for the current millisecond while the handler runs may lose it; see
-    // https://github.com/cloudflare/workerd/issues/6866.
+    // Set the alarm at least a millisecond ahead: an alarm for the current millisecond may be lost if it is set in the handler.
+    // See https://github.com/cloudflare/workerd/issues/6866.
     const at = Math.max(time, this.#now() + 1);
     if (this.#scheduledAt !== null && this.#scheduledAt <= at) return;
     this.#setAlarmTo(at);

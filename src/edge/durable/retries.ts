@@ -179,7 +179,7 @@ export class RetryTracker {
   /** Reports a task. If that fails, its next failure reports it again. */
   async #reportFailingTask(task: RetriedTaskName, failing: TaskFailures, since: number): Promise<void> {
     const { unreported: failures, reportedAt } = failing;
-    // Set this before the call, so that a failure during the call is not reported a second time.
+    // Set the time before the call, so that another failure during the call does not report the task a second time.
     failing.reportedAt = this.#object.now();
     try {
       await getSinglePluginMember('failingTasks')?.(this.#object.env, { task, since, failures });

@@ -25,8 +25,8 @@ export const MAX_ACCOUNT_CHARACTERS = 128;
 
 export function isAccountName(name: unknown): name is string {
   if (typeof name !== 'string' || name.length < 1 || name.length > MAX_ACCOUNT_CHARACTERS) return false;
-  // A lone surrogate in a Durable Object's name becomes U+FFFD, so two accounts would share an object. Clients resolve `.` and
-  // `..` in a path before they send it, so no route could address such an account.
+  // Reject lone surrogates: in the name of a Durable Object they become U+FFFD, so two accounts would share an object. Reject
+  // `.` and `..`, too: clients resolve them in a path before they send it, so no route could address such an account.
   return name.isWellFormed() && name !== '.' && name !== '..';
 }
 

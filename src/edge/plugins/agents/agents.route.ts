@@ -83,7 +83,8 @@ async function validateAgentModels(c: Context<AppEnv>, agent: Agent, by: string)
   const { model, fallback_models = [], fallbacks } = definition;
   const own = typeof model === 'string' ? [model] : [model.otherwise, ...listSelectableModels(model)];
   rejectUnsupportedParameters(models, [...own, ...fallback_models], { ...definition });
-  // Entries of the API's own `fallbacks` can override parameters of the request, so validate each one with its overrides.
+  // An entry of the API's own `fallbacks` can override parameters of the request, so validate each entry together with its
+  // overrides.
   for (const entry of Array.isArray(fallbacks) ? fallbacks : [])
     rejectUnsupportedParameters(models, [undefined, entry.model], { ...definition, ...entry });
   await validateModelChoice(c, agent, by);
@@ -99,8 +100,8 @@ function findOutputLimitWarnings(c: Context<AppEnv>, { model, max_tokens }: Agen
 function toAgentContent(c: Context<AppEnv>, { name, hash, owner, value }: FoundVersion<Agent>): AgentContent {
   const { tools, mcp_servers: servers, ...definition } = value.definition;
   const isOwn = owner === c.get('identity').account;
-  // Callers that may not see addresses still see their own servers without a secret, because they could send those in a
-  // request.
+  // Callers that may not see the addresses of this agent's servers still see their own servers without a secret: they could
+  // send these in a request themselves.
   const shown = canSeeToolAddresses(c, owner)
     ? servers
     : servers?.filter((server) => isOwn && !server.authorization_token);

@@ -63,7 +63,7 @@ export function buildRequestWithAgent(
   { maxBreakpoints: breakpoints, counts = false, secrets, model }: ApplyAgentOptions,
 ): string {
   const { model: named } = definition;
-  // Adapt the parameters to what the chosen model supports.
+  // If the agent chooses among several models, adapt its parameters to what the chosen model supports.
   const chosen = typeof named === 'string' ? undefined : (model ?? named.otherwise);
   const changes = chosen !== undefined && {
     ...adaptRequestForModel(secrets?.models.findRow(chosen), { ...definition }).changes,
@@ -153,7 +153,7 @@ function selectOfferedTools(
         `agent_tools.${index}.approval: supported only for tools that Sluice calls. Remove it.`,
       );
     }
-    // If a tool is named twice, the stricter entry counts.
+    // If two entries name the same tool, keep the stricter one, which requires an approval.
     if (one) chosen.set(one, approval === undefined ? (chosen.get(one) ?? one.text) : addApprovalToTool(one));
   }
   return {
@@ -171,7 +171,7 @@ function listToolAndServerNames(tools: readonly JsonObject[], servers: AgentFiel
 }
 
 function addApprovalToTool({ tool: { run }, text }: AgentToolWithText): string {
-  // The only form of `run` that is not an object is `worker`.
+  // `worker` is the only form of `run` that is a string, so write it as an object that can have the member `approval`.
   const called = isObject(run) ? run : { worker: true };
   return editJson(text, { run: JSON.stringify({ ...called, approval: 'always' }) });
 }

@@ -43,9 +43,10 @@ export function resolveMcpServerTokens(servers: readonly AgentMcpServer[], setti
     }
     return {
       ...server,
-      // Send the normalized URL that was checked: another URL parser could read a different host from the original text.
+      // Send the normalized URL, which is the one that was checked. Another URL parser could read a different host from the
+      // original text.
       url: URL.parse(url)?.href,
-      // The API adds `Bearer` itself.
+      // Remove `Bearer` from the secret, because the API adds the scheme itself.
       authorization_token: stripAuthScheme(readSecretValue(token.secret, settings)),
     };
   });

@@ -142,7 +142,7 @@ function placeBatchHolds(state: AccountState, order: BatchAdmissionRequest, now:
       group,
     }),
   );
-  // Insert the rows first: a batch id that was used before throws here, before anything else has changed.
+  // Insert the batch first: if its id was used before, this throws before anything else has changed.
   ledger.runInTransaction(() => {
     new BatchList(ledger).insertBatch({ id: batch, key, digest }, now);
     for (const [index, hold] of holds.entries()) {

@@ -82,7 +82,7 @@ export class BatchBodyParser {
         if (WHITE_SPACE.has(byte)) continue;
         this.#place = this.#classifyByte(byte);
         start = at;
-        // Only a comma between two items was read, so no item has started yet.
+        // This byte is a comma between two items, so no item has started yet.
         if (this.#place === 'between') continue;
       }
       if (byte === QUOTE) {
@@ -94,7 +94,7 @@ export class BatchBodyParser {
         if (this.#hasRequests) throw createNotABatchError();
         this.#hasRequests = true;
         this.#bufferOuter(piece.subarray(start, at + 1));
-        // Validate the members before `requests` now, so that a faulty body is rejected before any item is read.
+        // Validate the members before `requests` now, so that an invalid body is rejected before its items are read.
         this.#parseOuter(0, ']}');
         this.#place = 'between';
       } else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) {
@@ -153,7 +153,7 @@ export class BatchBodyParser {
     this.#last = 'item';
     yield bytes;
     this.#items += 1;
-    // Use a new buffer: the bytes of a long item may still be on their way to the upstream.
+    // Use a new buffer for the next item: the bytes of a long item may still be on their way to the upstream.
     if (bytes.length > LONG_ITEM) this.#held = new Uint8Array(0);
   }
 

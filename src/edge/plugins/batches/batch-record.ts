@@ -101,7 +101,7 @@ export class BatchJournalStore {
 
   /** Records the failure of a task that the alarm repeats. @param nextAt as of `tryTask` */
   recordFailure(task: BatchTask, thrown: unknown, nextAt: number): void {
-    // A deleted batch has no alarm that could retry, and nothing may be stored for it any more.
+    // Record nothing for a deleted batch: it has no alarm that could retry the task, and must not store anything any more.
     if (this.#journal) this.#around.retries.recordFailure(task, thrown, nextAt);
   }
 

@@ -54,7 +54,8 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
       this.#record.enterPhase('closing', { closingAt: this.now() });
       this.#scheduleNextAlarm();
     }
-    // Idempotent: only the sender of the last byte calls this, and calls again if the response was lost.
+    // Return true on a repeated call, too: only the sender of the last byte calls this method, and calls it again if the
+    // response was lost.
     return this.#journal?.phase === 'closing';
   }
 
@@ -75,7 +76,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
 
   async giveUpUnsentBatch(isHeld: boolean): Promise<boolean> {
     const journal = this.#journal;
-    // The batch may already have given up by itself and released its hold.
+    // Nothing to do: the batch may have given up by itself and released its hold already.
     if (!journal || journal.phase === 'unsent') return false;
     if (!(journal.phase === 'prepared' || isAwaitingCreateResponse(journal))) return true;
     this.#record.scheduleAlarmIn(0);
@@ -121,7 +122,8 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
       isErased: true,
       ...(isCancelled && { cancelAt: this.now() }),
     });
-    // The last byte of the request has not been sent, and now never will be. So no batch can exist upstream.
+    // The last byte of the request was not sent, and will not be sent any more. So no batch exists at the upstream, and nothing
+    // has to be cancelled there.
     if (journal.phase === 'prepared') this.#record.enterPhase('unsent');
   }
 
@@ -157,7 +159,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
         break;
       case 'running':
         this.#polledAt = this.now();
-        // Reading the results has failed before, and the next attempt is not due yet.
+        // Wait for the next attempt: reading the results has failed before.
         if (journal.rereading && this.now() < journal.rereading.nextAt) return;
         await pollBatch(this.#record, journal);
         break;
@@ -204,7 +206,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
     try {
       if (journal) return this.#computeNextPhaseWorkTime(journal, this.now() + FAILED_MS);
     } catch {
-      // Ignore unreadable settings here: they are reported elsewhere. The alarm tries again later.
+      // Ignore unreadable settings, which are reported elsewhere. The alarm tries again later.
     }
     return this.now() + SETTINGS_RETRY_MS;
   }

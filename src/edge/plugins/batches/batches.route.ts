@@ -81,7 +81,7 @@ async function streamBatchResults(c: Context<AppEnv>): Promise<Response> {
     await callBatch(getBatchKeyFromPath(c), (object) => object.readBatchState()),
   );
   const answered = await requestUpstreamResults(c, batch, upstream);
-  // Override the upstream's content type: with it, a browser could render model output as a page of this origin.
+  // Replace the upstream's content type, with which a browser could render model output as a page of this origin.
   const { waitUntil } = getRequestContext(c);
   return forwardResponse(answered, { 'content-type': 'application/x-jsonl' }, { entry: c.get('entry'), waitUntil });
 }

@@ -76,13 +76,13 @@ function createBatchRequest(c: Context<AppEnv>, work: BatchClassificationJob): R
 }
 
 async function* writeBatchBody({ task, inputs }: BatchClassificationJob): AsyncGenerator<string> {
-  // Limits may allow a model by its alias, so check them against the requested name and not the resolved one.
+  // Use the requested name of the model instead of the resolved one, because limits may allow a model by its alias.
   const thinkingTokens = task.prompt.thinkingTokens && BATCH_THINKING_TOKENS;
   const prompt: ClassificationPrompt = { ...task.prompt, thinkingTokens, model: task.requestedModel };
   const pacer = new WorkPacer();
   let chunk = '{"requests":[';
   for (const [n, { id, input }] of inputs.entries()) {
-    // Replace lone surrogates, which cannot be encoded as UTF-8.
+    // Replace lone surrogates, which UTF-8 cannot encode.
     const text = String(input).toWellFormed();
     await pacer.waitForTurn(text.length);
     chunk += `${n > 0 ? ',' : ''}{"custom_id":"${id}","params":${createClassificationRequest(prompt, text).text}}`;

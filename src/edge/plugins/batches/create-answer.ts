@@ -52,11 +52,11 @@ export async function finishUploadAndReadOutcome(
     return { kind: 'made', id: json.id, expiresAt: toStringOrUndefined(json.expires_at) ?? '' };
   }
   const { kind } = classifyFailure(response, { text: refused.body, elapsedMs: 0 });
-  // A 2xx response without a batch id or an error, or a gateway's 5xx: the upstream may have created the batch, so its outcome is
-  // unknown.
+  // The upstream may have created the batch if it returned a 2xx without a batch id and without an error, or if a gateway
+  // returned a 5xx. Report the outcome as unknown.
   if ((response.ok && !isErrorBody(json)) || (response.status > 500 && kind === 'down')) return { kind: 'lost' };
-  // An error in the API's own format (such as 529, overloaded) means that the batch was not created, whatever its status. A
-  // gateway's error proves nothing.
+  // An error in the API's own format (such as 529 `overloaded_error`) means that no batch was created. An error of a gateway in
+  // front of the API proves nothing.
   const isOfGateway = (response.ok || response.status > 500) && json?.type !== 'error';
   return { kind: kind === 'down' || isOfGateway ? 'doubtful' : 'refused', ...refused };
 }
@@ -78,7 +78,7 @@ export function createRejectionResponse(
 /** Reads a refusal, and notes it of the upstream. */
 export async function readRejection(response: Response, target: BatchTarget): Promise<BatchCreateRejection> {
   const { status, headers } = response;
-  // Read only the start of the error body. If it does not arrive in time, the error has no text.
+  // Read only the start of the error body. If it does not arrive in time, the rejection has no text.
   const start = readStartOfError(response).then(async ({ text, response: whole }) => {
     await whole.body?.cancel();
     return text;

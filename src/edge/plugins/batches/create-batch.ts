@@ -117,7 +117,7 @@ export async function createBatch(
   try {
     return await readBodyAndSendBatch(creation);
   } catch (thrown) {
-    // Read the upstream's response first, because aborting the upload also ends the response.
+    // Read the upstream's response first: aborting the upload also ends the response.
     const refused =
       thrown instanceof UploadRejectedEarlyError
         ? await readRejection(thrown.response, requireBatchTarget(items))
@@ -233,8 +233,8 @@ async function admitAndFinishBatch(
   } finally {
     if (!isClosing) context.waitUntil(giveUpBatch({ place, request: context, opening, isHeld }));
   }
-  // From here on, a batch may exist upstream even if the object crashes. The journal has recorded that, so the request is not
-  // sent again.
+  // From here on, the upstream may create the batch even if the object crashes. The journal has stored this phase, so the
+  // request is not sent again.
   const sending = finishUploadAndReadOutcome(
     upload,
     requireBatchTarget(items),

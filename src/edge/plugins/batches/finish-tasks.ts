@@ -32,7 +32,7 @@ export async function runDuePendingTasks(record: BatchJournalStore): Promise<voi
   let isDone = true;
   for (const [debt, pay] of Object.entries(PAY) as [BatchObligation, (typeof PAY)[BatchObligation]][]) {
     const { currentJournal: journal, now } = record;
-    // Re-read the journal in each round: the batch may have been deleted during an await.
+    // Read the journal again in each round: the batch may have been deleted during an await.
     if (!journal?.owes.includes(debt) || now < computeTaskDueTime(debt, journal)) continue;
     const isPaid = await record.tryTask('batch_task', async () => {
       await pay(record, journal);
@@ -81,7 +81,7 @@ async function cancelBatchAtUpstream(
   try {
     await calls.cancelBatch(upstreamId);
   } catch (thrown) {
-    // On a 4xx, the batch has already ended or was deleted upstream. The next poll handles that.
+    // Ignore a 4xx: the batch has already ended, or was deleted at the upstream. The next poll handles both cases.
     if (!(thrown instanceof BatchCallFailedError && thrown.status >= 400 && thrown.status < 500)) throw thrown;
   }
 }

@@ -150,7 +150,7 @@ export class BatchItemReader {
 
   async #boundItemCost(item: JsonBody, customId: string, bytes: Uint8Array | undefined): Promise<CostBoundedItem> {
     const { ids, body: sent } = findReferencedIds(await restoreEdgeCallsInBody(extractItemParams(item)));
-    // An ASCII text has as many characters as bytes, so there is no need to encode it just to count its bytes.
+    // A text whose number of characters equals its number of bytes is ASCII, so it need not be encoded only to count its bytes.
     const isAscii = item.text.length === bytes?.length;
     rejectStatefulFeatures(sent.json);
     const { settings, identity } = getRequestContext(this.#c);
@@ -162,7 +162,7 @@ export class BatchItemReader {
     const model = settings.models.resolveAlias(request.model);
     const all = before.length === 0 ? ids : [...before, ...ids];
     this.#collectReferencedIds(all);
-    // The first item selects the upstream, because the upload has to start before the other items are read.
+    // Select the upstream by the first item, because the upload starts before the other items are read.
     this.#target ??= this.#targetFor(
       await requireResourcesOwnedByAccount(getRequestContext(this.#c), all),
       model,
@@ -229,7 +229,8 @@ export class BatchItemReader {
           `prefix: a batch can use at most ${MOST_PREFIXES} prefixes. Split it into several batches.`,
         );
       const ids = findResourceIdsInRequest({ ...prefix.content });
-      // Files in the deployment's prefixes belong to the deployment, and were checked when the prefix was stored.
+      // Skip the ownership check for a prefix of the deployment: its files belong to the deployment, and were checked when the
+      // prefix was stored.
       const isOwn = owner === getRequestContext(this.#c).identity.account;
       const owned = isOwn || ids.length === 0 ? undefined : 'a file';
       named = { prefix, ids: isOwn ? ids : [], owned };

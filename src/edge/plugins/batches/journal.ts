@@ -79,7 +79,7 @@ export function toMessageBatch(journal: Journal, now: number): MessageBatch {
     ended_at: toIsoTimeOrNull(endedAt),
     cancel_initiated_at: toIsoTimeOrNull(cancelAt),
     archived_at: isArchived ? toIsoTime(archivedAt) : null,
-    // A batch that was never created upstream has no results there.
+    // A batch that was never created at the upstream has no results, so it gets no URL.
     results_url: isEnded && upstreamId !== undefined && !isArchived ? `${base}/${id}/results` : null,
     cost_usd: cost === undefined ? null : toUsd(cost),
     ...(journal.phase === 'unknown' ? { unknown: describeUnknownBatch(journal) } : {}),

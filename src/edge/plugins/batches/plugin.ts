@@ -30,7 +30,8 @@ const batchesPart: AccountPlugin = {
     batches: ({ ledger }, page) => new BatchList(ledger).listBatches(page),
   },
   listKept: ({ ledger }) => new BatchList(ledger),
-  // The batch only confirms that it will be erased. If it runs upstream, it is cancelled first, and settled once it has ended.
+  // Return true as soon as the batch has stored its erasure. If the batch runs at the upstream, it is cancelled first, and
+  // settled once it has ended.
   erase: ({ env }, place) =>
     getBatchStub(env, parseSettingsOnce(env), place)
       .erase()

@@ -30,7 +30,7 @@ export async function pollBatch(record: BatchJournalStore, journal: Journal): Pr
     if (!isBatchUnknownError(thrown)) throw thrown;
     markMissing(record);
     if (record.now <= closingAt + FORGOTTEN_MS) throw thrown;
-    // The upstream has deleted the batch, so its cost can no longer be read. Settle at the whole hold.
+    // The upstream does not know the batch any more, so its actual cost cannot be read. Settle the whole hold.
     return await settleAtWholeHold(record);
   }
   // Re-check after the await: the batch may have been deleted while its results were read.

@@ -144,7 +144,7 @@ class ResultSumsBuilder {
   /** Adds a line. @throws Error if it is not a result */
   addResultLine(bytes: Uint8Array): void {
     const line = parseResultLine(bytes);
-    // Count each result once, even if the upstream repeats its line.
+    // Count each result once, even if the upstream sends its line twice.
     if (!line || this.#ids.has(line.id)) return;
     const { id, result } = line;
     this.#ids.add(id);
@@ -180,7 +180,7 @@ class ResultSumsBuilder {
     const { usage, model = row.model } = report;
     const isFree = report.unbilled === true && this.#isClaudeApi;
     if (!usage || (!isFree && !hasFinalUsage({ ...report, completed: true }))) {
-      // The usage of this result is unknown, so charge the average hold of its model's items.
+      // The usage of this result is unknown, so charge the average hold of the items of its model.
       const of = this.#batch.rows.find(({ requestId }) => requestId === row.requestId);
       row.cost += Math.ceil((of?.hold ?? 0) / Math.max(1, of?.items ?? 1));
       row.estimated = true;

@@ -20,7 +20,7 @@ export async function* streamLimitedBody(request: Request, limitBytes: number): 
   let length = 0;
   let count = 0;
   let isEnded = false;
-  // Measure only the caller's pace: time that the upstream needs to accept a piece must not count as a slow caller.
+  // Measure only the caller's pace. The time that the upstream needs to accept a piece must not make the caller look slow.
   const pace = new BodyPaceGuard(reader, () => (count === length ? length : Number.POSITIVE_INFINITY), {
     stretchMs: LOOK_MS,
     longFrom: 0,
@@ -39,7 +39,7 @@ export async function* streamLimitedBody(request: Request, limitBytes: number): 
   } catch (thrown) {
     if (thrown instanceof ApiError) throw thrown;
     isEnded = true;
-    // The caller's connection broke, so return a 400 and not a server error.
+    // The caller's connection was cut, so the body is incomplete. Throw a 400 instead of a server error.
     throw createInvalidRequestError('The request body is incomplete. Send it again.', {
       logged: 'client_gone',
       cause: thrown,

@@ -90,7 +90,8 @@ export class Upload {
       const answer = this.#startUpload().answer;
       await this.#writeBytes(encoder.encode(`]${members}}`));
       const closed = this.#startUpload().writer.close();
-      // The upstream may respond before it has read the end of the body, and `close()` may then never resolve.
+      // Wait for the response, too: the upstream may respond before it has read the whole body, and then `close()` may never
+      // resolve.
       await Promise.race([closed, answer]).catch(ignoreUploadFailure);
       return await answer;
     } finally {
@@ -109,7 +110,7 @@ export class Upload {
   async #bufferBytes(bytes: Uint8Array): Promise<void> {
     if (bytes.length > TOGETHER_BYTES) {
       await this.sendAllButEnd();
-      // Send large items without copying them: a copy would double the memory.
+      // Send large items without copying them into the buffer, which would double the memory.
       await this.#writeBytes(bytes);
       return;
     }
@@ -140,7 +141,8 @@ export class Upload {
     const { writer, answer } = this.#startUpload();
     const timer = setTimeout(() => this.abortUpload(), STALLED_MS);
     try {
-      // A write may never resolve once its reader is gone (measured in workerd), but the response always resolves or rejects.
+      // Race with the response: a write may never resolve once its reader is gone (measured in workerd), but the response
+      // always resolves or rejects.
       await Promise.race([writer.write(bytes), answer.then(throwRejectedEarly)]);
     } catch (thrown) {
       if (thrown instanceof UploadRejectedEarlyError || thrown instanceof ApiError) throw thrown;
@@ -153,8 +155,8 @@ export class Upload {
 
   #startUpload(): { writer: WritableStreamDefaultWriter<Uint8Array>; answer: Promise<Response> } {
     if (!this.#writer || !this.#answer) {
-      // With an `IdentityTransformStream` a write resolves when its bytes have been read, so their buffer can be reused
-      // (measured). https://developers.cloudflare.com/workers/runtime-apis/streams/transformstream/
+      // With an `IdentityTransformStream`, a write resolves when its bytes have been read (measured), so the buffer can be
+      // reused. https://developers.cloudflare.com/workers/runtime-apis/streams/transformstream/
       const { readable, writable } = new IdentityTransformStream();
       this.#writer = writable.getWriter();
       this.#writer.closed.catch(ignoreUploadFailure);

@@ -82,7 +82,7 @@ export function chooseBatchTarget(
     },
     recordCreateVerdict: (judged) => {
       pool.health.getKeyHealth(one.name).recordAnswerOrRejection(judged, Date.now());
-      // Open the breaker of an upstream that rejects, so that the next batch is sent to another one, if there is any.
+      // A rejection opens the breaker of this upstream, so that the next batch is sent to another upstream, if there is one.
       if (judged.kind === 'refused') breaker.recordFailure(leave, Date.now(), judged.waitMs);
       else breaker.recordSuccess(leave, Date.now());
     },
@@ -182,7 +182,7 @@ export class UpstreamBatchesClient {
   }
 
   async #callForJson(method: string, rest: string): Promise<JsonObject> {
-    // Limit the whole exchange, so that a response body that stalls does not stall the batch.
+    // Limit the time of the whole exchange, so that a response body that stalls cannot stall the batch.
     const exchange = this.#createExchange({ wholeMs: 2 * BATCH_CALL_MS });
     try {
       const response = await this.#sendToUpstream(exchange, method, rest);

@@ -52,7 +52,8 @@ async function signAwsRequest(
   credentials: SigningScope & { accessKeyId: string; secretAccessKey: string; sessionToken?: string },
   keys: Map<string, ArrayBuffer>,
 ): Promise<CallHeaders> {
-  // SigV4 derives a signing key for each day, so drop the keys of past days.
+  // SigV4 derives a signing key for each day. Clear the cache when it also contains keys of past days.
+  // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
   if (keys.size > 2) keys.clear();
   const own = Object.entries(headers).filter(([name]) => name.startsWith('x-amz-'));
   const signer = new AwsV4Signer({
@@ -61,7 +62,7 @@ async function signAwsRequest(
     url,
     headers: [...own, ['x-amz-content-sha256', await hashBody(body)]],
     cache: keys,
-    // Set the time here, because otherwise the signer reads its own clock when it is constructed.
+    // Set the time explicitly, because otherwise the signer would use its own clock.
     datetime: new Date(Date.now()).toISOString().replace(/[:-]|\.\d{3}/g, ''),
   });
   const signed = await signer.sign();

@@ -23,8 +23,8 @@ export const awsKind = defineProvider({
       createAuthorizationHeaders: key.createAuthorizationHeaders,
       lacks: ({ method, path }) => {
         const feature = getApiFeatureName(path);
-        // Batches and files are streamed to the upstream. SigV4 signs a hash of the whole body, which is not known before the
-        // first byte is sent.
+        // SigV4 signs a hash of the whole body. Batches and files are streamed, so their hash is not known when the request
+        // starts.
         const isLong = feature === 'message batches' || feature === 'files';
         if (key.signs && isLong && method === 'POST') return `${feature} with an access key in place of an API key`;
         return feature.startsWith('/v1/user_profiles') ? 'user profiles' : undefined;

@@ -71,7 +71,7 @@ export class GoogleAccessTokenCache {
     if (token === undefined || token.endsAt - now < LEAST_MS) return await this.#requestAccessToken(by, by.signal);
     if (token.endsAt - now < RENEW_BEFORE_MS && now - this.#renewingSince > RENEWAL_MS) {
       this.#renewingSince = now;
-      // Ignore a failed renewal: it is retried after half a minute, and the old token is still valid.
+      // Ignore a failed renewal: the old token is still valid, and a request after half a minute tries again.
       by.waitUntil(this.#requestAccessToken(by).catch(() => undefined));
     }
     return token.text;
@@ -110,7 +110,7 @@ export class GoogleAccessTokenCache {
   async #signAssertion(now: number): Promise<string> {
     const { client_email, private_key, token_uri } = this.#account;
     this.#key ??= await importKey(private_key).catch(() => {
-      // Do not pass on the runtime's error, because it might contain the key.
+      // Do not forward the runtime's error, because it might contain the key.
       throw createUpstreamKeyRejectedError();
     });
     const iat = Math.floor(now / 1_000);

@@ -58,7 +58,8 @@ function createVertexProvider(
       const { status, message } = parseErrorText(text);
       return status === 'NOT_FOUND' && /^Publisher Model\b/i.test(toJsonText(message));
     },
-    // Vertex AI separates the date of a snapshot by `@` instead of `-`.
+    // Write the date of a snapshot with `@`, as Vertex AI does, instead of `-`.
+    // https://docs.cloud.google.com/vertex-ai/generative-ai/docs/partner-models/claude/use-claude
     idOf: (model, id) => (model.includes('@') ? model : id.replace(/-(\d{8})$/, '@$1')),
     lacks: createMissingFeatureFinder('messages', 'token counts'),
   };

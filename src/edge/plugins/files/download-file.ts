@@ -34,7 +34,8 @@ export async function downloadFile(
     );
     if (response.ok) {
       rejectEncoding(response);
-      // The file may be HTML written by a model. The sandbox keeps a browser from running it with this origin's rights.
+      // The file may be HTML that a model has written. The sandbox prevents a browser from running its scripts with the rights
+      // of this origin.
       const down = { ...toCallerHeaders(response.headers), 'content-security-policy': 'sandbox' };
       return forwardResponse({ response, exchange }, down, { entry: c.get('entry'), waitUntil });
     }

@@ -72,7 +72,7 @@ async function retrieveOrDeleteFile(c: Context<AppEnv>, upstream: Upstream): Pro
   const { id, only } = await requireOwnFile(c);
   const response = await relayFileCall(c, upstream, `/v1/files/${id}`, only);
   const isDeleted = response.ok && c.req.method === 'DELETE';
-  // On a 404, another call has deleted the file, so record the deletion as well.
+  // Record the deletion after a 404, too: another call has deleted the file already.
   if (isDeleted || response.status === 404)
     await callAccount(getRequestContext(c), (account) => account.recordFileDeletion(id));
   return response;
@@ -144,7 +144,7 @@ async function fetchAndStoreDescriptions(c: Context<AppEnv>, upstream: Upstream,
     { upstream, settings, requestId, waitUntil },
   );
   const { data: files = [] } = describedFiles.safeParse(response.ok ? await response.json() : undefined).data ?? {};
-  // Filter the response: a gateway may ignore the query and return the files of all accounts.
+  // Select the requested ids again, because a gateway may ignore the query and return the files of all accounts.
   const named = files.filter(({ id }) => ids.includes(id));
   for (const file of named) {
     const description = parseFileDescription(file);

@@ -44,7 +44,7 @@ function requireFormAndGetLength({ headers, body }: Request): number | undefined
  */
 function createForwardedBody(request: Request, length: number | undefined, maxBytes: number): ForwardedBody {
   const body = request.body as ReadableStream<Uint8Array>;
-  // For a body of known length the runtime enforces the length, so pass the stream through without reading it in JavaScript.
+  // The runtime enforces the length of a body with a known length, so pass its stream through without reading it in JavaScript.
   if (length !== undefined) {
     return { body, isOverMaxBytes: () => false, countBytes: () => length, discardRest: () => Promise.resolve() };
   }
@@ -62,7 +62,7 @@ function createForwardedBody(request: Request, length: number | undefined, maxBy
   };
   const carrying = forwardPieces().catch(async (thrown: unknown) => {
     reader.releaseLock();
-    // The error also fails the upload to the upstream, which reports it.
+    // Abort the upload with this error; the request to the upstream then fails and reports it.
     writer.abort(thrown).catch(() => undefined);
     // Read the rest of the body: unread bytes would block the caller's next request on the same connection.
     await discardRestOfBody(request);
@@ -141,7 +141,8 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
     throw thrown;
   }
   const text = await response.text();
-  // The upload was cut at the limit, so the upstream may have rejected an incomplete form. Report the limit instead.
+  // The upload was cut at the size limit, so the upstream may only have rejected an incomplete form. Report the size limit
+  // instead.
   if (up.isOverMaxBytes() && !response.ok) throw await failInterruptedUpload();
   const file = response.ok ? parseFileDescription(parseJsonOrUndefined(text)) : undefined;
   const end: FileUploadOutcome = file
@@ -149,7 +150,7 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
     : response.ok || wasSent
       ? { outcome: 'unknown', bytes: up.countBytes() }
       : { outcome: 'failed' };
-  // Return the id only after the account has recorded it: before that, the caller could not use the file.
+  // Return the file only after the account has recorded its id: before that, the caller could not use the file.
   await reportUploadToAccount(context, reportUploadOutcome(end));
   return new Response(text, response);
 }

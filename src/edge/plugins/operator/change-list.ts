@@ -62,12 +62,12 @@ class ChangeList extends TableRowsBase {
   /** Lists changes. One that is listed already stays as it is. */
   recordChanges(changes: readonly ChangeInTransit[]): void {
     const now = this.#state.now();
-    // The alarm is set first, so that what is stored here is also deleted.
+    // Set the alarm before storing the changes, because the alarm deletes them after their retention.
     this.#state.alarm.scheduleAt(now + KEPT_MS);
     this.tables.runInTransaction(() => {
       for (const change of changes) this.#insertChange(change);
     });
-    // Repeated changes are not counted, so the number is read again.
+    // Forget the cached number of rows, because `insert or ignore` does not report how many changes were new.
     this.#count = undefined;
     this.#deleteSurplus();
   }

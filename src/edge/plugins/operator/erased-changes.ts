@@ -17,8 +17,8 @@ export class ErasedChangeNames extends TableRowsBase implements ErasableResource
   }
 
   listIdsCreatedUntil(): string[] {
-    // The name of an erased account must be removed from the list of changes. A visitor's account expires without being erased,
-    // and its random name identifies nobody.
+    // Report the latest erasure until the list of changes has removed the account's name. Visitors' accounts are not reported:
+    // they expire without an erasure, and their random names identify nobody.
     const { erasedUntil } = this.#state;
     return erasedUntil > Number(this.tables.readMetaValue(ERASED_KEY) ?? 0) ? [String(erasedUntil)] : [];
   }

@@ -34,7 +34,7 @@ class ConversationSpending {
     const { usd_per_day } = limits.effectiveLimits;
     const { start, settled: spentToday } = budget.windows.day;
     if (this.#day !== start || settled.outcome !== 'settled') this.#sums = undefined;
-    // Visitors have small limits, which a single conversation may well use.
+    // Do not alert about visitors: their limits are small, so a single conversation often uses a large share.
     if (usd_per_day === undefined || accountId === undefined || visitorSession.isVisitor) return undefined;
     const limit = usdToNanodollars(usd_per_day);
     if (limit <= 0 || spentToday <= EXPENSIVE_SHARE * limit) {
@@ -59,7 +59,7 @@ class ConversationSpending {
       this.#sums.set(conversation, spent);
       return spent;
     }
-    // The row of the settled request is written already.
+    // The settled request has its ledger row already, so the sums that are read here include its cost.
     this.#sums = this.#readSumsOfDay(start);
     this.#day = start;
     return this.#sums.get(conversation) ?? 0;

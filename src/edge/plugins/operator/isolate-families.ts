@@ -45,7 +45,7 @@ export function createIsolateMetricFamilies(
     labels: { upstream: name },
     value: pool?.health.countRunning(name, now) ?? 0,
   }));
-  // Report only models of the model table: callers can send any name, and each one would create a new time series.
+  // Report only models of the model table: callers can send any name, and each name would create another time series.
   const breakers = (pool?.health.reportUpstreamHealth(now) ?? [])
     .filter(({ model }) => pool?.models.findRow(model) !== undefined)
     .map(({ upstream, model, state }) => ({ labels: { upstream, model }, value: STATES[state] }));

@@ -38,7 +38,8 @@ function createVersionFamily(version = ''): MetricFamily {
 /** @returns the text of these metrics, each name of which must be there once */
 function formatMetrics(families: readonly MetricFamily[], isOpenMetrics: boolean): string {
   const lines = families.flatMap(({ name, type, help, samples }) => {
-    // The older format names a counter as its sample, and the newer one without the suffix.
+    // In the Prometheus text format, the `HELP` and `TYPE` lines name a counter with its suffix `_total`, and in OpenMetrics
+    // without it: https://github.com/OpenObservability/OpenMetrics/blob/main/specification/OpenMetrics.md#counter-1
     const family = type === 'counter' && !isOpenMetrics ? `${name}_total` : name;
     return [
       `# HELP ${family} ${isOpenMetrics ? escapeLabel(help) : escapeHelp(help)}`,

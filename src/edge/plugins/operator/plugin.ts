@@ -43,7 +43,7 @@ function raiseDueAccountAlerts(state: AccountState, settled?: JustSettledRequest
 /** What operators look at: metrics, changes, and when they are alerted. */
 export const operator: Plugin = {
   name: 'operator',
-  // The operator's reports read the sums of all accounts, which the pools' objects store.
+  // Requires `pools`, because the operator's reports read the sums of all accounts, which the pools' objects store.
   needs: [pools],
   account: {
     methods: {

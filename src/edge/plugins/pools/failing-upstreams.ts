@@ -122,7 +122,7 @@ export class UpstreamOutageMonitor {
     const ofUpstream = this.#sumByModel(upstream, REPORTED_MINUTES);
     const { requests, failed } =
       model === '' ? addOutcomeSums(ofUpstream.values()) : (ofUpstream.get(model) ?? NOTHING);
-    // Without requests it is not known whether it works again.
+    // Without requests, it is unknown whether the upstream works again, so the outage is not over.
     return requests > 0 && failed <= WORKING_SHARE * requests;
   }
 
@@ -131,7 +131,7 @@ export class UpstreamOutageMonitor {
     const isOpen = (upstream: string, model: string) =>
       open.some((outage) => outage.upstream === upstream && outage.model === model);
     return this.#configuredNames.flatMap((upstream) => {
-      // A rejected key has its own alert.
+      // Do not report an upstream whose key is rejected, because that has an alert of its own.
       if (isOpen(upstream, '') || this.#keys.isKeyRejected(upstream)) return [];
       const byModel = [...this.#sumByModel(upstream, FAILING_MINUTES)];
       const unreported = byModel.filter(([model]) => !isOpen(upstream, model));

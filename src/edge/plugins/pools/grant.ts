@@ -235,7 +235,8 @@ function computeGrants(
 ): Nanodollars[] {
   const free = call.windows.map(({ id, period, spent, kept }) => {
     const limit = rules[period];
-    // The caller has already subtracted this lease from the counts.
+    // `counts` does not include this lease any more (the caller has subtracted it), so subtract what the account has spent and
+    // keeps.
     if (limit === undefined) return Number.POSITIVE_INFINITY;
     return limit - (books.counts.get(id)?.granted ?? 0) - spent - kept;
   });
@@ -247,7 +248,8 @@ function computeGrants(
     return call.windows.map(({ want }, at) => (limited[at] ? want + more : 0));
   }
   if (!isEnoughFree('least')) return call.windows.map(() => 0);
-  // Grant at most half of what is free, as an account's own budget does, so that some is left for the next request.
+  // Grant at most half of the free amount, so that some of it is left for the next request. An account's own budget does the
+  // same.
   return call.windows.map(({ want, least }, at) =>
     limited[at] ? Math.max(least, Math.min(want, Math.floor((free[at] ?? 0) / 2))) : 0,
   );

@@ -298,10 +298,10 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     this.services.alarm.scheduleAt(now + JOINED_MS);
     this.#store.runInTransaction(() => {
       this.#used.mergeIntoEndedVisitors(id);
-      // The counts of outcomes stay in the visitor's own row, so that they are not counted twice.
+      // Merge everything except the outcome counts, which stay in the visitor's own row so that they are not counted twice.
       const joined = { id: VISITORS_LEASE, incarnation: 0, seq: 0, windows, toldAt: now, refused, outcomes: null };
       this.#store.writeLease({ ...lease, ...nameless, ...joined });
-      // Keep the lease's number for a while, so that a delayed call cannot recreate the lease.
+      // Keep a row with the lease's number for a while, so that a delayed call cannot create the lease again.
       this.#store.writeLease({ ...lease, ...nameless, windows: {}, joinedAt: now });
     });
     this.#books.open.delete(id);
@@ -336,8 +336,8 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     const isErased = call.nameless === true;
     const isLast = call.isLast === true;
     const newest = before?.told ?? -1;
-    // Ignore a report that does not include all changes since the last known one. The response contains the change to report
-    // from.
+    // Ignore sums that do not include all changes since the last stored report. The response contains the number from which the
+    // account has to report.
     const sums = call.sums && (isLast || call.sums.since <= newest) ? call.sums : undefined;
     const told = sums?.seq ?? newest;
     const isUntold = this.#name === DEPLOYMENT_POOL && (told < 0 || call.sums !== sums);
@@ -345,7 +345,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     const lease: StoredPoolLease = {
       ...granted,
       open,
-      // Keep the name while the lease is open, because the pool may have to ask the account to report.
+      // Keep the account's name while the lease is open, because the pool may have to ask the account for a report.
       account: isErased && !open ? null : (call.account ?? before?.account ?? null),
       isErased,
       group: call.group ?? null,
@@ -369,7 +369,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
       if (sums) this.#used.storeReport(lease.id, sums);
       if (isLast) this.#used.deleteAllButModelSums(lease.id);
     });
-    // The lease has changed, so the account is active: ask at short intervals again if it falls silent.
+    // A changed lease means that the account is active, so use the short interval again if it falls silent.
     if (before && hasLeaseChanged(before, lease)) this.#asked.delete(lease.id);
     if (lease.open) this.services.alarm.scheduleAt(this.#computeAskTime(lease));
     this.#raiseDueSpendAlerts(call.windows);
@@ -398,12 +398,12 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     const { id, account } = lease;
     if (account === null) return;
     const request = { identity: { account }, accounts: this.env, settings: parseSettingsOnce(this.env) };
-    // Until the account responds, its lease stays counted.
+    // The lease stays counted until the account has responded.
     const failed = await callAccount(request, (object) => object.reportSpendingToPool(this.#name)).then(
       () => undefined,
       (thrown: unknown) => ({ thrown }),
     );
-    // Double the interval while the account's request is still running, or the account cannot be reached.
+    // Double the interval between two calls while the account has a request running or cannot be reached.
     const waitMs = Math.min(MOST_SILENT_MS, Math.max(SILENT_MS, 2 * (this.#asked.get(id)?.waitMs ?? SILENT_MS)));
     if (failed)
       this.services.retries.recordFailure('account_report', failed.thrown, this.now() + waitMs, { subject: id });

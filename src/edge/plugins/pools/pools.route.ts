@@ -44,7 +44,8 @@ export const ACCOUNT_LIST_ROUTES = [
       const page = parsePageQuery(c.req.query());
       const { sort, period } = validateBySchema(query, c.req.query());
       if (sort !== 'name') {
-        // An account's position depends on its group's limit, too: an account is limited by whichever is used up most.
+        // Sort by the limit that is used most: an account may be limited by its own limits or by those of its group, so read
+        // the groups' limits, too.
         const groups = sort === 'used' ? await getCachedTightestLimitOfAllGroups(c) : undefined;
         const list = await createDeploymentPoolCaller(c)((pool) =>
           pool.listAccountSpending({ ...page, sort, period, groups, isShared: hasDeploymentLimits(c) }),
@@ -139,7 +140,7 @@ export const GROUP_ROUTES = [
         c,
         toGroupPoolName(requireGroupFromPath(c)),
       )((pool) => pool.listAccountSpending(wanted));
-      // Read the spending from the deployment's pool: members' limits also cover what they spend in other groups.
+      // Read the spending from the deployment's pool, because a member's limits also cover what it spends in other groups.
       const spent = await readAccountSpending(
         c,
         page.data.map(({ id }) => id),
@@ -164,7 +165,7 @@ export const GROUP_ROUTES = [
     const account = c.req.param('account');
     const call = createAccountCaller(c, account);
     const own = await call((object) => object.getGroup());
-    // Idempotent: removing the account again changes nothing, and an account that was moved to another group stays there.
+    // Removing an account again changes nothing, and an account that has moved to another group stays there.
     if (own !== group) return c.json({ account, group: own });
     await call((object) => object.setGroup(null, createChangeOrigin(c)));
     logChange(c, { type: 'account', id: account }, ['group']);
@@ -275,7 +276,7 @@ export const toldByAll: AllAccountsPlugin = {
   },
   isAccountKnown: async (c, account) => {
     const rows = await createDeploymentPoolCaller(c)((pool) => pool.getAccountSpending([account], false));
-    // A visitor may have no row of its own, because ended visitors share one row.
+    // Ended visitors share one row, so a visitor may be unknown here.
     return rows.some(({ id }) => id === account);
   },
   alertOnKeyChange: reportKeyStateToPool,

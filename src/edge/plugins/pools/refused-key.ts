@@ -118,7 +118,7 @@ export class UpstreamKeyMonitor {
       this.#around.retries.recordSuccess('key_check', name);
       this.recordUpstreamKeyState(null, name);
     } catch (thrown) {
-      // The key is still rejected, or the upstream cannot be reached. The next alarm tries again.
+      // The key is still rejected, or the upstream cannot be reached, so the next alarm tries again.
       const nextAt = this.#around.now() + TRY_KEY_MS;
       this.#around.retries.recordFailure('key_check', thrown, nextAt, { subject: name });
     }

@@ -204,7 +204,7 @@ function getSortValue(row: AccountSpendRow, { sort, period }: AccountSpendingQue
     case 'used':
       if (row.blocked_by !== null) return Number.MAX_VALUE;
       if (!row.tightest) return -1;
-      // A shared budget rejects requests before all of it is used, so sort rejecting rows first.
+      // A shared budget may reject requests before all of it is used. Sort such rows first, as if everything were used.
       return row.tightest.refuses ? Math.max(1, computeUsedShare(row.tightest)) : computeUsedShare(row.tightest);
     case 'refused':
       return row.refused_today;

@@ -247,7 +247,7 @@ export async function readDeploymentMetricFamilies(
       ...createKeyLimitMetricFamilies(state.key_limits),
     ];
   };
-  // Report this isolate's own metrics even if the pool cannot be reached, because that is when an operator needs them.
+  // Report the metrics of this isolate even if the pool cannot be reached: that is when an operator needs them.
   const families = await createAllFamilies().catch((thrown: unknown) => {
     if (!(thrown instanceof ObjectUnreachableError)) throw thrown;
     c.get('entry').line.error_type = thrown.logged;

@@ -39,7 +39,7 @@ async function rejectOrContinueVisitor(c: Context<AppEnv>, next: Next): Promise<
   const now = Date.now();
   let look = looks.get(settings);
   if (!look || now < look.at || now >= look.at + KNOWN_MS || look.empty.some(({ end }) => end <= now)) {
-    // Extend the old result, so that concurrent requests use it while this request reads the pools.
+    // Extend the old result, so that concurrent requests use it instead of reading the pools, too.
     if (look) looks.set(settings, { at: now, empty: look.empty.filter(({ end }) => end > now) });
     look = { at: now, empty: await findSpentVisitorPoolLimits(c, settings) };
     looks.set(settings, look);
@@ -47,8 +47,7 @@ async function rejectOrContinueVisitor(c: Context<AppEnv>, next: Next): Promise<
   const refusal = findEmptySharedBudgetRejection(look.empty, now);
   if (refusal) throw createLimitRejectionError(refusal, {});
   await next();
-  // A pool has rejected this request although it seemed to have budget left. Forget the result, so that the next request reads
-  // the pools.
+  // If a pool has rejected this request, the cached result is wrong. Delete it, so that the next request reads the pools.
   const { error } = c;
   const { by, passes } = error instanceof ApiError ? parseLimitingCause(error) : {};
   if (isSharedBudget(by) && passes !== 'soon') looks.delete(settings);

@@ -124,7 +124,7 @@ export class ReportedUsageTable extends TableRowsBase {
   ) {
     const used = `used
        where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or pool_group = ?4) and (?5 is null or value = ?5)`;
-    // Aggregate first, so that each lease is looked up once and not for each of its rows.
+    // Aggregate before joining, so that each lease is looked up once instead of once for each of its rows.
     const ofLeases = `(select lease, ${SUMS_TOTALS_SQL}, max(day) as day from ${used} group by 1) as used left join leases on leases.id = used.lease`;
     return this.tables.readAllRows<UsageSumsTableRow & { key: string | number | null; last: number }>(
       `select ${key} as key, ${SUMS_TOTALS_SQL}, max(day) as last from ${group_by === 'account' ? ofLeases : used}

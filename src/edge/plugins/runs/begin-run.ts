@@ -96,7 +96,7 @@ function createRunContext(
         isOfEdge: step.isOfEdge,
         shownAs: step.run,
       });
-      // Fallback models may replace the model only in the first step: all steps of a run use the same model.
+      // Allow fallback models only in the first step, because all steps of a run use the same model.
       const members = step.isLater ? { ...request.asked, fallback_models: [] } : request.asked;
       return createTurnExecutor(
         conversation,

@@ -27,8 +27,8 @@ export async function callTool(
   calls: ToolKindCaller,
 ): Promise<ToolResult> {
   const result = await callToolWithTimeout(call, run, options, calls);
-  // A tool may echo the secrets that it was sent, and the model and clients read its result. Image data cannot contain text to
-  // mask.
+  // Mask secrets: a tool may repeat a secret that was sent to it, and the model and clients read the result. Images are
+  // skipped, because a secret in image data cannot be found.
   const { content } = result;
   const hidden =
     typeof content === 'string'
@@ -52,13 +52,13 @@ async function callToolWithTimeout(
   calls: ToolKindCaller,
 ): Promise<ToolResult> {
   const { leftMs, signal } = options;
-  // A subagent's call enforces its own timeout, because it has to stop the subagent when the time is over.
+  // A subagent's call enforces its own timeout, because it has to stop the subagent when the time has passed.
   if (options.apart) return await calls.callTool(call, run, options, signal);
   const ms = Math.max(0, Math.min((run.timeout_seconds ?? DEFAULT_SECONDS) * 1_000, leftMs));
   const controller = new AbortController();
   const late = controller.signal;
   const clock = new IdleTimeout(controller, ms, ms, () => new Error('late'));
-  // Waiting for the edge's memory does not count towards the tool's timeout.
+  // Pause the timeout while the call waits for the isolate's memory, which is not the tool's fault.
   const holdResultMemory = async (bytes: number) => {
     clock.pauseUntilTouched();
     await options.hold(bytes);
@@ -72,7 +72,7 @@ async function callToolWithTimeout(
     if (signal.aborted) return createFailedResult('stopped');
     if (late.aborted) return createFailedResult(`The tool did not respond within ${Math.ceil(ms / 1_000)} s.`);
     if (thrown instanceof ApiError) return createFailedResult(NO_ROOM);
-    // The message of a network error may contain the URL, and the URL may contain a secret.
+    // Do not forward the error of a network failure: it may contain the URL, and the URL may contain a secret.
     return createFailedResult('The tool could not be reached.');
   } finally {
     clock.stopWatching();

@@ -28,7 +28,8 @@ export const COPIED_CALLS: CopyableRows = {
   storing: (transcript, shift) => ({
     addLine(_, row, result) {
       const call = JSON.parse(row) as ToolCallRow;
-      // The call may still have been running when it was copied.
+      // A call that was running when it was copied has no end, and a call that waited for approval has no times at all. Fill in
+      // the missing times.
       const beganAt = call.beganAt ?? call.endedAt ?? 0;
       getCallRows(transcript).storeEndedCall({
         ...call,

@@ -72,9 +72,9 @@ export function endInterruptedStep(
   const numbers = parseEventNumbers(text);
   const log = new TurnEventLog(transcript, row, { events: numbers.at(-1) ?? 0, rows });
   const waitsUntil = getCallRows(transcript).findWaitEnd(row.seq);
-  // A waiting run has stored all events that it has sent. Otherwise skip numbers that unstored events may have used.
+  // A waiting run has stored all events that it has sent. Any other run may have sent unstored events, so skip their numbers.
   if (waitsUntil === undefined) log.skip(SKIPPED_EVENT_NUMBERS);
-  // The caller's connection is gone, so report the end as an event, as for a background turn.
+  // The caller's connection is closed, so report the end of the run as an event, as for a background turn.
   const turn: RunHandle = { row, log, result: undefined, usages: [], isReported: true };
   const owed = getApprovalRows(transcript).listApprovalsContinuedByRun(row.seq);
   const [continued] = owed;
@@ -95,7 +95,8 @@ export function endInterruptedStep(
       Object.assign(step, restored.row);
       if (settled && !isStepHoldKnown(step)) unknown.push(settled);
     } else if (!isStepHoldKnown(step) && !step.settled && step.outcome) {
-      // An earlier crash came before the account confirmed the cost. Settling is idempotent, so do it again.
+      // An earlier crash happened before the account confirmed this cost. Settle the step again, which changes nothing if it
+      // was settled.
       unknown.push(restoreAttempt(step).settle(step.outcome).done);
     }
     calls.push(...getCallRows(transcript).listCallsOfStep(step.seq));
@@ -104,8 +105,8 @@ export function endInterruptedStep(
     if (step.outcome) turn.last = { outcome: step.outcome, delta: undefined };
     if (step.outcome?.usage) turn.usages.push({ ...step.outcome.usage });
   }
-  // The run also pays for the subagents among the calls that it continues. A subagent without a result is attached to again,
-  // and its cost is counted at that time.
+  // Add the costs of finished subagents of the continued calls, which this run also pays for. A subagent without a result is
+  // attached again, and its cost is added then.
   for (const { endedAt, subagent } of [...calls, ...listContinuedCalls(transcript, row.seq)]) {
     if (endedAt !== null) spent += subagent?.cost ?? 0;
   }
@@ -126,7 +127,7 @@ export function endUnresumableRun(
     for (const call of getCallRows(transcript).listCallsOfStep(seq)) {
       if (call.endedAt !== null) continue;
       const { id: tool_use_id, beganAt, subagent } = call;
-      // The run cannot be resumed, so the subagent's cost is never read. Count its whole share instead.
+      // The run cannot be resumed, so it will not read the subagent's actual cost. Count the subagent's whole share instead.
       if (subagent) {
         subagent.cost = subagent.most ?? subagent.cost;
         spent += subagent.cost;
@@ -165,7 +166,8 @@ function restoreShownResultsToLog(transcript: Transcript, row: TurnRow): void {
   const owed = own ? [] : getApprovalRows(transcript).listApprovalsContinuedByRun(row.seq);
   const last = own?.seq ?? owed[0]?.turn;
   if (last === undefined) return;
-  // The paused run has already sent the other results of that step to the client.
+  // Show only the results that the continuing run produced: the paused run has already sent the other results of that step to
+  // the client.
   const isShownByThisRun = (id: string) => own !== undefined || owed.some(({ toolUseId }) => toolUseId === id);
   const results = getCallRows(transcript).readResultsByCallId(last);
   const ended = getCallRows(transcript)
@@ -185,7 +187,7 @@ function restoreProfileFromSteps(transcript: Transcript, { seq }: TurnRow): void
   if (!profile) return;
   const next = { ...profile };
   for (const step of listTurnsOfRun(transcript, seq).slice(1)) {
-    // Steps with any other status have saved the profile themselves.
+    // Skip steps with another status, which have saved the profile when they ended.
     if (step.status !== 'complete' || step.seq <= profile.through) continue;
     const messages = listMessageNumbersOfTurn(transcript, step.seq);
     next.through = step.seq;
@@ -220,7 +222,7 @@ function restoreStepFromEvents(
   const builder = new MessageBuilder();
   for (const { data } of frames) {
     const event = parseEventRememberingInput(data) ?? {};
-    // Leave out calls of the edge's tools: the message of this step was not stored, so its calls are never made.
+    // Leave out calls of the edge's tools: this step's message was not stored, so these calls will not be made.
     if (!isEdgeToolBlock(event)) builder.addEventData(event);
   }
   const unseen = measureUnseenTimeAtCrash(transcript.log.findLastRowTime(row.run ?? row.seq), row, builder, wokeAt);

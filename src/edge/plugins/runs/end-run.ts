@@ -51,8 +51,8 @@ export function showAndStoreRunEnd(
         ? {}
         : { stop_reason: end.kind === 'paused' ? 'pause_turn' : 'end_turn', stop_sequence: null };
     const remark = end.kind === 'paused' ? `: sluice-paused=${end.reason}\n\n` : '';
-    // A run that only continued approved calls and made no step itself hands the remaining tool calls of the paused step to the
-    // client.
+    // A run without a step of its own has only continued approved calls. It ends with `tool_use`, because the client has to
+    // make the remaining calls of the paused step.
     const ownReason = turn.continues !== undefined && last === undefined ? 'tool_use' : null;
     const stopReason = { stop_reason: ownReason, stop_sequence: null, ...(isObject(delta) ? delta : {}), ...reason };
     shown.addEvent('message_delta', { ...others, delta: stopReason, usage: sumUsageOfSteps(usages) }, remark);

@@ -93,8 +93,8 @@ function computeBackgroundWait(
     : { passes: 'soon' as const, retryAt: null };
   if (passes === 'never') return undefined;
   const waited = now() - answeredAt;
-  // Back off in proportion to the time waited so far. The pause depends on a stored time and not on a counter, so it survives a
-  // crash.
+  // Wait in proportion to the time since the last answer. That time is stored, so the backoff continues after a crash, which a
+  // counter in memory would not.
   const usual = addJitter(Math.min(Math.max(waited / 2, MIN_RETRY_MS), MAX_RETRY_MS));
   const pause = Math.max(usual, (retryAt ?? 0) - now() + Math.random() * SPREAD_MS);
   if (waited + pause > MAX_WAIT_MS || pause >= meter.computeRemainingMs(now())) return undefined;
@@ -109,7 +109,7 @@ function selectCallsToMake({ runner, calls }: EndedRunStep): NextAction | undefi
     .filter(({ value, isBroken: broken }) => value.type === 'tool_use' && !broken)
     .map(({ value }) => value);
   const own = toolCalls.filter((block) => shown.isEdgeToolCall(block));
-  // Only the tool calls that the step's rows name are stored in the history.
+  // Call only the tools that the step's rows name, because only their calls are stored in the history.
   const named = getCallRows(transcript)
     .listCallsOfStep(row.seq)
     .flatMap(({ turn, n, id, tries }) => {

@@ -29,8 +29,8 @@ export function createStepBody(
   const rest = model === undefined ? body : editJson(body, { model: JSON.stringify(model) });
   const messages = isInterrupted ? GO_ON : '[]';
   const { tool_choice: choice } = JSON.parse(rest) as JsonObject;
-  // A forced tool call (`tool_choice` of `any` or `tool`) applies only to the first step. Otherwise every step would call a
-  // tool.
+  // After the first step, replace a forced tool call (`tool_choice` of `any` or `tool`) with `auto`. Otherwise, every step
+  // would call a tool and the run would never end.
   if (!isObject(choice) || (choice.type !== 'any' && choice.type !== 'tool')) return editJson(rest, { messages });
   const { name: _, ...kept } = choice;
   return editJson(rest, { messages, tool_choice: JSON.stringify({ ...kept, type: 'auto' }) });
@@ -44,10 +44,10 @@ export function createStepBody(
 export function getPauseReasonOfError(error: ApiError | undefined, type: string | undefined): PauseReason | undefined {
   if (error?.type === 'authentication_error') return 'revoked';
   const { by, isOwn, passes } = error ? parseLimitingCause(error) : {};
-  // The upstream is still busy after the retries that every request gets, so pause the run.
+  // A busy upstream pauses the run: the request was already retried as often as any request is.
   if (isBusyErrorType(type) && !isOwn) return 'upstream';
   if (by === 'run') return 'max_usd';
-  // For a full storage, return the error itself: it explains what to do.
+  // If the conversation's storage is full, end the run with this error, which explains what to do.
   if (error?.type === 'invalid_request_error') return undefined;
   return isOwn && passes !== 'soon' ? 'budget' : undefined;
 }
@@ -60,7 +60,7 @@ export async function sumSettledCosts(
   try {
     return (await Promise.all(settlements)).reduce((sum, { cost }) => sum + cost, 0);
   } catch {
-    // The alarm retries the settlement. Until it succeeds, count the maximum cost, so that the run spends nothing more.
+    // Settling failed, and the alarm retries it. Count the maximum cost until then, so that the run cannot exceed its budget.
     return most;
   }
 }

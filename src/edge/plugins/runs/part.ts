@@ -39,7 +39,7 @@ function endOrResumeCrashedRun(conversation: ConversationContext, row: TurnRow):
     const resumed = crashed.mayGoOn ? resumeRunAfterCrash(conversation, crashed) : undefined;
     if (resumed) return resumed;
   } catch (thrown) {
-    // Damaged rows fail everything in this conversation, so rethrow. Any other error ends only this run.
+    // Rethrow if a row is damaged, because that affects the whole conversation. Any other error ends only this run.
     if (findDamageInError(thrown)) throw thrown;
     closing.error = toApiError(thrown);
   }

@@ -68,8 +68,8 @@ export async function callToolBySignedPost(
   if (bytes === 'too much') return createTooLongResult(most);
   if (bytes === 'none left') return createTooLongTogetherResult();
   if (isImage && bytes.length > 0) {
-    // Check the type here: the API rejects a whole request that contains an image with a wrong `media_type`, and the run would
-    // fail.
+    // Check the image type here. The API would reject the whole request for an image with a wrong `media_type`, and the run
+    // would fail.
     const found = detectImageType(bytes);
     if (found === undefined) return createFailedResult(`The tool sent ${type}, but the data is not such an image.`);
     const content = [createImageBlock(found, bytes)];
@@ -99,14 +99,14 @@ async function readLimitedBody(
       if (length > most) return 'too much';
       if (resultBytes.left < 0) return 'none left';
       await grow(length);
-      // Copy the bytes, because the reader reuses its buffer.
+      // Copy the bytes, because the reader reuses its buffer for the next piece.
       pieces.push(piece.slice());
     }
     isWhole = true;
   } finally {
     if (!isWhole) {
       resultBytes.left += length;
-      // Cancelling a stream that has already failed rejects.
+      // Ignore a rejection: cancelling a stream that has failed rejects.
       reader.cancel().catch(() => {});
     }
   }
@@ -117,7 +117,8 @@ async function readLimitedBody(
 
 function createImageBlock(media_type: string, bytes: Uint8Array): JsonObject {
   let data = '';
-  // Base64 encodes three bytes as four characters, so chunks whose length is a multiple of three can be concatenated.
+  // Base64 encodes three bytes as four characters, so chunks whose length is a multiple of three can be encoded separately and
+  // joined.
   for (let at = 0; at < bytes.length; at += 24_576) data += toBase64(bytes.subarray(at, at + 24_576));
   return { type: 'image', source: { type: 'base64', media_type, data } };
 }

@@ -50,7 +50,7 @@ export function createResumedRun(
     unmade.delete(id);
   for (const { toolUseId } of owed) unmade.delete(toolUseId);
   for (const { id } of calls) unmade.delete(id);
-  // An interrupted step may have stored only its question, without an answer. The next step answers that question.
+  // Ignore a step that was interrupted before its answer. The next step answers its question.
   const answers = steps.filter(
     ({ status, seq }) => status !== 'failed' && (status !== 'interrupted' || isAnswered(transcript, seq)),
   );
@@ -82,8 +82,8 @@ function collectBlockIds(events: readonly JsonObject[], idOf: (block: JsonObject
 export function resumeLogAndDecideNext({ open, unmade, last }: ResumedRun, runCalls: RunToolCaller): NextAction {
   const { shown, now } = runCalls.run;
   for (const index of open) shown.addEvent('content_block_stop', { index });
-  // The ping takes the first event number after the skipped ones, so a client that reconnects with a skipped number resumes
-  // here.
+  // Show a ping, which takes the first event number after the skipped numbers. A client that reconnects with a skipped number
+  // then continues from here.
   shown.addEvent('ping', {});
   for (const id of unmade) {
     shown.expectResult(id);
@@ -114,11 +114,11 @@ function selectCallsToRetry(step: number, runCalls: RunToolCaller): CallsToMake 
     const decided = approvals.find(({ toolUseId }) => toolUseId === id);
     const planned = { turn, n, block, tries, subagent, idleMs: now() - (beganAt ?? now()) };
     const run = tools.get(toJsonText(block.name));
-    // The call still waits for approval, so it was never made.
+    // This call still waits for approval, so it was never made, and this is not a retry.
     if (!decided && doesCallNeedApproval(run, block.input)) return [planned];
     const again = { ...planned, tries: tries + 1 };
     const call = decided ? toApprovedCall(again, decided) : again;
-    // Repeating a subagent's call is safe: it attaches to the conversation that the first try has begun.
+    // A subagent's call can be repeated even with `once`: it attaches to the conversation that the first try has created.
     if (getCallableToolKind(run)?.apart || !run?.once) {
       getCallRows(transcript).storeCallRetry(row, now());
       return [call];

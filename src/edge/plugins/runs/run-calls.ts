@@ -62,7 +62,7 @@ export class RunToolCaller {
   async callToolsOfStep(calls: readonly PlannedCall[]): Promise<void> {
     const waiting = [...calls];
     const [first] = calls;
-    // Calls of this step may have stored results before a crash. Those count towards the step's limit on result bytes, too.
+    // Calls of this step may have stored results before a crash. Subtract their bytes from the step's limit.
     const before = first
       ? getCallRows(this.run.transcript)
           .listCallsOfStep(first.turn)
@@ -142,14 +142,15 @@ export class RunToolCaller {
     const { id, name, input } = block;
     const run = tools.get(toJsonText(name));
     const kind = getCallableToolKind(run);
-    // Call a subagent even after a stop: if it was started before a crash, this call finds and stops it.
+    // Make a subagent's call even after a stop: if the subagent was started before a crash, this call finds and stops it.
     if (!run || !kind || (signal.aborted && !kind.apart)) return createFailedResult('stopped');
     const call = { tool_use_id: toJsonText(id), name: toJsonText(name), input, account, conversation, turn };
     const fetchTool = (url: string, init: RequestInit) => fetch(url, init);
     const leftMs = meter.computeRemainingMs(now());
     const noteShare = () => getCallRows(transcript).storeStartedCall(toStartedToolCall(planned), now());
     const isAgain = planned.tries > 1;
-    // A subagent that was started before a crash is still called, because its cost has to be counted.
+    // Call no more tools once the run is over, for example because its credential was revoked. Except a subagent that was
+    // started before a crash: this call finds it, so that its cost is counted.
     if (isOver() && !(kind.apart && isAgain)) return createFailedResult(NOT_HOLDING);
     const isLate = isAgain && (planned.idleMs ?? 0) >= GRACE_MS;
     const options = {
@@ -194,7 +195,7 @@ export class RunToolCaller {
       result: JSON.stringify(block),
     });
     shown.showToolResult(id, result);
-    // The call's row already has what is shown here, so the log can be written later.
+    // The call's row already contains its result, so store the log only when it has become long.
     if (shown.log.unstoredCharacters > MOST_UNSTORED) shown.log.store({ at: now(), unseenMs: 0 });
     else shown.log.show();
   }

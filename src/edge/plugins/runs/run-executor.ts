@@ -95,8 +95,8 @@ export class RunExecutor implements TurnRunner {
       meter: this.#meter,
       signal: this.#abort.signal,
       shouldMakeNoMoreCalls: () => this.#over !== undefined,
-      // When a credential is revoked, the account notifies runs with a recent step. A run that continues after an approval may
-      // be weeks old and must check for itself.
+      // Check the credential if the run has made no step yet. After a revocation, the account stops only runs with a recent
+      // step, and a run that continues after an approval may be weeks old.
       endRunIfCredentialRevoked: async () => {
         if (!this.#step) await this.#endIfCredentialRevoked();
       },
@@ -146,7 +146,7 @@ export class RunExecutor implements TurnRunner {
   /** Resumes after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
   async resumeAfterCrash(crashed: ResumedRun): Promise<void> {
     this.#started.resolve({ kind: 'stream', headers: {} });
-    // Reserve memory: after an isolate dies, all of its runs wake at once, and each one reads its history again.
+    // Reserve memory: when an isolate dies, all of its runs wake at the same time, and each of them reads its history.
     const share = createMemoryShare();
     try {
       if (crashed.waitsUntil !== undefined) await this.#waitForAlarm();
@@ -154,7 +154,7 @@ export class RunExecutor implements TurnRunner {
       this.#restoreAfterCrash(crashed);
       this.#meter.countStep(await sumSettledCosts(crashed.unknown, this.#meter.maxStepCost ?? 0), false);
     } catch (thrown) {
-      // The run's stored rows are damaged, so it cannot be resumed.
+      // The stored rows of the run are damaged, so the run ends without being resumed.
       this.#context.onUnexpectedError(thrown);
       return this.#done.resolve();
     } finally {
@@ -205,7 +205,7 @@ export class RunExecutor implements TurnRunner {
   }
 
   async renewHold(): Promise<void> {
-    // A waiting run has no open hold to renew.
+    // A waiting run has no open hold, so there is nothing to renew.
     if (this.#waitsUntil === undefined) await this.#step?.runner.renewHold();
   }
 
@@ -257,7 +257,7 @@ export class RunExecutor implements TurnRunner {
     this.turn.last = { outcome, delta: writer.delta, budget };
     if (isAnswer && !this.turn.isCommitted) this.#model = this.#getModelIfChanged(runner.model);
     this.turn.isCommitted ||= isAnswer;
-    // A step that was not admitted has no settlement that could report the conversation, so leave the flag unchanged.
+    // Change the flag only after a settlement: a step that was not admitted has none that could report the conversation.
     if (settled !== undefined) this.turn.isUnreported = getCallRows(this.#context.transcript).isPlanned(row.seq);
     this.#nextTry = parseAttemptNumber(row.grant?.requestId ?? row.requestId) + 1;
     if (isAnswer) {
@@ -326,7 +326,7 @@ export class RunExecutor implements TurnRunner {
       showPausedClientCalls(this.turn, this.#context.transcript, this.#shown);
       this.#finishRun({ kind: 'complete' });
     } else if (reason) this.#finishRun({ kind: 'paused', reason });
-    // Nothing is lost: the results of the calls are stored, and are sent with the next message.
+    // End the run with this error. The results of the calls are stored, and are sent with the next message.
     else if (lacking) this.#finishRun({ kind: 'error', error: lacking });
     else {
       try {
@@ -395,7 +395,8 @@ export class RunExecutor implements TurnRunner {
     const { last, number, tries } = crashed;
     this.#number = number + 1;
     this.#model = this.#getModelIfChanged(last?.model);
-    // Skip numbers: later attempts may have been admitted without their ids being stored, and an id must not be used twice.
+    // Skip numbers: attempts that were admitted just before the crash may not have stored their ids, and an id must not be used
+    // twice.
     this.#nextTry = tries + SKIPPED_TRIES;
     this.#isInterrupted = last?.status === 'interrupted';
     this.#called = last?.seq;

@@ -55,21 +55,22 @@ export function storeRunEnd(
   const outcome: StoredOutcome = { ...lastOutcome, usage: usages.length > 0 ? usage : lastOutcome.usage };
   const budget = last?.budget;
   const summary = { outcome, nanodollars: spent, ...(budget && { budget }) };
-  // The account may not have confirmed the settlements of steps that stay in the history.
+  // A run counts as settled at its end only if it failed. In any other case, the account may still have to confirm the
+  // settlements of its steps.
   const settled = status === 'failed';
   const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled };
   log.finish(JSON.stringify(summary));
   transcript.updateTurn(row, ended);
   if (paused !== undefined) getCallRows(transcript).storePauseReason(row.seq, paused);
   if (status === 'refused') transcript.markTurnsRefused('run = ? and seq > ?', row.seq, row.seq);
-  // A run that waits for approval needs its stored request to continue after the decision.
+  // Keep the stored request of a run that waits for approval, because the run needs it to continue after the decision.
   if (paused !== 'approval') getCallRows(transcript).deleteRunRequest(row.seq);
   if (status === 'interrupted') storeEmptyRowForUnansweredCalls(transcript, row, now);
   const { storedProfile: profile } = transcript;
   if (turn.isUnreported && profile) {
     transcript.saveProfile({ ...profile, version: Math.max(profile.version + 1, now), unreported: true });
   } else transcript.saveUnsavedProfile();
-  // Store the log last: it makes the end visible to clients, which must not see an end that was not fully stored.
+  // Store the log last: it shows the end to clients, so everything else must be stored by then.
   log.store();
   Object.assign(row, ended);
   transcript.log.recordTurnEndTime(row);
@@ -80,7 +81,7 @@ export function storeRunEnd(
     isStopped,
     isUnanswered: turn.isUnanswered === true,
     ...removeUndefined({ paused }),
-    // Build the message only on demand, because most callers have received it as a stream.
+    // Build the message only when it is read, because most callers have received it as a stream.
     get message() {
       return error ? undefined : buildMessageFromEvents(log.text);
     },

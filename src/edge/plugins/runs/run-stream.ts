@@ -128,7 +128,7 @@ export class LiveStepWriter implements EventWriter {
       case 'message_delta':
         this.delta = data;
         return;
-      // Skip the step's own `message_stop`: the run sends one when it ends.
+      // Do not show the `message_stop` of a step: the run sends its own at its end.
       case 'message_stop':
         return;
       case 'error':

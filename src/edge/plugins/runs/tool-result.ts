@@ -109,8 +109,8 @@ export async function reserveMemoryForResult(
     await hold(result.bytes);
     return result;
   } catch {
-    // Memory was not free in time, or the run was stopped. Keep the result's other fields, because a subagent's cost must still
-    // be counted.
+    // No memory became free in time, or the run was stopped. Replace only the content: other fields, such as a subagent's cost,
+    // are still needed.
     return { ...result, ...createFailedResult(NO_ROOM) };
   }
 }

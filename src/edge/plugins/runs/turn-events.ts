@@ -97,7 +97,7 @@ export class TurnWebhookSender {
     alarm.scheduleWatchAt(now() + LEASE_MS);
     this.#deliveries.insertDelivery({ id, url, body, failures: 0, nextAt: now() });
     this.#isOpen = true;
-    // Send after the current transaction: the event and the change that it reports are stored together first.
+    // Send the event after the current transaction, which stores the event together with the change that it reports.
     waitUntil(Promise.resolve().then(() => this.sendDueEvents()));
   }
 
@@ -107,8 +107,8 @@ export class TurnWebhookSender {
       .catch((thrown: unknown) => {
         const { transcript, alarm, now, retries } = this.#object;
         const damage = findDamageInError(thrown);
-        // Do not retry: a damaged row would fail each time. Maintenance sets the alarm for the readable events, which are due
-        // later.
+        // Do not retry, because a damaged row would fail each time. Maintenance sets the alarm for the readable events, which
+        // are due later.
         if (damage) return logBackgroundFailure({ conversation: transcript.uncheckedProfile?.id ?? '' }, damage);
         alarm.scheduleAt(now() + LEASE_MS);
         retries.recordFailure('turn_event', thrown, now() + LEASE_MS);
@@ -129,7 +129,7 @@ export class TurnWebhookSender {
       const to = { url: url ?? undefined, usual: settings().TURN_DELIVER_URL, failures };
       const event = parseJsonObject(row.body);
       if (!event) logBackgroundFailure({ event_id: id }, new DamagedRow('an event'));
-      // Drop a damaged event, because sending it can never succeed.
+      // Drop a damaged event, which can never be sent.
       const whole = event && rememberJsonText({ ...event, event_id: id }, row.body);
       const { failure, again } = whole
         ? await deliverEventOnce(whole, to, { settings: settings(), env, now: now() })
@@ -141,7 +141,7 @@ export class TurnWebhookSender {
         this.#deliveries.postponeDelivery(id, again.failures, again.nextAt);
       } else {
         this.#deliveries.delete(id);
-        // Clear the recorded failure also for an event that is given up, because it is not retried either.
+        // Also clear the recorded failure of an event that is given up, because it is not retried any more.
         retries.recordSuccess('delivery', id);
       }
     }

@@ -64,7 +64,7 @@ export async function makeSummary(
   try {
     const lay = createPrefixApplier(conversation, profile);
     const buildSummaryRequest = async () => {
-      // Re-check after the await: a rewind to before the end of the summarized messages makes the summary void.
+      // Re-check after the await: a rewind to before the end of the summarized messages makes the summary unusable.
       if (getSummaryRows(transcript).get(row.id)?.status !== 'running') throw createTurnStoppedError();
       const options = { transcript, settings, agent, betas: headers['anthropic-beta'], isRun: isRunRequest(request) };
       const { body, model } = createSummaryRequest(rest, planned, options);
@@ -106,7 +106,8 @@ export async function makeSummary(
     );
     await waitWithinTime(billed.reserve());
     expected = undefined;
-    // A summary with fewer output tokens might be cut off, and would then be paid for without being used.
+    // Do not send the request if the budget only allows fewer output tokens: the summary might be cut off, and would be paid
+    // for without being used.
     if (billed.latestAttempt.admission?.maxTokens !== undefined)
       throw createNonRetryableError(
         'billing_error',
@@ -119,22 +120,23 @@ export async function makeSummary(
     const asking = { query: request.query, headers, upstream, settings, signal };
     const { text, tokens, ...asked } = await requestSummary(billed, asking);
     outcome = asked.outcome;
-    // Reject a summary that is too long to be sent together with the remaining turns. It would be made and paid for again and
-    // again.
+    // Reject a summary that is too long to be sent together with the remaining turns. If it were stored, each turn would make
+    // and pay for another one.
     if (text !== undefined && text.length <= PIECE_CHARACTERS && tokens <= planned.room)
       change = { status: 'complete', text, tokens };
   } catch (thrown) {
-    // If the budget is too low or the request too large, the turn continues without a summary.
+    // Log only unexpected errors. If the budget is too low or the request too large, the turn continues without a summary.
     const error = thrown instanceof ApiError ? thrown : undefined;
     if (!error) logBackgroundFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
-    // If only other requests' holds are in the way, this is no failure: the next answer starts another attempt.
+    // Do not count this as a failure if only the holds of other requests are in the way: the next answer starts another
+    // attempt.
     const { isOwn, passes } = error ? parseLimitingCause(error) : {};
     if (isOwn && passes === 'soon') change = { status: 'void' };
     isRefused = error !== undefined && error.status < 500 && !abort.isStopped;
   } finally {
     share.releaseMemory();
   }
-  // The account may have placed a hold even though its response was lost, so settle the expected attempt.
+  // If the account's response was lost, it may have placed a hold anyway, so settle the expected attempt.
   const attempt = expected ? (isRefused ? undefined : expected) : billed?.attempts.at(-1);
   await summaries.storeAndSettleSummary(row, outcome, change, attempt);
 }

@@ -47,7 +47,7 @@ export class SummarySettler {
       await work();
     } catch (thrown) {
       logBackgroundFailure({ conversation: profile?.id ?? '', summary: String(row.id) }, thrown);
-      // If storing failed, the alarm settles the summary.
+      // The summary may not be stored or settled, so set the alarm, which settles it.
       alarm.scheduleAt(now() + SUMMARY_WATCH_MS);
     } finally {
       this.#isMaking = false;
@@ -74,7 +74,7 @@ export class SummarySettler {
     const { transcript } = this.#object;
     if (!transcript.storedProfile) return;
     const summaries = getSummaryRows(transcript);
-    // Re-check after the await: a rewind to before the end of the summarized messages makes the summary void.
+    // Re-check after the await: a rewind to before the end of the summarized messages makes the summary unusable.
     const status = summaries.get(row.id)?.status === 'running' ? change : { status: 'void' as const };
     this.#updateRow(row, { ...status, outcome, settled: attempt === undefined });
     if (attempt) await this.#settleSummary(row, outcome, attempt, 0);
@@ -112,7 +112,7 @@ export class SummarySettler {
       opening: { route: OF_SUMMARIES, model: row.model, conversation: profile.id },
       startedAt: row.beganAt,
       ms: now() - row.beganAt,
-      // Use a newer version, so that a turn's report that is still on its way cannot overwrite this one.
+      // Use a newer version, so that a turn's report that was sent earlier and arrives later cannot overwrite this one.
       conversation: createConversationReport(
         { ...profile, version: computeNextProfileVersion(profile, now()) },
         profile.cost - cost,

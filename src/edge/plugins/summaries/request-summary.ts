@@ -62,7 +62,7 @@ export async function requestSummary(billed: BilledRequest, asking: SummaryReque
     const { completed, error_type } = usage.currentReport;
     const outcome = exchange.createOutcome(usage.currentReport, completed ? 'complete' : error_type ? 'error' : 'cut');
     const text = outcome.completed ? extractSummaryMessage(builder) : undefined;
-    // `output_tokens` includes thinking, so it is only an upper bound for the summary's text.
+    // Take the smaller of both numbers: `output_tokens` includes thinking, so it is only an upper bound for the summary's text.
     const written = outcome.usage?.output_tokens ?? Number.POSITIVE_INFINITY;
     const tokens = text === undefined ? 0 : Math.min(estimateTokens(extractSummaryText({ text })), written);
     return { outcome, text, tokens };

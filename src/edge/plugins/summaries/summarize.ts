@@ -42,7 +42,7 @@ export function planNextSummary(transcript: Transcript, filled: number): Summary
   const first = findFirstUnsummarizedMessage(turns, limit * SUMMARY_KEEP_RATIO, base);
   if (first === undefined) return undefined;
   const room = limit - sumTokens(turns, first);
-  // The remaining turns fill the limit by themselves, so a summary could never be sent with them.
+  // Make no summary if the remaining turns fill the limit by themselves, because it could never be sent with them.
   if (room < limit * MOST_SHARE) return undefined;
   const { summary_max_tokens: most = Math.max(1, Math.min(LONGEST_SUMMARY, Math.floor(limit * MOST_SHARE))) } = history;
   return { base, until: first - 1, most, room, instructions: instructions?.trim() || undefined };
@@ -57,8 +57,8 @@ function findFirstUnsummarizedMessage(
   most: number,
   base: number,
 ): number | undefined {
-  // The prompt cache stores the prompts of whole turns. A summary that ends before the first turn with this beginning would
-  // read nothing from it.
+  // Summarize at least to the end of the first turn whose prompt began like this one. The prompt cache stores the prompts of
+  // whole turns, so a shorter part would not be read from the cache.
   const inCache = turns.findIndex(({ sentFrom }) => sentFrom === base);
   let first: number | undefined;
   let tokens = 0;

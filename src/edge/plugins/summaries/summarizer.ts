@@ -62,7 +62,8 @@ export class Summarizer implements ConversationHooks {
       if (last?.status === 'complete' && last.outcome?.usage?.cache_read_input_tokens)
         this.#startNextSummary(cause, SUMMARY_START_RATIO);
     } catch (thrown) {
-      // Only log the error: the turn has succeeded. If a row is damaged, the next turn fails and reports it.
+      // Only log the error, because the turn itself has succeeded. If a row is damaged, the next turn fails and reports the
+      // damage.
       logBackgroundFailure({ conversation: cause.request.place.id }, thrown);
     }
   }
@@ -79,7 +80,7 @@ export class Summarizer implements ConversationHooks {
 
   /** Makes a summary before a turn, and waits for it, or the one that is being made, for a while. */
   async #summarizeBeforeTurn(cause: TurnRequestToSummarize): Promise<void> {
-    // Use the lower threshold: the new messages of this turn add to the stored length.
+    // Start a summary at the lower threshold, because the new messages of this turn are not included in the stored length.
     this.#startNextSummary(cause, SUMMARY_KEEP_RATIO);
     if (this.#running) await resolveWithin(this.#running.done, SUMMARY_WAIT_MS);
   }
@@ -112,7 +113,7 @@ export class Summarizer implements ConversationHooks {
     const done = Promise.withResolvers<void>();
     const abort = new TurnAborter();
     this.#running = { by: cause.request.caller, abort, done: done.promise };
-    // Resolve on any failure, because turns wait for this summary.
+    // Resolve `done` even after a failure, because turns wait for it.
     try {
       const making = { planned, row, paid: this.#paid, abort };
       await this.#paid.storeAndMakeSummary(row, () => makeSummary(this.#conversation, cause, making));

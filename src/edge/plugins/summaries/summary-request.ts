@@ -45,7 +45,7 @@ export function createSummaryRequest(
   const { output_config } = asked.json;
   const changes: Record<string, string | undefined> = { ...NOT_IN_SUMMARY };
   if (isObject(output_config)) changes.output_config = JSON.stringify({ ...output_config, format: undefined });
-  // Add tokens for thinking, which counts towards `max_tokens`.
+  // Add tokens for thinking, because it counts towards `max_tokens`.
   const maxTokens = most + computeMinTokensForText(models.findRow(model), asked.json) - TEXT_TOKENS;
   const plain = { ...asked, text: editJson(asked.text, changes), maxTokens };
   const listUnboundTurns = () => findTurnsWithoutThinking(transcript, { from: base, model, follows: false }, models);
@@ -66,8 +66,8 @@ export function createSummaryRequest(
   const createSummaryBody = (text: string) =>
     buildTurnBody({ ...plain, text }, { messages, model }, history, run, options).body;
   const body = createSummaryBody(plain.text);
-  // Forbid server tools, which the API would call by itself. Changing `tool_choice` costs part of the prompt cache, but less
-  // than such a call.
+  // Forbid server tools, because the API would call them and bill the calls. Changing `tool_choice` invalidates a part of the
+  // prompt cache, which costs less than such a call.
   return {
     body: hasServerTools(body.ownJson)
       ? createSummaryBody(editJson(plain.text, { tool_choice: '{"type":"none"}' }))

@@ -84,7 +84,7 @@ export class SummaryRows extends TableRowsBase implements PluginRows, HistorySub
   }
 
   insertSummary(row: SummaryRow): void {
-    // Replace a row with the same id, which only an interrupted copy can have left.
+    // Replace a row with the same id: only an interrupted copy can have left it.
     this.tables.insertRow('summaries', toColumns(row), 'insert or replace');
   }
 
@@ -125,7 +125,7 @@ export class SummaryRows extends TableRowsBase implements PluginRows, HistorySub
     endsAt: Parameters<HistorySubstituteReader['describeSummaries']>[0],
   ): ReturnType<HistorySubstituteReader['describeSummaries']> {
     if (this.highestId === 0) return undefined;
-    // A summary that was made again with different words still counts, so list it once with the total cost.
+    // If a summary was made again for the same messages, list only the newest one, with the cost of all of them.
     const byEnd = new Map<number, SummaryRow>();
     for (const row of this.listCompleteSummaries())
       byEnd.set(row.until, { ...row, cost: row.cost + (byEnd.get(row.until)?.cost ?? 0) });

@@ -30,7 +30,7 @@ export const accountBackupPart: AccountPlugin = {
 /** @returns the limits, group, credit, tokens and sums of an account. */
 function createBackup(state: AccountState, id: string): AccountBackup {
   const { ledger, limits } = state;
-  // Fold the ledger first: then the rows of tokens and days include all of their spending.
+  // Add the settled ledger rows to the sums first, so that the sums of tokens and days include all spending.
   ledger.foldSettledRowsIntoRollups(true);
   const tokens = ledger.readAllRows<Record<string, SqlStorageValue> & BackupToken>(
     `select jti, label, scopes, minted_at, first_seen_at, expires_at, revoked_at, limits, spent from tokens order by jti`,
@@ -73,20 +73,20 @@ function restoreAccount(
   { digest, merges }: { digest: string; merges: boolean },
 ): RestoreOutcome {
   const { ledger, limits, budget } = state;
-  // Reject a backup from before the account's last erasure, because erased data must not return.
+  // Reject a backup from before the account's last erasure, because it would restore erased data.
   if (backup.taken_at <= state.erasedUntil) return 'erased';
   if (ledger.readMetaValue(RESTORED) === digest && !merges) return 'unchanged';
   if (budget.holds.size > 0) return merges ? 'held' : 'used';
   const isUsed = ['ledger', 'rollups', 'credits'].some((table) => ledger.hasRows(`${table} where true`));
   if (!merges && (isUsed || limits.ownLimits !== null || state.chosenGroup !== undefined)) return 'used';
   ledger.runInTransaction(() => {
-    // Fold today's rows, so that the sums which are merged below include them.
+    // Add the settled ledger rows to the sums, so that the merge below compares complete sums.
     ledger.foldSettledRowsIntoRollups(true);
-    // A backup without limits or a group keeps the ones that the account already has.
+    // If the backup contains no limits or no group, keep those of this account.
     limits.setOwnLimits(backup.limits ?? limits.ownLimits);
     state.storeChosenGroup(backup.group ?? state.chosenGroup);
     state.recordConfigurationTime(backup.taken_at);
-    // Keep the later revocation time, so that no credential revoked here becomes valid again.
+    // Keep the later revocation time, so that a credential that was revoked here does not become valid again.
     const revokedBefore = Math.max(backup.revoked_before, Number(ledger.readMetaValue('revoked_before') ?? 0));
     if (revokedBefore > 0) ledger.writeMetaValue('revoked_before', String(revokedBefore));
     restoreCredits(ledger, backup.credits);

@@ -40,7 +40,8 @@ export function validateBackupStream(
   let fault: ApiError | undefined;
   copyValidatedLines(body, writable, { most, erasedUntil }).catch((thrown: unknown) => {
     fault = toApiError(thrown);
-    // Abort, so that a partial backup does not look complete. If the object rejected it, the stream is aborted already.
+    // Abort the stream, so that the object does not store a partial backup as complete. If the object itself rejected the
+    // backup, the stream is aborted already.
     writable.abort(thrown).catch(() => {});
   });
   return { lines: readable, getFault: () => fault };
@@ -55,7 +56,7 @@ async function copyValidatedLines(
   const order = new BackupLineValidator(erasedUntil);
   const writer = to.getWriter();
   let number = 0;
-  // The pieces of the current line. Join them only once: a long line arrives in thousands of pieces.
+  // The pieces of the current line, which are joined only once, because a long line arrives in thousands of pieces.
   let parts: string[] = [];
   let characters = 0;
   const pacer = new WorkPacer();
@@ -67,7 +68,7 @@ async function copyValidatedLines(
     checked += `${line}\n`;
     if (checked.length >= TEXT_PIECE_CHARACTERS) await flushValidatedLines();
   };
-  // Write several lines at once: the reader would store each line that arrives by itself in its own transaction.
+  // Write several lines at once: the object stores each piece that it receives in a transaction of its own.
   const flushValidatedLines = async () => {
     if (checked !== '') await writer.write(encoder.encode(checked));
     checked = '';
@@ -162,7 +163,7 @@ class BackupLineValidator {
 
   #isKindAllowedNext(kind: BackupLineKind): boolean {
     if (this.hasEndLine || this.#seen.has('profile') === (kind === 'profile')) return false;
-    // Lines about the whole conversation occur once each, before the first turn. Only `summary` may repeat.
+    // Lines about the whole conversation come before the first turn and occur once each. Only `summary` lines may repeat.
     return OF_TURNS.has(kind) || kind === 'end' || (this.#turn === 0 && (kind === 'summary' || !this.#seen.has(kind)));
   }
 }
@@ -182,7 +183,7 @@ function parseBackupLine(line: string, number: number): [BackupLineKind, ...unkn
   }
   const [kind] = Array.isArray(parts) ? (parts as unknown[]) : [];
   const isKnown = typeof kind === 'string' && Object.hasOwn(BACKUP_LINES, kind);
-  // The reader looks for the kind in the text of the line, so reject a kind that is written with escapes.
+  // Reject a kind that is written with JSON escapes, because the reader compares the text of the line.
   if (!isKnown || iterateArrayItems(line).next().value !== `"${kind}"`) {
     throw createInvalidRequestError(`line ${number}: not a line of a conversation’s backup. ${SEND_UNCHANGED}`);
   }

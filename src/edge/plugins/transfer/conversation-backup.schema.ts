@@ -65,7 +65,7 @@ const turnLine = z.object({
   events: count,
   run: z.nullable(position),
   notes: z.nullable(z.looseObject({})),
-  // Always null: the deployment where the turn ended has already reported its end.
+  // Always null, because the deployment on which the turn ended has already reported its end.
   background: z.optional(z.literal(null)),
 });
 

@@ -43,7 +43,7 @@ async function copyExportWithErrorLine(
     }
     await writer.close();
   } catch (thrown) {
-    // The write failed because the caller disconnected.
+    // Writing failed because the caller has disconnected, so stop reading.
     await reader.cancel(thrown);
   }
 }

@@ -58,7 +58,8 @@ export function createCopyStream(
   const last = run === null ? found?.turn : listTurnsOfRun(transcript, run).at(-1)?.seq;
   const until = last ?? findLastCommittedTurnNumber(transcript);
   const lastMessage = transcript.queryNumberOrZero('select max(seq) from messages where turn <= ?', until);
-  // A rewind during the copy makes the copy incomplete. The last line is then `changed` instead of `end`.
+  // Remember the version: if the conversation is rewound during the copy, the copy is incomplete, and its last line is
+  // `changed` instead of `end`.
   const { version } = profile;
   function* generateCopyLines(): Generator<string> {
     const members = selectProfileMembers(profile, { last: until, isCut: at !== undefined, shift: 0 });
@@ -66,11 +67,11 @@ export function createCopyStream(
     for (const { linesBefore } of copiedRows()) {
       for (const extra of linesBefore?.(transcript, profile, lastMessage) ?? []) yield formatCopyLine(...extra);
     }
-    // Iterate over messages and turns in parallel: a query for each turn would read the numbers of all messages each time.
+    // Iterate over messages and turns in parallel. A query for each turn would read the numbers of all messages each time.
     const messages = readMessageRows(transcript, 0, lastMessage);
     let message = messages.next().value;
     for (const turn of readCommittedTurns(transcript, until)) {
-      // Do not copy the container: the original conversation keeps using it.
+      // Do not copy the container, because the original conversation keeps using it.
       const outcome = turn.outcome && { ...turn.outcome, container: undefined };
       yield formatCopyLine(
         'turn',
@@ -159,7 +160,7 @@ export async function storeConversationCopy(
   const { transcript, maintenance } = conversation;
   let retained: RetainedPrefix | undefined;
   try {
-    // If the object crashes during the copy, the alarm deletes the rows that were written.
+    // If the object crashes during the copy, this alarm deletes the stored part.
     startConversation(conversation, place, GRACE_MS);
     const copied = await storeCopiedLines(transcript, lines);
     if (copied?.prefix) {

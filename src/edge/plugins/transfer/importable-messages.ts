@@ -91,7 +91,7 @@ class ImportedMessageCleaner {
       this.#left.messages += 1;
       return;
     }
-    // Merge the parts of a paused answer, which has a row for each part.
+    // Join the parts of a paused answer into one message: the backup has a row for each part.
     const isPart = row.isRow && row.role === ASSISTANT && this.#last?.row.role === ASSISTANT;
     if (isPart) this.#last?.contents.push(content);
     else {

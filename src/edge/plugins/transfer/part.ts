@@ -40,7 +40,7 @@ async function forkConversation(
   if (!may.ok) return may;
   const { transcript, env, settings, lock } = object;
   const { exists, id, account } = may.value;
-  // The first turn is still running, so there is nothing to copy yet.
+  // While the first turn is running, nothing is stored that could be copied.
   if (!exists && lock.holder) return toFailedResult(createTurnRunningError(id, lock.holder.turn.row.id));
   const texts = createCopyStream(transcript, may.value, at);
   if (!texts) return createMessageNotFoundResult(at);
@@ -76,7 +76,7 @@ function backUpConversation({
   transcript,
   visibleProfile,
 }: ConversationContext): RpcResult<ReadableStream<Uint8Array>> {
-  // Until the first turn has ended there is nothing to back up.
+  // Before the end of the first turn, there is nothing to back up.
   const value = visibleProfile?.exists && createBackupStream(transcript, visibleProfile);
   return value ? { ok: true, value } : createConversationNotFoundResult();
 }

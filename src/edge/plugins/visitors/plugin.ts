@@ -7,7 +7,8 @@ import { VISITOR_ROUTES } from './visitors.route.ts';
 /** People without a login: tokens of their own, and one pool that pays for all of them. */
 export const visitors: Plugin = {
   name: 'visitors',
-  // Visitors' tokens are restricted tokens, which the agents plugin checks.
+  // Requires `agents`, which checks the restricted tokens of visitors, and `pools`, which limits what all visitors spend
+  // together.
   needs: [agents, pools],
   routes: VISITOR_ROUTES,
   bindings: { VISITOR_BRAKE: null },

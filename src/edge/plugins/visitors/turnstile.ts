@@ -47,7 +47,7 @@ export async function verifyTurnstileToken(
   });
   if (verdict.success !== true) throw createTurnstileRejectionError(verdict);
   const solvedAt = Date.parse(String(verdict.challenge_ts));
-  // Responses to Turnstile's test secrets contain neither the real hostname nor the action:
+  // Skip these checks for a test secret: its responses contain neither the real hostname nor the action.
   // https://developers.cloudflare.com/turnstile/reference/testing/
   if (!development || !isTurnstileTestSecret(secret)) {
     const hosts = (VISITORS?.only.origins ?? []).map((origin) => new URL(origin).hostname);
@@ -64,7 +64,7 @@ async function postToTurnstile(body: Record<string, string | undefined>): Promis
   try {
     const signal = AbortSignal.timeout(VERIFY_MS);
     const headers = { 'content-type': 'application/json' };
-    // Do not follow redirects, which would send the secret to another host.
+    // Do not follow redirects, because they would send the secret to another host.
     const answer = await fetch(VERIFY_URL, {
       method: 'POST',
       headers,
@@ -72,7 +72,7 @@ async function postToTurnstile(body: Record<string, string | undefined>): Promis
       redirect: 'manual',
       signal,
     });
-    // Turnstile also responds with a 4xx to a faulty request, and its body then contains the error codes.
+    // Read the body of a 4xx, too: Turnstile returns the error codes of an invalid request there.
     const verdict: unknown = answer.status < 500 ? await answer.json() : undefined;
     if (!isObject(verdict)) throw new TypeError(`It answered ${answer.status}.`);
     return verdict;

@@ -29,7 +29,7 @@ export const VISITOR_ROUTES = [
     await rateLimitNewVisitor(c.env, address);
     const sent = validateBySchema(createVisitorRequestSchema(visitors.turnstile), await readShortBody(c));
     const turnstile = visitors.turnstile ? sent.turnstile : undefined;
-    // Derive the visitor from the Turnstile response, so that a caller that lost our response can repeat its request and get
+    // Derive the visitor's name from the Turnstile response: a caller that repeats its request after losing our response gets
     // the same visitor.
     const seed = turnstile ?? crypto.randomUUID();
     const mark = toHex(await computeHmac(encodeUtf8(`sluice visitor ${seed}`), encodeUtf8(secret), 'SHA-256')).slice(

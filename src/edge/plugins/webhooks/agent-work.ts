@@ -76,10 +76,11 @@ export async function runAgentOnEvent(task: AgentTask, context: AgentWorkContext
   const readLatestOutcome = (isAwaited: boolean) => readTurnOutcome(key, isAwaited);
   let { outcome } = latest;
   const isFirst = key === task.event;
-  // A turn was started before, but its conversation has been deleted. Fail, because the agent must not work on the event twice.
+  // A turn was started before, but its conversation has been deleted. Fail the job, because the agent must not work on the
+  // event twice.
   if (!outcome && isFirst && task.turn !== null) return { kind: 'failed', error: DELETED };
   if (!outcome || outcome.status === 'failed') {
-    // An empty list of messages continues a paused run.
+    // Send an empty list of messages to continue a paused run.
     const body = JSON.stringify({ messages: isFirst ? [{ role: 'user', content: task.text }] : [] });
     const request = await createAgentTurnRequest(
       { key, asked: isFirst ? { agent: task.agent } : {} },
@@ -94,12 +95,12 @@ export async function runAgentOnEvent(task: AgentTask, context: AgentWorkContext
     outcome = await readLatestOutcome(false);
   }
   if (outcome && outcome.status !== 'failed') await onBegun({ conversation: id, turn: outcome.turn });
-  // If the turn takes longer than this job may wait, or its object dies, a later job checks again.
+  // Wait only as long as this job may. If the turn takes longer or its object dies, a later job checks again.
   if (outcome?.status === 'running') {
     outcome = await waitWithTimeout(readLatestOutcome(true), Math.max(0, until - Date.now())).catch(() => outcome);
   }
   const { status = 'failed' } = outcome ?? {};
-  // A turn that waits for approval may do so for days. To the webhook it is still running.
+  // A turn that waits for approval, which may take days, counts as running for the webhook.
   if (status === 'running' || outcome?.paused === 'approval') return { kind: 'running' };
   if (!outcome || status === 'failed') {
     return { kind: 'failed', error: { ...(outcome?.error ?? UNSAID), status: 500, headers: OF_A_TURN } };
@@ -134,7 +135,7 @@ const PASSING_PAUSES: Readonly<Record<string, AgentWorkError>> = {
     type: 'rate_limit_error',
     message: 'The budget cannot pay for the next step of the agent’s run. The run continues when it can.',
     status: 429,
-    // A placeholder: the account reports the actual time once the run is continued.
+    // Use a placeholder here: the account reports the actual time once the run continues.
     headers: { 'sluice-limited-by': 'account', 'retry-after': '60' },
   },
 };

@@ -57,7 +57,8 @@ export async function verifyAndReadWebhook(
     try {
       return await extractEvent(webhook, { headers, body: json }, digest);
     } catch (thrown) {
-      // Ignore the event if its source's definition throws: the payload may have a form that the definition does not expect.
+      // Ignore an event that the source's definition cannot read: its payload may have a form that the definition does not
+      // expect.
       return { kind: 'ignored', unreadable: thrown instanceof Error ? thrown.name : 'unknown' };
     }
   } finally {

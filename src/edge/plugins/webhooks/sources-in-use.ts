@@ -28,7 +28,7 @@ export function createWebhookSourceReader(webhooks: readonly Webhook[]): Webhook
         );
       }
       const webhook = verify ? createWebhookFromSettings(entry, verify.hmac) : ofCode.get(source);
-      // The settings may name a source that only another version of the Worker defines.
+      // Skip a source without a definition: the settings may name a source that only another version of the Worker defines.
       if (webhook) all.set(source, applySourceSettings(webhook, entry));
     }
     return all;
@@ -38,7 +38,7 @@ export function createWebhookSourceReader(webhooks: readonly Webhook[]): Webhook
 /** Makes the source that an entry defines. */
 function createWebhookFromSettings({ source, id, text = [], subject }: SourceEntry, options: HmacOptions): Webhook {
   const readPointerOrUndefined = (pointer: string | undefined, body: unknown) =>
-    // Treat an empty id as missing: otherwise all events of the source would have the same id, and count as one event.
+    // Treat an empty id as missing. Otherwise, all events of the source would have the same id and count as one event.
     (pointer !== undefined && readTextAtPointer(body, pointer)) || undefined;
   return defineWebhook({
     source,

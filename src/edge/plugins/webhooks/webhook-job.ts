@@ -135,11 +135,11 @@ class WebhookJob {
         agent === undefined ? await this.#classifyText(webhook, work) : await this.#runAgent(agent, webhook, work);
       if ('to' in outcome) return await this.#recordJobEnd(work, outcome.to, outcome.error);
       const last = target === undefined ? { lease: work.lease, attempt: this.#createAttempt(null) } : undefined;
-      // Two jobs may work on the same event. The first result is recorded, and only that one is delivered.
+      // Two jobs may work on the same event. Only the first result is recorded and delivered.
       result = await this.#callInbox((inbox) => inbox.recordResult(this.#id, outcome.result, last));
       failures = 0;
       this.#line.state = done;
-      // The result is null if the event was erased in the meantime.
+      // Stop if the event was erased in the meantime: the result is null then.
       if (result === null || last) return;
     }
     if (target === undefined) return await this.#recordJobEnd(work, { state: done }, null);
@@ -169,7 +169,7 @@ class WebhookJob {
           this.#line.cost_usd = progress.answer.cost_usd;
           return { result: progress.answer };
         case 'running': {
-          // Back off in proportion to the time since the event was received.
+          // Wait in proportion to the time since the event was received.
           const pause = Math.min(Math.max((Date.now() - receivedAt) / 4, SHORTEST_LOOK_MS), LONGEST_LOOK_MS);
           return { to: { state: 'running', at: Date.now() + pause }, error: null };
         }

@@ -118,7 +118,7 @@ export async function chooseModelByLabel(
   try {
     if (text === undefined) throw new Error('The message has no text to label.');
     const labelling = classifyQuestion(choice.by, question, { ...by, signal: leaving.signal });
-    // The classification continues after the timeout, because its cost still has to be settled.
+    // Keep the classification running after the timeout: its cost still has to be settled.
     by.waitUntil(labelling.catch(() => {}));
     const { label, classifier } = await waitWithTimeout(labelling, CHOICE_MS);
     const { model, why } = decideModelByLabel(choice, label, before, by.settings.models);
@@ -147,7 +147,7 @@ async function classifyQuestion(
 ): Promise<{ label: string | null; classifier: string }> {
   const { identity, accounts, store, settings } = by;
   const { hash } = parseVersionRef(ref) ?? {};
-  // The agent's owner named this exact version, so list it as readable.
+  // The agent's owner chose this exact version of the classifier, so treat it as readable for every caller of the agent.
   const reader = { ...identity, listed: hash === undefined ? [] : [hash], accounts, store, settings };
   const found = await requireStoredVersion(CLASSIFIERS, reader, ref, [agent.owner, DEPLOYMENT]);
   const classifier = `${found.name}@${found.hash}`;
@@ -199,7 +199,8 @@ export function decideModelByLabel(
   if (!before) return { model: meant, why: 'label' };
   const { model, by } = before;
   const meantBefore = by.label === null ? model : getModelForLabel(choice, by.label);
-  // Two labels in a row justify at least the cheaper of their two models. Step up only to that one.
+  // Two labels in a row both justify at least the cheaper of their two models. Change to a more expensive model only up to that
+  // one.
   const agreed = isModelMoreExpensive(meant, meantBefore, models) ? meantBefore : meant;
   return isModelMoreExpensive(agreed, model, models) ? { model: agreed, why: 'step_up' } : { model, why: 'kept' };
 }
@@ -238,7 +239,7 @@ export function findLastQuestionText(messages: readonly { role: string; content?
 /** @returns how a model was chosen, as the header `sluice-model-chosen` says it. @param hides whether only the model is told */
 export function createModelChosenHeader({ model, by }: ModelSelection, hides: boolean): Record<string, string> {
   const { label, classifier, arm, why } = by;
-  // Labels may contain characters that are not allowed in a header.
+  // Encode the label, because it may contain characters that are not allowed in a header.
   const ofLabel = label === null ? '' : `; label=${encodeURIComponent(label.toWellFormed())}`;
   const more = `; arm=${arm}; why=${why}${ofLabel}${classifier === null ? '' : `; classifier=${classifier}`}`;
   return { 'sluice-model-chosen': encodeURI(model.toWellFormed()) + (hides ? '' : more) };

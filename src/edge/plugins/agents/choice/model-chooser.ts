@@ -73,13 +73,14 @@ export class ModelChooser implements ConversationHooks {
     const preset = memory.get(GIVEN);
     const { chosen: before, isDecided } = findCurrentModelChoice(transcript, request?.call.hash);
     const named = findRequestedModel(choice, request?.asked.model, models);
-    // While the label was being determined, another turn may have moved the conversation to a more expensive model.
+    // Another turn may have changed the conversation to a more expensive model while this label was determined. In that case,
+    // keep that model.
     const isBehind = preset && before && isModelMoreExpensive(before.model, preset.model, models);
     let chosen: ModelSelection | undefined = named ?? (isBehind ? before : (preset ?? before));
     const model = chosen?.model ?? choice.otherwise;
     let planned = plan(model);
     if (planned.follows) {
-      // Tool results have to be sent to the model that made the calls.
+      // A tool loop continues with the model that made the calls, because the results have to be sent to it.
       chosen = transcript.storedProfile?.choices?.at(-1);
       const maker = chosen?.model ?? choice.otherwise;
       if (maker !== model) planned = plan(maker);

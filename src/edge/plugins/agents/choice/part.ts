@@ -26,7 +26,7 @@ export const MODEL_MEMBERS: RequestFieldDefinitions = {
     header: 'sluice-model',
     ofHeader: (text) => text,
   },
-  // An empty list turns fallback models off for the request.
+  // Accept an empty list, which turns fallback models off for the request.
   fallback_models: {
     schema: z
       .array(z.string())

@@ -44,7 +44,8 @@ export class IdleTimer {
     this.#timer = setTimeout(() => {
       if (this.#uses !== uses) return this.#waitUntilIdle(this.#uses, 0);
       this.#timer = undefined;
-      // Check again: the last call may have been for a request, which returns nothing, or may have been lost.
+      // Check again afterwards: a lease call for a request may have been running, which returns nothing, or the call may have
+      // been lost.
       const again = this.#returns.returnUnheldAmounts().then(() => {
         if (this.#timer !== undefined || returns + 1 >= MOST_RETURNS) return;
         if (this.#returns.hasUnreportedChanges()) this.#waitUntilIdle(this.#uses, returns + 1);

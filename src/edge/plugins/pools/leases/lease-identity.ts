@@ -63,7 +63,7 @@ export class LeaseIdentity extends TableRowsBase {
   /** Notes that the account is used. An erased account gets its name again. */
   restoreAccountName(): void {
     if (this.#isNamed) return;
-    // Store the flag: after it wakes, the object may report before it is used again.
+    // Store the flag as well: after it wakes, the object may report to a pool before it is used again.
     this.tables.writeMetaValue(USED_SINCE_ERASURE, '1');
     this.#isNamed = true;
   }
@@ -133,8 +133,8 @@ export class LeaseIdentity extends TableRowsBase {
       base: { ...base, ...(Object.fromEntries(counted) as StoredIdentity['base']) },
       joining: joins ? [...joining, ...allPools.map((pool) => ({ pool, id }))] : joining,
     });
-    // Use the highest incarnation, so that no other call under the old id is newer, not even after the rows were restored to an
-    // earlier time.
+    // Use the highest incarnation for the last call under the old id. No other call under this id can then count as newer, not
+    // even after the object's rows were restored to an earlier time.
     return { lease: id, incarnation: Number.MAX_SAFE_INTEGER, seq: 1 };
   }
 

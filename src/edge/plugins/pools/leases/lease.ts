@@ -148,7 +148,7 @@ export class Lease {
       const grant = this.#grants.get(id);
       const granted = isUsable ? grant?.granted : undefined;
       const unused = typeof granted === 'number' ? Math.max(0, computeUnusedGrant(granted, window)) : 0;
-      // Waiting requests use the unused part of the grant first.
+      // Keep unused amounts for the waiting requests first; the account asks the pool only for the rest.
       const retained = returns ? 0 : Math.min(unused, this.#slice, Math.max(wish, most), own - wish);
       if (grant && grant.granted !== null) grant.granted = settled + held + retained;
       return {
@@ -165,7 +165,7 @@ export class Lease {
     this.#sentAt = now;
     this.#flow = 0;
     this.#peak = held + demand.most;
-    // The lease stays open until the pool has confirmed these figures.
+    // Remember what this call reports. It counts as reported only once the pool has confirmed it.
     this.#telling = Object.fromEntries(windows.map(({ id, spent }) => [id, spent]));
     this.#told = undefined;
     this.#keepsAny = windows.some(({ kept, want }) => kept + want > 0);
@@ -181,7 +181,7 @@ export class Lease {
     const totals = new Map(this.#listWindows().map(({ id, window }) => [id, window]));
     for (const grant of windows) {
       const window = totals.get(grant.id);
-      // The pool has leased more than its (lowered) limit, so keep only what is spent or held.
+      // With a lowered limit, the pool has leased more than it may. Keep only what is spent or held, and give back the rest.
       const isOver = grant.free < 0 && grant.granted !== null && window !== undefined;
       const granted = isOver ? Math.min(grant.granted ?? 0, window.settled + window.held) : grant.granted;
       this.#grants.set(grant.id, { ...grant, granted });

@@ -123,7 +123,8 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     else this.#outcomes.recordOutcome(hold, closing);
     for (const name of this.#identity.listPayingPools(group)) {
       const open = this.#open.get(name);
-      // The alarm reports the cost of erased requests: a pool cannot ask an account whose name it does not know.
+      // The cost of an erased account's request is reported by the alarm: a pool does not know the account's name any more, so
+      // it could not ask for a report.
       if (open?.isLeased && !isErased) {
         open.lease.recordUse(closing.cost);
         this.#idle.recordUse();
@@ -190,9 +191,9 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   /** Reports to a pool. If the account is idle, this also returns what it does not hold. */
   async reportToBudget(name: string): Promise<void> {
     const { hasAccountName: isNamed, poolNames: pools } = this.#identity;
-    // The pool may have sent this call just before the account's object was deleted.
+    // The pool may have sent this call just before the account's object was deleted. Do not create the tables again.
     if (this.#holder.ledger.areTablesMissing) return;
-    // An erased account without holds has nothing to report, and must not get new leases.
+    // Do not report for an erased account without holds: it has nothing to report, and must not get new leases.
     if (isNamed || pools.includes(name)) await this.#reportUntilCurrent(this.#getOrOpenLease(name));
   }
 
@@ -223,7 +224,8 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     this.#seenAt = undefined;
     this.#unreported.clear();
     const sums = this.#sums.createNamelessUnconfirmedReport();
-    // Include open holds for the deployment's pool: if the object dies before the settlement, the pool still counts the hold.
+    // Report open holds to the deployment's pool, too: if the object dies before the settlement, the pool still counts the
+    // hold.
     const isCountedByAll = sums.rows.length > 0 || this.#getWindowsForPool(DEPLOYMENT_POOL).total.held > 0;
     const names = [...new Set([...this.#identity.poolNames, ...(isCountedByAll ? [DEPLOYMENT_POOL] : [])])];
     const figures = new Map(names.map((name) => [name, createFinalLeaseWindows(this.#getWindowsForPool(name))]));
@@ -252,7 +254,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
       if (this.#identity.poolNames.includes(pool)) {
         const open = this.#getOrOpenLease(pool);
         await this.#reportUntilCurrent(open).catch(recordFailure);
-        // The pool has to count the holds under the new id before the old id releases them.
+        // Release the old id's holds only after the pool has counted them under the new id.
         if (open.lease.confirmedSpending === undefined) continue;
       }
       const text = JSON.stringify(call);
@@ -267,7 +269,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
 
   /** Gives up the leases, too. The pools count its sums for all accounts that have ended so. */
   async reportAllAndLeave(): Promise<boolean> {
-    // If the leases were given up before, do not report the same spending again under another id.
+    // If the leases were given up before, skip the reports: the same spending must not be reported again under another id.
     if (!this.#identity.isAllSpentUnderOldIds) {
       const names = [...this.#findPoolsToReportAfterWake()];
       for (const name of names)
@@ -358,8 +360,8 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     const answer = JSON.parse(
       await this.#callPoolWithRetry(name, (pool) => pool.previewLeaseJson(text)),
     ) as LeaseResponse;
-    // Ignore grants of a pool without limits: this call does not open a lease, so the pool would never learn of a hold that
-    // used it.
+    // Use the grants only if the pool has limits. This call opens no lease, so a pool without limits would never be informed of
+    // a hold that uses such a grant.
     if (answer.windows.some(({ granted }) => granted !== null)) lease.applyLeaseResponse(answer, sentAt);
   }
 
@@ -370,7 +372,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
 
   async #sendLeaseRequest(open: LeaseWithCalls): Promise<void> {
     const { name, lease, demand } = open;
-    // The lease was given up in the meantime. Waiting requests decide again, and request a new lease.
+    // The lease was given up during the await. The waiting requests decide again, and request a new lease.
     if (this.#open.get(name) !== open) return;
     open.demand = NO_DEMAND;
     const sentAt = this.#around.now();
@@ -407,7 +409,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     const answer = JSON.parse(await this.#callPoolWithRetry(name, (pool) => pool.leaseJson(text))) as LeaseResponse;
     if (this.#open.get(name) !== open) return;
     if (answer.incarnation > identity.incarnation) this.#identity.raiseIncarnationAbove(answer.incarnation);
-    // Ignore this response: a later call has sent newer figures.
+    // Ignore this response, because a later call has already reported newer figures.
     if (answer.incarnation !== identity.incarnation || answer.seq !== call.seq || call.seq !== lease.lastRequestNumber)
       return;
     if (isOfAll) {
@@ -436,7 +438,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   #findLastUseTime(): number | undefined {
     if (!this.#identity.hasAccountName) return this.#seenAt;
     const { ledger, refusals } = this.#holder;
-    // After it wakes, the object no longer knows when it was last used, so read the newest ledger row.
+    // An object that has just woken does not know when it was last used, so read the time of the newest ledger row.
     const at =
       this.#seenAt ?? ledger.readAllRows<{ at: number }>('select at from ledger order by id desc limit 1')[0]?.at ?? 0;
     return Math.max(at, refusals.lastRejectionTime) || undefined;
@@ -452,7 +454,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   /** Returns unheld amounts. @returns once each pool has confirmed, or cannot be reached */
   async #returnUnheldAmounts(): Promise<void> {
     const calls = this.#listOpenLeases().map((open) =>
-      // If the call fails, the alarm reports to the pool later.
+      // Ignore a failed call: the alarm reports to the pool later.
       open.lease.isLeaseOpen || this.#hasUnreportedChangesForPool(open.name)
         ? open.calls.requestCall().catch(() => this.#unreported.addPoolToReport(open.name))
         : undefined,

@@ -47,7 +47,7 @@ export class UnreportedPools {
           return undefined;
         });
         if (isTold !== undefined) this.#around.retries.recordSuccess('pool_report', name);
-        // If a change was recorded during the report, keep the pool: the rest is reported a minute later.
+        // Keep the pool in the list if a change was recorded during the report. The change is then reported a minute later.
         if (isTold && this.#times.get(name) === times) this.#times.delete(name);
       }
     }

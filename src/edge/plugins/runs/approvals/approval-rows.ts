@@ -40,7 +40,7 @@ export class ApprovalRows extends TableRowsBase {
 
   /** @returns the calls that are still to be decided, in their order */
   listOpenApprovals(): ApprovalRow[] {
-    // Check for existence first, because preparing the full query takes three times as long (measured).
+    // Check for an open approval first, because preparing the full query takes three times as long (measured).
     return this.#hasOpenApproval() ? this.#queryApprovals('decision is null') : [];
   }
 
@@ -80,7 +80,8 @@ export class ApprovalRows extends TableRowsBase {
   /** Deletes the calls of all turns from a number on, which are no longer part of the history. */
   deleteApprovalsFromTurn(turn: number): void {
     this.tables.runWriteStatement('delete from approvals where run >= ?', turn);
-    // Turn numbers are reused after a rewind, so a continuation must not point to a later turn with the same number.
+    // Clear references to deleted continuations: turn numbers are reused after a rewind, and another turn may get the same
+    // number.
     this.tables.updateRows('approvals', { continued_by: null }, 'continued_by >= ?', turn);
   }
 
@@ -112,7 +113,7 @@ export class ApprovalRows extends TableRowsBase {
     return this.tables
       .readAllRows<SqliteRow>(`select * from approvals where ${condition} order by turn, n`, ...bindings)
       .map((row) => {
-        // Throw on a damaged input here, so that it can never be approved.
+        // Throw if the stored input is damaged, so that such a call cannot be approved.
         JSON.parse(String(row.input));
         return toMembers(row) as unknown as ApprovalRow;
       });

@@ -75,7 +75,8 @@ export function createDecisionAnswer(
   const row = getApprovalRows(transcript).findApproval(id);
   if (!row) throw createNotFoundError('This approval no longer exists. GET …/approvals lists the waiting calls.');
   const next = row.continuedBy === null ? undefined : findTurnByNumber(transcript, row.continuedBy);
-  // The description of a turn contains fields that this caller may not read, so such a caller gets only the approval.
+  // Return only the approval to a caller that may not see tool inputs: the description of a turn contains fields that this
+  // caller must not read.
   const body = next && !hides ? describeTurn(transcript, next) : describeApproval(transcript, row);
   const turn = next?.id ?? findTurnByNumber(transcript, row.run)?.id ?? '';
   const hideToolInputs = (name: string, value: unknown) => (/^(changed_)?input(_text)?$/.test(name) ? null : value);

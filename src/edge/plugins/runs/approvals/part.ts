@@ -95,7 +95,7 @@ function storeContinuingTurn(
   { paused, step, requestId }: { paused: TurnRow; step: number; requestId: string },
 ): RunExecutor {
   const { transcript, now } = conversation;
-  // Fail before anything is stored: this throws if the deployment has no upstream.
+  // Call this before anything is stored: it throws if the deployment has no upstream.
   conversation.getUpstream();
   const stored = readStoredRun(conversation, paused);
   if (!stored) {
@@ -109,7 +109,7 @@ function storeContinuingTurn(
   }
   const { request: before, planned } = stored;
   const members = { ...before.asked, background: true };
-  // The idempotency key belongs to the request that paused. An idempotency key must not identify two requests.
+  // Drop the idempotency key: it belongs to the request that paused, and one key must not identify two requests.
   const { 'idempotency-key': _, ...headers } = before.headers;
   const call = { ...before.call, id: requestId, key: undefined, stream: true };
   const request: StartedTurnRequest = { ...before, call, asked: members, headers };

@@ -47,18 +47,19 @@ export function resumeBackgroundTurn(conversation: ConversationContext, row: Tur
   );
   const body = editJson(String(stored.rest), { messages: `[${question.join(',')}]` });
   const plan = replanStoredRequest(conversation, request, body, { isAgain: true });
-  // The account may have placed a hold for the attempt that was not sent upstream. Release that hold.
+  // The account may have placed a hold for the attempt that was not sent. Settle that attempt as unsent, which releases the
+  // hold.
   const { done } = maintenance.settlements
     .restoreAttempt(row)
     .settle(createUnansweredOutcome({ sentAt: undefined }, now()));
-  // If the release fails, the account settles the hold at its deadline.
+  // If this settlement fails, the account settles the hold at its deadline.
   const recordFailure = (thrown: unknown) =>
     retries.recordFailure('settlement', thrown, now() + ORPHANED_MS, { subject: row.id });
   waitUntil(done.catch(recordFailure));
   transcript.updateTurn(row, { grant });
   conversation.alarm.scheduleWatchAt(now() + WATCH_MS);
   const turn = new TurnRecorder(transcript, { ...row, grant, notes }, plan.maxTokens, { newMessages: question.length });
-  // After a restart no connection waits for the response, so always report the end of the turn as an event.
+  // After a restart, no connection waits for the response, so report the end of the turn as an event in any case.
   turn.isReported = true;
   const runner = createSingleRequestRunner(
     conversation,

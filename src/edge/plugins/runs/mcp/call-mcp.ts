@@ -108,7 +108,7 @@ export async function callMcpTool(
     if (thrown instanceof McpFault) return createFailedResult(`The server of this tool failed. ${thrown.message}`);
     throw thrown;
   } finally {
-    // Only the bytes of the stored result count towards the limit, so return the others.
+    // Release the bytes that are not part of the stored result, because only stored bytes count towards the limit.
     resultBytes.left += used - (result?.bytes ?? 0);
   }
 }

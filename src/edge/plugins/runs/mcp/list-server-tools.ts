@@ -95,7 +95,7 @@ async function createToolsOfServer(
     const names = listed.map(({ name }) => toJsonText(name)).join(', ');
     throw createInvalidRequestError(`${path}.tools: this server has no tool ${unknown}. Its tools are: ${names}.`);
   }
-  // Sort the tools: servers may list them in a different order each time, which must not create a new version of the agent.
+  // Sort the tools: a server may list them in another order each time, which must not create a new version of the agent.
   const chosen = (wanted ? listed.filter(({ name }) => wanted.includes(toJsonText(name))) : listed).toSorted(
     (one, other) => (toJsonText(one.name) < toJsonText(other.name) ? -1 : 1),
   );

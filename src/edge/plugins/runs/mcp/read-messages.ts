@@ -41,7 +41,7 @@ export async function* readRpcMessages(
     await body?.cancel();
     throw new McpFault('Its response is not MCP.');
   }
-  // An event stream may stay open after the response, so read each piece as soon as it arrives.
+  // Read each piece of an event stream as soon as it arrives, because the server may keep the stream open after its response.
   const reader = new StreamPieceReader(body, { isLive: isStream });
   const frames = new SseEventReader();
   const pieces: Uint8Array[] = [];
@@ -49,7 +49,7 @@ export async function* readRpcMessages(
     for (let piece = await reader.read(); piece; piece = await reader.read()) {
       await take(piece.length);
       if (!isStream) {
-        // Copy the bytes, because the reader reuses its buffer.
+        // Copy the bytes, because the reader reuses its buffer for the next piece.
         pieces.push(piece.slice());
         continue;
       }
@@ -64,7 +64,7 @@ export async function* readRpcMessages(
       }
     }
   } finally {
-    // Cancelling a stream that has ended or failed rejects.
+    // Ignore a rejection: cancelling a stream that has ended or failed rejects.
     reader.cancel().catch(() => {});
   }
   if (!isStream) yield* await parseRpcMessages(decoder.decode(joinPieces(pieces)));
@@ -91,7 +91,7 @@ async function parseRpcMessages(text: string): Promise<JsonObject[]> {
   if (!(await isCheapToParse(text)))
     throw new McpFault('Its response contains too many values, or is nested too deeply.');
   try {
-    // Mask after parsing, because JSON can escape the characters of a secret in many ways.
+    // Mask secrets after parsing, because JSON can escape the characters of a secret in many ways.
     json = maskSecretsInJson(JSON.parse(text));
   } catch (cause) {
     throw new McpFault(`Its response is not JSON.`, { cause });
@@ -117,7 +117,8 @@ async function isCheapToParse(text: string): Promise<boolean> {
   try {
     return (await runInSteps(measureJsonShape(encoder.encode(text)))).values <= MOST_RPC_VALUES;
   } catch {
-    // The check throws an error for callers about their own request body. For a server's response it only means "too large".
+    // The thrown error is written for callers with a large request body. For a server's response, only report that it is too
+    // large.
     return false;
   }
 }

@@ -107,10 +107,11 @@ export class McpSession {
       this.#refused = undefined;
       return result;
     } catch (thrown) {
-      // The server supports neither sessions nor calls without one. Its first error, to `initialize`, explains more.
+      // Throw the server's error to `initialize`: the server supports neither sessions nor calls without a session, and that
+      // error explains more.
       if (this.#refused && thrown instanceof McpFault && !isRequestLevelError(thrown)) throw this.#refused;
-      // In a session, disconnecting does not cancel a request, so send a notification. `initialize` must not be cancelled:
-      // https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities
+      // Send a cancellation, because disconnecting does not cancel a request in a session. The request `initialize` must not be
+      // cancelled: https://modelcontextprotocol.io/specification/2025-11-25/basic/utilities
       if (signal.aborted && this.#version !== undefined && !this.#hasNoSession) {
         this.#sendNotification({
           method: 'notifications/cancelled',
@@ -144,10 +145,10 @@ export class McpSession {
           this.#sendNotification(createServerRequestResponse(message));
         }
       } catch (thrown) {
-        // Resume a broken stream in the same way as one that has ended.
+        // Resume a broken stream in the same way as a stream that the server has ended.
         if (thrown instanceof McpFault || signal.aborted || place.lastId === undefined) throw thrown;
       }
-      // A server may end its stream before it responds, and send the response when the client reconnects:
+      // Reconnect: a server may end its stream before it responds, and send the response after the client has reconnected.
       // https://modelcontextprotocol.io/specification/2025-03-26/basic/transports#resumability-and-redelivery
       const { lastId, retryMs = 0 } = place;
       if (lastId === undefined || this.#hasNoSession)

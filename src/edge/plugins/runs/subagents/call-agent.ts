@@ -83,9 +83,10 @@ export async function callSubagent(
     };
     const working = runSubagentToEnd(createStub, request, mayHaveBegun, ended);
     outcome = await raceAbort(working, ended).catch(() => stopSubagentAndReadOutcome(createStub, key));
-    // After an abort the promise may still reject. Its error is of no use then, and must not become an unhandled rejection.
+    // After an abort, the promise may still reject. Ignore that, so that it does not become an unhandled rejection.
     working.catch(() => {});
-    // A subagent that waits for approval continues by itself after the decision, so count its whole share as spent.
+    // Count the subagent's whole share if it waits for approval: it continues by itself after the decision, so its final cost
+    // is not known yet.
     const isKnown = outcome !== undefined && outcome.cost !== null && outcome.paused !== 'approval';
     share.cost += (isKnown ? outcome?.cost : (left ?? outcome?.cost)) ?? 0;
     if (!outcome?.isTooBusy || ended.aborted || share.attempt >= MOST_ATTEMPTS) break;
@@ -132,17 +133,17 @@ async function runSubagentToEnd(
     try {
       const before = isKnown ? undefined : await callSubagentForOutcome(reach, call.key);
       if (before) return before;
-      // The subagent may have run and been deleted, so its cost is unknown. Starting it again could spend its share twice.
+      // Do not start the subagent again: it may have run and been deleted, and a second start could spend its share twice.
       if (mayHaveBegun === 'late') return FORGOTTEN;
       isKnown = false;
       ended.throwIfAborted();
       const answer = await reach().turn(JSON.stringify({ ...request, call: { ...call, id: createRequestId() } }), body);
       const error = typeof answer === 'string' ? null : getRejectionReason(answer);
-      // Cancel the stream: the outcome is read below, and clients follow the subagent's own conversation.
+      // Cancel the stream, which nothing reads: the outcome is read below, and clients follow the subagent's own conversation.
       if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();
       (answer as Partial<Disposable>)[Symbol.dispose]?.();
       const outcome = await callSubagentForOutcome(reach, call.key);
-      // The subagent began, so an undefined outcome means that its conversation was deleted, together with its cost.
+      // Without an error the subagent has begun. If its outcome is missing, its conversation was deleted, and its cost with it.
       if (!error) return outcome;
       if (outcome && outcome.status !== 'failed') return outcome;
       return { ...(outcome ?? UNBEGUN), error, isTooBusy: isAccountTooBusy(answer) };
@@ -208,7 +209,7 @@ async function callSubagentForOutcome(
 
 async function waitBeforeSubagentRetry(tries: number, signal: AbortSignal): Promise<void> {
   const longest = Math.min(LONGEST_PAUSE_LOST_MS, FIRST_PAUSE_LOST_MS * 2 ** tries);
-  // Ignore an abort, which only ends the pause early: the caller checks the signal afterwards.
+  // Ignore an abort, which only ends the pause early. The caller checks the signal afterwards.
   await pause(addJitter(longest), signal).catch(() => {});
 }
 
@@ -218,7 +219,7 @@ function createSubagentRequest(
   { depth, retentionSeconds, headers, route, caller, query, findToolOwner: ownerOf }: RequestInheritedBySubagents,
   { place, key }: { place: ConversationKey; key: string },
 ): SubagentTurnRequest {
-  // The idempotency key identifies the caller's own request, and must not be reused for the subagent's.
+  // Drop the idempotency key: it identifies the caller's own request, and must not be reused for the subagent's.
   const { 'idempotency-key': _, ...others } = headers;
   return {
     place,

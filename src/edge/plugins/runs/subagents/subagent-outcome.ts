@@ -23,8 +23,8 @@ export function readSubagentOutcome(transcript: Transcript, key: string): Subage
   const turns = listTurnWithContinuations(transcript, key);
   const costs = turns.map((row) => computeRunCost(transcript, row));
   const cost = costs.reduce((sum, one) => (sum === null || one === null ? null : sum + one), 0);
-  // The subagent was continued after an approval. The calling run no longer waits for its end, so report the paused state: the
-  // run then keeps counting the subagent's whole share.
+  // The subagent has continued after an approval, and the calling run does not wait for its end. Report it as paused, so that
+  // the calling run keeps counting the subagent's whole share.
   if (turns.length > 1 && outcome.status === 'running')
     return { ...outcome, cost, status: 'complete', paused: 'approval' };
   return { ...outcome, cost };
@@ -34,11 +34,10 @@ export function readSubagentOutcome(transcript: Transcript, key: string): Subage
 function computeRunCost(transcript: Transcript, { seq, status, cost }: TurnRow): Nanodollars | null {
   if (status === 'running') return null;
   const steps = listTurnsOfRun(transcript, seq).slice(1);
-  // After a crash only the account knows the cost of such a step. The cost is stored here once the account confirms the
-  // settlement.
+  // Such a step was interrupted by a crash, so only the account knows its cost. The cost is stored here once the account has
+  // confirmed the settlement.
   if (steps.some(({ settled, grant }) => !settled && !Number.isFinite(grant?.hold))) return null;
-  // The cost of an approved call counts towards the run that made it after the approval, not towards the run that paused for
-  // it.
+  // Leave out calls that waited for approval: their cost belongs to the run that made them after the approval.
   const waited = new Set(
     getApprovalRows(transcript)
       .listApprovalsOfRun(seq)
@@ -49,6 +48,6 @@ function computeRunCost(transcript: Transcript, { seq, status, cost }: TurnRow):
     .filter(({ id }) => !waited.has(id));
   const shares = [...own, ...listContinuedCalls(transcript, seq)].map(({ subagent }) => subagent?.cost ?? 0);
   const total = [...steps.map((step) => step.cost), ...shares].reduce((sum, one) => sum + one, 0);
-  // Rows of failed steps may have been deleted, but the run's own row still includes their cost.
+  // Rows of failed steps may be deleted, so their cost is missing from the total. The run's own row includes it.
   return Math.max(cost, total);
 }

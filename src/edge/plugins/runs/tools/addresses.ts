@@ -40,7 +40,7 @@ export function findAddressedToolFault(
       'This credential lacks the scope `tools`, which tools with an address require. Ask the operator for a token with this scope.',
     );
   }
-  // The schema skips a header that is named `__proto__`, but the call would send it unchecked.
+  // Reject `__proto__` here: the schema skips a header with this name, but the call would send it unchecked.
   if (isObject(run.headers) && Object.hasOwn(run.headers, '__proto__')) {
     return 'run.headers: must be names of headers';
   }

@@ -28,7 +28,7 @@ export const workerKind: CallableToolKind = {
   createToolCaller: ({ env }) => ({
     callTool: async (call, _, options, signal) => {
       const result = await callWorkerTool(call, { env, signal });
-      // After an abort the result is not used, so do not reserve memory for it.
+      // Do not reserve memory after an abort, because the result will not be used.
       signal.throwIfAborted();
       return await reserveMemoryForResult(result, options);
     },

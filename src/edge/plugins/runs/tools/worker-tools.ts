@@ -142,7 +142,7 @@ export function fillInWorkerToolDefinition(name: string, text: string): string |
 export function hashWorkerTools(names: Iterable<string>): string {
   let mark = 0;
   const texts = [...names].sort().map((name) => JSON.stringify(sharedTools.get(name)?.words));
-  // FNV-1a is sufficient: the fingerprint has to detect changes, not withstand attacks.
+  // FNV-1a is sufficient: this fingerprint only has to detect changes, and need not resist attacks.
   for (const character of texts.join()) mark = Math.imul(mark ^ character.charCodeAt(0), 0x01000193);
   return mark.toString(36);
 }

@@ -92,7 +92,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
   acceptEvent(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string } {
     const now = this.now();
     const bytes = new TextEncoder().encode(event.text ?? '').length;
-    // Do not store a text that is too long to be classified.
+    // Drop a text that is too long to be classified, and store the event as failed.
     const stored = bytes <= MAX_INPUT_BYTES ? event : { ...event, text: null };
     const place =
       stored.text === null
@@ -171,7 +171,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     if (current !== undefined && current !== lease && to.state !== 'delivered') return;
     this.#leases.delete(id);
     if (to.state === 'running') {
-      // Checking whether an agent is done does not count as an attempt.
+      // Checking whether the agent is done is not an attempt, so do not count it as one.
       this.#events.updateEvent(event, { state: 'running', dueAt: to.at, waits: true });
       this.services.alarm.scheduleAt(to.at);
       return;
@@ -225,7 +225,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     if (!event) return undefined;
     if (!this.#isEventLeased(id, now)) {
       const state = event.result === null ? 'accepted' : 'delivering';
-      // Clear the reference to the agent's turn. If the turn still exists, the next job finds it by the event's id.
+      // Forget the agent's turn. If it still exists, the next job finds it by the event's id.
       const begun = event.result === null ? { conversation: null, turn: null } : {};
       this.#events.updateEvent(event, {
         ...begun,
@@ -265,7 +265,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     this.#erasures += 1;
     this.#announced.delete(account);
     const remaining = this.#events.eraseAccountEvents(account, until, ERASED_AT_ONCE_ROWS);
-    // Newer events belong to the account that was created after the erasure. Announce this inbox to it again.
+    // The remaining events belong to the account that was created after the erasure. Announce this inbox to that account.
     const hasNewer = remaining === 0 && this.#events.hasEventsOfAccount(account);
     this.#events.writeMetaValue(ANNOUNCED + account, hasNewer ? 'pending' : undefined);
     if (hasNewer) this.services.alarm.scheduleAt(this.now() + REPEAT_MS);
@@ -289,7 +289,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     ) {
       this.services.alarm.scheduleAt(now + WAKE_GRAIN_MS);
     }
-    // If the queue rejected the events, retry after a pause.
+    // If the queue rejected the events, set the alarm only after a pause.
     this.#scheduleNextAlarm(isEnqueued ? 0 : this.now() + REPEAT_MS);
   }
 
@@ -301,11 +301,11 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
       try {
         await waitWithTimeout(this.enqueue(some.map(({ id }) => id)), CALL_MS);
       } catch (thrown) {
-        // The events stay due, so the alarm enqueues them again.
+        // The events stay due, so the next alarm enqueues them again.
         this.services.retries.recordFailure('webhook_queue', thrown, this.now() + REPEAT_MS);
         return false;
       }
-      // Skip events that a job has leased during the await: the job has already set their due time.
+      // Mark only events without a lease. A job that started during the await has already set the due time of its event.
       const free = some.filter(({ id }) => !this.#isEventLeased(id, now)).map(({ seq }) => seq);
       this.#events.markEnqueued(free, now + this.getQueueTimeoutMs());
     }
@@ -325,12 +325,13 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
       const { erasedUntil } = await waitWithTimeout(noted, CALL_MS);
       while (this.#events.eraseAccountEvents(account, erasedUntil, ERASED_AT_ONCE_ROWS) > 0);
       this.services.retries.recordSuccess('inbox_announcement', account);
-      // If an account was erased during the await, it may no longer know this inbox, so do not mark it as announced.
+      // If any account was erased during the await, this account may not know the inbox any more, so do not mark it as
+      // announced.
       if (erasures !== this.#erasures) return;
       this.#events.writeMetaValue(ANNOUNCED + account, 'done');
       this.#announced.add(account);
     } catch (thrown) {
-      // The announcement stays pending, and the alarm repeats it.
+      // The announcement stays `pending`, so the alarm repeats it.
       const nextAt = this.now() + REPEAT_MS;
       this.services.alarm.scheduleAt(nextAt);
       this.services.retries.recordFailure('inbox_announcement', thrown, nextAt, { subject: account });
@@ -357,7 +358,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
 
   /** Notes whether the receiver has taken a delivery. The first failure and the first success after it are stored. */
   #recordDelivery(error: EventAttempt['error']): void {
-    // An alert about the receiver of alerts could not be delivered either.
+    // Raise no alert about the receiver of alerts, because that alert could not be delivered either.
     if (this.ctx.id.name === ALERT_SOURCE) return;
     const failing = this.#readFailingReceiver();
     if (error === null) {

@@ -153,7 +153,7 @@ export function defineWebhook<Body = Record<string, unknown>>(definition: Webhoo
     subject: castEventReader(subject ?? returnUndefined),
     respond: castEventReader(respond ?? returnUndefined),
     account: payer,
-    // Safe: `agent` decides whether `deliver` is called with labels or with an agent's answer.
+    // The cast is safe: `agent` determines whether `deliver` is called with labels or with an agent's answer.
     deliver: deliver as Webhook['deliver'],
     agent,
     schedule: { ...SCHEDULE, ...schedule },

@@ -29,12 +29,12 @@ function findAuthoredItem({
   body,
 }: VerifiedWebhookRequest<GithubBody>): (GithubContentItem & { kind: string }) | undefined {
   if (!WRITING.has(body.action)) return undefined;
-  // Ignore edits that change neither title nor body, such as a new base branch of a pull request.
+  // Ignore edits that change neither the title nor the body, such as another base branch of a pull request.
   if (body.action === 'edited' && body.changes?.title === undefined && body.changes?.body === undefined)
     return undefined;
   const kind = WRITTEN_KINDS.find((name) => body[name]);
   const written = kind && body[kind];
-  // Ignore bots: a receiver that posts the label as a comment would otherwise trigger an endless loop.
+  // Ignore bots: a receiver that posts the label as a comment would otherwise cause an endless loop.
   return !written || isBotActor(body.sender) || isBotActor(written.user) ? undefined : { ...written, kind };
 }
 
@@ -46,7 +46,7 @@ function findAuthoredItem({
  */
 function createTextId(event: VerifiedWebhookRequest<GithubBody>): string | undefined {
   const { kind, id, updated_at, submitted_at } = findAuthoredItem(event) ?? {};
-  // An edited review keeps its `submitted_at`, so that time identifies only the submission itself.
+  // Use `submitted_at` only for the submission itself: an edited review keeps it, so it would not distinguish the edit.
   const at = updated_at ?? (event.body.action === 'submitted' ? submitted_at : undefined);
   return typeof id === 'number' && typeof at === 'string' ? `${kind}-${id}-${at.replaceAll(':', '')}` : undefined;
 }
@@ -55,7 +55,7 @@ function createTextId(event: VerifiedWebhookRequest<GithubBody>): string | undef
 export const github = defineWebhook<GithubBody>({
   source: 'github',
   verify: verifyGithub,
-  // GitHub caps payloads at 25 MB: https://docs.github.com/en/enterprise-server@3.13/webhooks/webhook-events-and-payloads
+  // GitHub does not send larger payloads: https://docs.github.com/en/webhooks/webhook-events-and-payloads#payload-cap
   maxBodyBytes: 25 * 1024 * 1024,
   id: (event) => createTextId(event) ?? event.headers.get('x-github-delivery') ?? undefined,
   text: (event) => {

@@ -17,8 +17,8 @@ export const slack = defineWebhook<SlackBody>({
     body.type === 'url_verification' && typeof body.challenge === 'string'
       ? Response.json({ challenge: body.challenge })
       : undefined,
-  // Slack sends a mention as `message` and as `app_mention`, with different event ids. Use the channel and timestamp, which are
-  // the same in both.
+  // Slack sends a mention twice, as `message` and as `app_mention`, with different event ids. Use the channel and the timestamp
+  // as the id, because they are the same in both.
   id: ({ body: { event_id, event } }) =>
     event?.channel && event.ts ? `${event.channel}-${event.ts}`.replace('.', '-') : toStringOrUndefined(event_id),
   text: ({ body: { event } }) => {

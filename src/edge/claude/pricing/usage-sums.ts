@@ -20,9 +20,15 @@ export const FIRST_EVENT_BOUNDS_MS = [250, 500, 1_000, 2_500, 5_000, 10_000, 30_
 
 const WITHIN_COLUMNS = FIRST_EVENT_BOUNDS_MS.map((bound) => `within_${bound}` as const);
 
+/** The bounds of the histogram of the times that requests waited before they were sent, in milliseconds. */
+export const WAIT_BOUNDS_MS = [100, 500, 1_000, 5_000, 10_000, 30_000] as const;
+
+const WAITED_WITHIN_COLUMNS = WAIT_BOUNDS_MS.map((bound) => `waited_within_${bound}` as const);
+
 /**
- * The columns that tell how requests went: how many failed, and how fast the streams were. Only streams have a time to the
- * first event (`first_ms`), and only a stream that came to its end tells how long its tokens took after that event.
+ * The columns that tell how requests went: how many failed, how long they waited before they were sent (`wait_ms`), and how
+ * fast the streams were. Only streams have a time to the first event (`first_ms`), and only a stream that came to its end
+ * tells how long its tokens took after that event.
  */
 export const OUTCOME_COLUMNS = [
   'failed',
@@ -31,6 +37,9 @@ export const OUTCOME_COLUMNS = [
   'streamed_tokens',
   'streamed_ms',
   ...WITHIN_COLUMNS,
+  'waited',
+  'wait_ms',
+  ...WAITED_WITHIN_COLUMNS,
 ] as const;
 
 /** The columns of a sum: how many requests, what they have used together, and how they went. */
@@ -92,7 +101,16 @@ export function unpackSums(numbers: readonly number[]): UsageSums {
 export function toUsageTotal(sums: UsageSums) {
   const { requests, cost, failed, timed: timed_requests, first_ms: ttft_ms, streamed_tokens, streamed_ms } = sums;
   const ttft_within_ms = Object.fromEntries(FIRST_EVENT_BOUNDS_MS.map((bound) => [bound, sums[`within_${bound}`]]));
-  const speed = { timed_requests, ttft_ms, ttft_within_ms, streamed_tokens, streamed_ms };
+  const speed = {
+    timed_requests,
+    ttft_ms,
+    ttft_within_ms,
+    streamed_tokens,
+    streamed_ms,
+    waited_requests: sums.waited,
+    waited_ms: sums.wait_ms,
+    waited_within_ms: Object.fromEntries(WAIT_BOUNDS_MS.map((bound) => [bound, sums[`waited_within_${bound}`]])),
+  };
   return { requests, failed, cost_usd: toUsd(cost), saved_usd: toUsd(sums.saved), usage: toTokenReport(sums), speed };
 }
 

@@ -337,7 +337,7 @@ export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
   ),
 });
 
-/** How fast streams were: counts and sums, so that those of several groups can be added. */
+/** How fast requests were: counts and sums, so that those of several groups can be added. */
 const speedSchema = z.object({
   timed_requests: z.addDescription(count, 'The number of streams that sent a first event.'),
   ttft_ms: z.addDescription(count, 'The sum of the milliseconds to their first events.'),
@@ -350,6 +350,15 @@ const speedSchema = z.object({
     count,
     'The total time from the first to the last event of these streams, in milliseconds. Slow clients increase the time. Tokens per second are `streamed_tokens / streamed_ms * 1000`.',
   ),
+  waited_requests: z.addDescription(count, 'The number of requests whose waiting time before they were sent is known.'),
+  waited_ms: z.addDescription(
+    count,
+    'The sum of the milliseconds that these requests waited for their accounts and budgets before they were sent.',
+  ),
+  waited_within_ms: z.addDescription(
+    z.record(z.string(), count),
+    'A cumulative histogram: how many of these requests waited at most 100, 500, 1000, 5000, 10000 and 30000 milliseconds.',
+  ),
 });
 
 const usageTotalSchema = z.object({
@@ -358,7 +367,10 @@ const usageTotalSchema = z.object({
   cost_usd: z.addDescription(usd, 'The cost of the requests, in US dollars.'),
   saved_usd: z.addDescription(usd, 'How much caching saved, in US dollars. It is negative if caching cost more.'),
   usage: z.addDescription(tokenCountsSchema, 'The tokens that the requests used.'),
-  speed: z.addDescription(speedSchema, 'How fast responses streamed, as counts and sums that can be added up.'),
+  speed: z.addDescription(
+    speedSchema,
+    'How long requests waited, and how fast responses streamed, as counts and sums that can be added up.',
+  ),
 });
 
 const dayOrMoment = z.nullable(z.union([z.iso.date(), z.iso.datetime({ offset: true })]));

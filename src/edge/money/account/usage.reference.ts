@@ -36,6 +36,9 @@ const total = {
     ttft_within_ms: { 250: 0, 500: 1, 1000: 1, 2500: 1, 5000: 1, 10000: 1, 30000: 1 },
     streamed_tokens: 70,
     streamed_ms: 892,
+    waited_requests: 1,
+    waited_ms: 4,
+    waited_within_ms: { 100: 1, 500: 1, 1000: 1, 5000: 1, 10000: 1, 30000: 1 },
   },
 };
 const row = {

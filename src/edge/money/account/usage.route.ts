@@ -188,7 +188,7 @@ function getRequestedAccount(c: Context<AppEnv>): string {
 /** @returns a report's groups as CSV (RFC 4180): first the names of the columns, then a line for each group. */
 function createCsvResponse({ group_by, data, total }: UsageReport): Response {
   const kinds = Object.keys(total.usage) as (keyof typeof total.usage)[];
-  const { ttft_within_ms: _, ...times } = total.speed;
+  const { ttft_within_ms: _ttft, waited_within_ms: _waited, ...times } = total.speed;
   const speeds = Object.keys(times) as (keyof typeof times)[];
   const calls = group_by === 'tool' ? (['calls', 'errors', 'ms'] as const) : [];
   const lines = [

@@ -58,7 +58,7 @@ export function createSettledRequestFields(
     upstream: settlement.upstream ?? null,
     failedUpstreams: settlement.failedUpstreams ? JSON.stringify(settlement.failedUpstreams) : null,
     ttftMs: roundDurationMs(settlement.ttftMs),
-    waitedMs: roundDurationMs(settlement.waitedMs),
+    waitedMs: roundToSafeMs(settlement.waitedMs),
     ms: roundDurationMs(settlement.ms),
     firstEventMs: roundToSafeMs(settlement.firstEventMs),
     afterFirstMs: roundToSafeMs(settlement.afterFirstMs),

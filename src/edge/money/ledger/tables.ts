@@ -1,6 +1,6 @@
 /** The tables of an account, and the forms of their rows. */
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
-import { FIRST_EVENT_BOUNDS_MS, SUM_COLUMNS } from '../../claude/pricing/usage-sums.ts';
+import { FIRST_EVENT_BOUNDS_MS, SUM_COLUMNS, WAIT_BOUNDS_MS } from '../../claude/pricing/usage-sums.ts';
 import type { TokenUsage } from '../contracts/settlement.ts';
 import { VERSIONS_SQL } from '../versions/version-tables.ts';
 import { TOKEN_LOCATIONS_SQL } from './token-locations.ts';
@@ -73,6 +73,9 @@ const COURSE = Object.entries({
   streamed_tokens: 'iif(after_first_ms is null, 0, output_tokens)',
   streamed_ms: 'coalesce(after_first_ms, 0)',
   ...Object.fromEntries(FIRST_EVENT_BOUNDS_MS.map((ms) => [`within_${ms}`, `iif(first_event_ms <= ${ms}, 1, 0)`])),
+  waited: 'iif(waited_ms is null, 0, 1)',
+  wait_ms: 'coalesce(waited_ms, 0)',
+  ...Object.fromEntries(WAIT_BOUNDS_MS.map((ms) => [`waited_within_${ms}`, `iif(waited_ms <= ${ms}, 1, 0)`])),
 })
   .map(([name, expression]) => `${name} integer as (${expression}) virtual`)
   .join(', ');
@@ -122,7 +125,7 @@ export const LEDGER_TABLES = `
     tools text,
     keep text,
     ttft_ms real,
-    waited_ms real,
+    waited_ms integer,
     ms real,
     first_event_ms integer,
     after_first_ms integer,

@@ -3,7 +3,7 @@
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import { usdToNanodollars } from '../../claude/pricing/cost.ts';
-import { FIRST_EVENT_BOUNDS_MS } from '../../claude/pricing/usage-sums.ts';
+import { FIRST_EVENT_BOUNDS_MS, WAIT_BOUNDS_MS } from '../../claude/pricing/usage-sums.ts';
 import type { UpstreamPool } from '../../claude/upstreams/pool.ts';
 import { ObjectUnreachableError } from '../../durable/call-object.ts';
 import type { MetricFamily, MetricSample } from '../../health/plugin-hooks.ts';
@@ -46,11 +46,18 @@ const COUNTERS: readonly (readonly [
   ['streamed_seconds', 'From their first event to their end.', ({ speed }) => speed.streamed_ms, msToSeconds],
 ];
 
+/** The times of requests: how many, their sum, and how many are within each bound. */
+interface HistogramSums {
+  count: number;
+  ms: number;
+  withinMs: Readonly<Record<string, number>>;
+}
+
 /**
  * @param prefix begins the names
  * @param label names what the rows are summed by
  * @param labelOf the values that keep their names. All others share one, so that nobody can make more of them
- * @returns counters, and the histogram of the times to the first event
+ * @returns counters, and histograms of the times to the first event and of the times before requests were sent
  */
 function createSpendingMetricFamilies(
   prefix: string,
@@ -75,6 +82,27 @@ function createSpendingMetricFamilies(
       })),
     ),
   });
+  const createHistogramFamily = (
+    name: string,
+    help: string,
+    bounds: readonly number[],
+    read: (speed: UsageReportTotals['speed']) => HistogramSums,
+  ): MetricFamily =>
+    createLabelledFamily(name, 'histogram', help, (sum) => {
+      const createHistogramBucket = (le: string, value: number) => ({ suffix: '_bucket', labels: { le }, value });
+      const total = sum(({ speed }) => read(speed).count);
+      return [
+        ...bounds.map((ms) =>
+          createHistogramBucket(
+            ms % 1_000 === 0 ? msToSeconds(ms).toFixed(1) : String(msToSeconds(ms)),
+            sum(({ speed }) => read(speed).withinMs[ms] ?? 0),
+          ),
+        ),
+        createHistogramBucket('+Inf', total),
+        { suffix: '_count', value: total },
+        { suffix: '_sum', value: msToSeconds(sum(({ speed }) => read(speed).ms)) },
+      ];
+    });
   return [
     ...COUNTERS.map(([name, help, of, write = Number]) =>
       createLabelledFamily(name, 'counter', help, (sum) => [{ suffix: '_total', value: write(sum(of)) }]),
@@ -82,21 +110,26 @@ function createSpendingMetricFamilies(
     createLabelledFamily('tokens', 'counter', 'Tokens by kind.', (sum) =>
       TOKEN_KINDS.map(([kind, of]) => ({ suffix: '_total', labels: { kind }, value: sum(({ usage }) => usage[of]) })),
     ),
-    createLabelledFamily('time_to_first_event_seconds', 'histogram', 'Until the first event of streams.', (sum) => {
-      const createHistogramBucket = (le: string, value: number) => ({ suffix: '_bucket', labels: { le }, value });
-      const timed = sum(({ speed }) => speed.timed_requests);
-      return [
-        ...FIRST_EVENT_BOUNDS_MS.map((ms) =>
-          createHistogramBucket(
-            ms % 1_000 === 0 ? msToSeconds(ms).toFixed(1) : String(msToSeconds(ms)),
-            sum(({ speed }) => speed.ttft_within_ms[ms] ?? 0),
-          ),
-        ),
-        createHistogramBucket('+Inf', timed),
-        { suffix: '_count', value: timed },
-        { suffix: '_sum', value: msToSeconds(sum(({ speed }) => speed.ttft_ms)) },
-      ];
-    }),
+    createHistogramFamily(
+      'time_to_first_event_seconds',
+      'Until the first event of streams.',
+      FIRST_EVENT_BOUNDS_MS,
+      ({ timed_requests, ttft_ms, ttft_within_ms }) => ({
+        count: timed_requests,
+        ms: ttft_ms,
+        withinMs: ttft_within_ms,
+      }),
+    ),
+    createHistogramFamily(
+      'wait_seconds',
+      'Time that requests waited for their accounts and budgets before they were sent.',
+      WAIT_BOUNDS_MS,
+      ({ waited_requests, waited_ms, waited_within_ms }) => ({
+        count: waited_requests,
+        ms: waited_ms,
+        withinMs: waited_within_ms,
+      }),
+    ),
   ];
 }
 

@@ -173,6 +173,32 @@ test('adding settled requests to the daily totals writes the row “(other)” o
   expect(data.find(({ key }) => key === '(other)')).toMatchObject({ requests: 100 });
 });
 
+test('counts by bounds how long requests waited before they were sent, before and after they join the daily totals', async () => {
+  await inAccount((account) => {
+    for (const waitedMs of [0, 100, 101, 29_999, 40_000, undefined]) {
+      ids += 1;
+      const opening = { route: 'messages', model: 'claude-opus-5-5', about: { tags: 'a=1' } };
+      const requestId = `req_${String(ids).padStart(12, '0')}`;
+      settleInside(account, { requestId, status: 'complete', cost: 1, opening, waitedMs });
+    }
+  });
+  const expected = {
+    waited_requests: 5,
+    waited_ms: 70_200,
+    waited_within_ms: { 100: 2, 500: 3, 1_000: 3, 5_000: 3, 10_000: 3, 30_000: 4 },
+  };
+  for (const isFolded of [false, true]) {
+    for (const group of ['model', 'tag'] as const) {
+      const { data, total } = await inAccount((account) => account.getUsageReport({ group_by: group }));
+      expect(total.speed, `${group} ${isFolded}`).toMatchObject(expected);
+      expect(data).toEqual([expect.objectContaining({ speed: expect.objectContaining(expected) })]);
+    }
+    clock += 3 * DAY;
+    await inAccount(() => undefined);
+    await runDurableObjectAlarm(stub());
+  }
+});
+
 test('writes no further row for a request’s tags and user', async () => {
   const rows = await countWrittenRows(stub());
   const written = async (about: { tags?: string; user?: string }) => {
@@ -278,12 +304,12 @@ describe('usage as CSV', () => {
     expect(response.headers.get('content-type')).toBe('text/csv; charset=utf-8');
     const lines = (await response.text()).split('\r\n');
     expect(lines[0]).toBe(
-      'model,requests,cost_usd,saved_usd,input_tokens,output_tokens,cache_read_input_tokens,cache_write_5m_input_tokens,cache_write_1h_input_tokens,thinking_tokens,web_search_requests,failed,timed_requests,ttft_ms,streamed_tokens,streamed_ms',
+      'model,requests,cost_usd,saved_usd,input_tokens,output_tokens,cache_read_input_tokens,cache_write_5m_input_tokens,cache_write_1h_input_tokens,thinking_tokens,web_search_requests,failed,timed_requests,ttft_ms,streamed_tokens,streamed_ms,waited_requests,waited_ms',
     );
     expect(lines.slice(1).sort()).toEqual([
       '',
-      `"a""b,c",1,0.000000101,-0.00405,9,0,0,0,0,0,0,0,0,0,0,0`,
-      `'=1+1,1,0.0000001,0,9,0,0,0,0,0,0,0,0,0,0,0`,
+      `"a""b,c",1,0.000000101,-0.00405,9,0,0,0,0,0,0,0,0,0,0,0,0,0`,
+      `'=1+1,1,0.0000001,0,9,0,0,0,0,0,0,0,0,0,0,0,0,0`,
     ]);
     for (const query of ['group_by=day&format=xml', 'group_by=group9']) {
       expect((await app.fetch(`/usage?${query}`, { headers })).status).toBe(400);

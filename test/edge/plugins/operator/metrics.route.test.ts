@@ -98,6 +98,8 @@ async function ask(app: TestApp, draw: Draw, headers: Record<string, string>): P
 const SUMS = ['count(*) as requests', 'count(error_type) as failed', 'count(first_event_ms) as timed']
   .concat(['cost', 'input_tokens', 'output_tokens', 'cache_read_tokens'].map((name) => `sum(${name}) as ${name}`))
   .concat('sum(first_event_ms) as first_ms', 'count(*) filter (where first_event_ms <= 500) as within_500')
+  .concat('count(waited_ms) as waited', 'sum(waited_ms) as wait_ms')
+  .concat('count(*) filter (where waited_ms <= 100) as waited_within_100')
   .join(', ');
 
 /** @returns what the ledgers say by model, after every account has told it */
@@ -161,8 +163,12 @@ describe('GET /metrics', () => {
         timed: sumOf(after, 'sluice_time_to_first_event_seconds_count', of),
         first_ms: Math.round(sumOf(after, 'sluice_time_to_first_event_seconds_sum', of) * 1e3),
         within_500: sumOf(after, 'sluice_time_to_first_event_seconds_bucket', { ...of, le: '0.5' }),
+        waited: sumOf(after, 'sluice_wait_seconds_count', of),
+        wait_ms: Math.round(sumOf(after, 'sluice_wait_seconds_sum', of) * 1e3),
+        waited_within_100: sumOf(after, 'sluice_wait_seconds_bucket', { ...of, le: '0.1' }),
       }).toEqual(row);
       expect(row.timed).toBeGreaterThan(0);
+      expect(row.waited).toBeGreaterThan(0);
       expect(sumOf(after, 'sluice_streamed_tokens_total', of)).toBeGreaterThan(0);
     }
     const grown = (name: string, of: Record<string, string> = {}) => sumOf(after, name, of) - sumOf(before, name, of);

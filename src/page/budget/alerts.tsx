@@ -1,5 +1,6 @@
 import type { AlertRow } from '../../edge/answers.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
+import { hasPlugin } from '../edge/plugins.ts';
 import { formatDateAndTime, formatExactUsd, formatPercentage } from '../ui/format.ts';
 import { describeFailedAttempts } from './delivery-attempts.ts';
 import { getLimitTitle } from './figures/limit-names.ts';
@@ -30,11 +31,19 @@ export function Alerts({ to }: { to?: string }) {
         path="/alerts"
         columns={ALERT_COLUMNS}
         row={{ getKey: ({ event_id }) => event_id, look: (row) => (isAlertUndelivered(row) ? 'refused' : undefined) }}
-        empty="No alerts yet. Sluice creates alerts when the spending reaches a share that is set in the limits of an account or group, and when a problem occurs."
+        empty={describeNoAlerts()}
         size={5}
       />
     </section>
   );
+}
+
+/** @returns the text of an empty list. Alerts about spending depend on the plugins. */
+function describeNoAlerts(): string {
+  const problems = 'No alerts yet. Sluice creates an alert when a problem occurs';
+  if (!hasPlugin('pools')) return `${problems}.`;
+  const owners = hasPlugin('operator') ? 'an account, a group or the deployment' : 'a group or the deployment';
+  return `${problems}, and when the spending reaches a share that is set in the limits of ${owners}.`;
 }
 
 function isAlertUndelivered({ state, error }: AlertRow): boolean {

@@ -3,6 +3,7 @@ import { shortenVersionHash } from '../edge/agents.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
 import { formatDateAndTime, formatExactUsd } from '../ui/format.ts';
+import { Identifier } from '../ui/identifier.tsx';
 import { formatLimitValue, getLimitTitle, isLimitName } from './figures/limit-names.ts';
 
 /** The account or group whose changes are listed. */
@@ -49,8 +50,17 @@ const FIELD_TITLES: Readonly<Record<string, string>> = {
 const createChangeColumns = (of: ChangedObject): readonly ListColumn<ChangeRow>[] => [
   { name: 'Time', kind: 'text', renderCell: ({ created_at }) => formatDateAndTime(created_at) },
   { name: 'Change', kind: 'text', renderCell: (row) => <ChangeText row={row} of={of} /> },
-  { name: 'By', kind: 'text', renderCell: ({ actor }) => actor.account ?? '(erased)' },
-  { name: 'Request', kind: 'text', spare: true, renderCell: ({ request_id }) => <code>{request_id}</code> },
+  { name: 'By', kind: 'text', renderCell: ({ actor }) => <Identifier id={actor.account ?? '(erased)'} /> },
+  {
+    name: 'Request',
+    kind: 'text',
+    spare: true,
+    renderCell: ({ request_id }) => (
+      <code>
+        <Identifier id={request_id} />
+      </code>
+    ),
+  },
 ];
 
 /** Lists what admins have changed about an account or a group. */
@@ -74,11 +84,15 @@ export function Changes({ of }: { of: ChangedObject }) {
 /** Shows a change, with the name of what was changed unless the list is about it. Each changed field has its own line. */
 function ChangeText({ row: { kind, subject, changes }, of }: { row: ChangeRow; of: ChangedObject }) {
   const isListed = 'account' in of ? subject.type === 'account' : subject.type === 'group';
-  const name = isListed || subject.id === null ? '' : `: ${subject.id}`;
+  const name = isListed ? null : subject.id;
   return (
     <>
       {CHANGE_TITLES[kind]}
-      {name}
+      {name !== null && (
+        <>
+          : <Identifier id={name} />
+        </>
+      )}
       {Object.entries(changes)
         .filter(([field]) => FIELD_TITLES[field] !== '')
         .map(([field, { from, to }]) => (

@@ -8,6 +8,7 @@ import { identity } from '../edge/identity.ts';
 import { Facts } from '../ui/facts.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { formatDateAndTime, formatMilliseconds } from '../ui/format.ts';
+import { Identifier } from '../ui/identifier.tsx';
 import { Table } from '../ui/table.tsx';
 
 /** Shows what became of an event: its subject, its text, the object that follows its schema, and each try. */
@@ -33,13 +34,20 @@ export function EventDetails({ row }: { row: EventRow }) {
           <Facts
             class="headers details"
             facts={[
-              ['Event', <code key="id">{id}</code>],
+              [
+                'Event',
+                <code key="id">
+                  <Identifier id={id} />
+                </code>,
+              ],
               ...(event.subject === null
                 ? []
                 : ([['Subject', <EventSubject key="subject" text={event.subject} />]] as const)),
-              ['Account', event.account],
+              ['Account', <Identifier key="account" id={event.account} />],
               ['Received', formatDateAndTime(event.received_at)],
-              ...(event.conversation === null ? [] : ([['Conversation', event.conversation]] as const)),
+              ...(event.conversation === null
+                ? []
+                : ([['Conversation', <Identifier key="conversation" id={event.conversation} />]] as const)),
             ]}
           />
           <p class="typed">{event.text ?? describeMissingText()}</p>

@@ -18,18 +18,14 @@ import { BindingLimitCards, BindingLimitCell } from './binding-limits.tsx';
 import { Changes } from './changes.tsx';
 import { SHARED_LIMIT_NAMES } from './figures/limit-names.ts';
 import { LimitList, LimitsForm } from './limits-form.tsx';
-import { navigateToAccount } from './links.tsx';
+import { AccountLink } from './links.tsx';
 
 const GROUP_POLL_MS = 5_000;
 const MEMBER_COLUMNS: readonly ListColumn<AccountSpendRow>[] = [
   {
     name: 'Account',
     kind: 'text',
-    renderCell: ({ id }) => (
-      <button type="button" class="link" onClick={() => navigateToAccount(id)}>
-        {id}
-      </button>
-    ),
+    renderCell: ({ id }) => <AccountLink account={id} />,
   },
   { name: 'Spent this month', kind: 'number', renderCell: ({ spent_usd }) => <Usd value={spent_usd.month} /> },
   { name: 'Tightest own limit', kind: 'text', renderCell: (row) => <BindingLimitCell row={row} /> },

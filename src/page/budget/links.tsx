@@ -1,6 +1,7 @@
 /** Leads to views of accounts and groups. */
 
 import { identity } from '../edge/identity.ts';
+import { Identifier } from '../ui/identifier.tsx';
 import { navigateToSection } from '../ui/route.ts';
 import { listedMinute, listedRange } from './figures/days.ts';
 import { listedRequestKind } from './figures/listed-requests.ts';
@@ -53,16 +54,16 @@ export function navigateToRequestsRejectedToday(id: string): void {
 /** Leads to what is shown of an account. */
 export function AccountLink({ account, name = account }: { account: string; name?: string }) {
   return (
-    <button type="button" class="link" onClick={() => navigateToAccount(account)}>
-      {name}
+    <button type="button" class="link" title={account} onClick={() => navigateToAccount(account)}>
+      <Identifier id={name} />
     </button>
   );
 }
 
 export function GroupLink({ group }: { group: string }) {
   return (
-    <button type="button" class="link" onClick={() => navigateToGroup(group)}>
-      {group}
+    <button type="button" class="link" title={group} onClick={() => navigateToGroup(group)}>
+      <Identifier id={group} />
     </button>
   );
 }

@@ -2,6 +2,7 @@ import type { ListedRequest } from '../../client/index.ts';
 import { describeErrorType } from '../edge/error-messages.ts';
 import { identity } from '../edge/identity.ts';
 import { formatTimesInText } from '../ui/format.ts';
+import { Identifier } from '../ui/identifier.tsx';
 import { describeEdgeFailure } from './figures/edge-failures.ts';
 import { getLimitTitle } from './figures/limit-names.ts';
 import { describeFailureForOperator, describeRejectionForOperator } from './figures/operator-messages.ts';
@@ -25,10 +26,10 @@ export function RequestOutcomeText({ row }: { row: RequestWithOutcome }) {
   if (error_type !== null)
     return (
       <span class="state" data-look="refused">
-        failed: {error_type}
+        failed: <Identifier id={error_type} />
       </span>
     );
-  return <>{stop_reason ?? status}</>;
+  return <Identifier id={stop_reason ?? status} />;
 }
 
 /**

@@ -4,6 +4,7 @@ import { identity } from '../edge/identity.ts';
 import { getModelDisplayName } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
 import { formatDateAndTime } from '../ui/format.ts';
+import { Identifier } from '../ui/identifier.tsx';
 import { Usd } from '../ui/usd.tsx';
 import { AccountLink } from './links.tsx';
 import {
@@ -34,17 +35,40 @@ export function RequestDetails({ request }: RequestDetailsProps) {
       <Facts
         class="headers details"
         facts={[
-          ['Request', <code key="id">{request_id}</code>],
+          [
+            'Request',
+            <code key="id">
+              <Identifier id={request_id} />
+            </code>,
+          ],
           ...(account === undefined ? [] : ([['Account', <AccountLink key="account" account={account} />]] as const)),
           ['Time', formatDateAndTime(created_at)],
           ['Model', getModelDisplayName(model)],
           ['Route', route],
           ['Outcome', <RequestOutcomeText key="outcome" row={request} />],
-          ...(upstreamId === null ? [] : ([['At the upstream', <code key="upstream">{upstreamId}</code>]] as const)),
+          ...(upstreamId === null
+            ? []
+            : ([
+                [
+                  'At the upstream',
+                  <code key="upstream">
+                    <Identifier id={upstreamId} />
+                  </code>,
+                ],
+              ] as const)),
           ...(status === 'refused'
             ? []
             : ([['Cost', [<Usd key="cost" value={cost_usd} />, estimated && ' (estimated)']]] as const)),
-          ...(token === null ? [] : ([['Token', <code key="token">{token}</code>]] as const)),
+          ...(token === null
+            ? []
+            : ([
+                [
+                  'Token',
+                  <code key="token">
+                    <Identifier id={token} />
+                  </code>,
+                ],
+              ] as const)),
           ...(isPart ? ([['Part of', <RequestCostLinks key="part of" request={request} />]] as const) : []),
         ]}
       />
@@ -61,7 +85,10 @@ function FailureExplanation({ request }: RequestDetailsProps) {
     <div>
       <p>
         {describeFailureCause(request)} The log line of this request contains the reason. Search the log for{' '}
-        <code>{request.request_id}</code>.
+        <code>
+          <Identifier id={request.request_id} />
+        </code>
+        .
       </p>
       <p class="quiet">
         {isUpstreamError(request)

@@ -56,7 +56,11 @@ export function Tokens({ account }: { account: string }) {
   const revokeToken = (jti: string) =>
     runAndRefresh(() => getClient().fetch(`${path}/${encodePathSegment(jti)}`, { method: 'DELETE' }));
   const columns: ListColumn<TokenRow>[] = [
-    { name: 'Token', kind: 'text', renderCell: ({ label, jti }) => label ?? jti.slice(0, 12) },
+    {
+      name: 'Token',
+      kind: 'text',
+      renderCell: ({ label, jti }) => label ?? <span title={jti}>{jti.slice(0, 12)}</span>,
+    },
     { name: 'Scopes', kind: 'text', spare: true, renderCell: ({ scopes }) => scopes?.join(', ') ?? '' },
     { name: 'First used', spare: true, renderCell: ({ first_seen_at: at }) => (at ? formatDateAndTime(at) : 'never') },
     {

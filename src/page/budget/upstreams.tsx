@@ -1,7 +1,9 @@
 import type { HealthAnswer } from '../../edge/answers.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
+import { Facts } from '../ui/facts.tsx';
 import { formatCount, formatDateAndTime } from '../ui/format.ts';
-import { SpendKeyLabel } from './spend-key.tsx';
+import { Identifier } from '../ui/identifier.tsx';
+import { CALLS_WITHOUT_MODEL, SpendKeyLabel } from './spend-key.tsx';
 
 type UpstreamHealth = NonNullable<HealthAnswer['upstreams']>[number];
 type UpstreamModelHealth = UpstreamHealth['models'][number];
@@ -16,13 +18,10 @@ const BREAKER_STATES: Record<UpstreamModelHealth['state'], string> = {
 };
 
 const UPSTREAM_COLUMNS: readonly ListColumn<UpstreamModelRow>[] = [
-  { name: 'Upstream', renderCell: ({ name }) => name },
+  { name: 'Upstream', kind: 'text', renderCell: ({ name }) => <Identifier id={name} /> },
   { name: 'Kind', spare: true, renderCell: ({ kind }) => kind },
-  {
-    name: 'Running',
-    renderCell: ({ running, max_concurrent: most }) => (most === null ? running : `${running} of ${most}`),
-  },
-  { name: 'Model', renderCell: ({ model }) => (model ? <SpendKeyLabel name={model.model || '(none)'} /> : '–') },
+  { name: 'Running', spare: true, renderCell: describeRunningRequests },
+  { name: 'Model', kind: 'text', renderCell: ({ model }) => (model ? renderModel(model) : '–') },
   { name: 'State', kind: 'text', renderCell: ({ model }) => (model ? describeBreakerState(model) : 'not called yet') },
   { name: 'Failures (30 s)', renderCell: ({ model }) => (model ? `${model.failed} of ${model.tries}` : '–') },
 ];
@@ -46,11 +45,28 @@ export function UpstreamHealthList() {
         row={{
           getKey: ({ name, model }) => `${name} ${model?.model}`,
           look: ({ model }) => (model && model.state !== 'closed' ? 'refused' : undefined),
+          details: (row) => (
+            <Facts
+              class="headers details"
+              facts={[
+                ['Kind', row.kind],
+                ['Running', describeRunningRequests(row)],
+              ]}
+            />
+          ),
         }}
         empty="This deployment has one upstream."
       />
     </section>
   );
+}
+
+function describeRunningRequests({ running, max_concurrent: most }: UpstreamModelRow): string {
+  return most === null ? String(running) : `${running} of ${most}`;
+}
+
+function renderModel({ model }: UpstreamModelHealth) {
+  return model === '' ? <abbr title={CALLS_WITHOUT_MODEL}>other calls</abbr> : <SpendKeyLabel name={model} />;
 }
 
 /** Says in words which upstreams are paused, and where their requests go. */
@@ -64,7 +80,7 @@ function PausedUpstreamsNote({ upstreams }: { upstreams: readonly UpstreamHealth
       {paused.map(({ name, model }) => (
         <li key={`${name} ${model.model}`}>
           {name} is {describeBreakerState(model)}
-          {model.model && ` for ${model.model}`}
+          {model.model === '' ? ' for other calls' : ` for ${model.model}`}
           {model.elsewhere.length > 0 && `: ${model.elsewhere.map(describeReroutedRequests).join(', ')}`}.
         </li>
       ))}

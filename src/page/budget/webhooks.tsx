@@ -11,6 +11,7 @@ import { SmallButton } from '../ui/button.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatCount, formatDateAndTime } from '../ui/format.ts';
+import { Identifier } from '../ui/identifier.tsx';
 import { budgetName } from '../ui/route.ts';
 import { Alerts } from './alerts.tsx';
 import { describeFailedAttempts } from './delivery-attempts.ts';
@@ -106,7 +107,7 @@ function SourceLink({ source, kind, name }: { source: string; kind: WebhookEvent
         [eventFilter.value, focusTarget.value] = [kind, href];
       }}
     >
-      {name}
+      <Identifier id={name} />
     </a>
   );
 }
@@ -138,7 +139,15 @@ function SourceEvents({ source }: { source: string }) {
       refreshAllPolls();
     });
   const columns: ListColumn<EventRow>[] = [
-    { name: 'Event', kind: 'text', renderCell: ({ event_id }) => <code>{event_id}</code> },
+    {
+      name: 'Event',
+      kind: 'text',
+      renderCell: ({ event_id }) => (
+        <code>
+          <Identifier id={event_id} />
+        </code>
+      ),
+    },
     // A narrow window shows this column only in the opened row, so that the state and the button fit beside the name.
     { name: 'Received', spare: true, renderCell: ({ received_at }) => formatDateAndTime(received_at) },
     { name: 'State', kind: 'text', renderCell: (row) => <EventStateText row={row} /> },

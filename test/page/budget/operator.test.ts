@@ -20,6 +20,7 @@ import { Tokens } from '#page/budget/tokens.tsx';
 import { TopSpenders } from '#page/budget/top-spenders.tsx';
 import { UpstreamHealthList } from '#page/budget/upstreams.tsx';
 import { eventFilter, Webhooks } from '#page/budget/webhooks.tsx';
+import { includedPlugins } from '#page/edge/plugins.ts';
 import { refreshAllPolls } from '#page/edge/poll.ts';
 import { TokenDialog } from '#page/token.tsx';
 import { actAs } from '#test/support/act-as.ts';
@@ -154,7 +155,7 @@ test('the list of upstreams shows the health of each, and where the requests of 
   await expect
     .poll(rows)
     .toEqual([
-      'eastanthropic0(none)healthy0 of 5',
+      'eastanthropic0other callshealthy0 of 5',
       expect.stringMatching(/^eastanthropic0claude-haiku-5-5paused until .*10:005 of 5$/),
       'westsimulator0 of 7(unknown)being tried again0 of 5',
       'northsimulator0 of 7–not called yet–',
@@ -619,6 +620,19 @@ test('alerts are listed as sentences with their delivery state', async () => {
   );
   await waitForText(root, /not delivered: tried 5 times, next try on 20 November.*: the receiver could not be reached/);
   expect(root.textContent).not.toContain('being sent');
+});
+
+test.each([
+  [['webhooks'], 'No alerts yet. Sluice creates an alert when a problem occurs.'],
+  [['webhooks', 'pools'], /, and when the spending reaches .* in the limits of a group or the deployment\.$/],
+  [['webhooks', 'pools', 'operator'], /, and when .* in the limits of an account, a group or the deployment\.$/],
+])('with the plugins %j, the empty list of alerts names only what creates alerts', async (plugins, text) => {
+  open(
+    () => Alerts({}),
+    () => list([]),
+  );
+  includedPlugins.value = new Set(plugins);
+  await expect.poll(() => root.querySelector('p')?.textContent).toEqual(expect.stringMatching(text));
 });
 
 test('a token is created, listed and revoked', async () => {

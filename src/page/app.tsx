@@ -2,11 +2,11 @@ import { useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { Chat } from './chat/chat.tsx';
 import { refreshSpentToday, spentToday } from './edge/account.ts';
+import { isBudgetViewAvailable, listAvailablePageParts } from './edge/available-views.ts';
 import { checkConnection, connectionFault, connectionState, deploymentRejection, upstream } from './edge/client.ts';
 import { token } from './edge/credential.ts';
 import { identity } from './edge/identity.ts';
 import { type ComponentLoader, LazyComponent } from './edge/lazy-component.tsx';
-import { hasPlugin, includedPlugins } from './edge/plugins.ts';
 import { currentTheme, switchToNextTheme } from './theme.ts';
 import { TokenDialog, TokenGate } from './token.tsx';
 import { Announcer } from './ui/announcer.tsx';
@@ -17,10 +17,11 @@ import { IconButton } from './ui/icon.tsx';
 import { isInputMethodKey } from './ui/input-method.ts';
 import { NotFound } from './ui/not-found.tsx';
 import {
+  budgetView,
+  currentAddress,
   currentPart,
   isStartAddress,
   navigateToSection,
-  PAGE_PARTS,
   type PageSection,
   unknownAddress,
 } from './ui/route.ts';
@@ -46,6 +47,7 @@ const THEME_ICONS = { system: 'system', light: 'sun', dark: 'moon' } as const;
 export function App() {
   const asksToken = useSignal(false);
   const ready = connectionState.value === 'ready';
+  const isMissing = ready && findMissingAddress() !== undefined;
   useEffect(() => {
     // Ignore an error here: the Budget page reads the same report and shows the error.
     if (ready) refreshSpentToday().catch(() => {});
@@ -63,7 +65,8 @@ export function App() {
     return () => removeEventListener('keydown', handleShortcut);
   }, []);
   useSignalEffect(() => {
-    document.title = `${unknownAddress.value === undefined ? PART_NAMES[currentPart.value] : 'Not found'} · Sluice`;
+    const isMissing = connectionState.value === 'ready' && findMissingAddress() !== undefined;
+    document.title = `${isMissing ? 'Not found' : PART_NAMES[currentPart.value]} · Sluice`;
   });
   return (
     <>
@@ -80,7 +83,7 @@ export function App() {
             <a
               key={name}
               href={`#/${name}`}
-              aria-current={name === currentPart.value && unknownAddress.value === undefined ? 'page' : undefined}
+              aria-current={name === currentPart.value && !isMissing ? 'page' : undefined}
             >
               {PART_NAMES[name]}
             </a>
@@ -141,25 +144,30 @@ export function App() {
   );
 }
 
-/** @returns the parts that the edge offers; none until it is known which plugins it includes, so that no tab disappears */
-function listAvailablePageParts(): readonly PageSection[] {
-  if (includedPlugins.value === undefined) return [];
-  const { canChat } = identity.value;
-  return PAGE_PARTS.filter((name) => {
-    if (!canChat) return name === 'budget' || name === 'wire';
-    return name !== 'agents' || hasPlugin('agents');
-  });
+/** The part that is shown. The page opens with the chat if the token allows it, otherwise with the budget. */
+function getShownPart(): PageSection {
+  return isStartAddress.value && !identity.value.canChat ? 'budget' : currentPart.value;
+}
+
+/** @returns the address in the URL if neither the page nor this deployment has anything at it */
+function findMissingAddress(): string | undefined {
+  const part = getShownPart();
+  const isAvailable =
+    listAvailablePageParts().includes(part) && (part !== 'budget' || isBudgetViewAvailable(budgetView.value));
+  return unknownAddress.value ?? (isAvailable ? undefined : currentAddress.value);
 }
 
 function CurrentPagePart() {
-  // Without an address, show the chat if the token allows it, otherwise the budget.
-  const value = isStartAddress.value && !identity.value.canChat ? 'budget' : currentPart.value;
-  const unknown = unknownAddress.value ?? (listAvailablePageParts().includes(value) ? undefined : `#/${value}`);
-  if (unknown !== undefined)
+  const missing = findMissingAddress();
+  if (missing !== undefined)
     return (
-      <NotFound title="This page does not exist" text={`${unknown} is not a page of Sluice. Check the address.`} />
+      <NotFound
+        title="This page does not exist"
+        text={`${missing} is not a page of this deployment, or your token cannot open it. Check the address.`}
+      />
     );
-  return value === 'chat' ? <Chat /> : <LazyComponent load={LAZY_PARTS[value]} />;
+  const part = getShownPart();
+  return part === 'chat' ? <Chat /> : <LazyComponent load={LAZY_PARTS[part]} />;
 }
 
 /** Shows what was spent today: to an admin by everybody. Its place is reserved, so that nothing moves when the number comes. */

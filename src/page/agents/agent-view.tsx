@@ -11,6 +11,8 @@ import { SmallButton } from '../ui/button.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { formatBytes, formatCount, formatPastTime } from '../ui/format.ts';
+import { Identifier } from '../ui/identifier.tsx';
+import { NotFound } from '../ui/not-found.tsx';
 import { navigateToSection } from '../ui/route.ts';
 import { Table, UsdCell } from '../ui/table.tsx';
 import { Usd } from '../ui/usd.tsx';
@@ -20,6 +22,7 @@ import {
   agentRequests,
   isRequestWaitingForApproval,
   readAgentWithVersions,
+  readUnlessMissing,
   removeAgentWithUndo,
   spendByVersion,
 } from './stored-agents.ts';
@@ -36,25 +39,37 @@ const HISTORY_STRATEGIES = {
 /** Shows an agent: what it is made of, its versions with what each has cost, and its last runs. */
 export function AgentView({ name }: { name: string }) {
   const { fault, run } = useAsyncAction();
-  const read = useSignal<Awaited<ReturnType<typeof readAgentWithVersions>> | undefined>(undefined);
+  const read = useSignal<Awaited<ReturnType<typeof readAgentWithVersions>> | 'missing' | undefined>(undefined);
   useEffect(() => {
     void run(async () => {
-      read.value = await readAgentWithVersions(name);
+      read.value = await readUnlessMissing(readAgentWithVersions(name));
     });
   }, [name, run, read]);
+  if (read.value === 'missing') return <MissingAgent />;
   return (
     <>
       <header class="apart page-head">
         <h1>{name}</h1>
         <a href="#/agents">All agents</a>
       </header>
-      {/* Of what does not exist nothing is to be edited. */}
+      {/* An agent that cannot be read cannot be edited. */}
       {fault.value === undefined && <AgentActions name={name} />}
       {fault.value && <FaultMessage text={fault.value} />}
       {read.value && <AgentFacts content={read.value.content} />}
       {read.value && <AgentVersionsTable versions={read.value.versions} />}
       {read.value && <LastAgentRequests name={name} />}
     </>
+  );
+}
+
+/** Says that there is no agent of this name. */
+export function MissingAgent() {
+  return (
+    <NotFound
+      title="This agent does not exist"
+      text="The agent was deleted, or belongs to another account."
+      back={{ href: '#/agents', name: 'All agents' }}
+    />
   );
 }
 
@@ -121,10 +136,16 @@ function LastAgentRequests({ name }: { name: string }) {
               <tr key={request_id} data-look={status === 'held' ? 'running' : undefined}>
                 <td title={request_id}>{formatPastTime(created_at)}</td>
                 <td class="text">
-                  {conversation && <a href={`#/chat/${encodeURIComponent(conversation)}`}>{conversation}</a>}
+                  {conversation && (
+                    <a href={`#/chat/${encodeURIComponent(conversation)}`}>
+                      <Identifier id={conversation} />
+                    </a>
+                  )}
                 </td>
                 <td class="number">{status !== 'held' && <Usd value={cost_usd} />}</td>
-                <td class="text">{describeRequestOutcome(row)}</td>
+                <td class="text">
+                  <Identifier id={describeRequestOutcome(row)} />
+                </td>
               </tr>
             );
           })}

@@ -19,7 +19,7 @@ import {
   toAgentDraft,
 } from './agent-draft.ts';
 import { AgentForm } from './agent-form.tsx';
-import { AgentView } from './agent-view.tsx';
+import { AgentView, MissingAgent } from './agent-view.tsx';
 import { createExampleToolsJson } from './example-tools.ts';
 import {
   agentRemovals,
@@ -29,6 +29,7 @@ import {
   isAgentWaitingForApproval,
   pollAgents,
   readAgentVersion,
+  readUnlessMissing,
   sumAgentSpend,
 } from './stored-agents.ts';
 
@@ -127,7 +128,7 @@ function fillNewAgentWithExample(): void {
 function NewAgent() {
   return (
     <>
-      <AgentFormHeader title="New agent" backHref="#/agents" backName="All agents" draftName={NEW_AGENT} />
+      <AgentFormHeader title="New agent" draftName={NEW_AGENT} />
       {!currentModel.value && modelsFault.value && <FaultMessage text={modelsFault.value} />}
       {currentModel.value && <AgentForm agentName={NEW_AGENT} stored={createEmptyAgentDraft(currentModel.value.id)} />}
     </>
@@ -136,20 +137,17 @@ function NewAgent() {
 
 function EditAgent({ name }: { name: string }) {
   const { fault, run } = useAsyncAction();
-  const stored = useSignal<AgentDraft | undefined>(undefined);
+  const stored = useSignal<AgentDraft | 'missing' | undefined>(undefined);
   useEffect(() => {
     void run(async () => {
-      stored.value = toAgentDraft(await readAgentVersion(name));
+      const content = await readUnlessMissing(readAgentVersion(name));
+      stored.value = content === 'missing' ? content : toAgentDraft(content);
     });
   }, [name, run, stored]);
+  if (stored.value === 'missing') return <MissingAgent />;
   return (
     <>
-      <AgentFormHeader
-        title={`Edit ${name}`}
-        backHref={`#/agents/${encodeURIComponent(name)}`}
-        backName={name}
-        draftName={name}
-      />
+      <AgentFormHeader title={`Edit ${name}`} edited={name} draftName={name} />
       {fault.value && <FaultMessage text={fault.value} />}
       {stored.value && <AgentForm agentName={name} stored={stored.value} />}
     </>
@@ -158,18 +156,21 @@ function EditAgent({ name }: { name: string }) {
 
 interface AgentFormHeaderProps {
   title: string;
-  backHref: string;
-  backName: string;
+  /** The stored agent that is edited. */
+  edited?: string;
   draftName: string;
 }
 
-function AgentFormHeader({ title, backHref: back, backName, draftName: of }: AgentFormHeaderProps) {
+function AgentFormHeader({ title, edited, draftName: of }: AgentFormHeaderProps) {
   return (
     <header class="apart page-head">
       <h1>
         {title} {agentDrafts.value[of] && <span class="tag waits">not saved yet</span>}
       </h1>
-      <a href={back}>{backName}</a>
+      <span class="inline">
+        {edited !== undefined && <a href={`#/agents/${encodeURIComponent(edited)}`}>{edited}</a>}
+        <a href="#/agents">All agents</a>
+      </span>
     </header>
   );
 }

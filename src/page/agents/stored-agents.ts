@@ -1,7 +1,7 @@
 /** Loads the stored agents, with what they cost and what they did last. */
 
 import { signal } from '@preact/signals';
-import type { LedgerRow, Page, UsageReport } from '../../client/index.ts';
+import { type LedgerRow, type Page, SluiceError, type UsageReport } from '../../client/index.ts';
 import { encodePathSegment } from '../../client/transport.ts';
 import type { AgentContent, PathRemainderBelow, ServedRoutePath, VersionRow } from '../../edge/answers.ts';
 import { createAccountQuery } from '../edge/account.ts';
@@ -89,6 +89,16 @@ export function formatLastAgentUse(name: string): string {
   if (lastDay === undefined || (own !== undefined && own >= lastDay))
     return own === undefined ? '' : formatPastTime(own);
   return lastDay === new Date().toISOString().slice(0, 10) ? 'today' : formatDay(lastDay);
+}
+
+/** @returns what was read, or `missing` if there is no such agent */
+export async function readUnlessMissing<Content>(reading: Promise<Content>): Promise<Content | 'missing'> {
+  try {
+    return await reading;
+  } catch (thrown) {
+    if (thrown instanceof SluiceError && thrown.type === 'not_found_error') return 'missing';
+    throw thrown;
+  }
 }
 
 /** Reads an agent as it is stored now, and its versions, newest first. */

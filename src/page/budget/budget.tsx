@@ -1,22 +1,17 @@
+import { isBudgetViewAvailable } from '../edge/available-views.ts';
 import { identity } from '../edge/identity.ts';
 import { type ComponentLoader, LazyComponent } from '../edge/lazy-component.tsx';
-import { hasPlugin, type PluginName } from '../edge/plugins.ts';
 import { type BudgetViewName, budgetName, budgetView, navigateToSection } from '../ui/route.ts';
 import { loadStylesheet } from '../ui/stylesheet.ts';
 import { Tabs } from '../ui/tabs.tsx';
 import { shownAccount } from './figures/report.ts';
 
-/** The tabs, each with the views that stand in it. Where there are several, the first is shown at first. */
-const BUDGET_TABS: readonly {
-  name: string;
-  views: readonly BudgetViewName[];
-  isForOperators?: boolean;
-  plugin?: PluginName;
-}[] = [
+/** The tabs, each with the views that stand in it. The first view is shown at first. */
+const BUDGET_TABS: readonly { name: string; views: readonly [BudgetViewName, ...BudgetViewName[]] }[] = [
   { name: 'Overview', views: ['overview'] },
-  { name: 'Accounts', views: ['accounts', 'groups'], isForOperators: true },
+  { name: 'Accounts', views: ['accounts', 'groups'] },
   { name: 'Requests', views: ['requests', 'refused', 'failed'] },
-  { name: 'Webhooks', views: ['webhooks'], isForOperators: true, plugin: 'webhooks' },
+  { name: 'Webhooks', views: ['webhooks'] },
 ];
 
 const CHARTS_STYLESHEET = '/page/charts.css';
@@ -33,9 +28,7 @@ const VIEW_LOADERS = {
 /** Shows what was spent, by whom, and each request. Everybody but an operator has one account only: their own. */
 export function Budget() {
   const { operator } = identity.value;
-  const tabs = BUDGET_TABS.filter(
-    ({ isForOperators, plugin }) => (operator || !isForOperators) && (plugin === undefined || hasPlugin(plugin)),
-  );
+  const tabs = BUDGET_TABS.filter(({ views: [first] }) => isBudgetViewAvailable(first));
   const load = getViewLoader(budgetView.value, budgetName.value !== undefined);
   const renderBudgetView = () => (
     <div class="stack budget-view">
@@ -70,16 +63,15 @@ async function loadWithCharts(load: ComponentLoader): ReturnType<ComponentLoader
 }
 
 function getViewLoader(view: BudgetViewName, isNamed: boolean): ComponentLoader {
-  if (!identity.value.operator) return view === 'overview' ? VIEW_LOADERS.overview : VIEW_LOADERS.requests;
   switch (view) {
     case 'overview':
       return VIEW_LOADERS.overview;
     case 'accounts':
       return isNamed ? VIEW_LOADERS.account : VIEW_LOADERS.accounts;
     case 'groups':
-      return isNamed && hasPlugin('pools') ? VIEW_LOADERS.group : VIEW_LOADERS.accounts;
+      return isNamed ? VIEW_LOADERS.group : VIEW_LOADERS.accounts;
     case 'webhooks':
-      return hasPlugin('webhooks') ? VIEW_LOADERS.webhooks : VIEW_LOADERS.requests;
+      return VIEW_LOADERS.webhooks;
     default:
       return VIEW_LOADERS.requests;
   }

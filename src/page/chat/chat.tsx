@@ -59,7 +59,7 @@ export function Chat() {
   }, [listOpen]);
   const current = session.value;
   const isMissing = current?.isMissing.value === true;
-  const title = isMissing ? 'Not found' : current && getConversationTitle(current.id, current.report.value?.title);
+  const title = current && getConversationTitle(current.id, current.report.value?.title);
   return (
     <div class="chat" data-list-open={listOpen.value}>
       <ConversationList onClose={() => (listOpen.value = false)} />
@@ -75,9 +75,11 @@ export function Chat() {
             >
               <Icon name="menu" />
             </button>
-            <h1 class="clipped" dir="auto" title={title}>
-              {title ?? 'New conversation'}
-            </h1>
+            {!isMissing && (
+              <h1 class="clipped" dir="auto" title={title}>
+                {title ?? 'New conversation'}
+              </h1>
+            )}
             {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
             {current?.report.value?.agent && <AgentTag agent={current.report.value.agent} />}
             {current && !isMissing && hasPlugin('agents') && (

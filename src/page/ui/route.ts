@@ -8,6 +8,8 @@ const locationHash = signal(location.hash);
 addEventListener('hashchange', () => {
   locationHash.value = location.hash;
 });
+/** The address in the URL: its hash. */
+export const currentAddress = computed(() => locationHash.value);
 
 const pathSteps = computed(() => locationHash.value.replace(/^#\/?/, '').split('/').map(decodePathSegment));
 
@@ -28,11 +30,13 @@ export const currentPart = computed<PageSection>(
 export const isStartAddress = computed(() => pathSteps.value[0] === '');
 
 /** The address in the URL, where the page has nothing at it. Parts with addresses of their own judge these themselves. */
-export const unknownAddress = computed(() => {
-  const [name = '', , more] = pathSteps.value;
-  const isKnown = name === '' || (name === 'chat' ? more === undefined : PAGE_PARTS.some((each) => each === name));
-  return isKnown ? undefined : locationHash.value;
-});
+export const unknownAddress = computed(() => (isKnownPath(pathSteps.value) ? undefined : locationHash.value));
+
+function isKnownPath([name = '', view = '', more]: readonly string[]): boolean {
+  if (name === 'chat') return more === undefined;
+  if (name === 'budget') return view === '' || BUDGET_VIEWS.some((each) => each === view);
+  return name === '' || PAGE_PARTS.some((each) => each === name);
+}
 
 /** The conversation that the URL names; undefined for a new one. */
 export const conversationId = computed(() =>

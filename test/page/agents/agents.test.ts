@@ -195,12 +195,13 @@ test('Undo restores a deleted agent and its view, and the deletion is sent after
 test('an agent that does not exist offers no actions and no form', async () => {
   installFakeEdge(() => createErrorResponse(404, 'not_found_error', 'There is no agent.'));
   open('#/agents/nobody');
-  await waitForText(root, 'This does not exist, or was deleted.');
+  await waitForText(root, 'This agent does not exist');
   const offered = () => [...root.querySelectorAll('button')].map(({ textContent }) => textContent);
   expect(offered().filter((name) => ['Try', 'Edit', 'Delete'].includes(name ?? ''))).toEqual([]);
   open('#/agents/nobody/edit');
-  await waitForText(root, 'This does not exist, or was deleted.');
+  await waitForText(root, 'This agent does not exist');
   expect(root.querySelector('form')).toBeNull();
+  expect(root.querySelector('a')?.getAttribute('href')).toBe('#/agents');
 });
 
 test('the fields for run limits show the defaults as placeholders', async () => {

@@ -177,6 +177,8 @@ test('an unknown path or conversation shows an error and a link to the start', a
   for (const [hash, title] of [
     ['#/no-such-part', 'This page does not exist'],
     ['#/chat/one/two', 'This page does not exist'],
+    ['#/budget/no-such-view', 'This page does not exist'],
+    ['#/budget/webhooks', 'This page does not exist'],
     ['#/chat/no-such-conversation', 'This conversation does not exist'],
   ] as const) {
     navigateTo(hash);

@@ -1,6 +1,6 @@
 import { useAsyncAction } from '../edge/async-action.ts';
 import { askExampleQuestion } from '../edge/example-question.ts';
-import { getModelDisplayName } from '../edge/models.ts';
+import { getModelColor, getModelDisplayName } from '../edge/models.ts';
 import { refreshAllPolls } from '../edge/poll.ts';
 import { EmptyState } from '../ui/empty-state.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
@@ -9,7 +9,6 @@ import { Usd } from '../ui/usd.tsx';
 import type { DaySpend } from './figures/report.ts';
 import { SpendKeyLabel } from './spend-key.tsx';
 
-const SERIES_COLORS = 5;
 /** What an axis may end with, times a power of ten: halves of these are short numbers too. */
 const AXIS_CEILINGS = [1, 1.6, 2, 3, 4, 6, 8, 10];
 
@@ -19,7 +18,6 @@ export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: 
   const top = computeAxisCeiling(most);
   const sum = days.reduce((all, day) => all + day.usd, 0);
   const models = [...new Set(days.flatMap((day) => day.models.map(({ model }) => model)))].sort();
-  const getModelColor = (model: string) => `var(--series-${(models.indexOf(model) % SERIES_COLORS) + 1})`;
   return (
     <section class="panel stack" aria-labelledby="spend">
       <div class="apart">

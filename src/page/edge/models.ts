@@ -4,10 +4,16 @@ import type { modelAnswer, z } from '../../edge/answers.ts';
 
 export type ListedModel = z.output<typeof modelAnswer>;
 
+/** How many colours `styles/tokens.css` has for charts: `--series-1` and so on, one for each line of models. */
+const SERIES_COLORS = 5;
+/** With what the colour of a line is mixed for its models, from the oldest to the newest. */
+const MODEL_SHADES = ['', 'white 30%', 'black 30%', 'white 55%', 'black 55%', 'gray 60%', 'white 15%', 'black 15%'];
+
 const CHOSEN_MODEL_KEY = 'sluice-model';
 
 /** The models that are not retired. */
 export const availableModels = signal<ListedModel[]>([]);
+const modelColors = signal<ReadonlyMap<string, string>>(new Map());
 const chosenModelId = signal(localStorage.getItem(CHOSEN_MODEL_KEY) ?? undefined);
 
 /** The model of the next question: the one that was chosen last, or the cheapest Haiku. */
@@ -26,12 +32,40 @@ export function selectModel(id: string): void {
 export async function loadModels(client: Client): Promise<void> {
   const page = (await (await client.fetch('/models', { query: { limit: 1_000 } })).json()) as { data: ListedModel[] };
   const now = Date.now();
+  modelColors.value = chooseModelColors(page.data);
   availableModels.value = page.data.filter(({ retires_at }) => retires_at === null || Date.parse(retires_at) > now);
 }
 
 /** @returns a model's display name, or its id if it is not in the list */
 export function getModelDisplayName(id: string): string {
   return availableModels.value.find((row) => row.id === id)?.display_name ?? id;
+}
+
+/**
+ * @param models all models, also the retired ones, newest first within a line
+ * @returns the colour of each. It stays the same when a newer model or another line is added before the others
+ */
+function chooseModelColors(models: readonly Pick<ListedModel, 'id' | 'line'>[]): Map<string, string> {
+  const byLine = Map.groupBy(models.toReversed(), ({ line }) => line);
+  byLine.delete(null);
+  return new Map(
+    [...byLine.values()].flatMap((line, series) => line.map(({ id }, nth) => [id, mixColor(series, nth)] as const)),
+  );
+}
+
+/** @returns the colour of a model in charts. A name that is not in the list always has the same colour, too */
+export function getModelColor(id: string): string {
+  const known = modelColors.value.get(id);
+  if (known !== undefined) return known;
+  let hash = 0;
+  for (const character of id) hash = (hash * 31 + (character.codePointAt(0) ?? 0)) % 1_009;
+  return mixColor(hash, Math.floor(hash / SERIES_COLORS));
+}
+
+function mixColor(series: number, nth: number): string {
+  const color = `var(--series-${(series % SERIES_COLORS) + 1})`;
+  const shade = MODEL_SHADES[nth % MODEL_SHADES.length];
+  return shade ? `color-mix(in oklab, ${color}, ${shade})` : color;
 }
 
 /** @returns what a model takes, as sentences; an empty text for a model of which the edge knows nothing. */

@@ -12,5 +12,6 @@ export function findInsufficientLimit({ refusals, ledger }: AccountState): Insuf
   const { by, limit, needed } = last.refusal;
   if (by !== 'account' && by !== 'token') return undefined;
   if (ledger.readLastAdmissionTime() >= last.at) return undefined;
-  return { by, id: by === 'token' ? (last.token ?? null) : null, limit, needed_usd: toUsd(needed) };
+  const id = by === 'token' ? (last.token ?? null) : null;
+  return { by, id, limit, model: last.model, needed_usd: toUsd(needed) };
 }

@@ -73,6 +73,10 @@ export const bindingLimitSchema = z.object({
     z.boolean(),
     'Whether the limit rejects requests: it is used up, at most a hundredth of a shared budget is left, or less is left than the last request needed, which was rejected.',
   ),
+  insufficient_for: z.createOptionalField(
+    z.string(),
+    'The model of the last request, if it was rejected because it needed more than is left.',
+  ),
 });
 
 const tokenQuotaSchema = z.object({

@@ -21,13 +21,14 @@ export function sortByTightness(
   insufficient?: InsufficientLimit,
 ): SpendLimitUsage[] {
   return limits
-    .map((limit) => ({
-      ...limit,
-      refuses:
+    .map((limit) => {
+      const model = isInsufficient(limit, insufficient) ? insufficient?.model : undefined;
+      const refuses =
         ('refuses' in limit && limit.refuses) ||
         computeUsedShare(limit) >= (isSharedBudget(limit.by) ? 1 - EMPTY_SHARE : 1) ||
-        isInsufficient(limit, insufficient),
-    }))
+        model !== undefined;
+      return { ...limit, refuses, ...(model !== undefined && { insufficient_for: model }) };
+    })
     .sort(
       (one, other) =>
         Number(other.refuses) - Number(one.refuses) ||

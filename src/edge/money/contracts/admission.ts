@@ -208,6 +208,8 @@ export interface InsufficientLimit {
   id: string | null;
   /** The name of the limit, such as `usd_per_day`. */
   limit: string;
+  /** The model that the request named. */
+  model: string;
   /** The least that the request needed, in US dollars. */
   needed_usd: number;
 }

@@ -1,5 +1,6 @@
 /** Says how limits are called on the page: everywhere as the form names them. */
 import type { Limits, SpendLimitUsage } from '../../../edge/answers.ts';
+import { getModelDisplayName } from '../../edge/models.ts';
 import { formatBytes, formatCount, formatExactUsd, formatPercentage } from '../../ui/format.ts';
 
 /** How a limit is typed: a number, names or shares with commas between them, or one of some words. */
@@ -89,9 +90,11 @@ const EMPTY_FROM_SHARE = 0.99;
  * @param limit one that rejects requests
  * @returns why: `used up`, or that too little is left. Of a shared budget nothing fits before it is completely used
  */
-export function describeShortage(limit: Pick<SpendLimitUsage, 'limit_usd' | 'used_usd'>): string {
+export function describeShortage(limit: Pick<SpendLimitUsage, 'limit_usd' | 'used_usd' | 'insufficient_for'>): string {
   const used = computeUsedShare(limit);
-  if (used < EMPTY_FROM_SHARE) return 'too little left for the last request';
+  const { insufficient_for: model } = limit;
+  if (used < EMPTY_FROM_SHARE)
+    return `too little left for ${model === undefined ? 'the last request' : `a request to ${getModelDisplayName(model)}`}`;
   return used < 1 ? 'nearly used up' : 'used up';
 }
 

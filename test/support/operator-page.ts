@@ -74,7 +74,7 @@ export async function mockAccounts(page: Page, url: string): Promise<void> {
       resets_at: '2026-12-01T00:00:00.000Z',
     },
   ];
-  const research = { type: 'group', id: 'research', limits: { usd_per_day: 200 }, ...windows, binds };
+  const research = { type: 'group', id: 'research', limits: { usd_per_day: 200 }, ...windows, binds, refused_today: 3 };
   const own = { ...shared, settled_usd: 0, held_usd: 0 };
   const standing = {
     type: 'account',

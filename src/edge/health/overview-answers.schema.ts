@@ -13,6 +13,19 @@ export const overviewAnswer = z.object({
     }),
     'The requests of all accounts on the current day (UTC), updated within a minute.',
   ),
+  rejections: z.createOptionalField(
+    z.array(
+      z.object({
+        limited_by: z.addDescription(
+          z.string(),
+          'Whose limit it was: that of the account, token, group or deployment.',
+        ),
+        reason: z.addDescription(z.string(), 'Why the requests were rejected, as in `GET /usage/requests`.'),
+        requests: z.addDescription(count, 'The number of rejected requests.'),
+      }),
+    ),
+    'The requests that limits rejected on the current day (UTC), by the limit’s owner and the reason, the most frequent first.',
+  ),
   accounts: z.createOptionalField(
     z.object({
       blocked: z.addDescription(count, 'Accounts whose requests are all rejected by a limit of 0.'),
@@ -62,6 +75,15 @@ export const overviewAnswer = z.object({
       }),
     ),
     'Rate limits of the deployment’s keys of which less than 10 % was left in the last five minutes, updated within a minute. To raise them, the operator must ask Anthropic.',
+  ),
+  versions: z.createOptionalField(
+    z.array(
+      z.object({
+        id: z.addDescription(z.string(), 'The id of the version, as in `wrangler deployments list`.'),
+        since: z.addDescription(time, 'When the version was first seen after another one.'),
+      }),
+    ),
+    'The last 50 changes of the deployed version, the oldest first. Empty without the binding `CF_VERSION_METADATA`.',
   ),
 });
 

@@ -8,7 +8,7 @@ import { hasPlugin } from '../edge/plugins.ts';
 import { Form, Select, SubmitButton } from '../ui/form.tsx';
 import { formatCount, formatDateAndTime } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
-import { BindingLimitCell } from './binding-limits.tsx';
+import { AllAccountsNote, BindingLimitCell } from './binding-limits.tsx';
 import { accountsOrder, isOrderChosen, sortAccountsByLimitUse } from './figures/accounts-order.ts';
 import { computeUsedShare, NEARLY_USED_SHARE } from './figures/limit-names.ts';
 import { FocusHeading } from './focus-heading.tsx';
@@ -74,6 +74,7 @@ function AccountLists() {
           name="Accounts"
           path="/accounts"
           query={{ period: spendPeriod.value }}
+          about={({ data }) => <AllAccountsNote rows={data} />}
           columns={createAccountColumns(spendPeriod.value)}
           row={ACCOUNT_ROW}
           sort={accountsOrder}
@@ -157,6 +158,11 @@ function createGroupColumns(spendPeriod: SpendPeriod): ListColumn<GroupReport>[]
       name: 'Tightest limit',
       kind: 'text',
       renderCell: ({ binds: [tightest = null] }) => <BindingLimitCell row={{ tightest, blocked_by: null }} isOwn />,
+    },
+    {
+      name: 'Rejected today',
+      kind: 'number',
+      renderCell: ({ refused_today }) => refused_today > 0 && formatCount(refused_today),
     },
   ];
 }

@@ -185,6 +185,24 @@ function GiveCreditLink() {
   );
 }
 
+/** @returns whether it is the deployment's budget, and rejects the requests of all accounts */
+function isUpForAllAccounts({ by, refuses }: SpendLimitUsage): boolean {
+  return by === 'deployment' && refuses;
+}
+
+/** Says once above a list of accounts that the budget which they all share is used up. Their rows do not repeat it. */
+export function AllAccountsNote({ rows }: { rows: readonly Pick<AccountSpendRow, 'tightest'>[] }) {
+  const limit = rows.find(({ tightest }) => tightest && isUpForAllAccounts(tightest))?.tightest;
+  if (!limit) return null;
+  const { limit_usd, resets_at } = limit;
+  return (
+    <p class="state" data-look="refused">
+      All accounts: budget {describeShortage(limit)}. The limit “{getLimitTitle(limit.limit)}” of the deployment is{' '}
+      {formatExactUsd(limit_usd)} and {resets_at === null ? 'does not reset' : `resets ${formatResetTime(resets_at)}`}.
+    </p>
+  );
+}
+
 interface BindingLimitCellProps {
   row: Pick<AccountSpendRow, 'tightest' | 'blocked_by'>;
   /** Whether it is clear whose limit it is. */
@@ -209,6 +227,7 @@ export function BindingLimitCell({ row, isOwn = false }: BindingLimitCellProps) 
         no limit<span class="limit-text"> in dollars</span>
       </span>
     );
+  if (isUpForAllAccounts(tightest)) return <span class="quiet">same as for all accounts</span>;
   const share = computeUsedShare(tightest);
   return (
     <LimitSummary

@@ -14,7 +14,7 @@ import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { budgetName } from '../ui/route.ts';
 import { Usd } from '../ui/usd.tsx';
 import { ViewHeader } from './account-view.tsx';
-import { BindingLimitCards, BindingLimitCell } from './binding-limits.tsx';
+import { AllAccountsNote, BindingLimitCards, BindingLimitCell } from './binding-limits.tsx';
 import { Changes } from './changes.tsx';
 import { SHARED_LIMIT_NAMES } from './figures/limit-names.ts';
 import { LimitList, LimitsForm } from './limits-form.tsx';
@@ -65,6 +65,7 @@ function GroupDetails({ id }: { id: string }) {
         <PolledList<AccountSpendRow>
           name="Accounts of the group"
           path={`/groups/${encodePathSegment(id)}/accounts`}
+          about={({ data }) => <AllAccountsNote rows={data} />}
           columns={MEMBER_COLUMNS}
           row={{ getKey: (row) => row.id }}
           empty="No account of this group has spent anything yet."

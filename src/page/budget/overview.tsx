@@ -6,8 +6,9 @@ import { Alerts } from './alerts.tsx';
 import { BindingLimitCard, BindingLimits } from './binding-limits.tsx';
 import { Breakdown } from './breakdown.tsx';
 import { SHARED_LIMIT_NAMES } from './figures/limit-names.ts';
-import { deploymentReport, deploymentSpend, overviewFault, pollDeploymentSpend } from './figures/overview.ts';
+import { deploymentReport, deploymentSpend, overviewFault, pollDeploymentSpend, problems } from './figures/overview.ts';
 import { dailySpend, pollShownAccountReport, reportedQuota, reportFault } from './figures/report.ts';
+import { FirstEventChart } from './first-event-chart.tsx';
 import { SpendGauge } from './gauge.tsx';
 import { LimitsForm } from './limits-form.tsx';
 import { Problems } from './problems.tsx';
@@ -97,6 +98,7 @@ function DeploymentView() {
           </details>
         )}
         <SpendChart days={deploymentSpend.value} isOwn />
+        <FirstEventChart days={deploymentSpend.value} versions={problems.value?.versions ?? []} />
         <TopSpenders />
         <AlertsAndUpstreams />
       </section>

@@ -4,17 +4,32 @@ import { StalePartFault } from '../edge/retry-fault.tsx';
 import { formatCount, formatPastTime } from '../ui/format.ts';
 import { sortAccountsByLimitUse } from './figures/accounts-order.ts';
 import { listedMinute, listedRange } from './figures/days.ts';
-import { pollDeploymentProblems, problems, problemsFault } from './figures/overview.ts';
+import { deploymentReport, pollDeploymentProblems, problems, problemsFault } from './figures/overview.ts';
 import { focusTarget } from './figures/report.ts';
 import { ACCOUNTS_HREF, ALERTS_SOURCE, getWebhookSourceHref, SOURCES_HREF } from './links.tsx';
 
 const REJECTED_REQUESTS_HREF = '#/budget/refused';
 const FAILED_REQUESTS_HREF = '#/budget/failed';
 
+/** Why limits reject requests, by the reasons of the API. */
+const REJECTION_REASONS: Readonly<Record<string, string>> = {
+  model: 'model not allowed',
+  unpriced: 'model without a price',
+  requests: 'all requests of the token used',
+  concurrency: 'concurrent requests',
+  rate: 'rate limit',
+  spend: 'budget used up',
+  held: 'budget held by running requests',
+  storage: 'storage full',
+};
+
 /** Says what is broken, each with a link to its list; nothing where nothing is. */
 export function Problems() {
   useEffect(pollDeploymentProblems, []);
-  const all = problems.value ? createProblemCounts(problems.value).filter(({ count }) => count > 0) : [];
+  const isBudgetUsedUp = deploymentReport.value?.binds.some(({ refuses }) => refuses) ?? false;
+  const all = problems.value
+    ? createProblemCounts(problems.value, isBudgetUsedUp).filter(({ count }) => count === undefined || count > 0)
+    : [];
   const tasks = problems.value?.failing_tasks ?? [];
   const keyLimits = problems.value?.key_limits ?? [];
   return (
@@ -28,7 +43,8 @@ export function Problems() {
                 {all.map(({ count, words, href }) => (
                   <li key={words}>
                     <a href={href} onClick={() => prepareLinkedList(href)}>
-                      <strong>{formatCount(count)}</strong> {words}
+                      {count !== undefined && <strong>{formatCount(count)} </strong>}
+                      {words}
                     </a>
                   </li>
                 ))}
@@ -40,7 +56,31 @@ export function Problems() {
           {tasks.length > 0 && <FailingTasks tasks={tasks} />}
         </section>
       )}
+      {problems.value && <RejectedByLimits overview={problems.value} />}
     </>
+  );
+}
+
+/** Says how many requests limits have rejected today, and why. Nothing is broken: this is what limits are for. */
+function RejectedByLimits({ overview: { requests, rejections = [] } }: { overview: OverviewResponse }) {
+  const count = requests?.refused ?? 0;
+  if (count === 0) return null;
+  return (
+    <section class="panel" aria-label="Rejected by limits">
+      <p>
+        <a href={REJECTED_REQUESTS_HREF} onClick={() => prepareLinkedList(REJECTED_REQUESTS_HREF)}>
+          <strong>{formatCount(count)}</strong> rejected by limits today
+        </a>
+      </p>
+      <ul class="row quiet">
+        {rejections.map(({ limited_by, reason, requests }) => (
+          <li key={`${limited_by} ${reason}`}>
+            {formatCount(requests)} {REJECTION_REASONS[reason] ?? reason}
+            {limited_by && ` (${limited_by})`}
+          </li>
+        ))}
+      </ul>
+    </section>
   );
 }
 
@@ -88,16 +128,21 @@ function prepareLinkedList(href: string): void {
   focusTarget.value = href;
 }
 
-function createProblemCounts({
-  requests,
-  accounts,
-  undelivered_events: events = [],
-  undelivered_alerts: alerts = 0,
-}: OverviewResponse) {
+/** One kind of problem: how many there are, if they are counted. */
+interface ProblemCount {
+  count?: number;
+  words: string;
+  href: string;
+}
+
+/** @param isBudgetUsedUp whether the budget of all accounts is used up. Then this is one problem, and not one for each account */
+function createProblemCounts(
+  { requests, accounts, undelivered_events: events = [], undelivered_alerts: alerts = 0 }: OverviewResponse,
+  isBudgetUsedUp: boolean,
+): ProblemCount[] {
   const { blocked = 0, spent = 0 } = accounts ?? {};
   const undelivered = events.reduce((sum, one) => sum + one.events, 0);
   return [
-    { count: requests?.refused ?? 0, words: 'rejected today', href: REJECTED_REQUESTS_HREF },
     { count: requests?.failed ?? 0, words: 'failed today', href: FAILED_REQUESTS_HREF },
     {
       count: undelivered,
@@ -109,7 +154,12 @@ function createProblemCounts({
       words: alerts === 1 ? 'alert undelivered' : 'alerts undelivered',
       href: getWebhookSourceHref(ALERTS_SOURCE),
     },
-    { count: blocked + spent, words: describeRejectedAccounts(blocked, spent), href: ACCOUNTS_HREF },
+    ...(isBudgetUsedUp
+      ? [
+          { words: 'All accounts: budget used up', href: ACCOUNTS_HREF },
+          { count: blocked, words: describeRejectedAccounts(blocked, 0), href: ACCOUNTS_HREF },
+        ]
+      : [{ count: blocked + spent, words: describeRejectedAccounts(blocked, spent), href: ACCOUNTS_HREF }]),
   ];
 }
 

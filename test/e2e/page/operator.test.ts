@@ -152,8 +152,9 @@ describe.skipIf(isBrowserMissing())('The Budget views of an admin, in Chromium',
       expect(await all.locator('.gauge').count()).toBe(1);
       await all.getByRole('heading', { name: 'Spent per day' }).waitFor();
       // The labels stand at their lines: the ends and the middle of the columns.
-      await all.locator('.spend-chart').waitFor();
-      const [labels, lines] = await all.locator('.chart').evaluate((chart) => {
+      const spending = all.getByRole('region', { name: 'Spent per day' });
+      await spending.locator('.spend-chart').waitFor();
+      const [labels, lines] = await spending.locator('.chart').evaluate((chart) => {
         const boxes = [...chart.querySelectorAll('.chart-axis li')].map((label) => label.getBoundingClientRect());
         const { top = 0, bottom = 0 } = chart.querySelector('tbody tr')?.getBoundingClientRect() ?? {};
         return [boxes.map((box) => (box.top + box.bottom) / 2), [top, (top + bottom) / 2, bottom]];
@@ -161,7 +162,7 @@ describe.skipIf(isBrowserMissing())('The Budget views of an admin, in Chromium',
       for (const [index, line] of lines.entries()) expect(Math.abs((labels[index] ?? 0) - line)).toBeLessThan(1);
       // In a narrow window the days stand apart and within the chart, and what somebody spent is not scrolled out of sight.
       await page.setViewportSize(NARROW);
-      const ends = await all.locator('.chart').evaluate((chart) => {
+      const ends = await spending.locator('.chart').evaluate((chart) => {
         const shown = [...chart.querySelectorAll('tbody th span:not(.unseen)')].map((day) =>
           day.getBoundingClientRect(),
         );
@@ -223,7 +224,7 @@ describe.skipIf(isBrowserMissing())('The Budget views of an admin, in Chromium',
         }
         // What is broken leads to its list, by the keyboard too.
         for (const [link, heading] of [
-          ['59 rejected today', 'Rejected requests of all accounts'],
+          ['59 rejected by limits today', 'Rejected requests of all accounts'],
           ['2 events undelivered', 'Webhook sources'],
           ['1 alert undelivered', 'Alerts'],
           ['3 accounts cannot send requests: 1 blocked, 2 without budget', 'Accounts'],

@@ -103,12 +103,13 @@ describe.skipIf(isBrowserMissing())('The page after failures, stops and changes 
       await askQuestion(page, 'In one sentence: what is a lock?');
       await waitForAnswer(page);
       await page.getByRole('link', { name: 'Budget', exact: true }).click();
-      const axis = page.locator('.chart-axis li');
+      const spending = page.getByRole('region', { name: 'Spent per day' });
+      const axis = spending.locator('.chart-axis li');
       await axis.first().waitFor();
       const ticks = (await axis.allTextContents()).map((tick) => Number(tick.slice(1)));
       expect(ticks).toEqual([ticks[0], (ticks[0] ?? 0) / 2, 0]);
-      const column = page.locator('.spend-chart tbody tr').last().locator('td').last();
-      const ends = await page.locator('.chart-axis').evaluate((list) => {
+      const column = spending.locator('.spend-chart tbody tr').last().locator('td').last();
+      const ends = await spending.locator('.chart-axis').evaluate((list) => {
         const middles = [...list.children]
           .map((tick) => tick.getBoundingClientRect())
           .map((at) => (at.top + at.bottom) / 2);

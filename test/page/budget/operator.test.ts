@@ -482,6 +482,8 @@ test.each([
     await expect.poll(() => cards().map(([, look]) => look)).toEqual(['refused']);
     await waitForText(root, '62.6%');
     await waitForText(root, 'too little left for the last request: resets');
+    cardsOf({ binds: [{ ...refuses, insufficient_for: 'claude-sonnet-5', resets_at: '2026-12-02T00:00:00Z' }] }, View);
+    await waitForText(root, 'too little left for a request to claude-sonnet-5: resets');
     expect(describeBindingLimit({ ...refuses, by: 'account', limit: 'usd_per_day' })).toBe(
       'too little left for the last request: 62.6% of $0.001, dollars per day',
     );
@@ -547,7 +549,7 @@ test.each([
 test('spending by account has a date range, and each account links to its view', async () => {
   let keys = ['globex', '(erased)'];
   const asked = open(TopSpenders, () => ({
-    data: keys.map((key) => ({ key, requests: 3, cost_usd: 1, usage: USAGE })),
+    data: keys.map((key) => ({ key, requests: 3, cost_usd: 1, saved_usd: 0, usage: USAGE })),
     total: { requests: 6, cost_usd: 2, saved_usd: 0, usage: {} },
   }));
   const days = () => getElementByName<HTMLSelectElement>(root, 'Date range for spending by account, in UTC');
@@ -576,6 +578,53 @@ test('spending by account has a date range, and each account links to its view',
   chooseValue(getElementByName(root, 'Last day, in UTC'), '2026-11-04');
   await waitForText(root, 'No account spent anything from 2026-11-03 to 2026-11-04.');
   expect(queryOf(asked)).toMatchObject({ from: '2026-11-03', to: '2026-11-05' });
+});
+
+test('the spending of all accounts is grouped by model, tag, agent, group or token, with what caching saved', async () => {
+  const row = (key: string | null, more: object = {}) => ({
+    key,
+    requests: 3,
+    cost_usd: 1,
+    saved_usd: 0.25,
+    usage: USAGE,
+    ...more,
+  });
+  const answers: Record<string, object[]> = {
+    account: [row('globex')],
+    model: [row('(other)')],
+    tag: [row('feature=search'), row('customer=acme'), row(null)],
+    agent: [row('support@1')],
+    group: [row('blue'), row(null)],
+    token: [row('tok_1', { account: 'globex' })],
+  };
+  const asked = open(TopSpenders, ({ path }) => {
+    const group_by = new URLSearchParams(path.split('?')[1]).get('group_by') ?? '';
+    return { group_by, data: answers[group_by], total: { requests: 6, cost_usd: 2, saved_usd: 0.5, usage: {} } };
+  });
+  const choose = (group: string) => chooseValue(getElementByName(root, 'Group the deployment’s spending by'), group);
+  await waitForText(root, '$2.00 in 6 requests. Caching saved $0.50.');
+  for (const [group, texts] of [
+    ['model', ['(other)']],
+    ['agent', ['support@1']],
+    ['group', ['blue', 'none']],
+    ['token', ['tok_1 of globex']],
+    ['tag', ['feature=search', 'customer=acme', 'none']],
+  ] as const) {
+    choose(group);
+    await expect
+      .poll(rows)
+      .toEqual(
+        texts.map((text) =>
+          expect.stringMatching(new RegExp(`^${text.replace(/[()]/g, '.')}399\\$1\\.00\\$0\\.2550%$`)),
+        ),
+      );
+    expect(queryOf(asked)).toMatchObject({ group_by: group, limit: '500' });
+    await waitForText(root, `Spending by ${group}`);
+  }
+  chooseValue(getElementByName(root, 'Name of the tags'), 'customer');
+  await expect.poll(rows).toEqual([expect.stringMatching(/^customer=acme/)]);
+  choose('account');
+  await expect.poll(rows).toEqual([expect.stringMatching(/^globex/)]);
 });
 
 test('the breakdown explains a key in parentheses', async () => {
@@ -911,13 +960,16 @@ test('the Overview links each kind of problem to its list, and shows none if the
   expect(links()).toEqual([]);
   told = {
     requests: { requests: 9, failed: 4, refused: 59 },
+    rejections: [
+      { limited_by: 'account', reason: 'spend', requests: 52 },
+      { limited_by: '', reason: 'held', requests: 7 },
+    ],
     accounts: { blocked: 1, spent: 2 },
     undelivered_events: [{ source: 'github', events: 2 }],
     undelivered_alerts: 1,
   };
   open(BudgetOverview, answer);
   await expect.poll(links).toEqual([
-    ['59 rejected today', '#/budget/refused'],
     ['4 failed today', '#/budget/failed'],
     ['2 events undelivered', '#/budget/webhooks'],
     ['1 alert undelivered', '#/budget/webhooks/alert'],
@@ -925,9 +977,16 @@ test('the Overview links each kind of problem to its list, and shows none if the
   ]);
   // Each leads to what was counted: that of today, and whoever can ask for nothing first, whatever was looked at before.
   const press = (words: string) =>
-    [...root.querySelectorAll<HTMLAnchorElement>('.broken a')].find((a) => a.textContent?.endsWith(words))?.click();
+    [...root.querySelectorAll<HTMLAnchorElement>('a')].find((a) => a.textContent?.endsWith(words))?.click();
   [listedRange.value, listedMinute.value, accountsOrder.value] = ['week', '2026-01-01T10:14', 'spent'];
-  press('rejected today');
+  // Limits that reject requests are no failure.
+  const rejected = root.querySelectorAll('[aria-label="Rejected by limits"] :is(p, li)');
+  expect([...rejected].map(({ textContent }) => textContent)).toEqual([
+    '59 rejected by limits today',
+    '52 budget used up (account)',
+    '7 budget held by running requests',
+  ]);
+  press('rejected by limits today');
   expect([listedRange.value, listedMinute.value]).toEqual(['today', '']);
   accountsOrder.value = 'name';
   press('without budget');
@@ -942,6 +1001,47 @@ test('the Overview links each kind of problem to its list, and shows none if the
     refreshAllPolls();
     await expect.poll(links).toEqual([[words, '#/budget/accounts']]);
   }
+});
+
+test('a used-up budget of the deployment is one problem, and one line above the list of accounts', async () => {
+  const limit = {
+    by: 'deployment',
+    id: null,
+    limit: 'usd_per_day',
+    limit_usd: 5,
+    used_usd: 5,
+    resets_at: '2026-12-01T00:00:00Z',
+    refuses: true,
+  };
+  const shared = { limit_usd: null, spent_usd: 0, leased_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
+  const windows = { limits: {}, binds: [limit], hour: shared, day: shared, week: shared, month: shared };
+  const accounts = ['ada', 'ben'].map((id) => ({
+    type: 'account',
+    id,
+    group: null,
+    spent_usd: { day: 0, week: 0, month: 0 },
+    limit_usd: { day: null, week: null, month: null },
+    tightest: limit,
+    blocked_by: null,
+    refused_today: 0,
+    last_seen_at: null,
+  }));
+  const answer = ({ path }: PageRequest) => {
+    if (path === '/overview') return { accounts: { blocked: 1, spent: 64 } };
+    if (path.startsWith('/accounts')) return list(accounts);
+    return { ...list([]), ...windows, total: { ...shared, usage: {} } };
+  };
+  open(BudgetOverview, answer);
+  const problems = () => [...root.querySelectorAll('.broken li')].map(({ textContent }) => textContent);
+  await expect.poll(problems).toEqual(['All accounts: budget used up', '1 account blocked']);
+  open(BudgetAccounts, answer);
+  await expect.poll(rows).toHaveLength(2);
+  expect([...root.querySelectorAll('[data-look=refused]')].map(({ textContent }) => textContent)).toEqual([
+    expect.stringMatching(
+      /^All accounts: budget used up\. The limit “Dollars per day” of the deployment is \$5\.00 and resets /,
+    ),
+  ]);
+  for (const row of rows()) expect(row).toContain('same as for all accounts');
 });
 
 test('the Overview lists background tasks that keep failing, and since when', async () => {
@@ -988,7 +1088,9 @@ test('the list of accounts shows the tightest limit of each, sorted by it if one
   const group = { hour: window, day: window, week: window, month: window, total: window };
   const asked = open(BudgetAccounts, ({ path }) => {
     if (path.startsWith('/groups'))
-      return list([{ id: 'blue', ...group, binds: [{ ...limit, by: 'group', id: 'blue', ...full }] }]);
+      return list([
+        { id: 'blue', ...group, refused_today: 12, binds: [{ ...limit, by: 'group', id: 'blue', ...full }] },
+      ]);
     return list([
       row('ben', { ...limit, by: 'group', id: 'blue', ...full }, { group: 'blue', refused_today: 7 }),
       row('cleo', { ...limit, limit: 'usd_per_hour', limit_usd: 0, used_usd: 0 }, { blocked_by: 'usd_per_hour' }),
@@ -1016,6 +1118,7 @@ test('the list of accounts shows the tightest limit of each, sorted by it if one
     ['blue', 'no budget left: 99.5% of $2.00, dollars per day', 'refused'],
   ]);
   expect(root.querySelector('[aria-sort=descending]')?.textContent).toBe('Tightest limit');
+  expect(rows().at(-1)).toMatch(/dollars per day99\.5%12$/);
   const query = () => queryOf(asked.filter(({ path }) => path.startsWith('/accounts?')));
   expect(query()).toMatchObject({ sort: 'used', limit: '10' });
   const spent = [...root.querySelectorAll<HTMLButtonElement>('.sort')].find(

@@ -6,6 +6,8 @@ import { listedRange, spendersRange } from '#page/budget/figures/days.ts';
 import { BudgetOverview } from '#page/budget/overview.tsx';
 import { UpstreamHealthList } from '#page/budget/upstreams.tsx';
 import { spentToday } from '#page/edge/account.ts';
+import { getClient } from '#page/edge/client.ts';
+import { getModelColor, loadModels } from '#page/edge/models.ts';
 import { refreshAllPolls } from '#page/edge/poll.ts';
 import { actAs } from '#test/support/act-as.ts';
 import {
@@ -38,7 +40,7 @@ const ALERT = {
   state: 'delivered',
   error: null,
 };
-const SPENT = { key: 'globex', requests: 3, cost_usd: 1, usage: {} };
+const SPENT = { key: 'globex', requests: 3, cost_usd: 1, saved_usd: 0, usage: {} };
 
 /** Answers as an edge at which something was spent once, and nothing since. */
 function answer({ path }: PageRequest): unknown {
@@ -155,6 +157,58 @@ test('an exhausted budget of the deployment is listed first, in red, with its fo
   refreshAllPolls();
   await expect.poll(cards).toEqual([['Deployment, today', null]]);
   expect(isFormOpen()).toBe(true);
+});
+
+test('the Overview shows the time to the first event by day, and marks a day on which the version changed', async () => {
+  vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-27T12:00:00Z') });
+  const speedWithin = (bound: number) => ({
+    timed_requests: 10,
+    ttft_ms: 10,
+    ttft_within_ms: Object.fromEntries(
+      [250, 500, 1_000, 2_500, 5_000, 10_000, 30_000].map((ms) => [ms, ms < bound ? 0 : 10]),
+    ),
+  });
+  const days = [
+    { key: '2026-11-26', cost_usd: 0, requests: 1, speed: speedWithin(250) },
+    { key: '2026-11-27', cost_usd: 0, requests: 1, speed: speedWithin(60_000) },
+  ];
+  const versions = ['2026-11-20', '2026-11-26'].map((day, nth) => ({
+    id: `version-${nth}`,
+    since: `${day}T08:00:00.000Z`,
+  }));
+  installFakeEdge((one) => {
+    if (one.path === '/overview') return { type: 'overview', versions };
+    if (one.path.includes('group_by=day')) return { data: days, total: { ...WINDOW, usage: {} } };
+    return answer(one);
+  });
+  const root = renderForTest(h(BudgetOverview, {}));
+  await waitForText(root, 'The deployed version changed.');
+  const chart = root.querySelector('[aria-labelledby=first-event]');
+  const cells = [...(chart?.querySelectorAll('tbody tr') ?? [])]
+    .slice(-2)
+    .map((row) => [...row.querySelectorAll('td .data')].map(({ textContent }) => textContent));
+  expect(cells).toEqual([
+    ['125 ms', '238 ms'],
+    ['more than 30.0 s', 'more than 30.0 s'],
+  ]);
+  const marks = [...(chart?.querySelectorAll<HTMLElement>('abbr') ?? [])];
+  expect(marks.map((mark) => [mark.title, mark.parentElement?.textContent])).toEqual([
+    ['New version: version-1', expect.stringContaining('26')],
+  ]);
+});
+
+test('a model keeps its colour in charts when another model is used or added', async () => {
+  const model = (id: string, line: string) => ({ id, line, display_name: id, retires_at: null, prices: null });
+  const models = [model('opus-b', 'opus'), model('opus-a', 'opus'), model('haiku-a', 'haiku')];
+  const load = async (data: object[]) => {
+    installFakeEdge(() => ({ data }));
+    await loadModels(getClient());
+    return ['opus-b', 'opus-a', 'haiku-a', '(other)', 'unlisted'].map(getModelColor);
+  };
+  const colors = await load(models);
+  expect(new Set(colors.slice(0, 3)).size).toBe(3);
+  expect(await load([model('opus-c', 'opus'), ...models])).toEqual(colors);
+  expect(await load([model('fable-a', 'fable'), ...models])).toEqual(colors);
 });
 
 test('the Overview updates the amount spent today in the header', async () => {

@@ -26,6 +26,8 @@ const REFUSAL_ROWS_PER_READ = 10;
 const MAX_BODY_DELAY_MS = 15 * 60_000;
 /** The most characters of a model's name that are kept: a caller may name anything. */
 const MAX_MODEL_CHARACTERS = 200;
+/** The most groups whose refusals are counted by name on a day: tokens of an identity provider can name any group. */
+const MAX_COUNTED_GROUPS = 100;
 
 /** Keeps the refusals of an account. Those of one second share a row, and are only in memory until the second is over. */
 export class RejectionLog extends TableRowsBase {
@@ -65,16 +67,16 @@ export class RejectionLog extends TableRowsBase {
     if (this.lastRejectionTime === 0) return undefined;
     const day = Math.floor(this.lastRejectionTime / DAY_MS);
     if (this.#refusedToday?.day !== day) {
-      const written = this.tables.readAllRows<{ cause: string; count: number }>(
+      const written = this.tables.readAllRows<{ cause: string; group: string | null; count: number }>(
         `select coalesce(value ->> '$.refusal.by', 'account') || ' ' || coalesce(value ->> '$.refusal.reason', 'storage') as cause,
-           count(*) as count
-         from refusals, json_each(refused) where refusals.at >= ? group by 1`,
+           value ->> '$.group' as "group", count(*) as count
+         from refusals, json_each(refused) where refusals.at >= ? group by 1, 2`,
         day * DAY_MS,
       );
-      const all: DailyRejectionCount = { day, count: 0, by: {} };
-      for (const { cause, count } of written) addRejections(all, cause, count);
-      for (const { at, refusal } of this.#unwritten)
-        if (at >= day * DAY_MS) addRejections(all, describeRejectionCause(refusal));
+      const all: DailyRejectionCount = { day, count: 0, by: {}, groups: {} };
+      for (const { cause, group, count } of written) addRejections(all, cause, group ?? undefined, count);
+      for (const { at, refusal, group } of this.#unwritten)
+        if (at >= day * DAY_MS) addRejections(all, describeRejectionCause(refusal), group);
       this.#refusedToday = all;
     }
     return this.#refusedToday;
@@ -91,11 +93,11 @@ export class RejectionLog extends TableRowsBase {
     // The time of the last rejection in a row is the key of that row, so give each rejection a different time.
     const at = Math.max(now, this.lastRejectionTime + 1);
     this.#lastAt = at;
-    if (this.#refusedToday?.day === Math.floor(at / DAY_MS))
-      addRejections(this.#refusedToday, describeRejectionCause(refusal));
-    else this.#refusedToday = undefined;
     const isOfGroup = refusal.kind === 'refused' && refusal.by === 'group';
     this.#last = { id, at, ...named, token: token?.jti, group: isOfGroup ? group : undefined, refusal };
+    if (this.#refusedToday?.day === Math.floor(at / DAY_MS))
+      addRejections(this.#refusedToday, describeRejectionCause(refusal), this.#last.group);
+    else this.#refusedToday = undefined;
     this.#unwritten.push(this.#last);
     if (at - this.#writtenAt >= WRITE_INTERVAL_MS) this.#writeRejectionsOfSecond(at);
     else this.#timer ??= setTimeout(() => this.#writeRemainingRejections(), WRITE_INTERVAL_MS);
@@ -200,9 +202,16 @@ function describeRejectionCause(refusal: LimitRejectedRequest['refusal']): strin
   return refusal.kind === 'full' ? 'account storage' : `${refusal.by} ${refusal.reason}`;
 }
 
-function addRejections(all: DailyRejectionCount, cause: string, count = 1): void {
+/** @param group the one whose limit it was; undefined for a limit of another owner */
+function addRejections(all: DailyRejectionCount, cause: string, group: string | undefined, count = 1): void {
   all.count += count;
   all.by[cause] = (all.by[cause] ?? 0) + count;
+  if (group === undefined) return;
+  // A group may have any name, even that of a property of all objects.
+  const groups = new Map(Object.entries(all.groups));
+  if (!groups.has(group) && groups.size >= MAX_COUNTED_GROUPS) return;
+  groups.set(group, (groups.get(group) ?? 0) + count);
+  all.groups = Object.fromEntries(groups);
 }
 
 /** @returns a refused request in the form of a list's row, with the reason. */

@@ -107,6 +107,8 @@ export interface DailyRejectionCount {
   count: number;
   /** The same by the limit's owner and the reason, with a space between them, such as `account spend`. */
   by: Record<string, number>;
+  /** How many of them the limits of each group have refused, by the group's name. */
+  groups: Record<string, number>;
 }
 
 export interface RequestsFilter extends DateRange {

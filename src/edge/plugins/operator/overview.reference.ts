@@ -7,6 +7,10 @@ import { OVERVIEW_ROUTES } from './overview.route.ts';
 const example = {
   type: 'overview',
   requests: { requests: 4_120, failed: 4, refused: 59 },
+  rejections: [
+    { limited_by: 'account', reason: 'spend', requests: 52 },
+    { limited_by: 'account', reason: 'rate', requests: 7 },
+  ],
   accounts: { blocked: 1, spent: 3 },
   undelivered_events: [{ source: 'github', events: 2 }],
   undelivered_alerts: 1,
@@ -24,6 +28,7 @@ const example = {
       reported_at: '2026-11-20T12:10:10.000Z',
     },
   ],
+  versions: [{ id: '2f8c1a44-6d0b-4b7e-9a53-0c1de8f7b6a2', since: '2026-11-20T09:30:12.000Z' }],
 };
 
 export const overview: ApiResource = {

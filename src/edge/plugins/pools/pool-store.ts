@@ -92,13 +92,27 @@ export class PoolStore extends SqlTables {
     );
   }
 
-  /** @returns how many requests of all accounts were refused on a day, by the limit's owner and the reason */
-  countRejectionsOfDay(day: number): { cause: string; count: number }[] {
-    return this.readAllRows<{ cause: string; count: number }>(
-      `select causes.key as cause, sum(causes.value) as count from leases, json_each(leases.refused, '$.by') as causes
-       where leases.refused ->> '$.day' = ? group by 1 order by 1`,
+  /** @returns how many requests of all accounts were refused on a day, by the limit's owner and the reason; the most frequent first */
+  countRejectionsOfDay(day: number): { limited_by: string; reason: string; requests: number }[] {
+    return this.readAllRows<{ cause: string; requests: number }>(
+      `select causes.key as cause, sum(causes.value) as requests from leases, json_each(leases.refused, '$.by') as causes
+       where leases.refused ->> '$.day' = ? group by 1 order by 2 desc, 1`,
       day,
+    ).map(({ cause, requests }) => {
+      const [limited_by = '', reason = ''] = cause.split(' ');
+      return { limited_by, reason, requests };
+    });
+  }
+
+  /** @returns how many requests the limits of each of these groups have refused on a day, by the names of those that have */
+  countRejectionsByGroup(day: number, groups: readonly string[]): Record<string, number> {
+    const rows = this.readAllRows<{ name: string; count: number }>(
+      `select causes.key as name, sum(causes.value) as count from leases, json_each(leases.refused, '$.groups') as causes
+       where leases.refused ->> '$.day' = ?1 and causes.key in (select value from json_each(?2)) group by 1`,
+      day,
+      JSON.stringify(groups),
     );
+    return Object.fromEntries(rows.map(({ name, count }) => [name, count]));
   }
 
   /** @returns a lease by its id; undefined if there is none. */

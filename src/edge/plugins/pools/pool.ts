@@ -36,6 +36,7 @@ import type {
   PoolOverview,
   TightestLimitByGroup,
 } from './contracts/pool.ts';
+import { DeployedVersionList } from './deployed-versions.ts';
 import { FailingTaskStore } from './failing-tasks.ts';
 import { UpstreamOutageMonitor } from './failing-upstreams.ts';
 import {
@@ -98,6 +99,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
   readonly #failing: FailingTaskStore;
   readonly #outages: UpstreamOutageMonitor;
   readonly #keyLimits: KeyLimitMonitor;
+  readonly #versions: DeployedVersionList;
   readonly #books: OpenLeasesAndTotals<StoredPoolLease>;
   #own: PoolLimits | null;
   #rules: PoolLimitByPeriod | undefined;
@@ -116,6 +118,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     this.#key = new UpstreamKeyMonitor(this.#store, this.#alerts, this.services);
     this.#failing = new FailingTaskStore(this.#store);
     this.#keyLimits = new KeyLimitMonitor(this.#store, this.#alerts, this.services);
+    this.#versions = new DeployedVersionList(this.#store, env.CF_VERSION_METADATA?.id);
     this.#outages = new UpstreamOutageMonitor(this.#store, this.#alerts, this.#key, this.services);
     const leases = this.#outages.countStoredLeases(this.#store.iterateLeases());
     this.#books = createOpenLeasesAndTotals(leases, this.now());
@@ -230,8 +233,10 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
         this.#listSpendingRows(isShared).map((row) => applyGroupLimitIfTighter(row, groups)),
         total,
       ),
+      rejections: this.#store.countRejectionsOfDay(Math.floor(now / DAY_MS)),
       failing_tasks: this.#failing.listFailingTasks(now),
       key_limits: this.#keyLimits.listLowLimits(),
+      versions: this.#versions.listVersions(),
     };
   }
 
@@ -257,6 +262,11 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
       outages: this.#outages.listOutages(),
       rejections: this.#store.countRejectionsOfDay(Math.floor(this.now() / DAY_MS)),
     };
+  }
+
+  /** @returns how many requests the limits of each of these groups have refused today, by the names of those that have */
+  countRejectionsByGroup(groups: readonly string[]): Record<string, number> {
+    return this.#store.countRejectionsByGroup(Math.floor(this.now() / DAY_MS), groups);
   }
 
   /** @returns what is known of these accounts; nothing of those that the pool does not know */
@@ -375,6 +385,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     this.#raiseDueSpendAlerts(call.windows);
     this.#outages.raiseDueAlerts();
     this.#keyLimits.recordKeyLimits(call.keyLimits);
+    if (this.#name === DEPLOYMENT_POOL) this.#versions.recordCurrentVersion(this.now());
     return lease;
   }
 

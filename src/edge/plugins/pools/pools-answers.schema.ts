@@ -52,6 +52,10 @@ export const groupAnswer = z.object({
   id: z.addDescription(z.string(), 'The name of the group.'),
   ...poolQuotaSchema.shape,
   binds,
+  refused_today: z.addDescription(
+    z.int(),
+    'Requests of the current day (UTC) that the limits of the group rejected, updated within a minute.',
+  ),
   unpaid_searches: unpaidSearchesSchema,
 });
 

@@ -41,6 +41,7 @@ const groupExample = {
   id: 'research',
   ...poolQuotaExample,
   binds: createExampleBindingLimits('group', 'research'),
+  refused_today: 0,
 };
 const describeGroupResponse = (description: string) => describeJsonResponse(description, groupSchema, groupExample);
 const describeDeploymentResponse = (description: string) =>

@@ -66,10 +66,11 @@ export const GROUP_ROUTES = [
   defineRoute('GET /groups', { needs: ['admin:read', 'admin:backup'], pages: true }, async (c) => {
     const { limit, after_id, before_id } = parsePageQuery(c.req.query());
     const page = await groupList.readNamePage(c.env.STORE, { limit, after: after_id, before: before_id });
-    return c.json(createListResponse(await readGroups(c, page.names), page.hasMore, ({ id }) => id));
+    const groups = await addRejectionsToGroups(c, await readGroups(c, page.names));
+    return c.json(createListResponse(groups, page.hasMore, ({ id }) => id));
   }),
   defineRoute('GET /groups/:id', { needs: 'admin:read' }, async (c) => {
-    return c.json(await readGroup(c, requireGroupFromPath(c)));
+    return c.json(await readGroupAnswer(c, requireGroupFromPath(c)));
   }),
   defineRoute('PUT /groups/:id/limits', { needs: 'admin', body: poolLimitsSchema }, async (c, { body }) => {
     const id = requireGroupFromPath(c);
@@ -81,7 +82,7 @@ export const GROUP_ROUTES = [
     logChange(c, { type: 'group', id }, changed);
     groupLooks.delete(c.get('settings'));
     await groupList.addName(c.env.STORE, id);
-    return c.json({ ...(await readGroup(c, id)), ...findUnaffordableSearches(limits, c.get('settings')) });
+    return c.json({ ...(await readGroupAnswer(c, id)), ...findUnaffordableSearches(limits, c.get('settings')) });
   }),
   defineRoute('PATCH /groups/:id/limits', { needs: 'admin', body: poolLimitsPatch }, async (c, { body }) => {
     const id = requireGroupFromPath(c);
@@ -93,7 +94,7 @@ export const GROUP_ROUTES = [
     logChange(c, { type: 'group', id }, changed);
     groupLooks.delete(c.get('settings'));
     await groupList.addName(c.env.STORE, id);
-    return c.json({ ...(await readGroup(c, id)), ...findUnaffordableSearches(limits, c.get('settings')) });
+    return c.json({ ...(await readGroupAnswer(c, id)), ...findUnaffordableSearches(limits, c.get('settings')) });
   }),
   defineRoute('GET /groups/:id/backup', { needs: 'admin:backup' }, async (c) => {
     const id = requireGroupFromPath(c);
@@ -127,7 +128,7 @@ export const GROUP_ROUTES = [
     logChange(c, { type: 'group', id }, changed);
     groupLooks.delete(c.get('settings'));
     await groupList.removeName(c.env.STORE, id);
-    return c.json(await readGroup(c, id));
+    return c.json(await readGroupAnswer(c, id));
   }),
   defineRoute(
     'GET /groups/:id/accounts',
@@ -330,6 +331,21 @@ async function readGroups(c: Context<AppEnv>, names: readonly string[]) {
 async function readGroup(c: Context<AppEnv>, id: string) {
   const standing = await createPoolCaller(c, toGroupPoolName(id))((pool) => pool.getPoolQuotaReport());
   return { type: 'group', id, ...standing, binds: sortByTightness(listUsedPoolLimits('group', id, standing)) };
+}
+
+/** @returns groups with how many requests their limits have refused today, which only the deployment's pool knows */
+async function addRejectionsToGroups<T extends { id: string }>(c: Context<AppEnv>, groups: readonly T[]) {
+  if (groups.length === 0) return [];
+  const names = groups.map(({ id }) => id);
+  const counts = new Map(
+    Object.entries(await createDeploymentPoolCaller(c)((pool) => pool.countRejectionsByGroup(names))),
+  );
+  return groups.map((group) => ({ ...group, refused_today: counts.get(group.id) ?? 0 }));
+}
+
+async function readGroupAnswer(c: Context<AppEnv>, id: string) {
+  const [group] = await addRejectionsToGroups(c, [await readGroup(c, id)]);
+  return group;
 }
 
 async function readDeploymentPoolAnswer(c: Context<AppEnv>) {

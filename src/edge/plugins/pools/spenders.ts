@@ -132,7 +132,8 @@ export function mergeDailyRejectionCounts(
 ): DailyRejectionCount | null {
   if (!one || !other) return one ?? other ?? null;
   if (one.day !== other.day) return one.day > other.day ? one : other;
-  return { day: one.day, count: one.count + other.count, by: addCounts(one.by, other.by) };
+  const groups = addCounts(one.groups, other.groups);
+  return { day: one.day, count: one.count + other.count, by: addCounts(one.by, other.by), groups };
 }
 
 /** @returns the sum of counts, by their names */
@@ -140,9 +141,10 @@ function addCounts(
   one: Readonly<Record<string, number>>,
   other: Readonly<Record<string, number>>,
 ): Record<string, number> {
-  const all = { ...one };
-  for (const [name, count] of Object.entries(other)) all[name] = (all[name] ?? 0) + count;
-  return all;
+  // A group may have any name, even that of a property of all objects.
+  const all = new Map(Object.entries(one));
+  for (const [name, count] of Object.entries(other)) all.set(name, (all.get(name) ?? 0) + count);
+  return Object.fromEntries(all);
 }
 
 /** @returns how many requests an account has told that were refused on this day in UTC */

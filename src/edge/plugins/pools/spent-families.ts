@@ -229,10 +229,11 @@ function createRejectionMetricFamily(rejections: DeploymentState['rejections']):
     name: 'sluice_rejected_requests',
     type: 'counter',
     help: `Requests that a limit has rejected, by the limit's owner and the reason. ${OF_ALL}`,
-    samples: rejections.map(({ cause, count }) => {
-      const [limited_by = '', reason = ''] = cause.split(' ');
-      return { suffix: '_total', labels: { limited_by, reason }, value: count };
-    }),
+    samples: rejections.map(({ limited_by, reason, requests }) => ({
+      suffix: '_total',
+      labels: { limited_by, reason },
+      value: requests,
+    })),
   };
 }
 

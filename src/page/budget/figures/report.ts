@@ -31,6 +31,8 @@ export interface DaySpend {
   /** In US dollars, the most expensive model first. */
   models: { model: string; usd: number }[];
   usd: number;
+  /** How fast its requests were; undefined if there were none. */
+  speed?: UsageReport['total']['speed'] | undefined;
 }
 
 const SPEND_DAYS = 14;
@@ -76,14 +78,14 @@ export async function readDailySpend(account?: string): Promise<DaySpend[]> {
   const tomorrow = formatDateDaysAgo(-1);
   const of = account === undefined ? {} : createAccountQuery(account);
   const report = await getClient().usage({ from: days[0] ?? '', to: tomorrow, group_by: 'day', ...of });
-  const spent = new Map(report.data.map(({ key, cost_usd }) => [key, cost_usd]));
+  const sums = new Map(report.data.map((sum) => [sum.key, sum]));
   return await Promise.all(
     days.map(async (day, index) => {
-      const usd = spent.get(day) ?? 0;
-      if (usd === 0) return { day, usd, models: [] };
+      const { cost_usd: usd = 0, speed } = sums.get(day) ?? {};
+      if (usd === 0) return { day, usd, models: [], speed };
       const to = days[index + 1] ?? tomorrow;
       const { data } = await getClient().usage({ from: day, to, group_by: 'model', ...of });
-      return { day, usd, models: data.map(({ key, cost_usd }) => ({ model: key ?? 'unknown', usd: cost_usd })) };
+      return { day, usd, speed, models: data.map(({ key, cost_usd }) => ({ model: key ?? 'unknown', usd: cost_usd })) };
     }),
   );
 }

@@ -118,6 +118,7 @@ test('a limit that rejected the last request is reported as rejecting until a re
     limit_usd: limit,
     used_usd: COST_USD,
     refuses,
+    ...(refuses && { insufficient_for: ask.model }),
   });
   const expectStanding = async (row: object) => {
     expect(await accountOf(token)).toMatchObject({ binds: [row] });
@@ -392,11 +393,42 @@ test('the list counts today’s rejected requests, also after the object has wok
   expect(await admin(app, 'GET', '/overview')).toMatchObject({
     type: 'overview',
     requests: { requests: 0, failed: 0, refused: 3 },
+    rejections: [{ limited_by: 'account', reason: 'spend', requests: 3 }],
     accounts: { blocked: 1, spent: 0 },
     undelivered_alerts: 0,
   });
   advanceClock(24 * HOUR_MS);
   await expectRow(app, { refused_today: 0 });
+});
+
+test('a group counts today’s requests that its own limits rejected, also after the account’s object has woken', async () => {
+  const app = shared();
+  await admin(app, 'PUT', '/groups/red/limits', { usd_per_day: 0 });
+  await admin(app, 'PUT', '/groups/blue/limits', { usd_per_day: 1 });
+  await admin(app, 'PUT', '/groups/red/accounts/alice');
+  await admin(app, 'PUT', '/accounts/bob/limits', { usd_per_day: 0 });
+  await admin(app, 'PUT', '/groups/blue/accounts/bob');
+  const refuse = async (account: string) => {
+    expect((await app.post('/v1/messages', ask, bearerHeader(await createToken(account)))).status).toBe(429);
+    // Those of one second share a row.
+    advanceClock(2_000);
+    await runInDurableObject(bindings.ACCOUNT.getByName(account), (object: Account) =>
+      object.reportSpendingToPool('deployment'),
+    );
+  };
+  await refuse('alice');
+  await refuse('bob');
+  await app.waitUntilSettled();
+  await abortAllDurableObjects();
+  await refuse('alice');
+  const { data } = await admin<{ data: { id: string; refused_today: number }[] }>(app, 'GET', '/groups');
+  expect(data.map(({ id, refused_today }) => [id, refused_today])).toEqual([
+    ['blue', 0],
+    ['red', 2],
+  ]);
+  expect(await admin(app, 'GET', '/groups/red')).toMatchObject({ refused_today: 2 });
+  advanceClock(24 * HOUR_MS);
+  expect(await admin(app, 'GET', '/groups/red')).toMatchObject({ refused_today: 0 });
 });
 
 test('an account’s last_seen_at includes rejected requests, and survives the sleep of its object', async () => {

@@ -36,6 +36,7 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   recordFailingTask(failing: FailingTask): void;
   listTaskFailures(): { task: RetriedTaskName; failures: number }[];
   getDeploymentState(): DeploymentState;
+  countRejectionsByGroup(groups: readonly string[]): Record<string, number>;
 }
 
 /** The part of a backup that belongs to a pool. */
@@ -162,15 +163,20 @@ export interface DeploymentState {
   /** The upstreams and models that fail; an empty model stands for the whole upstream. */
   outages: { upstream: string; model: string }[];
   /** Requests that limits have refused today, by the limit's owner and the reason. */
-  rejections: { cause: string; count: number }[];
+  rejections: NonNullable<OverviewResponse['rejections']>;
 }
 
-/** Failures that accounts have reported. */
+/** A version of the Worker, and since when it was deployed. */
+export type DeployedVersion = NonNullable<OverviewResponse['versions']>[number];
+
+/** Failures that accounts have reported, and changes of the deployed version. */
 export interface PoolOverview {
   requests: NonNullable<OverviewResponse['requests']>;
+  rejections: NonNullable<OverviewResponse['rejections']>;
   accounts: NonNullable<OverviewResponse['accounts']>;
   failing_tasks: NonNullable<OverviewResponse['failing_tasks']>;
   key_limits: NonNullable<OverviewResponse['key_limits']>;
+  versions: DeployedVersion[];
 }
 
 export interface AccountSpendingQuery extends PageSelection {

@@ -496,7 +496,7 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'history: a backup may bring any words as a summary',
-    file: 'src/edge/plugins/transfer/conversation-backup.schema.ts',
+    file: 'src/edge/plugins/summaries/copied-summaries.ts',
     edits: [['text.startsWith(SUMMARY_PREFACE)', 'text.length >= 0']],
     foundBy: 'test/edge/plugins/summaries/summaries-useless.test.ts',
   },

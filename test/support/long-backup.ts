@@ -18,16 +18,13 @@ const PROFILE_ROW = {
   outputTokens: 0,
 };
 const TURN_ROW = {
-  key: null,
   hash: '',
   status: 'complete',
   route: 'messages',
   model: MODEL,
   beganAt: CREATED_AT,
   endedAt: CREATED_AT + 1,
-  grant: null,
   outcome: null,
-  settled: true,
   cost: 0,
   tokens: null,
   frame: null,

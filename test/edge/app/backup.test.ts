@@ -259,9 +259,8 @@ describe('backups of conversations and versions', () => {
       fc.constantFrom(
         backup.replaceAll(/"seq":\d+/g, '"seq":-1'),
         backup.replaceAll('"role":"user"', '"role":7'),
-        backup.replace('"settled":true', '"settled":false'),
         backup.replace('"notes":null', '"notes":"https://elsewhere.test/"'),
-        backup.replace('"background":null', '"background":true'),
+        backup.replace('"notes":', '"grant":null,"notes":'),
         backup.replace('"retentionSeconds":null', '"retentionSeconds":9007199254740991'),
         backup.replaceAll(/"createdAt":\d+/g, '"createdAt":9007199254740991'),
         backup.replace('"status":"complete"', '"status":"running"'),

@@ -253,9 +253,17 @@ export class Conversation extends UpstreamDurableObject {
     return this.callPlugin('transfer', 'lines');
   }
 
-  /** Begins this conversation with the history of another one. Stores all of it or nothing. */
-  storeCopiedHistory(place: ConversationKey, lines: ReadableStream<Uint8Array>): Promise<RpcResult<RpcText>> {
-    return this.callPlugin('transfer', 'adopt', place, lines);
+  /**
+   * Begins this conversation with the history of another one. Stores all of it or nothing.
+   *
+   * @param erasedUntil set for a backup, whose lines are checked: what began up to then was erased with its account
+   */
+  storeCopiedHistory(
+    place: ConversationKey,
+    lines: ReadableStream<Uint8Array>,
+    erasedUntil?: number,
+  ): Promise<RpcResult<RpcText>> {
+    return this.callPlugin('transfer', 'adopt', place, lines, erasedUntil);
   }
 
   /**

@@ -5,13 +5,12 @@ import { defineRoute } from '../../auth/route.ts';
 import { conversationsQuery, isConversationId } from '../../conversations/object/conversations.schema.ts';
 import { createConversationNotFoundError } from '../../conversations/object/rpc-response.ts';
 import { type ConversationMethodCall, callConversationMethod } from '../../conversations/object/turn-proxy.ts';
-import { type ApiError, createInvalidRequestError, createNotFoundError } from '../../kit/http/errors.ts';
+import { createInvalidRequestError, createNotFoundError } from '../../kit/http/errors.ts';
 import { parseMediaType } from '../../kit/http/headers/media-type.ts';
 import { parsePageQuery } from '../../kit/http/page.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
 import { createAccountCaller } from '../../money/contracts/call-account.ts';
 import { addNamedAccountToList } from '../../money/lists/list-account.ts';
-import { validateBackupStream } from './checked-backup.ts';
 
 const LINES = /^application\/(jsonl|x-ndjson|x-jsonl)$/;
 
@@ -40,22 +39,15 @@ export const CONVERSATION_BACKUP_ROUTES = [
     const { body } = c.req.raw;
     if (!body) throw createInvalidRequestError('The body is empty. Send the response of GET …/backup.');
     const erasedUntil = await createAccountCaller(c, account)((object) => object.getErasedUntil());
-    const { lines, getFault: fault } = validateBackupStream(body, c.get('settings').MAX_BODY_BYTES, erasedUntil);
-    const adoptBackup: ConversationMethodCall = (object) => object.storeCopiedHistory({ account, id }, lines);
-    const adopted = await callConversationMethod(c, id, adoptBackup, account).catch((thrown: unknown) => {
-      throw getCallerFault(fault()) ?? thrown;
-    });
+    // A call carries only the streams of the runtime.
+    const lines = body.pipeThrough(new IdentityTransformStream());
+    const adoptBackup: ConversationMethodCall = (object) =>
+      object.storeCopiedHistory({ account, id }, lines, erasedUntil);
+    const adopted = await callConversationMethod(c, id, adoptBackup, account);
     addNamedAccountToList(getRequestContext(c), account);
     return new Response(adopted, { status: 201, headers: { 'content-type': 'application/json' } });
   }),
 ];
-
-/**
- * @returns the fault if the caller has caused it. A line that could not be written is only the consequence of another fault.
- */
-function getCallerFault(fault: ApiError | undefined): ApiError | undefined {
-  return fault && fault.status < 500 ? fault : undefined;
-}
 
 /** @throws ApiError 404 for names that no account or conversation can have */
 function requireConversationParams(c: Context<AppEnv>): { account: string; id: string } {

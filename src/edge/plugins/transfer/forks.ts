@@ -26,17 +26,10 @@ import { retainPrefix } from '../../conversations/object/retained-prefix.ts';
 import { readMessageRows } from '../../conversations/views/message-json.ts';
 import { createTextStream } from '../../kit/http/text-stream.ts';
 import { editJson } from '../../kit/json/edit.ts';
+import { backedUpProfile, forkedProfile, turnLine } from './copied-lines.schema.ts';
 import { removeLineBreaks } from './export-lines.ts';
-import { storeCopiedLines } from './store-copy.ts';
-
-/** What a backup has and a fork begins anew. */
-const BACKED_UP = [
-  'createdAt',
-  'cost',
-  'inputTokens',
-  'outputTokens',
-  'parent',
-] as const satisfies readonly (keyof ConversationProfile)[];
+import { selectMembers } from './select-members.ts';
+import { type BackupRestrictions, storeCopiedLines } from './store-copy.ts';
 
 /**
  * Writes a conversation as lines for a copy (a fork, or a backup): the profile, `system`, `tools`, the turns with their
@@ -63,7 +56,7 @@ export function createCopyStream(
   const { version } = profile;
   function* generateCopyLines(): Generator<string> {
     const members = selectProfileMembers(profile, { last: until, isCut: at !== undefined, shift: 0 });
-    yield formatCopyLine('profile', JSON.stringify(selectCopiedProfileFields(profile, { ...members, ...more })));
+    yield formatCopyLine('profile', JSON.stringify({ ...selectMembers(forkedProfile, profile), ...members, ...more }));
     for (const { linesBefore } of copiedRows()) {
       for (const extra of linesBefore?.(transcript, profile, lastMessage) ?? []) yield formatCopyLine(...extra);
     }
@@ -73,10 +66,8 @@ export function createCopyStream(
     for (const turn of readCommittedTurns(transcript, until)) {
       // Do not copy the container, because the original conversation keeps using it.
       const outcome = turn.outcome && { ...turn.outcome, container: undefined };
-      yield formatCopyLine(
-        'turn',
-        JSON.stringify({ ...turn, outcome, notes: selectVisibleNotes(turn), ...OWN_OF_TURN }),
-      );
+      const copied = { ...selectMembers(turnLine, turn), outcome, notes: selectVisibleNotes(turn) };
+      yield formatCopyLine('turn', JSON.stringify(copied));
       for (const { linesOf } of copiedRows()) {
         for (const extra of linesOf?.(transcript, turn) ?? []) yield formatCopyLine(...extra);
       }
@@ -97,35 +88,7 @@ export function createBackupStream(
   transcript: Transcript,
   profile: ConversationProfile,
 ): ReadableStream<Uint8Array> | undefined {
-  return createCopyStream(
-    transcript,
-    profile,
-    undefined,
-    Object.fromEntries(BACKED_UP.map((name) => [name, profile[name]])),
-  );
-}
-
-/** @returns the members of a profile that a copy has. @param more those of plugins, and of a backup */
-function selectCopiedProfileFields(profile: ConversationProfile, more: Partial<ConversationProfile>): object {
-  const { account, title, metadata, model, maxTokens, prefix = null, agent = null } = profile;
-  const { retentionSeconds, history, sentFrom, leftOut, thinkingFrom, betas, omittedTools } = profile;
-  return {
-    account,
-    title,
-    metadata,
-    model,
-    maxTokens,
-    prefix,
-    agent,
-    retentionSeconds,
-    history,
-    sentFrom,
-    leftOut,
-    thinkingFrom,
-    betas,
-    omittedTools,
-    ...more,
-  };
+  return createCopyStream(transcript, profile, undefined, selectMembers(backedUpProfile, profile));
 }
 
 /** Yields lines up to the first damaged row, and then a line that reports the damage. */
@@ -139,9 +102,6 @@ function* yieldLinesUntilDamage(lines: Iterable<string>): Generator<string> {
   }
 }
 
-/** Fields of a turn that belong only to the original, with their values in a copy. */
-const OWN_OF_TURN = { key: null, grant: null, settled: true, background: null };
-
 function formatCopyLine(...[kind, ...texts]: ConversationCopyLine): string {
   return `[${JSON.stringify(kind)},${removeLineBreaks(texts.join(','))}]\n`;
 }
@@ -150,19 +110,21 @@ function formatCopyLine(...[kind, ...texts]: ConversationCopyLine): string {
  * Stores the copy of another conversation: all of it, or nothing.
  *
  * @param lines what `createCopyStream` of the other conversation wrote
+ * @param backup set for lines that come from outside
  * @throws ApiError 500 for a copy that is not complete
  */
 export async function storeConversationCopy(
   conversation: ConversationContext,
   place: ConversationKey,
   lines: ReadableStream<Uint8Array>,
+  backup?: BackupRestrictions,
 ): Promise<void> {
   const { transcript, maintenance } = conversation;
   let retained: RetainedPrefix | undefined;
   try {
     // If the object crashes during the copy, this alarm deletes the stored part.
     startConversation(conversation, place, GRACE_MS);
-    const copied = await storeCopiedLines(transcript, lines);
+    const copied = await storeCopiedLines(transcript, lines, backup);
     if (copied?.prefix) {
       retained = await retainPrefix(conversation, place, copied.prefix);
       copied.prefix = retained;

@@ -4,7 +4,6 @@ import { checkMessage, checkMessages, createEmptyHistoryState } from '../../conv
 import { repairCallsInMessages } from '../../conversations/history/repaired-calls.ts';
 import { listAnsweredCallIds } from '../../conversations/history/replayable-blocks.ts';
 import { removeBreakpointsFromMessage } from '../../conversations/history/storage/message-text.ts';
-import type { BLANK_TURN, NewMessage, TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import { IMPORT_ROUTE } from '../../conversations/history/thinking.ts';
 import type { ImportOmissions } from '../../conversations/object/conversations-answers.schema.ts';
@@ -15,11 +14,8 @@ import { requireWellFormedStrings } from '../../kit/http/require-well-formed.ts'
 import { iterateArrayItems } from '../../kit/json/edit.ts';
 import { replaceLoneSurrogates } from '../../kit/json/lone-surrogates.ts';
 import { parseJsonObject } from '../../kit/json/object.ts';
+import { HistoryWriter } from './history-writer.ts';
 import { cleanImportedMessages, removeUnansweredServerCalls } from './importable-messages.ts';
-
-/** So many short messages are stored together. A statement takes no more. */
-const STORED_TOGETHER = 11;
-const LONG_TEXT = 4_096;
 
 interface ImportedMessage {
   role: string;
@@ -85,28 +81,19 @@ export function* storeImportedTurns(
   turns: readonly ImportedMessage[][],
   { model, now }: { model: string | null; now: number },
 ): SteppedWork<{ nextTurn: number; nextMessage: number }> {
-  let seq = Math.max(transcript.storedProfile?.nextTurn ?? 1, transcript.newestTurnNumber + 1);
-  let nextMessage = 1;
-  const rows: Omit<TurnRow, keyof typeof BLANK_TURN | 'key' | 'frame'>[] = [];
-  const messageRows: NewMessage[] = [];
-  const flushRows = () => {
-    transcript.insertEndedTurns(rows.splice(0));
-    transcript.addMessages(messageRows.splice(0));
-  };
+  const writer = new HistoryWriter(transcript);
   for (const messages of turns) {
-    const row = createImportedTurnRow(seq, model ?? '', now, messages[0]?.follows ?? false);
-    rows.push(row);
+    const { nextTurn: turn } = writer;
+    const row = createImportedTurnRow(turn, model ?? '', now, messages[0]?.follows ?? false);
+    writer.addTurn(row);
     for (const [index, { role, text }] of messages.entries()) {
       yield text.length;
       const id = `msg_${row.id}_${index + 1}`;
-      messageRows.push({ seq: nextMessage, turn: seq, id, role, createdAt: now, text, origin: 'import' });
-      nextMessage += 1;
-      if (messageRows.length === STORED_TOGETHER || text.length > LONG_TEXT) flushRows();
+      writer.addMessage({ seq: writer.nextMessage, turn, id, role, createdAt: now, text, origin: 'import' });
     }
-    seq += 1;
   }
-  flushRows();
-  return { nextTurn: seq, nextMessage };
+  writer.flush();
+  return { nextTurn: writer.nextTurn, nextMessage: writer.nextMessage };
 }
 
 function createImportedTurnRow(seq: number, model: string, now: number, follows: boolean) {

@@ -50,15 +50,21 @@ async function forkConversation(
   >);
 }
 
-/** Begins this conversation with the history of another one. Stores all of it or nothing. */
+/**
+ * Begins this conversation with the history of another one. Stores all of it or nothing.
+ *
+ * @param erasedUntil set for a backup, whose lines are checked: what began up to then was erased with its account
+ */
 async function adoptConversationCopy(
   object: ConversationContext,
   place: ConversationKey,
   lines: ReadableStream<Uint8Array>,
+  erasedUntil?: number,
 ): Promise<RpcResult<RpcText>> {
-  return object.isConversationIdFree
-    ? await object.waitUntilHistoryStored(storeConversationCopy(object, place, lines))
-    : createIdTakenResult(place.id);
+  if (!object.isConversationIdFree) return createIdTakenResult(place.id);
+  const maxCharacters = object.settings().MAX_BODY_BYTES;
+  const backup = erasedUntil === undefined ? undefined : { erasedUntil, maxCharacters };
+  return await object.waitUntilHistoryStored(storeConversationCopy(object, place, lines, backup));
 }
 
 /** @returns the whole conversation as lines of JSON */

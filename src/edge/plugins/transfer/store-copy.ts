@@ -1,4 +1,4 @@
-/** Stores the lines of another conversation. */
+/** Stores the lines of another conversation: of a fork, or of a backup. */
 
 import { copiedRows, selectProfileMembers } from '../../conversations/history/storage/copyable-rows.ts';
 import { DamagedRow } from '../../conversations/history/storage/damaged-row.ts';
@@ -9,102 +9,113 @@ import { countTurnsAndMessages } from '../../conversations/history/storage/turn-
 import { IMPORT_ROUTE } from '../../conversations/history/thinking.ts';
 import { createIncompleteImportError } from '../../conversations/object/profile-changes.ts';
 import { WorkPacer } from '../../kit/async/run-in-steps.ts';
+import { createInvalidRequestError, createTooLargeError } from '../../kit/http/errors.ts';
 import { parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
+import { BackupLineValidator } from './backup-line-validator.ts';
+import { turnLine } from './copied-lines.schema.ts';
+import { HistoryWriter } from './history-writer.ts';
+import { selectMembers } from './select-members.ts';
+
+/** What limits a backup. The lines of a fork come from another object of this deployment, and are not checked. */
+export interface BackupRestrictions {
+  /** What began up to then was erased with its account; milliseconds since 1970. */
+  readonly erasedUntil: number;
+  /** The most characters of a line. */
+  readonly maxCharacters: number;
+}
 
 /**
- * Stores the lines of another conversation, those of a stretch in one transaction.
+ * Stores the lines of another conversation.
  *
  * @returns the copied profile; undefined if the copy is incomplete
+ * @throws ApiError 400, 409 or 413 for a backup that cannot be restored
  */
 export async function storeCopiedLines(
   transcript: Transcript,
   bytes: ReadableStream<Uint8Array>,
+  backup?: BackupRestrictions,
 ): Promise<Partial<ConversationProfile> | undefined> {
   const copy = new CopiedConversation(transcript);
+  const validator = backup && new BackupLineValidator(backup.erasedUntil);
   const pacer = new WorkPacer();
-  for await (const lines of splitLines(bytes)) {
+  for await (const lines of splitLines(bytes, backup?.maxCharacters)) {
     for (const line of lines) {
       const next = pacer.waitForTurn(line.length);
-      if (next !== undefined) {
-        copy.flushRows();
-        await next;
-      }
+      if (next !== undefined) await next;
+      validator?.validateLine(line);
       copy.addLine(line);
     }
   }
+  validator?.validateEnd();
   return copy.finish();
 }
 
-/** Yields the lines that each piece of a text completes. A last line without an end is not yielded. */
-async function* splitLines(bytes: ReadableStream<Uint8Array>): AsyncGenerator<readonly string[]> {
-  const decoder = new TextDecoder('utf-8', { fatal: false, ignoreBOM: true });
+/** Yields the lines that each piece of a text completes. */
+async function* splitLines(
+  bytes: ReadableStream<Uint8Array>,
+  maxCharacters = Number.POSITIVE_INFINITY,
+): AsyncGenerator<readonly string[]> {
+  const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
+  // The pieces of the current line, which are joined only once, because a long line arrives in thousands of pieces.
   let unfinished: string[] = [];
+  let characters = 0;
   for await (const piece of bytes) {
-    const texts = decoder.decode(piece, { stream: true }).split('\n');
+    const texts = decodeUtf8(decoder, piece).split('\n');
     const rest = texts.pop() ?? '';
     const [first, ...others] = texts;
-    if (first === undefined) unfinished.push(rest);
-    else {
+    if (first !== undefined) {
       yield [[...unfinished, first].join(''), ...others];
-      unfinished = [rest];
+      unfinished = [];
+      characters = 0;
     }
+    unfinished.push(rest);
+    characters += rest.length;
+    if (characters > maxCharacters) throw createTooLargeError(maxCharacters);
+  }
+  const last = [...unfinished, decodeUtf8(decoder)].join('');
+  if (last !== '') yield [last];
+}
+
+function decodeUtf8(decoder: TextDecoder, piece?: Uint8Array): string {
+  try {
+    return piece ? decoder.decode(piece, { stream: true }) : decoder.decode();
+  } catch {
+    throw createInvalidRequestError('The backup is not valid UTF-8. Send the unchanged response of GET …/backup.');
   }
 }
 
 /** Stores a copied line. @param first the first value of the line after its kind @param second the next one */
 type LineReader = (first: string, second: string) => void;
 
-/** A copy while its lines are stored. Numbers of turns are shifted, so that those of turns that failed here are not used again. */
+/** A copy while its lines are stored. The numbers of its turns are shifted. */
 class CopiedConversation {
   readonly #transcript: Transcript;
+  readonly #writer: HistoryWriter;
   readonly #shift: number;
   readonly #readers: ReadonlyMap<string, LineReader>;
-  readonly #endOfPlugins: (() => Partial<ConversationProfile> | undefined)[] = [];
   #profile: Partial<ConversationProfile> = {};
   #isOfOtherAccount = false;
-  #nextTurn: number;
-  #nextMessage = 1;
-  #turns: Partial<TurnRow>[] = [];
-  #messages: NewMessage[] = [];
   #isComplete = false;
 
   constructor(transcript: Transcript) {
     this.#transcript = transcript;
-    this.#nextTurn = transcript.storedProfile?.nextTurn ?? 1;
-    this.#shift = this.#nextTurn - 1;
-    this.#readers = new Map([
+    this.#writer = new HistoryWriter(transcript);
+    this.#shift = this.#writer.nextTurn - 1;
+    const ofPlugins = copiedRows().flatMap(({ lines = {}, storeLine }) =>
+      Object.keys(lines).map((kind): [string, LineReader] => [
+        kind,
+        (...parts) => storeLine?.(transcript, this.#shift, kind, ...parts),
+      ]),
+    );
+    this.#readers = new Map<string, LineReader>([
+      ...ofPlugins,
       ['profile', (profile) => this.#readProfile(profile)],
       ['turn', (row) => this.#readTurn(row)],
       ['message', (head, text) => this.#readMessage(head, text)],
-      [
-        'damaged',
-        (subject) => {
-          throw new DamagedRow(JSON.parse(subject) as string);
-        },
-      ],
-      [
-        'end',
-        () => {
-          this.#isComplete = true;
-        },
-      ],
-      [
-        'changed',
-        () => {
-          this.#isComplete = false;
-        },
-      ],
-      ...this.#listReadersOfPlugins(),
+      ['damaged', (subject) => throwDamagedRow(subject)],
+      ['end', () => this.#recordEnd(true)],
+      ['changed', () => this.#recordEnd(false)],
     ]);
-  }
-
-  #listReadersOfPlugins(): [kind: string, LineReader][] {
-    return copiedRows().flatMap(({ kinds = [], storing }) => {
-      const writer = storing?.(this.#transcript, this.#shift);
-      if (!writer) return [];
-      this.#endOfPlugins.push(() => writer.end?.());
-      return kinds.map((kind): [string, LineReader] => [kind, (first, second) => writer.addLine(kind, first, second)]);
-    });
   }
 
   /** @throws ApiError 500 for a kind that no plugin in use stores, DamagedRow if the original is damaged */
@@ -116,30 +127,24 @@ class CopiedConversation {
     read(first, second);
   }
 
-  /** Stores the rows that were read. */
-  flushRows(): void {
-    this.#transcript.insertEndedTurns(this.#turns);
-    this.#transcript.addMessages(this.#messages);
-    this.#turns = [];
-    this.#messages = [];
-  }
-
   /** Stores what is left. @returns the copied profile; undefined if the copy is incomplete */
   finish(): Partial<ConversationProfile> | undefined {
-    this.flushRows();
+    this.#writer.flush();
     if (!this.#isComplete) return undefined;
     const { sentFrom = 0 } = this.#profile;
-    const range = { last: Number.POSITIVE_INFINITY, isCut: false, shift: this.#shift };
-    const members = selectProfileMembers(this.#profile, range);
-    for (const end of this.#endOfPlugins) Object.assign(members, end());
+    const { nextTurn, nextMessage } = this.#writer;
     return {
       ...this.#profile,
-      ...members,
+      ...selectProfileMembers(this.#profile, { last: Number.POSITIVE_INFINITY, isCut: false, shift: this.#shift }),
       ...countTurnsAndMessages(this.#transcript),
-      nextTurn: this.#nextTurn,
-      nextMessage: this.#nextMessage,
-      sentFrom: sentFrom >= this.#nextMessage ? 0 : sentFrom,
+      nextTurn,
+      nextMessage,
+      sentFrom: sentFrom >= nextMessage ? 0 : sentFrom,
     };
+  }
+
+  #recordEnd(isComplete: boolean): void {
+    this.#isComplete = isComplete;
   }
 
   #readProfile(text: string): void {
@@ -149,34 +154,24 @@ class CopiedConversation {
   }
 
   #readTurn(text: string): void {
-    const turn = createCopiedTurnRow(JSON.parse(text) as TurnRow, this.#shift);
-    this.#turns.push(this.#isOfOtherAccount ? { ...turn, route: IMPORT_ROUTE } : turn);
-    this.#nextTurn = turn.seq + 1;
+    const copied = selectMembers(turnLine, JSON.parse(text) as TurnRow);
+    this.#writer.addTurn({
+      ...copied,
+      seq: this.#shift + copied.seq,
+      run: copied.run === null ? null : this.#shift + copied.run,
+      route: this.#isOfOtherAccount ? IMPORT_ROUTE : copied.route,
+      notes: selectVisibleNotes(copied),
+      settled: true,
+    });
   }
 
   #readMessage(head: string, text: string): void {
     const message = JSON.parse(head) as Omit<NewMessage, 'text'>;
     const shown = message.shown ? (parseMemberTexts(head).get('shown') ?? null) : null;
-    this.#messages.push({ ...message, turn: this.#shift + message.turn, text, shown });
-    this.#nextMessage = message.seq + 1;
+    this.#writer.addMessage({ ...message, turn: this.#shift + message.turn, text, shown });
   }
 }
 
-/** @returns the row of a copied turn */
-function createCopiedTurnRow(copied: TurnRow, shift: number) {
-  const { seq, id, requestId, hash, status, route, model, beganAt, endedAt, outcome, cost, tokens, frame } = copied;
-  const { sentFrom, follows, events, run } = copied;
-  const ended = {
-    status,
-    endedAt,
-    outcome,
-    cost,
-    tokens,
-    frame,
-    events,
-    settled: true,
-    notes: selectVisibleNotes(copied),
-  };
-  const began = { id, requestId, hash, route, model, beganAt, sentFrom, follows };
-  return { ...began, ...ended, seq: shift + seq, run: run === null ? null : shift + run };
+function throwDamagedRow(subject: string): never {
+  throw new DamagedRow(JSON.parse(subject) as string);
 }

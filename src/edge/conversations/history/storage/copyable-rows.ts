@@ -3,18 +3,21 @@
  * not in it, because all others stand before or behind them.
  */
 
+import type * as z from '../../../kit/http/zod.ts';
 import { getPluginMembers, memoizeFromPlugins } from '../../../kit/plugins/plugins.ts';
+import { FROZEN_LINES } from './copied-lines.schema.ts';
 import type { ConversationProfile, TurnRow } from './rows.ts';
 import type { Transcript } from './transcript.ts';
 
 /** A line of a copy: its kind, and its parts as JSON texts. */
 export type ConversationCopyLine = readonly [kind: string, ...parts: string[]];
 
-/** Stores the lines of one copy. */
-interface ConversationCopyWriter {
-  addLine(kind: string, first: string, second: string): void;
-  /** Called when all lines have come. @returns changed members of the profile */
-  end?(): Partial<ConversationProfile>;
+/** A kind of line in forks and backups. */
+export interface CopyLineKind {
+  /** The schema of each part. */
+  readonly parts: readonly z.ZodMiniType[];
+  /** The member of the first part that increases from line to line. Without it a copy has at most one line of this kind. */
+  readonly numberedBy?: string;
 }
 
 /** The last turn that stays or is copied, whether others behind it are left out, and what is added to the numbers of turns. */
@@ -22,8 +25,8 @@ type KeptTurnRange = Record<'last' | 'shift', number> & { isCut: boolean };
 
 /** Rows of some kinds, and members of the profile. */
 export interface CopyableRows {
-  /** The kinds of its lines. */
-  readonly kinds?: readonly string[];
+  /** The kinds of its lines, by name. */
+  readonly lines?: Readonly<Record<string, CopyLineKind>>;
   /** @returns lines that stand before the first turn. @param lastMessage the number of the last message that is copied */
   linesBefore?(
     transcript: Transcript,
@@ -32,27 +35,23 @@ export interface CopyableRows {
   ): Iterable<ConversationCopyLine>;
   /** @returns lines that stand behind the row of their turn */
   linesOf?(transcript: Transcript, turn: TurnRow): Iterable<ConversationCopyLine>;
-  /** @param shift is added to the numbers of turns */
-  storing?(transcript: Transcript, shift: number): ConversationCopyWriter;
+  /** Stores a line of one of its kinds. @param shift is added to the numbers of turns */
+  storeLine?(transcript: Transcript, shift: number, ...line: ConversationCopyLine): void;
   /** Takes back what belongs to messages and turns from these numbers on. */
   rewind?(transcript: Transcript, message: number, turn: number): void;
   /** @returns its members of the profile, for the turns that are kept */
   keep?(profile: Partial<ConversationProfile>, turns: KeptTurnRange): Partial<ConversationProfile>;
 }
 
-const FROZEN = ['system', 'tools', 'runs', 'agent'] as const;
 const frozen: CopyableRows = {
-  kinds: FROZEN,
+  lines: FROZEN_LINES,
   *linesBefore(transcript, { agent }) {
     for (const [owner, text] of Object.entries(transcript.frozenTexts)) if (text !== undefined) yield [owner, text];
     if (agent) yield ['agent', transcript.frozenAgent];
   },
-  storing: (transcript) => ({
-    addLine(kind, text) {
-      const owner = FROZEN.find((one) => one === kind);
-      if (owner) transcript.storeFrozenText(owner, text);
-    },
-  }),
+  storeLine(transcript, _, kind, text) {
+    transcript.storeFrozenText(kind as keyof typeof FROZEN_LINES, text);
+  },
 };
 
 declare module '../../../kit/plugins/plugins.ts' {

@@ -263,10 +263,9 @@ export function storeTurnAndMessages(
       ...cached,
       running: { turn: row.seq, messages: planned.messages, history: planned.extendedHistory },
     });
-  const { isPauseAbandoned: leavesPaused } = planned;
   return new TurnRecorder(transcript, row, planned.maxTokens, {
     ...options,
-    leavesPaused,
+    isPauseAbandoned: planned.isPauseAbandoned,
     newMessages: planned.messages.length,
   });
 }

@@ -14,7 +14,7 @@ export interface PlannedTurnEnd {
   /** The replayable blocks of the answer. */
   content: JsonObject[];
   /** The blocks that are shown; null if they are the same. */
-  shown: JsonObject[] | null;
+  shown: readonly JsonObject[] | null;
   status: TurnStatus;
   isCommitted: boolean;
   /** Whether only the question is kept. */

@@ -67,7 +67,7 @@ export interface StepOrRecoveryOptions {
   /** For a step of a run: the run, as clients know it. */
   shownAs?: { isReported?: boolean };
   /** Whether its question leaves a paused answer, whose open calls are not sent any more. */
-  leavesPaused?: boolean;
+  isPauseAbandoned?: boolean;
   /** How many new messages the turn has; absent if they must be counted in the rows. */
   newMessages?: number;
   /** The state of a turn that was interrupted by a crash, restored from its log. */
@@ -80,6 +80,6 @@ export interface StepOrRecoveryOptions {
     /** Milliseconds of which nothing was stored before the crash. */
     lostMs: number;
     /** Whether its run may go on. */
-    goesOn?: boolean;
+    canRunContinue?: boolean;
   };
 }

@@ -2,7 +2,7 @@
 import { createInterruptedError } from '../../claude/failure.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { SendProgress } from '../../claude/send-progress.ts';
-import { ADVISOR_BLOCK, HiddenOutputClock, isThinkingType } from '../../claude/usage/hidden-output.ts';
+import { ADVISOR_BLOCK, HiddenOutputClock } from '../../claude/usage/hidden-output.ts';
 import { parseEventTypeFromData } from '../../claude/usage/usage-reader.ts';
 import { measureVisibleOutput } from '../../claude/usage/writing-speeds.ts';
 import { maskSecrets } from '../../kit/http/secrets.ts';
@@ -15,34 +15,24 @@ import type { RemainingBudget } from '../../money/admission/budget-left.ts';
 import { createDimensionValue } from '../../money/contracts/dimensions.ts';
 import type { SettlementResult } from '../../money/contracts/settlement.ts';
 import { OF_AGENT } from '../history/agent-in-use.ts';
-import { findLostCode, forgetLostContainerOnError, getContainerOfMessage } from '../history/container.ts';
-import { findBetasNeededByBlocks } from '../history/needed-betas.ts';
+import { forgetLostContainerOnError, getContainerOfMessage } from '../history/container.ts';
 import type { NextRequestPlan } from '../history/next-request.ts';
 import { hideResultsAfterRefusal } from '../history/refused-results.ts';
-import { removePendingCallsOfPausedAnswer } from '../history/repair-paused.ts';
-import { ensureObjectInput, isFreeCallId, repairToolName } from '../history/repaired-calls.ts';
-import {
-  canHavePendingServerResults,
-  listToolCallIds,
-  removeBlocksAndBoundThinking,
-  type StreamedContentBlock,
-  selectReplayableBlocks,
-} from '../history/replayable-blocks.ts';
+import { isFreeCallId, repairToolName } from '../history/repaired-calls.ts';
 import { addTurnToCachedHistory } from '../history/storage/history-cache.ts';
-import { addAnswerId, isAnswerIdAvailable } from '../history/storage/message-rows.ts';
+import { isAnswerIdAvailable } from '../history/storage/message-rows.ts';
 import { formatVersionReference, type StoredOutcome, type TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { listMessageNumbersOfTurn, listToolsWithConsumedResults } from '../history/storage/turn-queries.ts';
 import { buildTurnOutcome, countInputTokens, type UnseenOutputTimings } from './answer-report.ts';
 import { type EventWriter, TurnEventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
+import { planTurnEnd } from './plan-turn-end.ts';
 import { type PlannedTurnEnd, storeTurnEnd } from './store-end.ts';
 import type { StepOrRecoveryOptions } from './turn-context.ts';
 import {
   addEndEvents,
   buildFinalMessage,
-  computeNextProfile,
-  computeTurnStatus,
   createConversationReport,
   type StreamPieceContents,
   type TurnEnd,
@@ -285,17 +275,6 @@ export class TurnRecorder {
     return { event: frame.event, data: editJson(frame.data, { content_block }) };
   }
 
-  /** @returns the blocks that are sent. A call that was mended leaves them with the signed blocks behind it: these are bound to it. */
-  #selectSendableBlocks(content: readonly JsonObject[]): JsonObject[] {
-    const signed = content.findLastIndex(({ type }) => isThinkingType(type));
-    const isRepairedCall = (block: JsonObject) =>
-      this.#repairedIds.has(toJsonText(block.id)) || ensureObjectInput(block) !== block;
-    const bound = new Set(
-      content.slice(0, Math.max(0, signed)).filter((block) => block.type === 'tool_use' && isRepairedCall(block)),
-    );
-    return removeBlocksAndBoundThinking(content, (block) => bound.has(block)).map(ensureObjectInput);
-  }
-
   /**
    * Whether an event only begins or ends a block of text or thinking, so that a crash may lose it together with the block. A run
    * resumes after a crash, and would begin or end such a block again.
@@ -393,76 +372,30 @@ export class TurnRecorder {
     this.row.outcome = { ...outcome, ...late, estimated_output, read_until: endedAt ?? 0 };
   }
 
-  /** Decides what the end of the turn changes. */
+  /** Plans the end of the turn, with the outcome that settles it. */
   #planTurnEnd(turnEnd: TurnEnd, now: number): PlannedTurnEnd {
-    const { storedProfile: profile, bytes } = this.#transcript;
-    if (!profile) throw new TypeError('The conversation of this turn is not stored.');
-    const { blocks, stopReason } = this.builder;
-    const { isOfEdge, shownAs = this, recovered, callsIn, isLater, leavesPaused } = this.#options;
-    const complete = turnEnd.kind === 'complete';
-    const blocksKept = selectReplayableBlocks(blocks, complete ? { complete, stopReason } : { complete });
-    const mayResume = complete && canHavePendingServerResults(stopReason);
-    // After the answer that ends a tool loop, nothing waits for code of that loop any more. Code without a result is lost, so
-    // remove it from the history.
-    const endsLoop = blocksKept.length > 0 && this.row.follows && !mayResume;
-    const lost = endsLoop ? findLostCode(this.#transcript, blocksKept) : undefined;
-    const bound = lost?.repaired.length
-      ? removeBlocksAndBoundThinking(blocksKept, ({ type }) => isThinkingType(type))
-      : blocksKept;
-    const content = this.#selectSendableBlocks(bound);
-    const isShown = content.length === blocksKept.length && content.every((block, at) => block === blocksKept[at]);
-    const shown = isShown ? null : blocksKept;
-    const hasAnswer = content.length > 0;
-    const newMessages = this.#countAddedMessages();
-    const isKnown = this.isAcknowledged || shownAs.isReported === true;
-    const isAcknowledged = isKnown && newMessages > 0 && !isOfEdge;
-    const status = computeTurnStatus(turnEnd, { hasAnswer, isAcknowledged, stopReason, maxTokens: this.maxTokens });
-    const committed = status !== 'failed';
-    const isUnanswered = status === 'interrupted' && !hasAnswer;
-    const hasRow = hasAnswer || (isUnanswered && !recovered?.goesOn);
-    const continuesPaused = hasAnswer && this.row.follows && newMessages === 0;
-    // Find out whether this turn leaves a paused answer unfinished. After a crash `leavesPaused` is unknown, so assume it for a
-    // turn with new messages; `removePendingCallsOfPausedAnswer` then reads the previous answer.
-    const hasLeft = leavesPaused ?? (recovered !== undefined && newMessages > 0 && !this.row.follows);
-    const isAsked = committed && status !== 'refused';
-    const isOver = continuesPaused ? !mayResume : hasLeft && isAsked;
-    const paused = isOver ? removePendingCallsOfPausedAnswer(this.#transcript, content) : [];
-    const repaired = lost?.repaired.length ? lost.repaired : paused;
-    const next = computeNextProfile(profile, committed, newMessages + (hasRow ? 1 : 0), now);
-    // Advance `through` only for a committed turn, because the number of a failed turn may be used again.
-    if (committed) {
-      next.through = this.row.seq;
-      next.answerIds = addAnswerId(this.#transcript, this.#answerId, next.nextMessage);
-    }
-    if (committed && isLater) next.turns -= 1;
-    const leftOut = [...(lost?.calls ?? []), ...(complete ? findDroppedCallIds(blocks, content) : [])];
-    if (committed && leftOut.length > 0) next.leftOut = [...(profile.leftOut ?? []), ...leftOut];
-    const betas = committed ? findBetasNeededByBlocks(content) : [];
-    if (betas.length > 0) next.betas = [...new Set([...(profile.betas ?? []), ...betas])];
-    // Store the calls of omitted blocks, too: the edge makes these calls as well, and sends their results as text.
-    const storeCalls = status === 'complete' ? callsIn?.(blocksKept) : undefined;
+    const { row, builder, maxTokens } = this;
+    const { newMessages, shownAs = this } = this.#options;
+    const plan = planTurnEnd(
+      {
+        transcript: this.#transcript,
+        row,
+        builder,
+        maxTokens,
+        answerId: this.#answerId,
+        newMessages: newMessages ?? listMessageNumbersOfTurn(this.#transcript, row.seq).length,
+        isAcknowledged: this.isAcknowledged || shownAs.isReported === true,
+        repairedCallIds: this.#repairedIds,
+        options: this.#options,
+      },
+      turnEnd,
+      now,
+    );
     const { unfinishedEventText: rest } = this.#frames;
     if (this.lateReading) this.#shown = this.#events.text;
     const source = { ...this.#outcomeSource, log: this.#events };
-    const outcome = buildTurnOutcome(turnEnd, now, source, {
-      rest,
-      bytes: this.#bytes,
-      times: () => this.#measureUnseenOutputTimings(now),
-    });
-    return {
-      isComplete: complete,
-      outcome,
-      content,
-      shown,
-      status,
-      isCommitted: committed,
-      isUnanswered,
-      hasRow,
-      repaired,
-      next,
-      bytes,
-      storeCalls,
-    };
+    const times = () => this.#measureUnseenOutputTimings(now);
+    return { ...plan, outcome: buildTurnOutcome(turnEnd, now, source, { rest, bytes: this.#bytes, times }) };
   }
 
   /** Sends the settlement, and with it the report of the conversation. The totals of its profile do not contain this turn's yet. */
@@ -582,10 +515,6 @@ export class TurnRecorder {
     return { unseen_ms, silent_ms: this.#clock?.computeSilentOutputMs(at) ?? 0, lost_ms, quiet_ms };
   }
 
-  #countAddedMessages(): number {
-    return this.#options.newMessages ?? listMessageNumbersOfTurn(this.#transcript, this.row.seq).length;
-  }
-
   /** The id of the answer, as `message_start` has told it. */
   get #answerId(): string {
     const id = this.builder.message?.id;
@@ -603,12 +532,6 @@ function addSpendingToProfile({ next, outcome: { usage } }: PlannedTurnEnd, { co
   next.cost += cost;
   next.inputTokens += countInputTokens(usage);
   next.outputTokens += usage?.output_tokens ?? 0;
-}
-
-/** @returns the ids of the calls of an answer that are not in what is kept of it */
-function findDroppedCallIds(blocks: readonly StreamedContentBlock[], content: readonly JsonObject[]): string[] {
-  const calls = new Set(listToolCallIds(content));
-  return listToolCallIds(blocks.map(({ value }) => value)).filter((id) => !calls.has(id));
 }
 
 function getContentBlockType({ content_block }: JsonObject): unknown {

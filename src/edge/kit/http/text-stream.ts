@@ -2,7 +2,7 @@ import { WorkPacer } from '../async/run-in-steps.ts';
 import { encoder } from './bytes.ts';
 
 /** Many short texts are joined to pieces of about so many characters: each piece crosses to another object by itself. */
-export const TEXT_PIECE_CHARACTERS = 32_768;
+const TEXT_PIECE_CHARACTERS = 32_768;
 
 /**
  * Makes each piece of a stream when it is read, and lets others work behind each stretch. Only the first stretch of texts that

@@ -227,7 +227,7 @@ function restoreStepFromEvents(
   }
   const unseen = measureUnseenTimeAtCrash(transcript.log.findLastRowTime(row.run ?? row.seq), row, builder, wokeAt);
   const bytes = frames.reduce((sum, { data }) => sum + data.length, 0);
-  const recovered = { builder, frames: new SseEventReader(), bytes, ...unseen, goesOn };
+  const recovered = { builder, frames: new SseEventReader(), bytes, ...unseen, canRunContinue: goesOn };
   const createStepWriter = createWriterOfShownStep;
   const turn = new TurnRecorder(transcript, row, 1, { log, createStepWriter, recovered, isLater, isOfEdge });
   turn.isAcknowledged = true;

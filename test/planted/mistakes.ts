@@ -40,7 +40,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: max_usd forgets the earlier tries',
     file: 'src/edge/money/budget/hold-request.ts',
-    edits: [['most, settled: earlier, held: 0', 'most, settled: 0, held: 0']],
+    edits: [['costLimit, settled: earlier, held: 0', 'costLimit, settled: 0, held: 0']],
     foundBy: 'test/simulation/tries.test.ts',
   },
   {
@@ -93,7 +93,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: what an answer of an agent may cost has no limit',
     file: 'src/edge/messages/stateless-message.ts',
-    edits: [['most: readMaxCost(parseMemberTexts(laid)) }', 'most: undefined }']],
+    edits: [['costLimit: readMaxCost(parseMemberTexts(laid)) }', 'costLimit: undefined }']],
     foundBy: 'test/edge/messages/stateless-message.test.ts',
   },
   {

@@ -209,7 +209,7 @@ class UpstreamRequests {
         route: 'messages',
         headers: {},
         streams: true,
-        most: maxCost,
+        costLimit: maxCost,
         waitUntil: (work) => void work.catch(() => {}),
       },
       { modelInBody: MODEL },

@@ -260,7 +260,7 @@ interface AdmittedMessage extends Pick<PreparedStatelessMessage, 'caller' | 'age
 /** Puts the prefix into a message, checks the message, and has it admitted. */
 async function admitStatelessMessage(
   c: Context<AppEnv>,
-  { body: sent, caller, agent, chosen, about, most }: PreparedStatelessMessage,
+  { body: sent, caller, agent, chosen, dimensions, costLimit }: PreparedStatelessMessage,
   {
     upstream,
     streamByDefault,
@@ -299,8 +299,8 @@ async function admitStatelessMessage(
       model,
       headers,
       streams,
-      about: { ...about, ...createDimensionValue(OF_PREFIX, prefixed.prefix) },
-      most,
+      dimensions: { ...dimensions, ...createDimensionValue(OF_PREFIX, prefixed.prefix) },
+      costLimit,
       ...(streams && { holdMs: STREAM_HOLD_MS }),
       fallbacks: agent
         ? agent.stored.definition.fallback_models

@@ -44,9 +44,9 @@ export interface PreparedStatelessMessage {
   agent?: FoundAgent | undefined;
   /** How its model was chosen, if the agent chooses. */
   chosen?: ChosenModel | undefined;
-  about?: DimensionValues | undefined;
+  dimensions?: DimensionValues | undefined;
   /** What the answer may cost, if the agent or the message limits that. */
-  most?: Nanodollars | undefined;
+  costLimit?: Nanodollars | undefined;
 }
 
 /** There is no conversation from which it could take more. */
@@ -124,9 +124,9 @@ export async function prepareStatelessMessage(
       model,
     });
     const text = editJson(laid, { ...fieldRemovals().all, ...(used === 0 && BREAKPOINT) });
-    return { text, json: JSON.parse(text) as JsonObject, most: readMaxCost(parseMemberTexts(laid)) };
+    return { text, json: JSON.parse(text) as JsonObject, costLimit: readMaxCost(parseMemberTexts(laid)) };
   };
-  let { text, json, most } = applyAgentForModel();
+  let { text, json, costLimit } = applyAgentForModel();
   rejectRunToolsWithoutConversation(json);
   const { tools, mcp_servers: servers, container } = json;
   const isServed = servers ?? container ?? (Array.isArray(tools) && tools.some(canBeServerTool));
@@ -142,13 +142,13 @@ export async function prepareStatelessMessage(
     messages: sent.json.messages as SentMessage[],
     context: { ...getRequestContext(c), upstream },
   });
-  if (chosen) ({ text, json, most } = applyAgentForModel(chosen.model));
+  if (chosen) ({ text, json, costLimit } = applyAgentForModel(chosen.model));
   return {
     body: replaceBodyText(sent, text, json),
     agent: found,
     chosen,
-    most,
-    about: { ...createDimensionValue(OF_AGENT, formatVersionReference(agent)), ...chosen?.about },
+    costLimit,
+    dimensions: { ...createDimensionValue(OF_AGENT, formatVersionReference(agent)), ...chosen?.dimensions },
     caller: addBetasToRequest(caller, stored.definition.betas),
   };
 }

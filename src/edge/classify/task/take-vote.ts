@@ -41,7 +41,7 @@ import type { ClassificationTask } from './task.ts';
 export interface ClassifyContext extends RequestContext {
   upstream: Upstream;
   /** Where a model is chosen by it: for which request, and its conversation. */
-  chooses?: Pick<RequestToBill, 'conversation' | 'about'> | undefined;
+  chooses?: Pick<RequestToBill, 'conversation' | 'dimensions'> | undefined;
   /** The route's name in the ledger. Default `classify`. */
   route?: string | undefined;
   /** When it is aborted, no other call begins, and running calls are ended and settled. */
@@ -182,7 +182,7 @@ async function callClassificationModel(
       model,
       requestFor: createRequestForModel,
       headers: new Headers({ 'anthropic-version': API_VERSION }),
-      about: { ...context.chooses?.about, ...createDimensionValue(OF_PREFIX, prefix) },
+      dimensions: { ...context.chooses?.dimensions, ...createDimensionValue(OF_PREFIX, prefix) },
       fallbacks: context.fallbacks ?? task.fallbacks,
       routing: { streams: false, account: identity.account },
       signal,

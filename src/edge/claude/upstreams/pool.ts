@@ -21,7 +21,7 @@ export interface UpstreamRoutingInput {
   /** The account, whose earlier prompts an upstream may have in its cache. */
   account?: string | undefined;
   /** The upstream that answered the turn before: containers and threads of its conversation are there. */
-  stays?: string | undefined;
+  previousUpstream?: string | undefined;
   /** The upstreams that have prompts of its conversation in their caches now. Absent without an earlier turn. */
   cachedAt?: readonly string[] | undefined;
   /** What the request uses that only one upstream has. Then no other upstream is tried. */
@@ -93,7 +93,7 @@ const LIST_FILES = { method: 'GET', path: '/v1/files', headers: {} };
 export function findUpstreams(
   { all, homes, models }: Pick<UpstreamPool, 'all' | 'homes' | 'models'>,
   call: RoutableCall,
-  { model, owned, stays, account, only, avoids }: UpstreamRoutingInput,
+  { model, owned, previousUpstream, account, only, avoids }: UpstreamRoutingInput,
 ): readonly ConfiguredUpstream[] {
   if (only !== undefined) return [findRequiredUpstream(all, only, call, model)];
   const serving = model === undefined ? all : all.filter((one) => one.idOf(model) !== undefined);
@@ -116,13 +116,13 @@ export function findUpstreams(
   }
   if (owned === undefined) return able;
   const home =
-    stays ??
+    previousUpstream ??
     (account === undefined ? undefined : homes.get(createCacheLocationKey(models, account, model))?.lastUpstream);
   const owner = able.find(({ name }) => name === home);
   if (owner) return [owner];
-  if (stays !== undefined && all.some(({ name }) => name === stays)) {
+  if (previousUpstream !== undefined && all.some(({ name }) => name === previousUpstream)) {
     const name = model === undefined ? 'this' : model.slice(0, 128);
-    const message = `This request refers to ${owned} of the upstream ${stays}, which does not support ${name}. Use a model of this upstream, or start another conversation.`;
+    const message = `This request refers to ${owned} of the upstream ${previousUpstream}, which does not support ${name}. Use a model of this upstream, or start another conversation.`;
     throw new NoUpstreamError('invalid_request_error', message);
   }
   return able.slice(0, 1);
@@ -185,10 +185,10 @@ export function listUpstreamsWithUnexpiredCache(caches: CachesByUpstream, now: n
 /** Notes which upstream has answered an account. */
 export function recordLastUpstream(
   { homes, models }: UpstreamPool,
-  { account, model, stays }: UpstreamRoutingInput,
+  { account, model, previousUpstream }: UpstreamRoutingInput,
   name: string,
 ): void {
-  if (account === undefined || stays !== undefined) return;
+  if (account === undefined || previousUpstream !== undefined) return;
   const key = createCacheLocationKey(models, account, model);
   homes.set(key, { caches: homes.get(key)?.caches ?? {}, lastUpstream: name });
 }

@@ -34,7 +34,7 @@ export interface ModelChoiceInput {
 /** The model that was chosen for a message. */
 export interface ChosenModel {
   model: string;
-  about: DimensionValues;
+  dimensions: DimensionValues;
   /** @returns headers of its answer. @param hides whether only the model is told */
   createHeaders(hides: boolean): Record<string, string>;
 }

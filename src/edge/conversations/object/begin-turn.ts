@@ -157,7 +157,7 @@ export function createSingleRequestRunner(
   const { transcript, maintenance } = conversation;
   return createTurnExecutor(conversation, request, turn, planned, {
     headers: request.headers,
-    most: planned.maxCost,
+    costLimit: planned.maxCost,
     onEnd: (settled) => {
       conversation.lock.release();
       maintenance.scheduleFailedTurnDeletion(turn);
@@ -276,11 +276,11 @@ export function createTurnExecutor(
   { place, call, caller: identity, query, asked }: StartedTurnRequest,
   turn: TurnRecorder,
   planned: NextRequestPlan,
-  options: Pick<TurnExecutionContext, 'headers' | 'most' | 'isLater' | 'onEnd' | 'onEndNotStored'>,
+  options: Pick<TurnExecutionContext, 'headers' | 'costLimit' | 'isLater' | 'onEnd' | 'onEndNotStored'>,
 ): TurnExecutor {
   const { transcript, env, waitUntil } = conversation;
   const upstream = conversation.getUpstream();
-  const stays = upstream.pool && findNewestTurn(transcript, READ_STATUSES)?.outcome?.upstream;
+  const previousUpstream = upstream.pool && findNewestTurn(transcript, READ_STATUSES)?.outcome?.upstream;
   const { prefix } = transcript.storedProfile ?? {};
   const { betas } = readRetainedAgent(conversation)?.definition ?? {};
   return new TurnExecutor(turn, {
@@ -292,16 +292,17 @@ export function createTurnExecutor(
     waitUntil,
     conversation: place.id,
     parent: transcript.storedProfile?.parent && toListedParent(transcript.storedProfile.parent),
-    adds: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
+    newBytes: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
     applyPrefix: createPrefixApplier(conversation, transcript.storedProfile),
-    about: Object.assign(
+    dimensions: Object.assign(
       createDimensionValue(OF_PREFIX, prefix ? formatVersionReference(prefix) : undefined),
-      ...callHookOfEachPlugin(conversation, 'about', (part) => part.about?.(planned.memory)),
+      ...callHookOfEachPlugin(conversation, 'getDimensions', (part) => part.getDimensions?.(planned.memory)),
     ) as DimensionValues,
     settings: conversation.settings(),
     upstream,
-    stays,
-    cachedAt: stays === undefined ? undefined : findUpstreamsWithCachedPrompt(transcript, conversation.now()),
+    previousUpstream,
+    cachedAt:
+      previousUpstream === undefined ? undefined : findUpstreamsWithCachedPrompt(transcript, conversation.now()),
     fallbacks: asked.fallback_models,
     background: asked.background,
     isStreaming: call.stream && !transcript.storedProfile?.parent,

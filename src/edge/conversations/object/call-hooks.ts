@@ -5,7 +5,16 @@ import { findDamageInError } from '../history/storage/damaged-row.ts';
 import type { ConversationContext, ConversationHooks } from './hooks.ts';
 
 /** Hooks whose errors are logged. An error in any other one rejects the turn. */
-type HookWithLoggedErrors = 'headers' | 'about' | 'tell' | 'ended' | 'settle' | 'alarm' | 'by' | 'isOpen' | 'stop';
+type HookWithLoggedErrors =
+  | 'headers'
+  | 'getDimensions'
+  | 'tell'
+  | 'ended'
+  | 'settle'
+  | 'alarm'
+  | 'by'
+  | 'isOpen'
+  | 'stop';
 
 /**
  * Calls a hook of each plugin. An error is logged, and the other plugins are still called.

@@ -71,8 +71,8 @@ export interface ConversationHooks {
   resume?(row: TurnRow): TurnRunner | undefined;
   /** Begins a turn again that a crash has kept from being sent. @returns undefined if it cannot. @throws ApiError if it must not */
   beginAgain?(row: TurnRow): TurnRunner | undefined;
-  /** @returns what a request of the conversation is about. @param memory of a turn that begins; absent for a later step */
-  about?(memory: PluginContextValues | undefined): DimensionValues;
+  /** @returns the ledger's dimensions of a request of the conversation. @param memory of a turn that begins; absent for a later step */
+  getDimensions?(memory: PluginContextValues | undefined): DimensionValues;
   /** @returns headers of a turn's answer. @param hides whether the caller is not told how the agent works */
   headers?(turn: string, hides: boolean): Record<string, string>;
   /** Settles what a crash has interrupted of its own work, and what was not confirmed. Called at a wake, and by each alarm. */

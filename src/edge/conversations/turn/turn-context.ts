@@ -29,14 +29,14 @@ export interface TurnExecutionContext extends RequestContext {
   /** Whether it is a later step of a run. */
   isLater?: boolean | undefined;
   /** Bytes of the new messages. */
-  adds: number;
-  most?: RequestToBill['most'];
-  about: RequestToBill['about'];
+  newBytes: number;
+  costLimit?: RequestToBill['costLimit'];
+  dimensions: RequestToBill['dimensions'];
   /** Puts the conversation's prefix before the turn's body, unless what the conversation holds was withdrawn. */
   applyPrefix?: ((body: JsonBody) => Promise<PrefixedTurnBody>) | undefined;
   upstream: Upstream;
   /** If there are several upstreams: the name of the one that answered the turn before. */
-  stays?: string | undefined;
+  previousUpstream?: string | undefined;
   /** The upstreams that have its prompts in their caches; absent before the second turn. */
   cachedAt?: readonly string[] | undefined;
   /** The models that may step in, according to the caller. */

@@ -496,7 +496,7 @@ export class TurnExecutor implements TurnRunner {
 
   /** What is the same for all attempts of the turn's request. */
   get #billingContext(): BillingContext {
-    const { identity, stays, cachedAt } = this.#context;
+    const { identity, previousUpstream, cachedAt } = this.#context;
     return {
       identity,
       requestId: this.#context.requestId,
@@ -507,14 +507,14 @@ export class TurnExecutor implements TurnRunner {
       route: this.turn.row.route,
       conversation: this.#context.conversation,
       parent: this.#context.parent,
-      adds: this.#context.adds,
-      most: this.#context.most,
-      about: this.#context.about,
+      newBytes: this.#context.newBytes,
+      costLimit: this.#context.costLimit,
+      dimensions: this.#context.dimensions,
       upstream: this.#context.upstream,
       headers: this.#context.headers,
       keeps: !this.#context.background,
       streams: true,
-      routing: { streams: true, account: identity.account, stays, cachedAt },
+      routing: { streams: true, account: identity.account, previousUpstream, cachedAt },
       signal: this.#abort.controller.signal,
     };
   }

@@ -313,7 +313,7 @@ function decideAndPlaceHold(
   if (earlierHold)
     return createAdmissionWithHold(state, request, earlierHold, now, collectBudgetWindows(state, request, now));
   // The size of the response is not known yet, so check the storage limits with the size of the request only.
-  const storing = conversation === undefined ? undefined : { conversation, bytes: request.adds ?? 1 };
+  const storing = conversation === undefined ? undefined : { conversation, bytes: request.newBytes ?? 1 };
   const full = storing && storage.findExceededLimit(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
 
@@ -365,13 +365,13 @@ function createHoldDecisionOptions(
   now: number,
   { canWait, ahead }: AdmissionAttemptOptions,
 ): HoldDecisionOptions & { budgetWindows: readonly BudgetWindow[] } {
-  const { model, repeats, counted, most, earlier, token } = request;
+  const { model, repeats, counted, costLimit, earlier, token } = request;
   return {
     repeats,
     counted,
     budgetWindows: collectBudgetWindows(state, request, now),
     models: state.limitedTokens.getAllowedModels(token?.jti),
-    most,
+    costLimit,
     earlier,
     estimateTypicalTokens:
       canWait || ahead ? (forText) => state.answerLengths.estimateTypicalTokens(model, forText) : undefined,

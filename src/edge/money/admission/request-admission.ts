@@ -20,11 +20,11 @@ import type { BillingContext, ForwardedAdmissionField } from './request-to-bill.
 
 /** @returns the members that every request sends to its account. */
 export function createAdmissionRequest(
-  request: Pick<BillingContext, ForwardedAdmissionField | 'about' | 'requestId' | 'identity' | 'settings'> & {
+  request: Pick<BillingContext, ForwardedAdmissionField | 'dimensions' | 'requestId' | 'identity' | 'settings'> & {
     model: string;
   },
 ): AdmissionRequest {
-  const { requestId, route, model, conversation, parent, about, holdMs, identity, settings } = request;
+  const { requestId, route, model, conversation, parent, dimensions, holdMs, identity, settings } = request;
   return {
     requestId,
     route,
@@ -33,7 +33,7 @@ export function createAdmissionRequest(
     parent,
     holdMs,
     token: toCredentialUse(identity),
-    about: { ...about, ...collectCallerDimensions(identity) },
+    about: { ...dimensions, ...collectCallerDimensions(identity) },
     defaults: getDefaultLimits(identity.account, settings),
     pools: getPayingPools(identity, settings),
   };
@@ -131,12 +131,12 @@ export async function requireCallerCanSend(
 
 /** @returns the settlement of a request that was never sent: it costs nothing. */
 export function createUnsentSettlement(
-  { requestId, route, model, conversation, about = {} }: BillingContext & { model: string },
+  { requestId, route, model, conversation, dimensions = {} }: BillingContext & { model: string },
   errorType: 'account_unreachable' | 'client_gone',
   startedAt: number,
 ): Settlement {
   const named = { route, model: model.slice(0, MAX_MODEL_NAME_CHARACTERS), conversation: conversation ?? null };
-  const opening = { ...named, about: omitRowOnlyDimensions(about) };
+  const opening = { ...named, about: omitRowOnlyDimensions(dimensions) };
   const status = errorType === 'client_gone' ? errorType : 'unreachable';
   return { requestId, status, cost: 0, errorType, startedAt, opening };
 }

@@ -10,12 +10,12 @@ import type { AccountTarget } from '../contracts/call-account.ts';
 import type { DimensionValues } from '../contracts/dimensions.ts';
 
 /** The fields that are sent to the account unchanged. */
-export type ForwardedAdmissionField = 'route' | 'conversation' | 'parent' | 'most' | 'adds' | 'holdMs';
+export type ForwardedAdmissionField = 'route' | 'conversation' | 'parent' | 'costLimit' | 'newBytes' | 'holdMs';
 
 /** What is the same for all attempts of a request. */
 export interface BillingContext extends RequestContext, Pick<AdmissionRequest, ForwardedAdmissionField> {
   /** Dimensions of the ledger, in addition to those of the caller's identity. */
-  about?: DimensionValues | undefined;
+  dimensions?: DimensionValues | undefined;
   upstream: Upstream;
   /** Builds the body for a fallback model. Default: only `model` is changed. */
   requestFor?: ((model: string) => Promise<JsonBody>) | undefined;

@@ -196,8 +196,8 @@ async function askAccount(
     ...createAdmissionRequest({ ...context, requestId, model }),
     model: (isListed ? row.id : model).slice(0, MAX_MODEL_NAME_CHARACTERS),
     repeats: later !== undefined,
-    adds: context.adds,
-    most: context.most,
+    newBytes: context.newBytes,
+    costLimit: context.costLimit,
     ...(later?.earlierCost ? { earlier: later.earlierCost } : {}),
   };
   let counted: PromptCount | undefined =

@@ -125,7 +125,7 @@ function checkModelLimits({
   maximumCost,
   models,
   budgetWindows,
-  most,
+  costLimit,
 }: HoldRequest): LimitRejection | undefined {
   for (const [by, allowed] of [['account', rules.models] as const, ['token', models] as const]) {
     const barred = allowed && maximumCost.models.find((names) => !isModelAllowed(names, allowed));
@@ -136,7 +136,7 @@ function checkModelLimits({
   // Ignore the account's own budget windows: an account without limits has them too, with `CEILING` as their limit.
   const isLimited =
     budgetWindows.some(({ by }) => by !== 'account') ||
-    most !== undefined ||
+    costLimit !== undefined ||
     PERIODS.some((period) => rules.spend[period] !== undefined);
   if (!isLimited) return undefined;
   return {

@@ -19,8 +19,8 @@ export interface HoldDecisionOptions {
   /** The models that the credential may use; absent if it may use those of its account. */
   models?: readonly string[] | undefined;
   /** The maximum cost that the request itself may have. No other request needs any of it, so all of it may be held. */
-  most?: Nanodollars | undefined;
-  /** What the earlier attempts of the request have cost. It counts only against `most`. */
+  costLimit?: Nanodollars | undefined;
+  /** What the earlier attempts of the request have cost. It counts only against `costLimit`. */
   earlier?: Nanodollars | undefined;
   /**
    * For a request that can wait: returns the tokens that responses usually take, if `forText` are enough for a text. While other
@@ -58,7 +58,7 @@ export function prepareHoldRequest(
 ): HoldRequest {
   const time = advanceBudgetTo(budget, now);
   const maximumCost = selectCostToHold(exactCost, rules);
-  const { budgetWindows = createBudgetWindows(budget, rules), most } = options;
+  const { budgetWindows = createBudgetWindows(budget, rules), costLimit } = options;
   const { repeats, counted, models, estimateTypicalTokens, maxPassingHold } = options;
   const requestWindows = createRequestWindows(options);
   const minTokens = computeMinOutputTokens(maximumCost, rules);
@@ -73,7 +73,7 @@ export function prepareHoldRequest(
     requestWindows,
     minTokens,
     minCost,
-    most,
+    costLimit,
     repeats,
     counted,
     models,
@@ -83,6 +83,8 @@ export function prepareHoldRequest(
 }
 
 /** @returns the limit of the request itself as a window, less what its earlier attempts have cost; empty if it has none */
-export function createRequestWindows({ most, earlier = 0 }: HoldDecisionOptions): BudgetWindow[] {
-  return most === undefined ? [] : [{ by: 'run', name: 'max_usd', limit: most, settled: earlier, held: 0, end: NEVER }];
+export function createRequestWindows({ costLimit, earlier = 0 }: HoldDecisionOptions): BudgetWindow[] {
+  return costLimit === undefined
+    ? []
+    : [{ by: 'run', name: 'max_usd', limit: costLimit, settled: earlier, held: 0, end: NEVER }];
 }

@@ -39,8 +39,8 @@ export interface AdmissionRequest extends AdmissionContext {
   /** Whether an earlier try of the same request was admitted and settled. */
   repeats?: boolean | undefined;
   /** The most that this request itself may cost: the rest of a run's `max_usd`. */
-  most?: Nanodollars | undefined;
-  /** What the earlier tries of the same request have cost; absent if nothing. It counts only against `most`. */
+  costLimit?: Nanodollars | undefined;
+  /** What the earlier tries of the same request have cost; absent if nothing. It counts only against `costLimit`. */
   earlier?: Nanodollars | undefined;
   /** Whether the upstream has counted the input for this decision. */
   counted?: boolean | undefined;
@@ -49,7 +49,7 @@ export interface AdmissionRequest extends AdmissionContext {
   /** Which limit has lowered the uses already. */
   lowered?: LoweredBy | undefined;
   /** Bytes that a turn adds to its conversation before the answer. */
-  adds?: number | undefined;
+  newBytes?: number | undefined;
   /**
    * What the calling process needs to settle the request after a crash, as text. It is stored with the hold until the request is
    * settled, and `getStoredHold` returns it.

@@ -19,7 +19,7 @@ const agentsPart: ConversationPlugin = {
       return agent ? formatVersionReference(agent) : undefined;
     };
     return {
-      about: () => createDimensionValue(OF_AGENT, findNamedAgent()),
+      getDimensions: () => createDimensionValue(OF_AGENT, findNamedAgent()),
       headers: () => removeUndefined({ 'sluice-agent': findNamedAgent() }),
     };
   },

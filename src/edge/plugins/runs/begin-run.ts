@@ -105,7 +105,7 @@ function createRunContext(
         plan,
         {
           headers: createStepHeaders(headers, step.number),
-          most: step.most,
+          costLimit: step.costLimit,
           isLater: step.isLater,
           onEnd: step.onStepEnd,
           onEndNotStored: conversation.abortObject,

@@ -46,7 +46,7 @@ interface NewStepOptions {
   /** Whether the edge has made its message, and not a client. */
   isOfEdge: boolean;
   /** What it may cost, in nanodollars; undefined if that is not limited. */
-  most: number | undefined;
+  costLimit: number | undefined;
   /** The number of the last event before it. */
   logged: number;
   createStepWriter(builder: MessageBuilder): LiveStepWriter;

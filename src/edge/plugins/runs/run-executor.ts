@@ -227,7 +227,7 @@ export class RunExecutor implements TurnRunner {
       number: this.#number,
       isLater: this.turn.isCommitted === true,
       isOfEdge: isRunPartOfHistory(this.turn),
-      most: this.#meter.maxStepCost,
+      costLimit: this.#meter.maxStepCost,
       logged: this.#shown.log.events,
       createStepWriter: (builder) => {
         writer = new LiveStepWriter(this.#shown, builder);

@@ -86,11 +86,11 @@ export async function makeSummary(
         model,
         route: OF_SUMMARIES,
         conversation: id,
-        adds: 0,
+        newBytes: 0,
         body,
         headers,
         streams: true,
-        about: {
+        dimensions: {
           ...createDimensionValue(OF_PREFIX, profile?.prefix ? formatVersionReference(profile.prefix) : undefined),
           ...createDimensionValue(OF_AGENT, profile?.agent ? formatVersionReference(profile.agent) : undefined),
         },

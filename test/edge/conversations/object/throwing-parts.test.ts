@@ -105,7 +105,7 @@ test.each(TURNS)(
   },
 );
 
-const LOGGED = ['headers', 'about', 'tell', 'ended', 'settle', 'alarm', 'by', 'isOpen', 'stop'] as const;
+const LOGGED = ['headers', 'getDimensions', 'tell', 'ended', 'settle', 'alarm', 'by', 'isOpen', 'stop'] as const;
 
 /** Follows the log of failures. @returns the hooks that it names */
 function hooksInLog(): () => (string | undefined)[] {

@@ -441,8 +441,8 @@ describe('lowering max_tokens', () => {
     });
     // A run may have all of its own limit, and half of what is free.
     const run = { by: 'run', limit: 'max_usd', resets_at: null };
-    expect(of({ usd_per_day: usd(16_000) }, { most: 7_999 })).toEqual(run);
-    expect(of({ usd_per_day: usd(16_000) }, { most: 8_001 })).toMatchObject({ by: 'account' });
+    expect(of({ usd_per_day: usd(16_000) }, { costLimit: 7_999 })).toEqual(run);
+    expect(of({ usd_per_day: usd(16_000) }, { costLimit: 8_001 })).toMatchObject({ by: 'account' });
     const rate = { by: 'account', limit: 'output_tokens_per_minute' };
     expect(of({ output_tokens_per_minute: 1_000 })).toEqual({ ...rate, resets_at: null });
     const used = createEmptyBudget(NOON);
@@ -469,7 +469,7 @@ describe('lowering max_tokens', () => {
       (free, most, rate, refuses) => {
         const limits: Limits = { usd_per_day: usd(free), output_tokens_per_minute: rate };
         const rules = toLimitRules({ ...limits, ...(refuses && { on_shortfall: 'refuse' }) });
-        const decision = decideHold(createEmptyBudget(NOON), rules, worstCaseWith(), NOON, { most });
+        const decision = decideHold(createEmptyBudget(NOON), rules, worstCaseWith(), NOON, { costLimit: most });
         if (decision.kind !== 'admitted') return;
         expect(decision.loweredBy !== undefined).toBe(decision.maxTokens < 1_000);
         const { limit } = decision.loweredBy ?? {};
@@ -587,7 +587,7 @@ describe('a later try', () => {
       ...PERIODS.map((period): [Limits, HoldDecisionOptions] => [{ [getUsdLimitName(period)]: 1 }, {}]),
       [{}, { budgetWindows: [purse] }],
       [{}, { budgetWindows: [{ ...purse, by: 'group' }] }],
-      [{}, { most: 1e9 }],
+      [{}, { costLimit: 1e9 }],
     ];
     for (const [given, more] of limited) {
       for (const earlier of [1, 3_999, 40_000])
@@ -596,10 +596,12 @@ describe('a later try', () => {
   });
 
   test('is limited so that all tries together cost at most the request’s own limit', () => {
-    expect(again({}, { most: 4_000, earlier: 1 })).toMatchObject({ kind: 'admitted', maxTokens: 299 });
-    expect(again({}, { most: 4_000, earlier: 440 })).toMatchObject({ kind: 'admitted', maxTokens: 256 });
-    expect(again({}, { most: 4_000, earlier: 441 })).toMatchObject({ kind: 'refused', by: 'run', left: 3_559 });
-    expect(again({ usd_per_day: 1, on_shortfall: 'refuse' }, { most: 4_000, earlier: 1 })).toMatchObject({ by: 'run' });
+    expect(again({}, { costLimit: 4_000, earlier: 1 })).toMatchObject({ kind: 'admitted', maxTokens: 299 });
+    expect(again({}, { costLimit: 4_000, earlier: 440 })).toMatchObject({ kind: 'admitted', maxTokens: 256 });
+    expect(again({}, { costLimit: 4_000, earlier: 441 })).toMatchObject({ kind: 'refused', by: 'run', left: 3_559 });
+    expect(again({ usd_per_day: 1, on_shortfall: 'refuse' }, { costLimit: 4_000, earlier: 1 })).toMatchObject({
+      by: 'run',
+    });
   });
 
   test('by a model without a price is rejected only under a limit in USD', () => {
@@ -983,7 +985,7 @@ test('limits a hold to the remaining amount of every budget window and of the re
   const circumstances = fc.record(
     {
       budgetWindows: fc.array(purse, { maxLength: 3 }),
-      most: money(40_000),
+      costLimit: money(40_000),
       earlier: money(20_000),
       estimateTypicalTokens: fc.nat(2_000).map((tokens) => () => tokens),
       maxPassingHold: money(40_000),
@@ -997,7 +999,7 @@ test('limits a hold to the remaining amount of every budget window and of the re
     const budget = createEmptyBudget(NOON);
     for (const period of PERIODS) budget.windows[period].settled = settled;
     const worstCase = worstCaseWith(more);
-    const { budgetWindows: purses = [], most, earlier = 0, maxPassingHold: mostPassing } = around;
+    const { budgetWindows: purses = [], costLimit: most, earlier = 0, maxPassingHold: mostPassing } = around;
     const paid = { ...around, budgetWindows: [...createBudgetWindows(budget, rules), ...purses] };
     const decision = decideHold(budget, rules, worstCase, NOON, paid);
     const isLimited =

@@ -168,7 +168,7 @@ async function classifyQuestion(
       requestId: createRequestIdWithSameMark(request_id),
       chooses: {
         conversation,
-        about: {
+        dimensions: {
           ...createDimensionValue(OF_AGENT, formatVersionReference(agent)),
           ...createDimensionValue(OF_CHOICE, chosenBy),
         },
@@ -179,7 +179,7 @@ async function classifyQuestion(
   return { label: toLabelList(outcome.result)[0] ?? null, classifier };
 }
 
-/** @returns what a request is about by how its model was chosen. @param owner who has stored the agent */
+/** @returns the dimensions of a request by how its model was chosen. @param owner who has stored the agent */
 export function createModelChoiceDimensions(
   owner: string,
   chosen: ModelSelection | undefined,
@@ -221,7 +221,7 @@ export async function chooseModelForMessage(
   const chosen = findRequestedModel(choice, named, models) ?? (await chooseModelByLabel(choice, question, by));
   return {
     model: chosen.model,
-    about: createModelChoiceDimensions(agent.owner, chosen, 'first'),
+    dimensions: createModelChoiceDimensions(agent.owner, chosen, 'first'),
     createHeaders: (hides) => createModelChosenHeader(chosen, hides),
   };
 }

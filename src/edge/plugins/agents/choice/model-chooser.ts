@@ -114,7 +114,7 @@ export class ModelChooser implements ConversationHooks {
     memory.set(PART, storeModelChoice(this.#conversation.transcript, row, chosen));
   }
 
-  about(memory: PluginContextValues | undefined): DimensionValues {
+  getDimensions(memory: PluginContextValues | undefined): DimensionValues {
     const { agent, choices } = this.#conversation.transcript.storedProfile ?? {};
     return agent ? createModelChoiceDimensions(agent.owner, choices?.at(-1), memory?.get(PART)) : {};
   }

@@ -166,31 +166,6 @@ function fault({ from, to, typeOnly }: Import): string | undefined {
   return dirname(from) === dirname(to) || below >= above || isSchema ? undefined : UPWARDS;
 }
 
-/** @returns the circles among files, each as the files that import each other. */
-function circles(all: readonly Import[]): string[][] {
-  const next = new Map<string, string[]>();
-  for (const { from, to } of all) next.set(from, [...(next.get(from) ?? []), to]);
-  const found: string[][] = [];
-  const order = new Map<string, number>();
-  const lowest = new Map<string, number>();
-  const open: string[] = [];
-  // Tarjan: files that reach each other have the same lowest number.
-  const visit = (file: string) => {
-    order.set(file, order.size);
-    lowest.set(file, order.get(file) ?? 0);
-    open.push(file);
-    for (const to of next.get(file) ?? []) {
-      if (!order.has(to)) visit(to);
-      if (open.includes(to)) lowest.set(file, Math.min(lowest.get(file) ?? 0, lowest.get(to) ?? 0));
-    }
-    if (lowest.get(file) !== order.get(file)) return;
-    const circle = open.splice(open.indexOf(file));
-    if (circle.length > 1 || next.get(file)?.includes(file)) found.push(circle);
-  };
-  for (const file of next.keys()) if (!order.has(file)) visit(file);
-  return found;
-}
-
 test('a file imports only from its own or a lower folder, and a plugin only from the plugins it needs', () => {
   expect(files.length).toBeGreaterThan(200);
   expect(imports.length).toBeGreaterThan(files.length);
@@ -206,10 +181,6 @@ test('a file imports only from its own or a lower folder, and a plugin only from
     return wrong === undefined || isNeeded ? [] : [`${one.from} → ${one.to}: ${wrong}`];
   });
   expect(faults).toEqual([]);
-});
-
-test('files do not import each other in a cycle', () => {
-  expect(circles(imports)).toEqual([]);
 });
 
 test('only an exchange sends a request, and only a billed request reserves budget', async () => {
@@ -294,13 +265,6 @@ describe('the import rule', () => {
       { from: 'src/x/a.ts', to: 'src/x/e.ts', typeOnly: false },
       { from: 'src/x/a.ts', to: 'f', typeOnly: false },
     ]);
-  });
-
-  test('finds cycles of any length', () => {
-    const chain = (...names: string[]) =>
-      names.slice(1).map((to, at) => ({ from: names[at] ?? '', to, typeOnly: true }));
-    expect(circles(chain('a', 'b', 'c', 'd'))).toEqual([]);
-    expect(circles([...chain('a', 'b', 'c', 'a'), ...chain('c', 'd')])).toEqual([['a', 'b', 'c']]);
   });
 });
 

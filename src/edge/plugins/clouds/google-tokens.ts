@@ -1,9 +1,8 @@
 /** Gets access tokens for a Google service account. */
 
-import { SignJWT } from 'jose';
+import { importPKCS8, SignJWT } from 'jose';
 import { type AuthorizationContext, InvalidKeyError } from '../../claude/providers/provider.ts';
 import { httpUrl } from '../../config/setting-schemas.ts';
-import { decodeBase64 } from '../../kit/http/bytes.ts';
 import { createUpstreamKeyRejectedError } from '../../kit/http/errors.ts';
 import { isLoopback } from '../../kit/http/headers/hosts.ts';
 import { registerSecrets } from '../../kit/http/secrets.ts';
@@ -109,7 +108,7 @@ export class GoogleAccessTokenCache {
   /** @returns the signed claim with which a token is requested. */
   async #signAssertion(now: number): Promise<string> {
     const { client_email, private_key, token_uri } = this.#account;
-    this.#key ??= await importKey(private_key).catch(() => {
+    this.#key ??= await importPKCS8(private_key, 'RS256').catch(() => {
       // Do not forward the runtime's error, because it might contain the key.
       throw createUpstreamKeyRejectedError();
     });
@@ -122,11 +121,4 @@ export class GoogleAccessTokenCache {
       .setExpirationTime(iat + LIFETIME_SECONDS)
       .sign(this.#key);
   }
-}
-
-/** Imports a private key, for RS256. @param pem PKCS #8 in base64, between its two lines */
-async function importKey(pem: string): Promise<CryptoKey> {
-  const base64 = pem.replaceAll(/-----[^-]*-----|\s/g, '');
-  const der = decodeBase64(base64);
-  return await crypto.subtle.importKey('pkcs8', der, { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' }, false, ['sign']);
 }

@@ -73,21 +73,28 @@ function isPrivateHost(hostname: string): boolean {
   return !hostname.replace(/\.$/, '').includes('.') || PRIVATE_NAMES.test(hostname) || REBOUND_NAMES.test(hostname);
 }
 
-/** @returns whether an IPv4 address is private, a carrier's, loopback, link-local, multicast, reserved, or for documentation. */
+/**
+ * @returns whether an IPv4 address is private, a carrier's, loopback, link-local, multicast, reserved, or for documentation,
+ *   benchmarks, 6to4 relays or AS112
+ */
 function isPrivateIpv4([a = 0, b = 0, c = 0]: readonly number[]): boolean {
   if (a === 0 || a === 10 || a === 127 || a >= 224) return true;
   if (a === 100) return b >= 64 && b < 128;
   if (a === 169) return b === 254;
   if (a === 172) return b >= 16 && b < 32;
-  if (a === 192) return b === 168 || (b === 0 && (c === 0 || c === 2));
+  if (a === 192)
+    return b === 168 || (b === 0 && (c === 0 || c === 2)) || (b === 88 && c === 99) || (b === 31 && c === 196);
   if (a === 198) return b === 18 || b === 19 || (b === 51 && c === 100);
   return a === 203 && b === 0 && c === 113;
 }
 
-/** @returns whether an IPv6 address is not globally routed: public is 2000::/3 without 6to4, Teredo and documentation. */
+/**
+ * @returns whether an IPv6 address is not globally routed. Public is 2000::/3 without 2001::/23 (protocols such as Teredo,
+ *   benchmarks and ORCHID), 6to4 and documentation: https://www.iana.org/assignments/iana-ipv6-special-registry
+ */
 function isPrivateIpv6(address: string): boolean {
-  const [first = '', second = ''] = address.split(':');
-  const group = Number.parseInt(first || '0', 16);
-  if (group < 0x2000 || group > 0x3fff) return true;
-  return group === 0x2002 || (group === 0x2001 && [0, 0xdb8].includes(Number.parseInt(second || '0', 16)));
+  const [first, second] = address.split(':').map((group) => Number.parseInt(group || '0', 16));
+  if (first === undefined || second === undefined || first < 0x2000 || first > 0x3fff) return true;
+  if (first === 0x2001) return second < 0x200 || second === 0xdb8;
+  return first === 0x2002 || (first === 0x3fff && second < 0x1000);
 }

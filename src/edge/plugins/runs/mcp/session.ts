@@ -1,4 +1,9 @@
-/** Speaks MCP with a server over Streamable HTTP, as a client that uses only tools. */
+/**
+ * Speaks MCP with a server over Streamable HTTP, as a client that uses only tools.
+ *
+ * It does not use the official client, because numbers must keep their exact digits, limits are checked before a message is
+ * parsed, and each tool call has a bounded number of requests.
+ */
 
 import { pause } from '../../../kit/async/pause.ts';
 import { raceAbort } from '../../../kit/async/race-abort.ts';

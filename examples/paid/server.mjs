@@ -1,7 +1,6 @@
 /** Users who pay: credit is bought at Stripe, and refunds take it back. Run `npm start`, then: node examples/paid/server.mjs */
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { createServer } from 'node:http';
-import { text } from 'node:stream/consumers';
 
 const { SLUICE_URL: edge = 'http://localhost:8787', SLUICE_ADMIN_TOKEN: admin, PORT = '3001' } = process.env;
 const {
@@ -11,15 +10,27 @@ const {
 } = process.env;
 if (!key || !secret) throw new Error('Set STRIPE_SECRET_KEY and STRIPE_WEBHOOK_SECRET.');
 const passwords = { carol: 'blue-moon' };
+/** The longest body that is read before its signature is checked. Stripe’s events are shorter. */
+const MAX_EVENT_BYTES = 1_000_000;
 
 async function ask(method, path, body, more) {
   const headers = { 'content-type': 'application/json', ...(admin && { authorization: `Bearer ${admin}` }), ...more };
-  const response = await fetch(edge + path, { method, headers, body: body && JSON.stringify(body) });
-  if (!response.ok) throw new Error(`The edge has refused this: ${await response.text()}`);
+  const response = await fetch(edge + path, { method, headers, body: body && JSON.stringify(body) }).catch((cause) => {
+    throw new Error(`Sluice does not respond at ${edge}. Start it with npm start, and wait for “Ready”.`, { cause });
+  });
+  if (!response.ok) throw new Error(`Sluice rejected ${method} ${path}: ${await response.text()}`);
   return await response.json();
 }
-// Without a limit of their own they spend what they have bought, and nothing more.
-for (const user in passwords) await ask('PUT', `/accounts/${user}/limits`, { usd_total: 0 });
+// With `usd_total: 0`, users can spend only their credit. An account that already has this limit keeps its limits.
+try {
+  for (const user in passwords) {
+    const { own_limits: limits } = await ask('GET', `/accounts/${user}?if_absent=empty`);
+    if (limits?.usd_total === undefined) await ask('PATCH', `/accounts/${user}/limits`, { usd_total: 0 });
+  }
+} catch (error) {
+  console.error(error.message);
+  process.exit(1);
+}
 
 /** Opens a page at Stripe where a user pays five dollars. @returns its address */
 async function checkout(user, origin) {
@@ -36,8 +47,21 @@ async function checkout(user, origin) {
   });
   const headers = { authorization: `Bearer ${key}` };
   const response = await fetch(`${stripe}/v1/checkout/sessions`, { method: 'POST', headers, body });
-  if (!response.ok) throw new Error(`Stripe has refused this: ${await response.text()}`);
+  if (!response.ok) throw new Error(`Stripe rejected the checkout: ${await response.text()}`);
   return (await response.json()).url;
+}
+
+/** Reads a body, but no more than an event of Stripe needs: anyone can send one. @returns undefined if it is longer */
+async function readEventBody(request) {
+  const chunks = [];
+  let size = 0;
+  // Leaving the loop must not close the connection, on which the response is sent.
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+    size += chunk.length;
+    if (size > MAX_EVENT_BYTES) return undefined;
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
 }
 
 /** Whether Stripe has signed a body in the last five minutes. */
@@ -45,7 +69,7 @@ function isSigned(body, header = '') {
   const parts = header.split(',').map((part) => part.split('='));
   const time = parts.find(([name]) => name === 't')?.[1];
   if (!(Math.abs(Date.now() / 1_000 - Number(time)) < 300)) return false;
-  const right = createHmac('sha256', secret).update(`${time}.${body}`).digest();
+  const right = createHmac('sha256', secret).update(`${time}.`).update(body).digest();
   const given = parts.filter(([name]) => name === 'v1').map(([, hex = '']) => Buffer.from(hex, 'hex'));
   return given.some((one) => one.length === right.length && timingSafeEqual(one, right));
 }
@@ -62,9 +86,10 @@ createServer(async (request, response) => {
   const { url, method, headers } = request;
   try {
     if (url === '/stripe' && method === 'POST') {
-      const body = await text(request);
+      const body = await readEventBody(request);
+      if (body === undefined) return response.writeHead(413, { connection: 'close' }).end('This body is too long.');
       if (!isSigned(body, headers['stripe-signature'])) return response.writeHead(400).end('This is not signed.');
-      const event = JSON.parse(body);
+      const event = JSON.parse(body.toString());
       const [cents, user] = [centsOf(event), event.data.object.metadata?.account];
       // Stripe repeats an event until it is answered. By its id it counts once.
       if (cents && user in passwords)
@@ -93,4 +118,4 @@ createServer(async (request, response) => {
     console.error(error);
     response.writeHead(500).end('That did not work. Try again in a minute.');
   }
-}).listen(Number(PORT), () => console.log(`Open http://localhost:${PORT}`));
+}).listen(Number(PORT), 'localhost', () => console.log(`Open http://localhost:${PORT}`));

@@ -16,6 +16,7 @@ import { tryFirstApp } from '#test/support/first-app.ts';
 
 import { codeBlocksOf, readGuide } from '#test/support/guides.ts';
 
+import { findFreePort } from '#test/support/processes.ts';
 import { root } from '#test/support/root.ts';
 import { startSite } from '#test/support/site.ts';
 import { SECRET } from '#test/support/tokens.ts';
@@ -215,6 +216,21 @@ test
       expect(day.settled_usd).toBeLessThanOrEqual(0.0028);
     },
   );
+
+test.concurrent.each([
+  ['first-app', {}],
+  ['paid', { STRIPE_SECRET_KEY: 'sk_test_1', STRIPE_WEBHOOK_SECRET: 'whsec_of_the_tests' }],
+])('the server of examples/%s says how to start Sluice if it does not run', async (example, secrets) => {
+  const url = `http://localhost:${await findFreePort()}`;
+  const env = { ...process.env, ...secrets, SLUICE_URL: url, PORT: '0' };
+  const server = spawn(process.execPath, ['server.mjs'], { cwd: join(root, 'examples', example), env });
+  let printed = '';
+  server.stderr.on('data', (part: Buffer) => {
+    printed += part.toString();
+  });
+  expect(await once(server, 'close')).toEqual([1, null]);
+  expect(printed).toBe(`Sluice does not respond at ${url}. Start it with npm start, and wait for “Ready”.\n`);
+});
 
 test('the guide to the first steps quotes lines of the first app unchanged', async () => {
   const files = ['server.mjs', 'index.html'].map((file) => readFile(join(root, 'examples/first-app', file), 'utf8'));

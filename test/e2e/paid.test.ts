@@ -1,3 +1,5 @@
+import { once } from 'node:events';
+import { type IncomingMessage, request as sendRequest } from 'node:http';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
@@ -33,27 +35,36 @@ async function startStripe() {
   return { asked, send, ...server };
 }
 
-test('credits each payment once, subtracts refunds, and ignores forged events', async () => {
-  const stripe = await startStripe();
-  const app = `http://localhost:${await findFreePort()}`;
+/** Starts the example, and waits until it listens. It is stopped after the test, or by `stop`. */
+async function startExample(stripeUrl: string) {
+  const url = `http://localhost:${await findFreePort()}`;
   const env = {
     ...process.env,
     SLUICE_URL: edge.url,
-    PORT: new URL(app).port,
+    PORT: new URL(url).port,
     STRIPE_SECRET_KEY: 'sk_test_1',
     STRIPE_WEBHOOK_SECRET: STRIPE_SECRET,
-    STRIPE_URL: stripe.url,
+    STRIPE_URL: stripeUrl,
   };
   const terminal = startTerminal(`"${process.execPath}" "${join(root, 'examples/paid/server.mjs')}"`, {
     cwd: root,
     env,
   });
-  onTestFinished(async () => {
-    terminal.type('\u0003');
-    await terminal.end();
-    stripe.stop();
-  });
+  let ended: Promise<unknown> | undefined;
+  const stop = async () => {
+    if (ended === undefined) terminal.type('\u0003');
+    ended ??= terminal.end();
+    await ended;
+  };
+  onTestFinished(stop);
   await terminal.see(/Open http/);
+  return { url, stop };
+}
+
+test('credits each payment once, subtracts refunds, and ignores forged events', async () => {
+  const stripe = await startStripe();
+  onTestFinished(() => stripe.stop());
+  const { url: app } = await startExample(stripe.url);
   const left = async () => await (await fetch(app, { headers: LOGIN })).text();
   const credit = async () =>
     ((await (await fetch(`${edge.url}/accounts/carol`)).json()) as { total: { limit_usd: number } }).total.limit_usd;
@@ -89,4 +100,38 @@ test('credits each payment once, subtracts refunds, and ignores forged events', 
   expect(await credit()).toBe(0);
   expect(await stripe.send(app, { ...completed('evt_4', 'paid'), type: 'customer.created' })).toBe(200);
   expect(await credit()).toBe(0);
+});
+
+test('keeps limits that were changed since its last start', async () => {
+  const stripe = await startStripe();
+  onTestFinished(() => stripe.stop());
+  const putLimits = async (limits: object) =>
+    await fetch(`${edge.url}/accounts/carol/limits`, {
+      method: 'PUT',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(limits),
+    });
+  const own = async () =>
+    ((await (await fetch(`${edge.url}/accounts/carol`)).json()) as { own_limits: object | null }).own_limits;
+  // Without `usd_total`, the account would not be prepaid, whatever its other limits are.
+  await putLimits({ requests_per_minute: 5 });
+  const { stop } = await startExample(stripe.url);
+  expect(await own()).toEqual({ requests_per_minute: 5, usd_total: 0 });
+  await stop();
+  await putLimits({ usd_total: 3, usd_per_day: 1 });
+  await startExample(stripe.url);
+  expect(await own()).toEqual({ usd_total: 3, usd_per_day: 1 });
+});
+
+test('rejects an event that is too long before it has arrived completely', async () => {
+  const stripe = await startStripe();
+  onTestFinished(() => stripe.stop());
+  const { url } = await startExample(stripe.url);
+  const request = sendRequest(`${url}/stripe`, { method: 'POST' });
+  // The server closes the connection while the body is still being sent.
+  request.on('error', () => {});
+  request.write('x'.repeat(1_000_001));
+  const [response] = (await once(request, 'response')) as [IncomingMessage];
+  expect(response.statusCode).toBe(413);
+  request.destroy();
 });

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { Page } from 'playwright-core';
 import { expect } from 'vitest';
 import { startTerminal } from '../e2e/terminal.ts';
@@ -9,11 +10,14 @@ import { root } from './root.ts';
 export async function tryFirstApp(edge: string): Promise<void> {
   const url = `http://localhost:${await findFreePort()}`;
   const env = { ...process.env, SLUICE_URL: edge, PORT: new URL(url).port };
-  const app = startTerminal(`"${process.execPath}" examples/first-app/server.mjs`, { cwd: root, env });
+  const cwd = join(root, 'examples/first-app');
+  const app = startTerminal(`"${process.execPath}" server.mjs`, { cwd, env });
   const browser = await launchBrowser();
   try {
     await app.see(/Open http/);
     expect((await fetch(`${url}/token`)).status).toBe(401);
+    // A server that listens on all interfaces also answers here.
+    await expect(fetch(url.replace('localhost', '127.0.0.2'))).rejects.toThrow('fetch failed');
     const logIn = async (username: string, password: string) => {
       const context = await browser.newContext({ httpCredentials: { username, password } });
       const page = await context.newPage();

@@ -127,7 +127,7 @@ export async function prepareStatelessMessage(
     return { text, json: JSON.parse(text) as JsonObject, costLimit: readMaxCost(parseMemberTexts(laid)) };
   };
   let { text, json, costLimit } = applyAgentForModel();
-  rejectRunToolsWithoutConversation(json);
+  rejectRunToolsWithoutConversation(json, agent);
   const { tools, mcp_servers: servers, container } = json;
   const isServed = servers ?? container ?? (Array.isArray(tools) && tools.some(canBeServerTool));
   if (shouldHideToolContents(identity.only) && isServed) {

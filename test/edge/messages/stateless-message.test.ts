@@ -97,8 +97,8 @@ test('the account’s list of models and the agent’s cost limit apply to a sta
 
 test('an agent with tools that Sluice calls needs a conversation, unless `agent_tools` omits these tools', async () => {
   const { app, bob, say, up } = await edgeWithTalking({ ...SKY, tools: [weatherTool(), PICK] });
-  expect(errorIn(await say())).toMatch(/^400 tools: .*require a conversation.* Send `conversation`/);
-  expect(errorIn(await say({ agent_tools: ['get_weather'] }))).toMatch(/^400 tools: /);
+  expect(errorIn(await say())).toMatch(/^400 agent: sky has tools .*require a conversation.* Send `conversation`/);
+  expect(errorIn(await say({ agent_tools: ['get_weather'] }))).toMatch(/^400 agent: sky /);
   expect(app.sent).toEqual([]);
   expect((await say({ agent_tools: ['pick'] })).status).toBe(200);
   expect((up().tools as JsonObject[]).map(({ name }) => name)).toEqual(['pick']);

@@ -25,12 +25,21 @@ export function validateRunTools(
   validateEdgeTools(tools, { identity, settings, isStored: false });
 }
 
-/** @throws ApiError 400 if a request without a conversation has tools with `run` */
-export function rejectRunToolsWithoutConversation(body: Readonly<Record<string, unknown>>): void {
+/**
+ * Checks that a request without a conversation has no tools with `run`.
+ *
+ * @param agent the agent from which the tools come, if they are not the request's own
+ * @throws ApiError 400 if it has such tools
+ */
+export function rejectRunToolsWithoutConversation(
+  body: Readonly<Record<string, unknown>>,
+  agent?: { name: string },
+): void {
   rejectReservedServerName(body);
   if (!hasEdgeTools(body.tools)) return;
+  const subject = agent ? `agent: ${agent.name} has tools with \`run\`, which` : 'tools: tools with `run`';
   throw createInvalidRequestError(
-    'tools: tools with `run` require a conversation, which stores the steps. Send `conversation` with an id of your choice.',
+    `${subject} require a conversation to store the steps. Send \`conversation\` with an id of your choice.`,
   );
 }
 

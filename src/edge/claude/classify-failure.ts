@@ -1,6 +1,6 @@
 /**
  * Judges what an upstream has answered, or how a call of it has failed: for the caller, the operator, the bill and the next
- * try. Nothing but this and `stated-error.ts` reads the words of its errors; of the statuses `waitBeforeStepRetry` asks whether it was a 429.
+ * try. Nothing but this and `upstream-error.ts` reads the words of its errors; of the statuses `waitBeforeStepRetry` asks whether it was a 429.
  */
 
 import { DAY_MS } from '../kit/async/durations.ts';
@@ -36,6 +36,7 @@ import {
   parseUpstreamError,
   type UpstreamError,
 } from './upstream-error.ts';
+import { findStoredSentence } from './usage/stored-sentence.ts';
 import { isErrorBody } from './usage/usage-report.ts';
 
 /** What the upstream's refusal, or the failure of a call, means. */
@@ -51,6 +52,8 @@ export interface ClassifiedFailure {
   forCaller: ApiError;
   /** The `error_type` in the log and in the ledger. */
   forOperator: string;
+  /** The API's own sentence in the error, for the ledger. Absent if there is none. */
+  storedSentence?: string | undefined;
   /** Whether the caller may get the answer as it came, with the API's own words. */
   isVerbatim: boolean;
   /** Whether another upstream would say the same: the API publishes it. Default: no. */
@@ -157,6 +160,7 @@ export function classifyFailure(
     kind,
     forCaller,
     forOperator: forCaller.logged,
+    storedSentence: error && findStoredSentence(error.message),
     // Rewrite an incomplete error, or one sent with a success status, in the API's form instead of forwarding it as received.
     isVerbatim: error !== undefined && error.message !== '' && !isSuccess && !isHidden && status !== 429,
     isOfOperator: isOfOperator || OPERATOR_WORDS.test(words) || (error === undefined && DEPLOYMENT_WORDS.test(words)),

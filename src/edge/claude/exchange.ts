@@ -82,6 +82,8 @@ export class UpstreamExchange {
   readonly #callerLeaving = Promise.withResolvers<never>();
   /** Settles when nothing is read on any more. */
   readonly #finished = Promise.withResolvers<void>();
+  /** The API's own sentence in the latest rejection, if it is known. */
+  #storedSentence: string | undefined;
   #drainTimer: ReturnType<typeof setInterval> | undefined;
   #payment: SendUpstreamOptions['payment'];
   #watchdog: IdleTimeout | undefined;
@@ -212,7 +214,17 @@ export class UpstreamExchange {
     const { sentAt, upstream, failedUpstreams: failed_upstreams, isStreamedInternally } = this.progress;
     const times = { ttft_ms: firstByte - this.startedAt, after_first_ms: Date.now() - firstByte };
     const from = { status, upstream_request_id, upstream, ...(failed_upstreams && { failed_upstreams }) };
-    return { ...report, ...from, streamInternally: isStreamedInternally, sent: sentAt !== undefined, end, ...times };
+    const error_message = report.error_message ?? (report.error_type && this.#storedSentence);
+    const reason = error_message ? { error_message } : {};
+    return {
+      ...report,
+      ...reason,
+      ...from,
+      streamInternally: isStreamedInternally,
+      sent: sentAt !== undefined,
+      end,
+      ...times,
+    };
   }
 
   /** @returns the report of an answer that cannot be used. It is settled by what was seen, or by how long the call ran */
@@ -235,6 +247,7 @@ export class UpstreamExchange {
 
   /** Notes how the upstream has answered: what a refusal means, or undefined for an answer. */
   recordHealth(refusal: ClassifiedFailure | undefined): void {
+    this.#storedSentence = refusal?.storedSentence;
     this.#keyHealth?.recordAnswerOrRejection(refusal, Date.now());
     if (refusal && this.#payment !== 'free') this.#payment?.recordRejection?.(refusal);
   }

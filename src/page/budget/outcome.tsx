@@ -9,7 +9,10 @@ import { describeFailureForOperator, describeRejectionForOperator } from './figu
 import { GroupLink } from './links.tsx';
 
 type ReportedRejection = NonNullable<ListedRequest['refusal']>;
-type RequestWithOutcome = Pick<ListedRequest, 'status' | 'stop_reason' | 'error_type' | 'upstream_request_id'> & {
+type RequestWithOutcome = Pick<
+  ListedRequest,
+  'status' | 'stop_reason' | 'error_type' | 'error_message' | 'upstream_request_id'
+> & {
   refusal?: ReportedRejection | null | undefined;
 };
 
@@ -37,19 +40,21 @@ export function RequestOutcomeText({ row }: { row: RequestWithOutcome }) {
  *   that went well
  */
 export function describeFailureCause(request: RequestWithOutcome): string {
-  const { refusal, error_type } = request;
+  const { refusal, error_type, error_message } = request;
   if (!identity.value.operator) return describeFailureCauseForCaller(request);
   if (refusal) return describeRejectionForOperator(describeFailureCauseForCaller(request));
-  return error_type === null
-    ? ''
-    : describeFailureForOperator(removeErrorTypeDetail(error_type), isUpstreamError(request));
+  if (error_type === null) return '';
+  const cause = describeFailureForOperator(removeErrorTypeDetail(error_type), isUpstreamError(request));
+  return error_message === null ? cause : `${cause} The API’s message: “${error_message}”`;
 }
 
 /** @returns why a request was refused or has failed, as its caller read it; an empty text for one that went well */
-export function describeFailureCauseForCaller({ refusal, error_type }: RequestWithOutcome): string {
+export function describeFailureCauseForCaller({ refusal, error_type, error_message }: RequestWithOutcome): string {
   if (error_type === null && !refusal) return '';
   const own = removeErrorTypeDetail(error_type ?? '');
-  const said = refusal ? formatTimesInText(refusal.message) : (describeEdgeFailure(own) ?? describeErrorType(own));
+  const said = refusal
+    ? formatTimesInText(refusal.message)
+    : (describeEdgeFailure(own) ?? error_message ?? describeErrorType(own));
   return said.replaceAll('`', '');
 }
 

@@ -84,11 +84,17 @@ function FailureExplanation({ request }: RequestDetailsProps) {
   return (
     <div>
       <p>
-        {describeFailureCause(request)} The log line of this request contains the reason. Search the log for{' '}
-        <code>
-          <Identifier id={request.request_id} />
-        </code>
-        .
+        {describeFailureCause(request)}
+        {request.error_message === null && (
+          <>
+            {' '}
+            The log line of this request contains the reason. Search the log for{' '}
+            <code>
+              <Identifier id={request.request_id} />
+            </code>
+            .
+          </>
+        )}
       </p>
       <p class="quiet">
         {isUpstreamError(request)

@@ -169,10 +169,12 @@ const REQUEST_ROW: ListRowDefinition<ListedRequest> = {
   look: ({ status }) => (status === 'held' ? 'running' : undefined),
   details: (row) => <RequestDetails request={row} />,
 };
-/** @returns what went wrong, of which account: without the sentence, which may say how long to wait */
-function createFailureGroupKey({ account: id, model, status, error_type, refusal }: ListedRequest): string {
+/** @returns what went wrong, of which account: without the message of a rejection, which may say how long to wait, and without numbers */
+function createFailureGroupKey(row: ListedRequest): string {
+  const { account: id, model, status, error_type, error_message, refusal } = row;
+  const message = error_message?.replaceAll(/\d+/g, '');
   const { limited_by, group, limit, reason, never } = refusal ?? {};
-  return JSON.stringify([id, model, status, error_type, limited_by, group, limit, reason, never]);
+  return JSON.stringify([id, model, status, error_type, message, limited_by, group, limit, reason, never]);
 }
 
 const FAILED_ROW: ListRowDefinition<ListedRequest> = { ...REQUEST_ROW, says: createFailureGroupKey };

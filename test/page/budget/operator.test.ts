@@ -54,6 +54,7 @@ const SENT = {
   status: 'settled',
   stop_reason: 'end_turn',
   error_type: null,
+  error_message: null as string | null,
   cost_usd: 0.01,
   hold_usd: 0,
   estimated: false,
@@ -193,6 +194,30 @@ test('an error returned by the upstream is attributed to it, with the upstream�
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
   await waitForText(root, 'At the upstreamreq_011C');
   await waitForText(root, 'The caller received the upstream’s error message.');
+});
+
+test('a failed request shows the API’s own sentence as its reason', async () => {
+  const error_message = 'prompt is too long: 210000 tokens > 200000 maximum';
+  const answered = { error_type: 'invalid_request_error', status: 'refused_upstream', upstream_request_id: 'req_011C' };
+  const failed = { ...SENT, ...answered, account: 'globex', error_message };
+  open(BudgetRequests, () =>
+    list([
+      failed,
+      { ...failed, request_id: 'req_2', error_message: 'prompt is too long: 210001 tokens > 200000 maximum' },
+      { ...failed, request_id: 'req_3', error_message: null },
+    ]),
+  );
+  navigateTo('#/budget/failed');
+  // Failures that differ only in their numbers share a row.
+  await expect
+    .poll(rows)
+    .toEqual([
+      expect.stringContaining(`as invalid. The API’s message: “${error_message}”`),
+      expect.stringMatching(/as invalid\.(?! The API)/),
+    ]);
+  root.querySelector<HTMLButtonElement>('tbody button')?.click();
+  await waitForText(root, 'The caller received the upstream’s error message.');
+  expect(root.textContent).not.toContain('The log line of this request');
 });
 
 test.each([

@@ -9,6 +9,7 @@ import { MAX_LINE_BYTES, StreamLineReader } from '../../kit/sse/lines.ts';
 import { CreatedResourceIdCollector } from './created-ids.ts';
 import { VisibleOutputMeter } from './observed-output.ts';
 import { hasFinalUsage, ReportedUsage } from './reported-usage.ts';
+import { findStoredSentence } from './stored-sentence.ts';
 import { isErrorBody, parseErrorType, type ResponseReport } from './usage-report.ts';
 
 const EVENT = encodeUtf8('event:');
@@ -281,8 +282,12 @@ export class UsageReader {
       this.#observed.recordBlockStart(block, this.#at, this.#since);
     } else if (event === 'content_block_stop') this.#observed.recordBlockEnd(this.#at, this.#since);
     else if (event === 'ping') this.#observed.recordPing(this.#since);
-    else if (event === 'error') this.#report.error_type = parseErrorType(parseJsonOrUndefined(data));
-    else if (event === 'message_start') {
+    else if (event === 'error') {
+      const body = parseJsonOrUndefined(data);
+      this.#report.error_type = parseErrorType(body);
+      const sentence = findStoredSentence(toStringOrUndefined(getMember(getMember(body, 'error'), 'message')) ?? '');
+      if (sentence !== undefined) this.#report.error_message = sentence;
+    } else if (event === 'message_start') {
       const value = parseJsonOrUndefined(data);
       this.#createdIds?.collect(value);
       const message = getMember(value, 'message');

@@ -88,6 +88,8 @@ export interface ResponseReport {
   completed: boolean;
   /** The type of the `error` event or body, if that is how it ended. */
   error_type: string | undefined;
+  /** The API's own sentence in the error, if it is known. */
+  error_message?: string | undefined;
 }
 
 /**

@@ -93,10 +93,12 @@ export function buildTurnOutcome(
   // With several upstreams, report the name of the one that answered or was tried last.
   const { upstream = row.grant?.upstream, failedUpstreams } = progress;
   const { loweredBy } = row.grant ?? {};
+  const error_message = turnEnd.kind === 'cut' ? turnEnd.storedSentence : report.error_message;
   return {
     ...report,
     completed: turnEnd.kind === 'complete',
     error_type: turnEnd.kind === 'cut' ? turnEnd.error.logged : report.error_type,
+    ...(error_message !== undefined && { error_message }),
     status: turn.status,
     sent: progress.sentAt !== undefined,
     // Report a stopped answer as cut, because the edge has not received the rest of it.

@@ -65,7 +65,7 @@ export async function answerUpstreamRefusal(
   const { refusal } = buffered;
   const ofUpstream = refusal?.forCaller ?? createNotApiResponseError();
   const error = requestText === undefined ? ofUpstream : addToolNameToError(ofUpstream, requestText);
-  const how = { kind: 'cut', error, end: 'error' } as const;
+  const how = { kind: 'cut', error, end: 'error', storedSentence: refusal?.storedSentence } as const;
   try {
     // Send the edge's own error instead of the upstream's body if the body has an error type that the API does not define, or
     // if a tool's name was added to the message.

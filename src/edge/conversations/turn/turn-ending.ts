@@ -22,7 +22,13 @@ export type TurnEnd =
   | { kind: 'complete' }
   | { kind: 'stopped' }
   | { kind: 'error'; frame: SseEvent }
-  | { kind: 'cut'; error: Pick<ApiError, 'type' | 'message' | 'logged'>; end: 'cut' | 'silent' | 'error' };
+  | {
+      kind: 'cut';
+      error: Pick<ApiError, 'type' | 'message' | 'logged'>;
+      end: 'cut' | 'silent' | 'error';
+      /** The API's own sentence in a rejection, for the ledger. */
+      storedSentence?: string | undefined;
+    };
 
 /** What a piece of the upstream's stream had in it. */
 export interface StreamPieceContents {

@@ -5,6 +5,7 @@ import { getAllAccountMarks } from '../../auth/account-mark.ts';
 import { deleteMark } from '../../auth/account-mark-index.ts';
 import { hasScope } from '../../auth/authenticate.ts';
 import { type AppEnv, getRequestContext } from '../../auth/context.ts';
+import type { Identity } from '../../auth/identity/caller.ts';
 import { isSourceAccount } from '../../auth/identity/identity.ts';
 import { defineRoute } from '../../auth/route.ts';
 import { usdToNanodollars } from '../../claude/pricing/cost.ts';
@@ -25,6 +26,7 @@ import { CALENDAR_PERIODS, mapPeriods } from '../budget/windows.ts';
 import { createChangeOrigin, logChange } from '../changes/change-origin.ts';
 import { createAccountCaller } from '../contracts/call-account.ts';
 import { addNamedAccountToList } from '../lists/list-account.ts';
+import { hideOperatorMessage } from './hide-operator-message.ts';
 import { absentQuery, erasureRequest } from './usage.schema.ts';
 import type { QuotaReport, RestrictedAccountAnswer } from './usage-answers.schema.ts';
 
@@ -101,7 +103,7 @@ export const ACCOUNT_ROUTES = [
   }),
   defineRoute('GET /accounts/:id/export', { needs: 'credential' }, (c) => {
     const call = createAccountCaller(c, resolveAccountId(c, c.req.param('id')));
-    return new Response(createTextStream(iterateLedgerJsonLines(call)), {
+    return new Response(createTextStream(iterateLedgerJsonLines(call, c.get('identity'))), {
       headers: { 'content-type': 'application/jsonl' },
     });
   }),
@@ -218,11 +220,14 @@ export async function requireKnownAccount(c: Context<AppEnv>, id: string): Promi
 }
 
 /** Yields the rows of a ledger, a line each, oldest first. */
-async function* iterateLedgerJsonLines(call: ReturnType<typeof createAccountCaller>): AsyncGenerator<string> {
+async function* iterateLedgerJsonLines(
+  call: ReturnType<typeof createAccountCaller>,
+  identity: Identity,
+): AsyncGenerator<string> {
   for (let cursor: string | null = ''; cursor !== null; ) {
     const from: string = cursor;
     const { rows, next } = await call((object) => object.exportLedgerRows(from));
-    for (const row of rows) yield `${JSON.stringify(row)}\n`;
+    for (const row of rows) yield `${JSON.stringify(hideOperatorMessage(row, identity))}\n`;
     cursor = next;
   }
 }

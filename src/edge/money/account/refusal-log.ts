@@ -247,6 +247,7 @@ function toLedgerRequest({ id, at, refusal, group, ...request }: LimitRejectedRe
     unpriced: false,
     stop_reason: null,
     error_type: error.type,
+    error_message: null,
     upstream_request_id: null,
     upstream: null,
     failed_upstreams: [],

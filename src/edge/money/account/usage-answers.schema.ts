@@ -264,6 +264,10 @@ export const ledgerRowSchema = z.object({
     z.nullable(z.string()),
     'The type of the error, such as `overloaded_error`. Null if the request succeeded.',
   ),
+  error_message: z.addDescription(
+    z.nullable(z.string()),
+    'Why the request failed, if the error began with a sentence of the Claude API that Sluice knows, for example `prompt is too long: 210000 tokens > 200000 maximum`. Never text that quotes the request or comes from another server. Only callers with the scope `admin:read` receive sentences about the deployment’s key. Otherwise null.',
+  ),
   upstream_request_id: z.addDescription(
     z.nullable(z.string()),
     'The upstream’s id of the request, as in its header `request-id`. Null if the upstream returned no id.',

@@ -67,6 +67,7 @@ const row = {
   unpriced: false,
   stop_reason: 'end_turn',
   error_type: null,
+  error_message: null,
   upstream_request_id: 'req_011CVuWyLpFkJiV6yJmMGfBD',
   upstream: null,
   failed_upstreams: [],

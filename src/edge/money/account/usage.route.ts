@@ -17,9 +17,10 @@ import type { DateRange } from '../contracts/account.ts';
 import { requireAllAccountsPlugin } from '../contracts/all-accounts.ts';
 import { createAccountCaller } from '../contracts/call-account.ts';
 import { requireKnownAccount, resolveAccountId } from './accounts.route.ts';
+import { hideOperatorMessage } from './hide-operator-message.ts';
 import { listFailedRequestsOfAllAccounts } from './list-requests-of-all.ts';
 import { accountQuery, isReportedGrouping, isSharedBudgetGrouping, requestsQuery, usageQuery } from './usage.schema.ts';
-import type { LedgerRequest, UsageReport } from './usage-answers.schema.ts';
+import type { LedgerRequest, LedgerRow, UsageReport } from './usage-answers.schema.ts';
 
 /** How many accounts are searched for an upstream's id, and how many at the same time. */
 const MAX_SEARCHED_ACCOUNTS = 200;
@@ -77,7 +78,8 @@ export const USAGE_ROUTES = [
         id,
       )((object) => object.listRequests(page, { outcome, from, to, token }));
       if (list.data.length === 0) await requireKnownAccount(c, id);
-      return c.json({ ...list, account: id });
+      const data = list.data.map((row) => hideOperatorMessage(row, c.get('identity')));
+      return c.json({ ...list, data, account: id });
     },
   ),
   defineRoute('GET /usage/requests/:request_id', { needs: 'credential', query: accountQuery }, async (c) => {
@@ -90,7 +92,8 @@ export const USAGE_ROUTES = [
         'No ledger contains this request. Requests that were rejected for their body or token, or before their account was known, are only in the log. By the upstream’s id, you can find only failed requests of the 200 accounts that failed last. For others, add the `account`, or use the id in the header sluice-request-id.',
       );
     }
-    return c.json(row);
+    const hide = <R extends LedgerRow>(one: R) => hideOperatorMessage(one, c.get('identity'));
+    return c.json({ ...hide(row), tries: row.tries.map(hide) });
   }),
 ];
 

@@ -83,6 +83,7 @@ export function createPricedSettlement(
     answeredBy: outcome.model,
     stopReason: outcome.stop_reason ?? undefined,
     errorType: outcome.error_type,
+    ...(outcome.error_message !== undefined && { errorMessage: outcome.error_message }),
     upstreamRequestId: outcome.upstream_request_id,
     upstream: outcome.upstream,
     failedUpstreams: listEarlierFailedUpstreams(outcome),

@@ -20,6 +20,8 @@ export interface Settlement {
   answeredBy?: string | undefined;
   stopReason?: string | undefined;
   errorType?: string | undefined;
+  /** The API's own sentence in the error (`findStoredSentence`). */
+  errorMessage?: string | undefined;
   upstreamRequestId?: string | undefined;
   /** If there are several upstreams: the name of the one that answered, or was tried last. */
   upstream?: string | undefined;

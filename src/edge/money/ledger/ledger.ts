@@ -227,6 +227,7 @@ export class Ledger extends SqlTables {
       over_hold: Number(closing.overHold),
       late: Number(closing.late),
       error_type: closing.errorType,
+      error_message: closing.errorMessage,
       upstream,
     };
     const more = changesOnlyBasicColumns(closing) ? upstream !== null && { upstream } : others;

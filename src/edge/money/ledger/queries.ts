@@ -30,6 +30,7 @@ const SHOWN_COLUMNS = [
     'max_tokens',
     'stop_reason',
     'error_type',
+    'error_message',
     'upstream_request_id',
     'upstream',
     'ttft_ms',

@@ -54,6 +54,7 @@ export function createSettledRequestFields(
     answeredBy: settlement.answeredBy ?? null,
     stopReason: settlement.stopReason ?? null,
     errorType: settlement.errorType ?? null,
+    errorMessage: settlement.errorMessage ?? null,
     upstreamRequestId: settlement.upstreamRequestId ?? null,
     upstream: settlement.upstream ?? null,
     failedUpstreams: settlement.failedUpstreams ? JSON.stringify(settlement.failedUpstreams) : null,

@@ -36,6 +36,7 @@ export interface SettledRequestFields {
   answeredBy: string | null;
   stopReason: string | null;
   errorType: string | null;
+  errorMessage: string | null;
   upstreamRequestId: string | null;
   /** If there are several upstreams: the name of the one that answered. */
   upstream: string | null;
@@ -119,6 +120,7 @@ export const LEDGER_TABLES = `
     answered_by text,
     stop_reason text,
     error_type text,
+    error_message text,
     upstream text,
     failed_upstreams text,
     upstream_request_id text,

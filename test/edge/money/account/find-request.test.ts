@@ -8,6 +8,7 @@ import { accountList } from '#edge/kit/kv/name-list.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import type { Account } from '#edge/money/account/account.ts';
 import {
+  type LedgerRow,
   type ListedRequest,
   ledgerRequestSchema,
   listedRequestSchema,
@@ -15,11 +16,12 @@ import {
 import { readError, type TestApp } from '#test/support/app.ts';
 import { setClockToNoon } from '#test/support/calendar.ts';
 import { countWrittenRows } from '#test/support/conversations.ts';
+import { answerByScript } from '#test/support/scripted-runs.ts';
 import { bearerHeader, createToken, SECRET } from '#test/support/tokens.ts';
 import { admitInside, settleAt, worstCaseWith } from './admission-requests.ts';
 import { runInAccount } from './run-in-account.ts';
 import { smallEdge } from './small-edge.ts';
-import { ASK } from './small-request.ts';
+import { ASK, MESSAGE } from './small-request.ts';
 
 const bindings = env as unknown as Bindings;
 const DAY = 86_400_000;
@@ -29,8 +31,8 @@ setClockToNoon();
 const admin = async () => bearerHeader(await createToken('root', ['admin']));
 const object = (name: string) => getAccountStub(bindings, {}, name);
 
-async function asked(app: TestApp, account: string): Promise<{ id: string; response: Response }> {
-  const response = await app.post('/messages', ASK, bearerHeader(await createToken(account)));
+async function asked(app: TestApp, account: string, body: object = {}): Promise<{ id: string; response: Response }> {
+  const response = await app.post('/messages', { ...ASK, ...body }, bearerHeader(await createToken(account)));
   await app.waitUntilSettled();
   return { id: response.headers.get('sluice-request-id') ?? '', response };
 }
@@ -105,6 +107,70 @@ describe('GET /usage/requests/:request_id for an admin', () => {
     for (const none of ['x', 'req_', encodeURIComponent('req_01m7w6qhfxbt0tfvnmx89rna1z.2')]) {
       expect(await found(app, none)).toBeUndefined();
     }
+  });
+});
+
+describe('the `error_message` of a failed request', () => {
+  const LONG = 'prompt is too long: 9 tokens > 8 maximum';
+  const createFailingEdge = (message: string, answer?: (error: object) => Response) => {
+    const error = { type: 'error', error: { type: 'invalid_request_error', message } };
+    const createAnswer = () => answer?.(error) ?? Response.json(error, { status: 400 });
+    answerByScript(createAnswer);
+    return smallEdge({}, createAnswer);
+  };
+  const messageOf = async (app: TestApp, id: string) => (await found(app, id))?.error_message;
+
+  test('is the API’s own sentence, whichever way the error arrived', async () => {
+    const app = createFailingEdge(LONG);
+    expect(await messageOf(app, (await asked(app, 'alice')).id)).toBe(LONG);
+    expect(await messageOf(app, (await asked(app, 'alice', { conversation: 'trip' })).id)).toBe(LONG);
+    const event = (error: object) => `event: error\ndata: ${JSON.stringify(error)}\n\n`;
+    const headers = { 'content-type': 'text/event-stream' };
+    const begun = `event: message_start\ndata: ${JSON.stringify({ type: 'message_start', message: { ...MESSAGE, id: 'msg_1' } })}\n\n`;
+    for (const start of ['', begun]) {
+      const streams = createFailingEdge(LONG, (error) => new Response(start + event(error), { headers }));
+      for (const body of [{}, { conversation: 'trip' }])
+        expect(await messageOf(streams, (await asked(streams, 'alice', { ...body, stream: true })).id)).toBe(LONG);
+    }
+  });
+
+  test('contains nothing that quotes the request or comes from a gateway', async () => {
+    for (const message of [`proxy: ${LONG}`, 'messages.0.content: Hi', 'Overloaded']) {
+      const app = createFailingEdge(message);
+      expect(await messageOf(app, (await asked(app, 'alice')).id)).toBeNull();
+    }
+    const gateway = createFailingEdge('', () => Response.json({ detail: LONG }, { status: 400 }));
+    expect(await messageOf(gateway, (await asked(gateway, 'alice')).id)).toBeNull();
+  });
+
+  test('is absent from the row of a later request that succeeds', async () => {
+    const app = createFailingEdge(LONG, (error) =>
+      app.sent.length === 1 ? Response.json(error, { status: 400 }) : Response.json(MESSAGE),
+    );
+    expect(await messageOf(app, (await asked(app, 'alice')).id)).toBe(LONG);
+    expect(await messageOf(app, (await asked(app, 'alice')).id)).toBeNull();
+  });
+
+  test('about the deployment’s key is shown only to its operators', async () => {
+    const credit = 'Your credit balance is too low to access the Anthropic API';
+    const app = createFailingEdge(`${credit}. Please go to Plans & Billing.`);
+    const headers = bearerHeader(await createToken('alice'));
+    const rows: [LedgerRow | undefined, LedgerRow | undefined][] = [];
+    for (const body of [{}, { conversation: 'trip' }]) {
+      const { id } = await asked(app, 'alice', body);
+      const [own, ofAdmin] = [await found(app, id, '', headers), await found(app, id)];
+      rows.push([own, ofAdmin], [own?.tries[0], ofAdmin?.tries[0]]);
+    }
+    const read = async (path: string, init?: { headers: Record<string, string> }) =>
+      (await (await app.fetch(path, init ?? { headers: await admin() })).text()).split('\n', 1)[0] ?? '';
+    const listed = async (init?: { headers: Record<string, string> }) =>
+      (JSON.parse(await read('/usage/requests?account=alice', init)) as { data: LedgerRow[] }).data[0];
+    rows.push([await listed({ headers }), await listed()]);
+    const exported = async (init?: { headers: Record<string, string> }) =>
+      JSON.parse(await read('/accounts/alice/export', init)) as LedgerRow;
+    rows.push([await exported({ headers }), await exported()]);
+    expect(rows.map(([own]) => own?.error_message)).toEqual(rows.map(() => null));
+    expect(rows.map(([, ofAdmin]) => ofAdmin?.error_message)).toEqual(rows.map(() => credit));
   });
 });
 

@@ -1,0 +1,14 @@
+import { hasScope } from '../../auth/authenticate.ts';
+import type { Identity } from '../../auth/identity/caller.ts';
+import { getErrorCause } from '../../claude/upstream-error.ts';
+import type { LedgerRow } from './usage-answers.schema.ts';
+
+/**
+ * Hides what the API says about the deployment's key (its credit, its spend limits) from callers that do not operate the
+ * deployment. The error that they received did not contain it either.
+ */
+export function hideOperatorMessage<R extends Pick<LedgerRow, 'error_message'>>(row: R, identity: Identity): R {
+  const { error_message: message } = row;
+  const isForOperator = message !== null && getErrorCause({ code: '', message }) !== '';
+  return isForOperator && !hasScope(identity, 'admin:read') ? { ...row, error_message: null } : row;
+}

@@ -9,6 +9,8 @@ import { OUTPUT, TARGETS } from './page.ts';
 
 const ROOT = new URL('../', import.meta.url);
 const STYLE = fileURLToPath(new URL('../src/edge/openapi/guides.css', import.meta.url));
+/** The files in docs/ that guides link. They are served beside the guides. */
+const LINKED_FILES = ['alerts.yml', 'grafana.json', 'page.png'];
 const SCRIPT = fileURLToPath(new URL('guides-page.ts', import.meta.url));
 
 /** A guide: its file below docs/, and the name and the group that the README gives it. */
@@ -22,6 +24,9 @@ interface Guide {
 export async function bundleGuides(): Promise<Record<string, string | Uint8Array>> {
   const readme = await readFile(new URL('README.md', ROOT), 'utf8');
   const picture = await readFile(new URL('docs/page.png', ROOT));
+  const files = await Promise.all(
+    LINKED_FILES.map(async (name) => [`docs/guides/${name}`, await readFile(new URL(`docs/${name}`, ROOT))] as const),
+  );
   const guides = listGuides(readme);
   const pages = await Promise.all(
     guides.map(async ({ file, name }) => {
@@ -47,7 +52,7 @@ export async function bundleGuides(): Promise<Record<string, string | Uint8Array
       '<img src="/docs/guides/page.png"',
       `$& width="${picture.readUInt32BE(16)}" height="${picture.readUInt32BE(20)}"`,
     ),
-    'docs/guides/page.png': picture,
+    ...Object.fromEntries(files),
     ...Object.fromEntries(outputFiles.map(({ path, contents }) => [`docs/${basename(path)}`, contents])),
     ...Object.fromEntries(pages),
   };
@@ -175,7 +180,7 @@ function contentsOf(markdown: string): string {
 function resolveLink(href: string): string {
   return href
     .replace(/^(?:docs\/)?([\w-]+)\.md(#.*)?$/, '/docs/guides/$1$2')
-    .replace(/^(?:docs\/)?([\w-]+\.png)$/, '/docs/guides/$1');
+    .replace(/^(?:docs\/)?([\w-]+\.(?:json|png|yml))$/, '/docs/guides/$1');
 }
 
 /** @returns the anchor that hosts of repositories give a heading */

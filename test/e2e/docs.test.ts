@@ -3,6 +3,9 @@ import { beforeAll, describe, expect, test } from 'vitest';
 import { openSharedEdge } from '#test/support/shared-start.ts';
 import { listGuides } from '../../scripts/guides.ts';
 
+/** The address with which the guides are written. */
+const WRITTEN_ADDRESS = 'http://localhost:8787';
+
 let url: string;
 
 const edge = openSharedEdge();
@@ -45,5 +48,35 @@ describe('the static assets', () => {
       // Links of other sites may end so.
       expect(page, file).not.toMatch(/href="(?!https?:)[^"]*\.md"/);
     }
+  });
+
+  test('include no page with a dead link', async () => {
+    const dead: string[] = [];
+    /** The pages and files that were fetched, by their paths, with the anchors of each. */
+    const fetched = new Map<string, { status: number; anchors: Set<string> }>();
+    const waiting = [{ from: '', href: '/docs' }];
+    for (const { from, href } of waiting) {
+      // The script of a page replaces the address with which the guides are written.
+      const target = URL.parse(href.replace(WRITTEN_ADDRESS, url), url + from);
+      // Other sites cannot be called here.
+      if (target && target.origin !== new URL(url).origin) continue;
+      const { pathname = '', hash = '' } = target ?? {};
+      if (target && !fetched.has(pathname)) {
+        const response = await fetch(url + pathname);
+        const isPage = response.headers.get('content-type')?.includes('text/html') ?? false;
+        const text = isPage ? await response.text() : '';
+        await response.body?.cancel().catch(() => {});
+        const anchors = new Set([...text.matchAll(/ id="([^"]+)"/g)].map(([, id = '']) => id));
+        fetched.set(pathname, { status: response.status, anchors });
+        const isGuide = pathname.startsWith('/docs');
+        for (const [, to = ''] of isGuide ? text.matchAll(/ (?:href|src)="([^"]*)"/g) : [])
+          waiting.push({ from: pathname, href: to });
+      }
+      const { status = 0, anchors } = fetched.get(pathname) ?? {};
+      const hasAnchor = hash === '' || anchors?.has(decodeURIComponent(hash.slice(1)));
+      if (status !== 200 || !hasAnchor) dead.push(`${from}: ${href}`);
+    }
+    expect(dead).toEqual([]);
+    expect(fetched.size).toBeGreaterThan(30);
   });
 });

@@ -1,8 +1,12 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { priceTable } from '#edge/claude/models/price-settings.ts';
+import { messageDefaults } from '#edge/config/message-defaults.ts';
 import { settingsShape } from '#edge/config/settings.ts';
+import { visitorsSchema } from '#edge/config/visitors.ts';
 import { getSchemaDescription } from '#edge/kit/http/zod.ts';
+import { webhookSettings } from '#edge/plugins/webhooks/source-settings.ts';
 import '../../scripts/all-plugins.mjs';
 import { readGuide, readGuides } from '#test/support/guides.ts';
 import { root } from '#test/support/root.ts';
@@ -87,4 +91,20 @@ test('the guide lists the settings of the code, with their defaults and descript
     return [name, empty ? '' : `\`${value}\``, getSchemaDescription(setting)];
   });
   expect(rows).toEqual(expected);
+});
+
+test('the guide lists the fields of JSON settings', async () => {
+  const guide = await readGuide('settings');
+  const listFields = (setting: string) => {
+    const [, section = ''] = guide.split(`### \`${setting}\`\n`);
+    const [table = ''] = section.split(/^#/m);
+    const cells = [...table.matchAll(/^\| (`.+?`) +\|/gm)].map(([, cell = '']) => cell);
+    return cells.flatMap((cell) => [...cell.matchAll(/`(\w+)`/g)].map(([, name = '']) => name)).toSorted();
+  };
+  const keysOf = (...shapes: object[]) => shapes.flatMap((shape) => Object.keys(shape)).toSorted();
+  const { WEBHOOKS } = webhookSettings.shape;
+  expect(listFields('VISITORS')).toEqual(keysOf(visitorsSchema.shape));
+  expect(listFields('MESSAGE_DEFAULTS')).toEqual(keysOf(...messageDefaults.def.options.map(({ shape }) => shape)));
+  expect(listFields('WEBHOOKS')).toEqual(keysOf(WEBHOOKS.def.innerType.def.out.def.element.shape));
+  expect(listFields('PRICES')).toEqual(keysOf(priceTable.def.catchall.shape));
 });

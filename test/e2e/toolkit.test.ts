@@ -55,6 +55,7 @@ test('the package contains its modules, its command, the page and the examples',
   const listed = await project.run('tar', ['-tzf', project.packed]);
   const parts = listed.split('\n').map((name) => /^package\/((?:dist\/|examples\/)?[^/]+)/.exec(name)?.[1]);
   expect([...new Set(parts)].filter((part) => part !== undefined).toSorted()).toEqual([
+    'CHANGELOG.md',
     'LICENSE',
     'README.md',
     'dist/api-rules',

@@ -163,11 +163,11 @@ export const settingsSchema = z.object({
   ),
   JWT_ONLY: z.createOptionalField(
     createJsonSettingSchema(onlySchema),
-    'JSON: the restrictions for a provider’s tokens without that claim: {"agents": ["support"]}. Without JWT_ONLY_CLAIM, they apply to all of the provider’s tokens.',
+    'JSON: the restrictions for a provider’s tokens without that claim: `{"agents": ["support"]}`. Without JWT_ONLY_CLAIM, they apply to all of the provider’s tokens.',
   ),
   VISITORS: z.createOptionalField(
     createJsonSettingSchema(visitorsSchema),
-    'JSON: the restrictions and limits for visitors without a login: {"only": {"agents": ["support"], "origins": ["https://shop.example"]}, "pool": {"usd_per_day": 5}}.',
+    'JSON: the restrictions and limits for visitors without a login: `{"only": {"agents": ["support"], "origins": ["https://shop.example"]}, "pool": {"usd_per_day": 5}}`.',
   ),
   TURNSTILE_SECRET: z.createOptionalField(
     z.string().check(z.minLength(1)),

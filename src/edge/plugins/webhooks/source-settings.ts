@@ -85,7 +85,7 @@ export const webhookSettings = z.object({
       ),
       [],
     ),
-    'JSON: the webhook sources, each with the name of its secret: [{"source":"github","secret":"GITHUB_WEBHOOK_SECRET"}].',
+    'JSON: the webhook sources, each with the name of its secret: `[{"source":"github","secret":"GITHUB_WEBHOOK_SECRET"}]`.',
   ),
 });
 

@@ -2,7 +2,7 @@
 
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import { sendAlertToInbox, UNOWNED } from '../alerts/alert-outbox.ts';
-import { createDiskFullAlert } from '../budget/thresholds.ts';
+import { createDiskFullAlert } from '../alerts/create-alert.ts';
 
 /** The key of the last alert of this isolate. */
 let toldKey: string | undefined;

@@ -1,3 +1,9 @@
+/** Creates the alerts. */
+
+import { toUsd } from '../../claude/pricing/cost.ts';
+import { DAY_MS } from '../../kit/async/durations.ts';
+import { findCalendarWindowAt, formatCalendarWindowId } from '../budget/windows.ts';
+import type { CredentialClaims } from '../contracts/admission.ts';
 import type { AlertToRaise } from './alert-outbox.ts';
 import type { Alert } from './alerts-answers.schema.ts';
 
@@ -24,6 +30,19 @@ const TODO_BY_KIND: Readonly<Record<Alert['kind'], string>> = {
   disk_full: 'The operator must free disk space, or delete data of the full Durable Object. The log names the object.',
 };
 
+/** Alerts of parked events are remembered for a day. A parked event has ended, so the same alert cannot come again. */
+const PARKED_MS = DAY_MS;
+
+/** How much is left of a rate limit that a key has for a class of models. */
+interface KeyLimit {
+  /** The upstream's name; empty for the only upstream. */
+  upstream: string;
+  model_class: string;
+  kind: string;
+  limit: number;
+  remaining: number;
+}
+
 /** @returns an alert. What the last argument leaves out is null. @param keyParts with the kind its key, the same for the same alert */
 export function createDueAlert(
   kind: Alert['kind'],
@@ -37,4 +56,120 @@ export function createDueAlert(
   const nothing = { limit: null, window: null, threshold: null, limit_usd: null, settled_usd: null, subject: null };
   const alert = { kind, node, created_at, ...nothing, todo: TODO_BY_KIND[kind], ...more };
   return { key: JSON.stringify([kind, ...keyParts]), until, alert };
+}
+
+/** @returns the alert that a request cost more than was set aside for it. There is at most one per node and day. */
+export function createOverHoldAlert(node: Alert['node'], requestId: string, now: number): AlertToRaise {
+  const { start, end } = findCalendarWindowAt('day', now);
+  const window = formatCalendarWindowId('day', start);
+  return createDueAlert('over_hold', node, now, end, [node.type, node.id, window], { window, subject: requestId });
+}
+
+/**
+ * @returns the alert that an event of a webhook is not tried any more. It comes again if a replay of the event fails, too.
+ */
+export function createDeadLetterAlert(source: string, eventId: string, runs: number, now: number): AlertToRaise {
+  const node = { type: 'webhook' as const, id: source };
+  return createDueAlert('webhook_parked', node, now, now + PARKED_MS, [eventId, runs], { subject: eventId });
+}
+
+/** @returns the alert that nobody knows whether the upstream has made a batch. It comes once for each. */
+export function createUnknownBatchAlert(account: string, batch: string, now: number): AlertToRaise {
+  return createDueAlert('batch_unknown', { type: 'account', id: account }, now, now, [batch], { subject: batch });
+}
+
+/** @returns the alert that the upstream does not know a batch that it has made. It comes once for each. */
+export function createMissingBatchAlert(account: string, batch: string, now: number): AlertToRaise {
+  return createDueAlert('batch_missing', { type: 'account', id: account }, now, now, [batch], { subject: batch });
+}
+
+/** @returns the alert that a token is used from a country for the first time. It comes once for each country of a token. */
+export function createNewCountryAlert(
+  account: string,
+  { jti = '', location }: CredentialClaims,
+  now: number,
+): AlertToRaise {
+  const node = { type: 'account' as const, id: account };
+  const country = location?.country ?? '';
+  return createDueAlert('token_new_country', node, now, now, [account, jti, country], { subject: jti, country });
+}
+
+/** @returns the alert that something could not be stored, since a disk or an object's database is full. It comes once a day */
+export function createDiskFullAlert(now: number): AlertToRaise {
+  const { start, end } = findCalendarWindowAt('day', now);
+  const node = { type: 'deployment' as const, id: 'deployment' };
+  return createDueAlert('disk_full', node, now, end, [formatCalendarWindowId('day', start)], {});
+}
+
+/** @returns the alert that an upstream refuses the deployment's key, in its words, or that it answers again. @param upstream its name */
+export function createUpstreamKeyAlert(words: string | null, upstream: string, now: number): AlertToRaise {
+  const kind = words === null ? 'key_works' : 'key_refused';
+  const node = { type: 'deployment' as const, id: 'deployment' };
+  const subject = [upstream, words ?? ''].filter((part) => part !== '').join(': ') || null;
+  return createDueAlert(kind, node, now, now + PARKED_MS, [now, upstream, words], { subject });
+}
+
+/**
+ * @returns the alert that many requests to an upstream, or to one of its models, fail, or that they succeed again. It comes once
+ *   for each outage
+ *
+ * @param since when the outage began; milliseconds since 1970
+ * @param error what has failed; null if requests succeed again
+ */
+export function createUpstreamFailingAlert(
+  { upstream, model, since }: { upstream: string; model: string; since: number },
+  error: string | null,
+  now: number,
+): AlertToRaise {
+  const kind = error === null ? 'upstream_works' : 'upstream_failing';
+  const node = { type: 'deployment' as const, id: 'deployment' };
+  const subject = [upstream, model, error ?? ''].filter((part) => part !== '').join(': ') || null;
+  return createDueAlert(kind, node, now, now + PARKED_MS, [upstream, model, since], { subject });
+}
+
+/** @returns the alert that little is left of a rate limit of a key. It comes once for each incident. */
+export function createKeyNearlyLimitedAlert(
+  { upstream, model_class, kind, limit, remaining }: KeyLimit,
+  now: number,
+): AlertToRaise {
+  const node = { type: 'deployment' as const, id: 'deployment' };
+  const left = `${remaining} of ${limit} ${kind.replace('_', ' ')} per minute remain`;
+  const subject = [upstream, model_class, left].filter((part) => part !== '').join(': ');
+  return createDueAlert('key_nearly_limited', node, now, now + PARKED_MS, [upstream, model_class, now], { subject });
+}
+
+/**
+ * @returns the alert that a receiver has failed for an hour. It comes again after a delivery has succeeded in between
+ *
+ * @param source the source of the webhook; undefined for the events of batches and runs
+ * @param since when the receiver first failed; milliseconds since 1970
+ */
+export function createUndeliveredAlert(
+  source: string | undefined,
+  { since, error }: { since: number; error: string | null },
+  now: number,
+): AlertToRaise {
+  const node =
+    source === undefined ? { type: 'deployment' as const, id: 'deployment' } : { type: 'webhook' as const, id: source };
+  return createDueAlert('webhook_undelivered', node, now, now + PARKED_MS, [node.type, node.id, since], {
+    subject: error,
+  });
+}
+
+/** @returns the alert that a conversation has spent a large part of its account's daily limit. It comes once a day for each. */
+export function createExpensiveRunAlert(
+  account: string,
+  { conversation, share, limit, settled }: { conversation: string; share: number; limit: number; settled: number },
+  now: number,
+): AlertToRaise {
+  const { start, end } = findCalendarWindowAt('day', now);
+  const window = formatCalendarWindowId('day', start);
+  return createDueAlert('run_expensive', { type: 'account', id: account }, now, end, [account, conversation, window], {
+    limit: 'usd_per_day',
+    window,
+    threshold: share,
+    limit_usd: toUsd(limit),
+    settled_usd: toUsd(settled),
+    subject: conversation,
+  });
 }

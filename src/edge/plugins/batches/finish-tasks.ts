@@ -2,7 +2,7 @@
 
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { sendAlertToInbox } from '../../money/alerts/alert-outbox.ts';
-import { createMissingBatchAlert, createUnknownBatchAlert } from '../../money/budget/thresholds.ts';
+import { createMissingBatchAlert, createUnknownBatchAlert } from '../../money/alerts/create-alert.ts';
 import type { BatchJournalStore } from './batch-record.ts';
 import { type BatchObligation, type Journal, RESULTS_MS, toMessageBatch } from './journal.ts';
 import { createRowsWithoutResults } from './poll-batch.ts';

@@ -4,7 +4,7 @@ import { createLowestRequestId } from '../../kit/http/headers/request-id.ts';
 import type { AccountState } from '../../money/account/account-state.ts';
 import type { JustSettledRequest } from '../../money/account/hooks.ts';
 import type { AlertToRaise } from '../../money/alerts/alert-outbox.ts';
-import { createExpensiveRunAlert } from '../../money/budget/thresholds.ts';
+import { createExpensiveRunAlert } from '../../money/alerts/create-alert.ts';
 
 /** An alert is due if a conversation has spent more than this share of its account's `usd_per_day` on one day. */
 const EXPENSIVE_SHARE = 0.5;

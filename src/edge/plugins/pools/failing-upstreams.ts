@@ -2,7 +2,7 @@ import type { DurableObjectServices } from '../../durable/edge-object.ts';
 import type { SqlTables } from '../../durable/tables.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { type AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
-import { createUpstreamFailingAlert } from '../../money/budget/thresholds.ts';
+import { createUpstreamFailingAlert } from '../../money/alerts/create-alert.ts';
 import type { OutcomeCount } from './contracts/pool.ts';
 import { mergeOutcomeCounts, REPORTED_MINUTES } from './leases/recent-outcomes.ts';
 import type { UpstreamKeyMonitor } from './refused-key.ts';

@@ -4,7 +4,7 @@ import type { SqlTables } from '../../durable/tables.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { toIsoTime } from '../../kit/http/times.ts';
 import { type AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
-import { createKeyNearlyLimitedAlert } from '../../money/budget/thresholds.ts';
+import { createKeyNearlyLimitedAlert } from '../../money/alerts/create-alert.ts';
 import type { KeyLimitReport } from './contracts/pool.ts';
 
 /** The key in `meta` of the limits that were last reported. */

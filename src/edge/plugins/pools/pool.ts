@@ -6,10 +6,11 @@ import type { FailingTask, RetriedTaskName } from '../../durable/retries.ts';
 import { DAY_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import { AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
+import { createUndeliveredAlert } from '../../money/alerts/create-alert.ts';
+import { findReachedThresholds } from '../../money/alerts/thresholds.ts';
 import { sortByTightness } from '../../money/budget/binding-limits.ts';
 import { applyPatch, type PoolLimits, type PoolLimitsPatch } from '../../money/budget/limits.schema.ts';
 import { toLimitRules } from '../../money/budget/rules.ts';
-import { createUndeliveredAlert, findReachedThresholds } from '../../money/budget/thresholds.ts';
 import {
   findCalendarWindowAt,
   formatCalendarWindowId,

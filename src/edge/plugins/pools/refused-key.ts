@@ -7,7 +7,7 @@ import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { editJson } from '../../kit/json/edit.ts';
 import { toJsonText } from '../../kit/json/object.ts';
 import { type AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
-import { createUpstreamKeyAlert } from '../../money/budget/thresholds.ts';
+import { createUpstreamKeyAlert } from '../../money/alerts/create-alert.ts';
 
 /** The key in `meta` of a refusal, with the name of its upstream behind it; absent while that works. */
 const KEY_REFUSED = 'key_refused';

@@ -9,7 +9,7 @@ import type { Bindings } from '../../../kit/plugins/bindings.ts';
 import { AlertOutbox, areAlertsDelivered, UNOWNED } from '../../../money/alerts/alert-outbox.ts';
 import { ALERT_SOURCE } from '../../../money/alerts/alert-source.ts';
 import type { AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
-import { createDeadLetterAlert, createUndeliveredAlert } from '../../../money/budget/thresholds.ts';
+import { createDeadLetterAlert, createUndeliveredAlert } from '../../../money/alerts/create-alert.ts';
 import type { ChangeOrigin } from '../../../money/changes/change-origin.ts';
 import { ChangeOutbox } from '../../../money/changes/change-outbox.ts';
 import { callAccount } from '../../../money/contracts/call-account.ts';

@@ -1,0 +1,42 @@
+/** Finds when a share of a limit is spent, so that its owner gets an alert. */
+
+import { toUsd } from '../../claude/pricing/cost.ts';
+import type { BudgetWindow } from '../budget/budget-windows.ts';
+import { findCalendarWindowAt, formatCalendarWindowId, getUsdLimitName, PERIODS } from '../budget/windows.ts';
+import type { AlertToRaise } from './alert-outbox.ts';
+import type { Alert } from './alerts-answers.schema.ts';
+import { createDueAlert } from './create-alert.ts';
+
+/**
+ * Finds the shares of limits that are spent. Only settled money counts, because held money may come back.
+ *
+ * @param purses the limits of one node, each with its own sums. A limit of 0 is never partly spent
+ * @param shares the shares from the limits, such as 0.8
+ */
+export function findReachedThresholds(
+  node: Alert['node'],
+  purses: readonly BudgetWindow[],
+  shares: readonly number[],
+  now: number,
+): AlertToRaise[] {
+  return purses.flatMap((purse) => {
+    const window = getWindowId(purse);
+    if (window === undefined || purse.limit <= 0) return [];
+    return shares
+      .filter((share) => purse.settled >= share * purse.limit)
+      .map((threshold) =>
+        createDueAlert('threshold', node, now, purse.end, [node.type, node.id, purse.name, window, threshold], {
+          limit: purse.name,
+          window,
+          threshold,
+          limit_usd: toUsd(purse.limit),
+          settled_usd: toUsd(purse.settled),
+        }),
+      );
+  });
+}
+
+function getWindowId({ name, end }: BudgetWindow): string | undefined {
+  const period = PERIODS.find((one) => getUsdLimitName(one) === name);
+  return period && formatCalendarWindowId(period, findCalendarWindowAt(period, end - 1).start);
+}

@@ -61,6 +61,8 @@ export class BilledAttempt {
   readonly #grant: StoredGrant | null;
   readonly #countPrompt: BilledAttemptOptions['countPrompt'];
   #counting: Promise<number | undefined> | undefined;
+  /** The settlement that was priced last; undefined until the attempt is settled, and if only its account has the grant. */
+  #settlement: Settlement | undefined;
 
   /** @param grant what settles the attempt; null if only its account may have that */
   constructor(
@@ -82,13 +84,15 @@ export class BilledAttempt {
   }
 
   /**
-   * Replaces the hold by what the attempt has cost. A repeated call has no effect.
+   * Replaces the hold by what the attempt has cost. A repeated call does not change the cost, and returns it again.
    *
    * If nothing of the response has arrived, the cost is that of the prompt's bytes until the prompt is counted.
    *
    * @param later the final outcome, where the response is still read after a stop: the attempt is settled by it
    */
   settle(outcome: RequestOutcome, extra?: Partial<Settlement>, later?: Promise<RequestOutcome>): BookedCost {
+    // The request ends with an attempt that is already settled if the account has rejected the next one.
+    if (this.#settlement) return this.#settleAgain({ ...this.#settlement, ...extra });
     this.outcome = outcome;
     if (!this.#countPrompt) return this.#book(outcome, extra, later);
     if (later !== undefined) return this.#book(outcome, extra, later.then(this.#addPromptCount));
@@ -130,19 +134,30 @@ export class BilledAttempt {
     // If the response is still read after a stop (`later`), its final report contains more. Learn rates only from that one, so
     // that nothing counts twice.
     const settlement = createAttemptSettlement(request, grant, outcome, { extra, isLast: later === undefined });
-    const { cost, tokens } = settlement;
+    this.#settlement = settlement;
     if (request.upstream) raiseAlertOnKeyChange(request, request.upstream);
     recordCachingUpstream(request, outcome);
-    const nanodollars = cost + (grant.earlier ?? 0);
-    const budget = computeRemainingBudget(grant.budget, cost);
-    if (!later) return { nanodollars, outputTokens: tokens?.output, budget, done: this.#sendToAccount(settlement) };
-    const priced = later.then((end) => createAttemptSettlement(request, grant, end, { extra, isLast: true }));
+    if (!later) return this.#createBookedCost(settlement, this.#sendToAccount(settlement));
+    const priced = later.then((end) => {
+      this.#settlement = createAttemptSettlement(request, grant, end, { extra, isLast: true });
+      return this.#settlement;
+    });
+    const late = priced.then(({ tokens }) => tokens?.output);
+    return { ...this.#createBookedCost(settlement, priced.then(this.#sendToAccount)), late };
+  }
+
+  /** Sends a settlement again: the account replies with the cost that it has booked, and stores what else it reports. */
+  #settleAgain(settlement: Settlement): BookedCost {
+    return this.#createBookedCost(settlement, this.#sendToAccount(settlement));
+  }
+
+  #createBookedCost({ cost, tokens }: Settlement, done: Promise<SettlementResult>): BookedCost {
+    const { earlier = 0, budget } = this.grant;
     return {
-      nanodollars,
+      nanodollars: cost + earlier,
       outputTokens: tokens?.output,
-      budget,
-      done: priced.then(this.#sendToAccount),
-      late: priced.then((end) => end.tokens?.output),
+      budget: computeRemainingBudget(budget, cost),
+      done,
     };
   }
 

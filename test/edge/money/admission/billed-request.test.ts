@@ -1,7 +1,8 @@
 import { env } from 'cloudflare:workers';
-import { afterEach, expect, test, vi } from 'vitest';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { createUnansweredOutcome } from '#edge/claude/outcome.ts';
 import { parseSettingsOnce } from '#edge/config/settings.ts';
+import { getAccountStub } from '#edge/durable/stubs.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 import { Account } from '#edge/money/account/account.ts';
@@ -88,4 +89,36 @@ test('holds a repaired request by its own count, after an attempt without a resp
   await billed.settle(unanswered).done;
   expect(bounds).toHaveLength(3);
   expect(bounds[2]?.inputCost).toBe(bounds[0]?.inputCost);
+});
+
+describe('a request whose second attempt is rejected', () => {
+  const counting = createRequest('', {}).upstream;
+  const notCounting = { ...counting, fetch: async () => new Response(null, { status: 404 }) };
+
+  test.each([
+    ['counted', counting],
+    ['not-counted', notCounting],
+  ])('reports the cost of the first attempt, whose prompt was %s', async (name, upstream) => {
+    const account = () => getAccountStub(bindings, {}, name);
+    await account().setLimits({ usd_per_day: 1 });
+    const identity = { account: name, scopes: new Set() } as unknown as RequestToBill['identity'];
+    const billed = new BilledRequest(createRequest(`req_${name}`, { identity, upstream }), { modelInBody: MODEL });
+    await billed.reserve();
+    await billed.settleFailedAttempt(createUnansweredOutcome({ sentAt: Date.now() - 80 }, Date.now()));
+    await account().setLimits({ usd_per_day: 0 });
+    await expect(billed.retry()).rejects.toMatchObject({ status: 429 });
+    const { nanodollars, outputTokens, budget, done } = billed.settle(
+      createUnansweredOutcome({ sentAt: undefined }, Date.now()),
+    );
+    const { outcome, cost } = await done;
+    const { data } = await account().listRequests({ limit: 10 });
+    expect(data).toMatchObject([{ status: 'retried', cost_usd: cost / 1e9 }]);
+    expect(cost).toBeGreaterThan(0);
+    expect({ outcome, nanodollars, outputTokens }).toEqual({
+      outcome: 'duplicate',
+      nanodollars: cost,
+      outputTokens: data[0]?.usage.output_tokens,
+    });
+    expect(budget?.used).toBe(Math.floor(cost / 1e5) / 1e4);
+  });
 });

@@ -375,6 +375,25 @@ test('reports the cost of a request with all of its tries', async () => {
   expect(Number(price)).toBeCloseTo(spent, 9);
 });
 
+test('logs the cost of a failed attempt if the next one does not fit the budget', async () => {
+  const broken = account(
+    async () => {
+      await broken.object().setLimits({ usd_per_day: 0 });
+      advanceClock(80);
+      throw new Error('Network connection lost.');
+    },
+    { usd_per_day: 60 },
+    { UPSTREAM_MAX_RETRIES: '1' },
+  );
+  expect((await broken.ask()).status).toBe(500);
+  const [row, ...others] = await broken.rows();
+  expect(others).toEqual([]);
+  expect(row).toMatchObject({ status: 'retried', estimated: true });
+  expect(row?.cost_usd).toBeGreaterThan(0);
+  expect(broken.app.log).toHaveLength(1);
+  expect(broken.app.log[0]?.cost_usd).toBeCloseTo(row?.cost_usd ?? 0, 9);
+});
+
 test('holds each try of a request separately, and sends at most three that may run', async () => {
   const ends = fc.constantFrom<'overloaded' | 'broken' | 'gateway' | 'silent' | 'told'>(
     'overloaded',

@@ -1,7 +1,7 @@
 /** What admission decides by, and what an interrupted answer is settled by. */
 import type { Nanodollars } from './cost.ts';
 
-/** The worst case: the most that a request can cost. Plain JSON, since it is passed to the account's object. */
+/** The maximum cost of a request. Plain JSON, since it is passed to the account's object. */
 export interface MaximumCost {
   /** Input tokens of all steps and attempts, added up. */
   inputTokens: number;
@@ -17,7 +17,7 @@ export interface MaximumCost {
   usefulOutput?: number;
   /** False if nothing in the body limits the input, so that the whole context window is held. */
   bounded: boolean;
-  /** Whether counting the tokens could make the worst case cheaper. */
+  /** Whether counting the tokens could lower the maximum cost. */
   countable: boolean;
   /** Whether every model that the request names is in the price table. */
   known: boolean;
@@ -40,7 +40,7 @@ export interface ServerToolsMaximumCost {
   uses: number;
   /** The fewest uses to which `max_uses` can limit it: one of each tool that lacks it. Absent if another tool is unlimited. */
   leastUses?: number;
-  /** `inputTokens` and `inputCost` replace those of the worst case where limits say `served_tools: "estimate"`. */
+  /** `inputTokens` and `inputCost` replace those of the maximum cost where limits say `served_tools: "estimate"`. */
   inputTokens: number;
   inputCost: Nanodollars;
   /** What each use adds to `inputCost`, exact and estimated, and to `outputPrice`. */

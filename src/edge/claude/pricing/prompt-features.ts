@@ -137,7 +137,7 @@ const NO_SERVER_TOOLS: ServerToolSums = {
   result: 0,
   hidden: false,
 };
-/** The most advisors that a worst case adds up. No budget pays for a request with more of them. */
+/** The most advisors that a maximum cost adds up. No budget pays for a request with more of them. */
 export const MAX_ADVISORS = 64;
 
 /** The features of an empty list of messages. */

@@ -73,7 +73,7 @@ export class Account extends AccountListsBase implements AccountObject {
    * Decides on a request, and sets aside the most that it can cost, in one step. If a pool must be asked, other requests may
    * be admitted meanwhile. With JSON texts: passing a text to an object costs half as much as an object with members.
    *
-   * @throws TypeError if its worst case is invalid; nothing has changed then
+   * @throws TypeError if its maximum cost is invalid; nothing has changed then
    */
   admitJson(request: string): string | Promise<string> {
     const decision = decideAdmission(this.state, JSON.parse(request) as AdmissionRequest);

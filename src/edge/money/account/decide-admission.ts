@@ -266,8 +266,8 @@ export function findCallerRejection(
   if (token && state.credentials.isTokenRevoked(token)) return { outcome: 'revoked' };
   // Leave out payers that lease from a pool: how much they must lease depends on the cost, which is known only after the body
   // has been read.
-  const purses = state.payers.flatMap((payer) => (payer.leases ? [] : payer.budgetWindows({ token }, now)));
-  const refusal = findRejectionOfAllRequests(asking, state.budget, state.limits.decisionRules, now, purses);
+  const budgetWindows = state.payers.flatMap((payer) => (payer.leases ? [] : payer.budgetWindows({ token }, now)));
+  const refusal = findRejectionOfAllRequests(asking, state.budget, state.limits.decisionRules, now, budgetWindows);
   return refusal ? createRejectedDecision(state, refusal, now, token?.jti) : null;
 }
 
@@ -455,12 +455,12 @@ function createAdmissionWithHold(
   request: AdmissionRequest,
   hold: Hold,
   now: number,
-  purses: readonly BudgetWindow[],
+  budgetWindows: readonly BudgetWindow[],
 ): AdmissionDecision {
   const isLowered = hold.maxTokens < (request.bound?.outputTokens ?? 0);
   const standing = computeQuotaStatusOfAccount(state, now, hold.token ?? undefined);
   const isOwn = PERIODS.some((period) => standing[period] !== undefined) || standing.token !== undefined;
-  const inUsd = isOwn || purses.some(({ by }) => by !== 'account');
+  const inUsd = isOwn || budgetWindows.some(({ by }) => by !== 'account');
   return {
     outcome: 'admitted',
     hold: hold.nanodollars,
@@ -479,8 +479,8 @@ function createAdmissionWithHold(
   };
 }
 
-function validateMaximumCost(worstCase: MaximumCost): void {
-  const { inputTokens, inputCost, outputTokens, outputPrice, leastOutput, usefulOutput = 0 } = worstCase;
+function validateMaximumCost(maximumCost: MaximumCost): void {
+  const { inputTokens, inputCost, outputTokens, outputPrice, leastOutput, usefulOutput = 0 } = maximumCost;
   for (const value of [inputTokens, inputCost, outputTokens, outputPrice, leastOutput, usefulOutput]) {
     if (!Number.isSafeInteger(value) || value < 0) throw new TypeError('The bounds must be non-negative integers.');
   }

@@ -132,7 +132,10 @@ export function computeQuotaStatusOfAccount(
   jti?: string,
 ): QuotaStatus {
   const status = computeQuotaStatus(budget, limits.decisionRules, now);
-  const purse = limitedTokens.createTokenBudgetWindow(jti);
-  if (!purse) return status;
-  return { ...status, token: { limit: purse.limit, settled: purse.settled, held: purse.held, resetsAt: purse.end } };
+  const window = limitedTokens.createTokenBudgetWindow(jti);
+  if (!window) return status;
+  return {
+    ...status,
+    token: { limit: window.limit, settled: window.settled, held: window.held, resetsAt: window.end },
+  };
 }

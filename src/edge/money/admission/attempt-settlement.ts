@@ -70,7 +70,7 @@ type AdmissionGrantMember = 'hold' | 'maxTokens' | 'loweredBy';
 
 /** @returns the part of an admission that must be stored, so that the request can be settled later. */
 export function createStoredGrant(
-  worstCase: MaximumCost,
+  maximumCost: MaximumCost,
   terms: SettlementTerms,
   { hold, maxTokens, loweredBy }: Pick<Extract<AdmissionDecision, { outcome: 'admitted' }>, AdmissionGrantMember>,
 ): StoredGrant {
@@ -78,16 +78,16 @@ export function createStoredGrant(
     hold,
     lowered: maxTokens,
     ...(loweredBy && { loweredBy }),
-    mostOutput: maxTokens ?? worstCase.outputTokens,
-    models: worstCase.models,
+    mostOutput: maxTokens ?? maximumCost.outputTokens,
+    models: maximumCost.models,
     cancelStops: terms.streams,
     terms,
   };
 }
 
 /** @returns the grant of a request that is not admitted yet, as its account keeps it */
-export function serializeUnadmittedGrant(worstCase: MaximumCost, terms: SettlementTerms, startedAt: number): string {
-  return JSON.stringify({ ...createStoredGrant(worstCase, terms, UNKNOWN_GRANT), startedAt });
+export function serializeUnadmittedGrant(maximumCost: MaximumCost, terms: SettlementTerms, startedAt: number): string {
+  return JSON.stringify({ ...createStoredGrant(maximumCost, terms, UNKNOWN_GRANT), startedAt });
 }
 
 /**

@@ -35,11 +35,11 @@ export function computeMaximumCostAndTerms(
   { body, model, nameOfModel, changes }: CountableVariant,
   models: ModelTable,
   counted?: PromptCount,
-): { worstCase: MaximumCost; terms: SettlementTerms } {
+): { maximumCost: MaximumCost; terms: SettlementTerms } {
   const { ownJson: own, before } = body instanceof RequestBody ? body : { ownJson: body.json, before: NO_FEATURES };
   const { readings = body } = body;
   const nameInBody = typeof own.model === 'string' ? own.model : model;
-  const { maximumCost: worstCase, terms } = computeMaximumCost(
+  const { maximumCost, terms } = computeMaximumCost(
     { ...own, ...changes, model },
     {
       bytes: getBodySize(body),
@@ -55,7 +55,7 @@ export function computeMaximumCostAndTerms(
       ...(counted && { count: counted.tokens, leavesOutThinking: counted.leavesOutThinking }),
     },
   );
-  return { worstCase, terms: { ...terms, streams: terms.streams || streams } };
+  return { maximumCost, terms: { ...terms, streams: terms.streams || streams } };
 }
 
 /**
@@ -94,8 +94,8 @@ export async function countLostPrompt(
   { body, model }: Pick<RequestVariant, 'body' | 'model'>,
 ): Promise<number | undefined> {
   const variant: RequestVariant = { body, model, changes: {} };
-  const { worstCase, terms } = computeMaximumCostAndTerms(context, variant, getHoldPrices(context, model));
-  if (!isPromptWorthCounting(worstCase, terms)) return undefined;
+  const { maximumCost, terms } = computeMaximumCostAndTerms(context, variant, getHoldPrices(context, model));
+  if (!isPromptWorthCounting(maximumCost, terms)) return undefined;
   return (await countUnansweredPrompt(context, variant))?.promptTokens;
 }
 

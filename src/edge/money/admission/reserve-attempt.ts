@@ -112,7 +112,7 @@ export async function reserveFallbackAttempt(
 interface VariantDecision {
   variant: RequestVariant;
   decision: AdmissionDecision;
-  worstCase: MaximumCost;
+  maximumCost: MaximumCost;
   terms: SettlementTerms;
   /** When the account was asked about this variant; milliseconds since 1970. */
   startedAt: number;
@@ -132,7 +132,7 @@ async function createReservedAttempt(
   options: AttemptOptions,
   reservingSince: number,
 ): Promise<ReservedAttempt> {
-  const { variant, decision, worstCase, terms } = decided;
+  const { variant, decision, maximumCost, terms } = decided;
   const { requestId, countPrompt } = options;
   // Check the decision within `settleIfAdmissionLost`: if a pool could not be reached, the attempt is settled as if the account
   // itself could not be reached.
@@ -141,7 +141,7 @@ async function createReservedAttempt(
   );
   const request = createSettlementContext(context, requestId, variant.model);
   const attempt = new BilledAttempt(request, createGrant(decided, admission, options, reservingSince), {
-    countPrompt: isPromptWorthCounting(worstCase, terms) ? countPrompt : undefined,
+    countPrompt: isPromptWorthCounting(maximumCost, terms) ? countPrompt : undefined,
     admission: {
       maxTokens: admission.maxTokens,
       changes: variant.changes,
@@ -154,14 +154,14 @@ async function createReservedAttempt(
 }
 
 function createGrant(
-  { worstCase, terms, startedAt }: VariantDecision,
+  { maximumCost, terms, startedAt }: VariantDecision,
   admission: Admission,
   { later }: AttemptOptions,
   reservingSince: number,
 ): StoredGrant {
   const budget = captureBudgetAtAdmission(admission);
   return {
-    ...createStoredGrant(worstCase, terms, admission),
+    ...createStoredGrant(maximumCost, terms, admission),
     ...(budget && { budget }),
     ...(later && later.earlierCost > 0 && { earlier: later.earlierCost }),
     startedAt,
@@ -202,19 +202,19 @@ async function askAccount(
   };
   let counted: PromptCount | undefined =
     asked.count === undefined ? undefined : { tokens: asked.count, leavesOutThinking };
-  let { worstCase, terms } = computeMaximumCostAndTerms(context, variant, models, counted);
-  if (worstCase.countable && !canAnyUpstreamCountTokens({ settings, upstream, model })) {
+  let { maximumCost, terms } = computeMaximumCostAndTerms(context, variant, models, counted);
+  if (maximumCost.countable && !canAnyUpstreamCountTokens({ settings, upstream, model })) {
     counted = { tokens: null, leavesOutThinking };
-    ({ worstCase, terms } = computeMaximumCostAndTerms(context, variant, models, counted));
+    ({ maximumCost, terms } = computeMaximumCostAndTerms(context, variant, models, counted));
   }
   let isCounted = false;
   const askOnce = async () => {
-    variant = withLimitableTools(context, variant, worstCase);
+    variant = withLimitableTools(context, variant, maximumCost);
     const keep = canAccountKeepGrant(context, terms, options)
-      ? { keep: serializeUnadmittedGrant(worstCase, terms, startedAt) }
+      ? { keep: serializeUnadmittedGrant(maximumCost, terms, startedAt) }
       : {};
-    const size = isCounted ? { counted: true, bound: { ...worstCase, countable: false } } : { bound: worstCase };
-    const uses = { leastUses: getMinToolUses(variant, worstCase), lowered: variant.lowered };
+    const size = isCounted ? { counted: true, bound: { ...maximumCost, countable: false } } : { bound: maximumCost };
+    const uses = { leastUses: getMinToolUses(variant, maximumCost), lowered: variant.lowered };
     const request = { ...context, requestId, model };
     return await settleIfAdmissionLost(
       context,
@@ -233,13 +233,13 @@ async function askAccount(
       counted = { tokens: await countInputTokensAtUpstream(target, variant.changes), leavesOutThinking: true };
       isCounted = true;
     }
-    ({ worstCase, terms } = computeMaximumCostAndTerms(context, variant, models, counted));
+    ({ maximumCost, terms } = computeMaximumCostAndTerms(context, variant, models, counted));
     decision = await askOnce();
   }
   if (decision.outcome === 'refused' && counted?.tokens === null) decision.refusal.uncounted = true;
   if (decision.outcome === 'admitted' || decision.outcome === 'refused')
     variant = { ...variant, fallbacks: variant.fallbacks ?? decision.fallbacks };
-  return { variant, decision, worstCase, terms, startedAt };
+  return { variant, decision, maximumCost, terms, startedAt };
 }
 
 /**

@@ -10,33 +10,33 @@ import { createDueAlert } from './create-alert.ts';
 /**
  * Finds the shares of limits that are spent. Only settled money counts, because held money may come back.
  *
- * @param purses the limits of one node, each with its own sums. A limit of 0 is never partly spent
+ * @param budgetWindows the limits of one node, each with its own sums. A limit of 0 is never partly spent
  * @param shares the shares from the limits, such as 0.8
  */
 export function findReachedThresholds(
   node: Alert['node'],
-  purses: readonly BudgetWindow[],
+  budgetWindows: readonly BudgetWindow[],
   shares: readonly number[],
   now: number,
 ): AlertToRaise[] {
-  return purses.flatMap((purse) => {
-    const window = getWindowId(purse);
-    if (window === undefined || purse.limit <= 0) return [];
+  return budgetWindows.flatMap(({ name, limit, settled, end }) => {
+    const window = getWindowId({ name, end });
+    if (window === undefined || limit <= 0) return [];
     return shares
-      .filter((share) => purse.settled >= share * purse.limit)
+      .filter((share) => settled >= share * limit)
       .map((threshold) =>
-        createDueAlert('threshold', node, now, purse.end, [node.type, node.id, purse.name, window, threshold], {
-          limit: purse.name,
+        createDueAlert('threshold', node, now, end, [node.type, node.id, name, window, threshold], {
+          limit: name,
           window,
           threshold,
-          limit_usd: toUsd(purse.limit),
-          settled_usd: toUsd(purse.settled),
+          limit_usd: toUsd(limit),
+          settled_usd: toUsd(settled),
         }),
       );
   });
 }
 
-function getWindowId({ name, end }: BudgetWindow): string | undefined {
+function getWindowId({ name, end }: Pick<BudgetWindow, 'name' | 'end'>): string | undefined {
   const period = PERIODS.find((one) => getUsdLimitName(one) === name);
   return period && formatCalendarWindowId(period, findCalendarWindowAt(period, end - 1).start);
 }

@@ -15,22 +15,22 @@ export const ESTIMATE_HELPS =
 
 /** @returns what helps if too little of the limits is left for the uses of a server tool; undefined if nothing does */
 export function describeToolUseRemedies(
-  worstCase: MaximumCost,
+  maximumCost: MaximumCost,
   rules: LimitRules,
   left: number,
   least: number,
 ): string | undefined {
-  const { uses, input, output, perUse } = splitCostByToolUses(worstCase, rules, least);
-  if (!worstCase.served || uses * perUse < Math.max(input, output)) return undefined;
-  const help = listToolUseRemedies(worstCase, rules, left, least).join(', or ');
-  return help === '' ? undefined : `To reduce the cost of ${worstCase.served.tool}, ${help}.`;
+  const { uses, input, output, perUse } = splitCostByToolUses(maximumCost, rules, least);
+  if (!maximumCost.served || uses * perUse < Math.max(input, output)) return undefined;
+  const help = listToolUseRemedies(maximumCost, rules, left, least).join(', or ');
+  return help === '' ? undefined : `To reduce the cost of ${maximumCost.served.tool}, ${help}.`;
 }
 
 /** @param money what may be spent, in nanodollars */
-function listToolUseRemedies(worstCase: MaximumCost, rules: LimitRules, money: number, least: number): string[] {
-  const { served, outputPrice } = worstCase;
+function listToolUseRemedies(maximumCost: MaximumCost, rules: LimitRules, money: number, least: number): string[] {
+  const { served, outputPrice } = maximumCost;
   if (!served) return [];
-  const fitting = Math.min(served.uses - 1, computeAffordableToolUses(money, worstCase, rules, least));
+  const fitting = Math.min(served.uses - 1, computeAffordableToolUses(money, maximumCost, rules, least));
   const isKnown = served.single && fitting > 0;
   const estimated = served.inputCost + least * outputPrice;
   return [
@@ -42,24 +42,24 @@ function listToolUseRemedies(worstCase: MaximumCost, rules: LimitRules, money: n
 
 /** @returns sentences that say what helps if a request needs more than the whole smallest limit */
 export function explainUnaffordableRequest(
-  worstCase: MaximumCost,
+  maximumCost: MaximumCost,
   rules: LimitRules,
-  purses: readonly BudgetWindow[],
+  budgetWindows: readonly BudgetWindow[],
   least: number,
 ): string {
-  const { served, because } = worstCase;
-  const limit = Math.min(...purses.map(({ limit: most }) => most));
-  const { uses, input, output, perUse } = splitCostByToolUses(worstCase, rules, least);
+  const { served, because } = maximumCost;
+  const limit = Math.min(...budgetWindows.map(({ limit: most }) => most));
+  const { uses, input, output, perUse } = splitCostByToolUses(maximumCost, rules, least);
   // Advise to reduce the largest part of the cost: tool uses, input or output.
   if (served && uses * perUse >= Math.max(input, output)) {
-    const help = listToolUseRemedies(worstCase, rules, limit, least);
+    const help = listToolUseRemedies(maximumCost, rules, limit, least);
     return help.length > 0
       ? `To reduce the cost of ${served.tool}, ${help.join(', or ')}.`
       : `Remove the tool ${served.tool}, or ask an admin to raise the limit.`;
   }
   if (input >= output) {
     if (because !== undefined) return `The size of ${because} is not known. Send its content in the request.`;
-    const shortest = (input * SHORT_QUESTION) / worstCase.inputTokens;
+    const shortest = (input * SHORT_QUESTION) / maximumCost.inputTokens;
     if (output + shortest <= limit) return 'Send a shorter request, or use a cheaper model.';
     if (output <= limit)
       return 'The limit is too low for any request. Use a cheaper model, or ask an admin to raise it.';
@@ -67,9 +67,9 @@ export function explainUnaffordableRequest(
   if (
     rules.shouldClamp &&
     rules.minOutputTokens === undefined &&
-    getMinUsefulOutputTokens(worstCase, rules) > TEXT_TOKENS
+    getMinUsefulOutputTokens(maximumCost, rules) > TEXT_TOKENS
   ) {
-    const isAll = least === worstCase.outputTokens;
+    const isAll = least === maximumCost.outputTokens;
     const what = isAll ? `max_tokens (${least}) cannot be lowered` : `A response needs at least ${least} tokens`;
     return `${what}, because the model can think. Disable thinking, set a lower effort, use a cheaper model, or ask an admin to set min_output_tokens.`;
   }

@@ -57,12 +57,12 @@ export function computeUsedShare({ limit_usd, used_usd }: { limit_usd: number; u
   return limit_usd <= 0 ? 1 : used_usd / limit_usd;
 }
 
-/** @returns what is left in a purse; negative if it is overdrawn. */
+/** @returns what is left in a budget window; negative if it is overdrawn. */
 export function computeAmountLeft({ limit: most, settled, held }: BudgetWindow): Nanodollars {
   return most - settled - held;
 }
 
-/** @returns what is left in the tightest purse. */
-export function computeMinAmountLeft(purses: readonly BudgetWindow[]): Nanodollars {
-  return purses.reduce((least, purse) => Math.min(least, computeAmountLeft(purse)), CEILING);
+/** @returns what is left in the tightest budget window. */
+export function computeMinAmountLeft(windows: readonly BudgetWindow[]): Nanodollars {
+  return windows.reduce((least, window) => Math.min(least, computeAmountLeft(window)), CEILING);
 }

@@ -7,20 +7,20 @@ import type { LimitRules } from './rules.ts';
 
 /** @returns the cost of the shortest useful answer to a request, and the most that it can cost; nanodollars. */
 export function computeCostRange(exact: MaximumCost, rules: LimitRules): { least: Nanodollars; most: Nanodollars } {
-  const worstCase = selectCostToHold(exact, rules);
-  const { inputCost, outputPrice } = worstCase;
-  const least = inputCost + computeMinOutputTokens(worstCase, rules) * outputPrice;
-  return { least, most: computeTotalCost(worstCase) };
+  const maximumCost = selectCostToHold(exact, rules);
+  const { inputCost, outputPrice } = maximumCost;
+  const least = inputCost + computeMinOutputTokens(maximumCost, rules) * outputPrice;
+  return { least, most: computeTotalCost(maximumCost) };
 }
 
 export function computeTotalCost({ inputCost, outputPrice, outputTokens }: MaximumCost): Nanodollars {
   return inputCost + outputTokens * outputPrice;
 }
 
-export function computeMinOutputTokens(worstCase: MaximumCost, rules: LimitRules): number {
-  const { outputTokens, leastOutput } = worstCase;
+export function computeMinOutputTokens(maximumCost: MaximumCost, rules: LimitRules): number {
+  const { outputTokens, leastOutput } = maximumCost;
   return rules.shouldClamp
-    ? Math.min(outputTokens, Math.max(getMinUsefulOutputTokens(worstCase, rules), leastOutput))
+    ? Math.min(outputTokens, Math.max(getMinUsefulOutputTokens(maximumCost, rules), leastOutput))
     : outputTokens;
 }
 
@@ -31,7 +31,7 @@ export function getMinUsefulOutputTokens(
   return leastOutput ?? usefulOutput;
 }
 
-/** @returns the worst case by which a request is held. It is an estimate if the rules estimate the API's own tools. */
+/** @returns the maximum cost by which a request is held. It is an estimate if the rules estimate the API's own tools. */
 export function selectCostToHold(
   exact: MaximumCost,
   { shouldEstimateServed: estimatesServed }: LimitRules,
@@ -42,10 +42,10 @@ export function selectCostToHold(
 }
 
 /** @returns the `max_tokens` that a share of the money pays for; negative if it does not even pay for the input. */
-export function computeAffordableOutputTokens(share: Nanodollars, worstCase: MaximumCost): number {
-  const left = share - worstCase.inputCost;
+export function computeAffordableOutputTokens(share: Nanodollars, maximumCost: MaximumCost): number {
+  const left = share - maximumCost.inputCost;
   if (left < 0) return -1;
-  return worstCase.outputPrice > 0 ? Math.floor(left / worstCase.outputPrice) : Number.MAX_SAFE_INTEGER;
+  return maximumCost.outputPrice > 0 ? Math.floor(left / maximumCost.outputPrice) : Number.MAX_SAFE_INTEGER;
 }
 
 /** What a request costs without the API's own tools, and what each use of one adds; nanodollars. */
@@ -56,13 +56,13 @@ export interface CostPerToolUse {
   perUse: Nanodollars;
 }
 
-/** @param worstCase as it is held @param least the tokens of its shortest useful answer */
+/** @param maximumCost as it is held @param least the tokens of its shortest useful answer */
 export function splitCostByToolUses(
-  worstCase: MaximumCost,
+  maximumCost: MaximumCost,
   { shouldEstimateServed }: LimitRules,
   least: number,
 ): CostPerToolUse {
-  const { served, inputCost, outputPrice } = worstCase;
+  const { served, inputCost, outputPrice } = maximumCost;
   const { uses = 0, useOutputPrice = 0 } = served ?? {};
   const useCost = (shouldEstimateServed ? served?.estimatedUseCost : served?.useCost) ?? 0;
   return {
@@ -76,10 +76,10 @@ export function splitCostByToolUses(
 /** @returns how many uses of the API's own tools a share of the money pays for; negative if it does not even pay for the rest */
 export function computeAffordableToolUses(
   share: Nanodollars,
-  worstCase: MaximumCost,
+  maximumCost: MaximumCost,
   rules: LimitRules,
   least: number,
 ): number {
-  const { input, output, perUse } = splitCostByToolUses(worstCase, rules, least);
+  const { input, output, perUse } = splitCostByToolUses(maximumCost, rules, least);
   return Math.floor((share - input - output) / perUse);
 }

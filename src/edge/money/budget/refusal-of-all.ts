@@ -26,13 +26,13 @@ export function findRejectionOfAllRequests(
   budget: Budget,
   rules: LimitRules,
   now: number,
-  purses?: readonly BudgetWindow[],
+  budgetWindows?: readonly BudgetWindow[],
 ): LimitRejection | undefined {
   if (asking === 'nothing') return undefined;
   // Decide with a copy of the budget: an admission takes from a bucket, and this check must not change the account's budget.
   const decision =
     asking === 'price'
-      ? decideHold(budget, rules, CHEAPEST_REQUEST, now, { budgetWindows: purses })
+      ? decideHold(budget, rules, CHEAPEST_REQUEST, now, { budgetWindows })
       : (asking === 'count' ? admitCountRequest : admitFreeRequest)({ ...budget }, rules, now);
   // Ignore a rejection caused by other requests' holds: they may be released while the body is read, and the request is decided
   // again after that.

@@ -28,15 +28,15 @@ export function sumAccountBatchHolds(
 
 /**
  * @param budget the account's own, at the time `now`
- * @returns the refusal by the purse that stays too tight for the longest time; undefined if enough is left in all purses
+ * @returns the rejection by the budget window that stays too tight for the longest time; undefined if enough is left in all of them
  */
 export function findBudgetRejection(
-  purses: readonly BudgetWindow[],
+  windows: readonly BudgetWindow[],
   needed: Nanodollars,
   now: number,
   budget: Budget,
 ): LimitRejection | undefined {
-  const short = purses.filter((purse) => computeAmountLeft(purse) < needed);
+  const short = windows.filter((window) => computeAmountLeft(window) < needed);
   const never = short.filter(({ limit: most }) => most < needed);
   const spent = short.filter(({ limit: most, settled }) => most - settled < needed);
   // Report the shortage that lasts longest: first a limit below the cost, then spent budget, and last other requests' holds,
@@ -44,9 +44,9 @@ export function findBudgetRejection(
   const [first, ...others] = [never, spent, short].find((some) => some.length > 0) ?? [];
   if (first === undefined) return undefined;
   if (spent.length === 0) {
-    const computeRetryTimeOfWindow = (purse: BudgetWindow) => computeTimeOfEnoughBudget(purse, needed, now, budget);
+    const computeRetryTimeOfWindow = (window: BudgetWindow) => computeTimeOfEnoughBudget(window, needed, now, budget);
     const last = others.reduce(
-      (latest, purse) => (computeRetryTimeOfWindow(purse) > computeRetryTimeOfWindow(latest) ? purse : latest),
+      (latest, window) => (computeRetryTimeOfWindow(window) > computeRetryTimeOfWindow(latest) ? window : latest),
       first,
     );
     const resetsAt = computeRetryTimeOfWindow(last);
@@ -61,12 +61,12 @@ export function findBudgetRejection(
     );
     return { ...refusal, by: last.by, ...(resetsAt > now + HELD_RETRY_MS ? { byBatch: true } : {}) };
   }
-  const longest = others.reduce((latest, purse) => (purse.end > latest.end ? purse : latest), first);
+  const longest = others.reduce((latest, window) => (window.end > latest.end ? window : latest), first);
   return createSpendRejection(longest, needed, now);
 }
 
 /**
- * @returns when so much is left in a purse again, if nothing else is set aside meanwhile: in a moment, when running requests
+ * @returns when so much is left in a budget window again, if nothing else is set aside meanwhile: in a moment, when running requests
  * end, or at the latest end of a batch, or of the window; milliseconds since 1970
  */
 function computeTimeOfEnoughBudget(
@@ -92,21 +92,21 @@ function computeTimeOfEnoughBudget(
 }
 
 /**
- * @returns the refusal by one purse. If it never resets, asking again in an hour may help: somebody may have added credit.
+ * @returns the rejection by one budget window. If it never resets, asking again in an hour may help: somebody may have added credit.
  */
-function createSpendRejection(purse: BudgetWindow, needed: Nanodollars, now: number): LimitRejection {
-  const { name, by, end, limit: most } = purse;
-  const left = getReportableAmountLeft(purse);
+function createSpendRejection(window: BudgetWindow, needed: Nanodollars, now: number): LimitRejection {
+  const { name, by, end, limit: most } = window;
+  const left = getReportableAmountLeft(window);
   const resetsAt = end >= NEVER ? now + HOUR_MS : end;
   return { ...createLimitRejection('spend', name, now, resetsAt, needed, left, needed > most), by };
 }
 
 /** @returns the refusal by a shared budget in which next to nothing is left, for whatever request; undefined if there is none */
 export function findEmptySharedBudgetRejection(
-  purses: readonly BudgetWindow[],
+  windows: readonly BudgetWindow[],
   now: number,
 ): LimitRejection | undefined {
-  const [longest] = purses.filter(isNearlySpent).sort((one, other) => other.end - one.end);
+  const [longest] = windows.filter(isNearlySpent).sort((one, other) => other.end - one.end);
   return longest && createSpendRejection(longest, 0, now);
 }
 
@@ -117,8 +117,8 @@ function isNearlySpent({ limit: most, settled }: BudgetWindow): boolean {
 /**
  * @returns the amount that the refusal reports as left; 0 for shared budgets, because it would tell what others have spent.
  */
-function getReportableAmountLeft(purse: BudgetWindow): Nanodollars {
-  return isSharedBudget(purse.by) ? 0 : Math.max(0, computeAmountLeft(purse));
+function getReportableAmountLeft(window: BudgetWindow): Nanodollars {
+  return isSharedBudget(window.by) ? 0 : Math.max(0, computeAmountLeft(window));
 }
 
 export function createRateRejection(

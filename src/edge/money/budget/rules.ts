@@ -19,7 +19,7 @@ export interface LimitRules {
   shouldClamp: boolean;
   /** The least `max_tokens` worth an answer; undefined if the model and the request decide. */
   minOutputTokens: number | undefined;
-  /** Whether a step of the API's own tools is held at an estimate instead of its worst case. */
+  /** Whether a step of the API's own tools is held at an estimate instead of its maximum cost. */
   shouldEstimateServed: boolean;
 }
 

@@ -33,10 +33,10 @@ export function findUnaffordableSearches(
   const { limit, usd } = tightest;
   const unpaid = models.rows.flatMap((row) => {
     const body = { ...SEARCH, model: row.id };
-    const { maximumCost: worstCase } = computeMaximumCost(body, { bytes: JSON.stringify(body).length, models });
-    const [names = []] = worstCase.models;
-    const { usefulOutput = MIN_TOKENS_TO_TRY } = worstCase;
-    const tried = { ...worstCase, usefulOutput: Math.min(usefulOutput, MIN_TOKENS_TO_TRY) };
+    const { maximumCost } = computeMaximumCost(body, { bytes: JSON.stringify(body).length, models });
+    const [names = []] = maximumCost.models;
+    const { usefulOutput = MIN_TOKENS_TO_TRY } = maximumCost;
+    const tried = { ...maximumCost, usefulOutput: Math.min(usefulOutput, MIN_TOKENS_TO_TRY) };
     const { least } = computeCostRange(tried, rules);
     const isUsed = getModelLifecycle(row) !== 'retired' && (!rules.models || isModelAllowed(names, rules.models));
     if (!isUsed || least <= usdToNanodollars(usd)) return [];

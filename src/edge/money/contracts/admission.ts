@@ -31,7 +31,7 @@ export interface AdmissionRequest extends AdmissionContext {
   /** The route's name in the ledger: messages, classify, … */
   route: string;
   model: string;
-  /** The worst case: the most that the request can cost. Absent if it costs nothing, as a token count. */
+  /** The maximum cost of the request. Absent if it costs nothing, as a token count. */
   bound?: MaximumCost | undefined;
   conversation?: string | undefined;
   /** The call that a subagent's conversation answers. */

@@ -99,7 +99,7 @@ export class LimitedTokensTracker {
     return this.#findOrReadToken(jti)?.limits.models;
   }
 
-  /** @returns the purse of a token; undefined if its spending is not limited. */
+  /** @returns the budget window of a token; undefined if its spending is not limited. */
   createTokenBudgetWindow(jti: string | undefined): BudgetWindow | undefined {
     const token = this.#findOrReadToken(jti);
     if (token?.limits.usd_total === undefined) return undefined;
@@ -137,8 +137,8 @@ export class LimitedTokensTracker {
   }
 
   budgetWindows({ token }: Pick<AdmissionContext, 'token'>): BudgetWindow[] {
-    const purse = this.createTokenBudgetWindow(token?.jti);
-    return purse ? [purse] : [];
+    const window = this.createTokenBudgetWindow(token?.jti);
+    return window ? [window] : [];
   }
 
   /** Adds a hold of a token's request, after it was added to all holds. */

@@ -105,7 +105,7 @@ function tryAdmitBatch(
   return createAdmittedDecision(whole.inputCost);
 }
 
-/** @returns the worst case of a batch. It is one sum, and no `max_tokens` can lower it. */
+/** @returns the maximum cost of a batch. It is one sum, and no `max_tokens` can lower it. */
 function createBatchMaximumCost({ models, known }: BatchAdmissionRequest, inputCost: Nanodollars): MaximumCost {
   return {
     inputTokens: 0,

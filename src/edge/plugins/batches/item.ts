@@ -179,7 +179,7 @@ export class BatchItemReader {
     }
     const { row, isListed } = models.findPriceRow(model);
     const { readings = params } = params;
-    const { maximumCost: worstCase, terms } = computeMaximumCost(
+    const { maximumCost, terms } = computeMaximumCost(
       { ...params.json, model },
       {
         bytes: params === sent && isAscii ? params.text.length : getBodySize(params),
@@ -196,9 +196,9 @@ export class BatchItemReader {
       customId,
       pieces: serializeItemPieces(item, bytes, sent, params, idThere === request.model ? undefined : idThere),
       model: isListed ? row.id : undefined,
-      models: worstCase.models,
-      known: worstCase.known,
-      cost: worstCase.inputCost + worstCase.outputTokens * worstCase.outputPrice,
+      models: maximumCost.models,
+      known: maximumCost.known,
+      cost: maximumCost.inputCost + maximumCost.outputTokens * maximumCost.outputPrice,
       cachesLong: terms.cache === '1h',
       makesThings: canAnswerCreateResources(params.json),
     };

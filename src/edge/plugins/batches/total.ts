@@ -15,7 +15,7 @@ interface ModelCostTotal {
   cost: Nanodollars;
 }
 
-/** Adds up items: their worst cases by model, and their custom ids, of which none may come twice. */
+/** Adds up items: their maximum costs by model, and their custom ids, of which none may come twice. */
 export class BatchCostTotal {
   /** A hundred thousand take some six megabytes. */
   readonly #ids = new Set<string>();

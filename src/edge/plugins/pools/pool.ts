@@ -396,13 +396,13 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     if (shares === undefined || shares.length === 0) return;
     const { kind: by, group } = parsePoolName(this.#name);
     const rules = this.#getLimitByPeriod();
-    const purses = windows.flatMap(({ period, id, end }) => {
+    const budgetWindows = windows.flatMap(({ period, id, end }) => {
       const [most, count] = [rules[period], this.#books.counts.get(id)];
       if (most === undefined || !count) return [];
       return [{ by, name: getUsdLimitName(period), limit: most, settled: count.spent, held: 0, end }];
     });
     const node = { type: by, id: group ?? DEPLOYMENT_POOL };
-    const due = findReachedThresholds(node, purses, shares, this.now());
+    const due = findReachedThresholds(node, budgetWindows, shares, this.now());
     if (due.length > 0) this.#alerts.storeAndSendAlerts(due, UNOWNED);
   }
 

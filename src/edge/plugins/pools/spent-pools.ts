@@ -60,7 +60,7 @@ async function findSpentVisitorPoolLimits({ env }: Context<AppEnv>, settings: Se
     ...(VISITORS ? [toGroupPoolName(VISITORS.group)] : []),
     ...(DEPLOYMENT_LIMITS ? [DEPLOYMENT_POOL] : []),
   ];
-  const purses = names.map(async (name) => {
+  const windows = names.map(async (name) => {
     const standing = await callPool({ pools: env, settings, name }, (pool) => pool.getPoolQuotaReport());
     return PERIODS.flatMap((period) => {
       const { limit_usd: limit, spent_usd: spent, ...window } = standing[period];
@@ -70,5 +70,5 @@ async function findSpentVisitorPoolLimits({ env }: Context<AppEnv>, settings: Se
       return [{ by: parsePoolName(name).kind, name: getUsdLimitName(period), ...sums, end }];
     });
   });
-  return (await Promise.all(purses)).flat().filter((purse) => findEmptySharedBudgetRejection([purse], 0));
+  return (await Promise.all(windows)).flat().filter((window) => findEmptySharedBudgetRejection([window], 0));
 }

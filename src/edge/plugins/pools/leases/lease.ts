@@ -93,7 +93,7 @@ export class Lease {
   }
 
   /**
-   * @returns a purse for each limited window, from the pool's last answer. What is free in it is leased and unused, or leased
+   * @returns a budget window for each limited period, from the pool's last answer. What is free in it is leased and unused, or leased
    *   by nobody. An empty list if the lease cannot be used now
    */
   createBudgetWindows(now: number): BudgetWindow[] {

@@ -1,12 +1,12 @@
 /** Asks the account of a request to admit one attempt and to hold its maximum cost, before the attempt is sent. */
 
 import { canAnyUpstreamCountTokens } from '../../claude/count-tokens.ts';
-import { MAX_MODEL_NAME_CHARACTERS } from '../../claude/models/models.ts';
+import { MAX_MODEL_NAME_CHARACTERS, type ModelTable } from '../../claude/models/models.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { MaximumCost, SettlementTerms } from '../../claude/pricing/hold-terms.ts';
 import { ObjectUnreachableError } from '../../durable/call-object.ts';
 import { ApiError } from '../../kit/http/errors.ts';
-import type { AdmissionDecision } from '../contracts/admission.ts';
+import type { AdmissionDecision, AdmissionRequest } from '../contracts/admission.ts';
 import { sendSettlement } from '../contracts/call-account.ts';
 import { createStoredGrant, serializeUnadmittedGrant } from './attempt-settlement.ts';
 import { BilledAttempt } from './billed-attempt.ts';
@@ -71,15 +71,27 @@ export async function reserveAttempt(
 ): Promise<ReservedAttempt> {
   const startedAt = Date.now();
   const first = await askAccount(context, variant, options);
-  let latest = first;
-  const isUnaffordable = first.decision.outcome === 'refused' && first.decision.refusal.reason === 'spend';
-  while (isUnaffordable && latest.decision.outcome !== 'admitted') {
-    const next = await createFallbackVariant(context, latest.variant);
-    if (!next) break;
-    latest = await askAccount(context, next, options);
+  const admittedFallback = isUnaffordable(first) ? await askForFallbackModels(context, first, options) : undefined;
+  return await createReservedAttempt(context, admittedFallback ?? first, options, startedAt);
+}
+
+function isUnaffordable({ decision }: VariantDecision): boolean {
+  return decision.outcome === 'refused' && decision.refusal.reason === 'spend';
+}
+
+/** @returns the decision about the first fallback model that the account admits; undefined if it admits none */
+async function askForFallbackModels(
+  context: BillingContext,
+  rejected: VariantDecision,
+  options: AttemptOptions,
+): Promise<VariantDecision | undefined> {
+  let next = await createFallbackVariant(context, rejected.variant);
+  while (next) {
+    const decided = await askAccount(context, next, options);
+    if (decided.decision.outcome === 'admitted') return decided;
+    next = await createFallbackVariant(context, decided.variant);
   }
-  if (isUnaffordable && latest.decision.outcome !== 'admitted') latest = first;
-  return await createReservedAttempt(context, latest, options, startedAt);
+  return undefined;
 }
 
 /**
@@ -108,12 +120,20 @@ export async function reserveFallbackAttempt(
   return undefined;
 }
 
-/** The decision of an account about one variant of a request, and what it was asked. */
-interface VariantDecision {
-  variant: RequestVariant;
+/** A variant of a request, with what it can cost by its bytes or by a count of its prompt. */
+interface PricedVariant {
+  readonly variant: RequestVariant;
+  /** The count; absent if the prompt was not counted. */
+  readonly count?: PromptCount | undefined;
+  /** Whether the account asked for the count. */
+  readonly wasCountNeeded?: boolean | undefined;
+  readonly maximumCost: MaximumCost;
+  readonly terms: SettlementTerms;
+}
+
+/** The decision of an account about one variant of a request. */
+interface VariantDecision extends PricedVariant {
   decision: AdmissionDecision;
-  maximumCost: MaximumCost;
-  terms: SettlementTerms;
   /** When the account was asked about this variant; milliseconds since 1970. */
   startedAt: number;
 }
@@ -177,69 +197,106 @@ function createAdmissionHeaders({ originalModel }: RequestVariant, admission: Ad
   };
 }
 
-/** Asks the account to admit one variant of a request. It may wait for budget that other requests hold. */
+/**
+ * Asks the account to admit one variant of a request. It may wait for budget that other requests hold. If the account replies that
+ * a count of the prompt or fewer uses of tools could help, it is asked again with them.
+ */
 async function askAccount(
   context: BillingContext,
-  asked: RequestVariant,
+  variant: RequestVariant,
   options: AttemptOptions,
 ): Promise<VariantDecision> {
-  const { requestId, later } = options;
-  const { settings, routing, upstream } = context;
-  const { model, leavesOutThinking = false } = asked;
-  let variant = asked;
+  const { later, requestId } = options;
   // Read the clock before asking the account, so that the attempt does not start later than its hold.
   const startedAt = Date.now();
-  const until = startedAt + (later?.canWait === false || context.waits === false ? 0 : settings.HOLD_WAIT_MS);
-  const models = getHoldPrices(context, model);
-  const { row, isListed } = models.findPriceRow(model);
-  const admissionRequest = {
-    ...createAdmissionRequest({ ...context, requestId, model }),
-    model: (isListed ? row.id : model).slice(0, MAX_MODEL_NAME_CHARACTERS),
-    repeats: later !== undefined,
-    newBytes: context.newBytes,
-    costLimit: context.costLimit,
-    ...(later?.earlierCost ? { earlier: later.earlierCost } : {}),
-  };
-  let counted: PromptCount | undefined =
-    asked.count === undefined ? undefined : { tokens: asked.count, leavesOutThinking };
-  let { maximumCost, terms } = computeMaximumCostAndTerms(context, variant, models, counted);
-  if (maximumCost.countable && !canAnyUpstreamCountTokens({ settings, upstream, model })) {
-    counted = { tokens: null, leavesOutThinking };
-    ({ maximumCost, terms } = computeMaximumCostAndTerms(context, variant, models, counted));
-  }
-  let isCounted = false;
-  const askOnce = async () => {
-    variant = withLimitableTools(context, variant, maximumCost);
-    const keep = canAccountKeepGrant(context, terms, options)
-      ? { keep: serializeUnadmittedGrant(maximumCost, terms, startedAt) }
-      : {};
-    const size = isCounted ? { counted: true, bound: { ...maximumCost, countable: false } } : { bound: maximumCost };
-    const uses = { leastUses: getMinToolUses(variant, maximumCost), lowered: variant.lowered };
-    const request = { ...context, requestId, model };
-    return await settleIfAdmissionLost(
+  const waitMs = later?.canWait === false || context.waits === false ? 0 : context.settings.HOLD_WAIT_MS;
+  const prices = getHoldPrices(context, variant.model);
+  let priced = priceNewVariant(context, prices, variant);
+  // The loop ends: the prompt is counted only once, and each lowered number of tool uses is less than the one before.
+  for (;;) {
+    const asked = createAttemptAdmissionRequest(context, prices, priced, options, startedAt);
+    const request = { ...context, requestId, model: variant.model };
+    const decision = await settleIfAdmissionLost(
       context,
       variant,
       options,
-      async () => await waitForAdmission(request, { ...admissionRequest, ...size, ...uses, ...keep }, until),
+      async () => await waitForAdmission(request, asked, startedAt + waitMs),
     );
-  };
-  let decision = await askOnce();
-  // The loop ends: the prompt is counted only once, and each lowered number of tool uses is less than the one before.
-  while (decision.outcome === 'count_needed' || decision.outcome === 'fewer_uses') {
-    if (decision.outcome === 'fewer_uses') variant = limitToolUses(variant, decision);
-    else {
-      const { signal } = context;
-      const target = { ...context, body: variant.body, model, only: routing?.only, signal };
-      counted = { tokens: await countInputTokensAtUpstream(target, variant.changes), leavesOutThinking: true };
-      isCounted = true;
-    }
-    ({ maximumCost, terms } = computeMaximumCostAndTerms(context, variant, models, counted));
-    decision = await askOnce();
+    if (decision.outcome === 'fewer_uses')
+      priced = priceVariant(context, prices, { ...priced, variant: limitToolUses(priced.variant, decision) });
+    else if (decision.outcome === 'count_needed')
+      priced = priceVariant(context, prices, await countPrompt(context, priced.variant));
+    else return { ...completeDecision(priced, decision), startedAt };
   }
-  if (decision.outcome === 'refused' && counted?.tokens === null) decision.refusal.uncounted = true;
-  if (decision.outcome === 'admitted' || decision.outcome === 'refused')
-    variant = { ...variant, fallbacks: variant.fallbacks ?? decision.fallbacks };
-  return { variant, decision, maximumCost, terms, startedAt };
+}
+
+/** Prices a variant before the account is asked about it. A prompt that no upstream can count is marked as such. */
+function priceNewVariant(context: BillingContext, prices: ModelTable, variant: RequestVariant): PricedVariant {
+  const { settings, upstream } = context;
+  const { model, count: tokens, leavesOutThinking = false } = variant;
+  const priced = priceVariant(context, prices, {
+    variant,
+    count: tokens === undefined ? undefined : { tokens, leavesOutThinking },
+  });
+  if (!priced.maximumCost.countable || canAnyUpstreamCountTokens({ settings, upstream, model })) return priced;
+  return priceVariant(context, prices, { variant, count: { tokens: null, leavesOutThinking } });
+}
+
+function priceVariant(
+  context: BillingContext,
+  prices: ModelTable,
+  counted: Pick<PricedVariant, 'variant' | 'count' | 'wasCountNeeded'>,
+): PricedVariant {
+  const { variant, count, wasCountNeeded } = counted;
+  const { maximumCost, terms } = computeMaximumCostAndTerms(context, variant, prices, count);
+  return { variant: withLimitableTools(context, variant, maximumCost), count, wasCountNeeded, maximumCost, terms };
+}
+
+/** @throws ApiError as `countInputTokensAtUpstream` */
+async function countPrompt(
+  context: BillingContext,
+  variant: RequestVariant,
+): Promise<Pick<PricedVariant, 'variant' | 'count' | 'wasCountNeeded'>> {
+  const { body, model, changes } = variant;
+  const target = { ...context, body, model, only: context.routing?.only };
+  const tokens = await countInputTokensAtUpstream(target, changes);
+  return { variant, count: { tokens, leavesOutThinking: true }, wasCountNeeded: true };
+}
+
+/** Creates what the account is asked about one variant. */
+function createAttemptAdmissionRequest(
+  context: BillingContext,
+  prices: ModelTable,
+  { variant, maximumCost, terms, wasCountNeeded }: PricedVariant,
+  options: AttemptOptions,
+  startedAt: number,
+): AdmissionRequest {
+  const { requestId, later } = options;
+  const { model, lowered } = variant;
+  const { row, isListed } = prices.findPriceRow(model);
+  return {
+    ...createAdmissionRequest({ ...context, requestId, model }),
+    model: (isListed ? row.id : model).slice(0, MAX_MODEL_NAME_CHARACTERS),
+    bound: wasCountNeeded ? { ...maximumCost, countable: false } : maximumCost,
+    counted: wasCountNeeded,
+    repeats: later !== undefined,
+    newBytes: context.newBytes,
+    costLimit: context.costLimit,
+    earlier: later?.earlierCost || undefined,
+    leastUses: getMinToolUses(variant, maximumCost),
+    lowered,
+    keep: canAccountKeepGrant(context, terms, options)
+      ? serializeUnadmittedGrant(maximumCost, terms, startedAt)
+      : undefined,
+  };
+}
+
+/** Adds to a final decision what only the asking process knows, and to the variant what the account has replied. */
+function completeDecision(priced: PricedVariant, decision: AdmissionDecision): Omit<VariantDecision, 'startedAt'> {
+  const { variant, count } = priced;
+  if (decision.outcome !== 'admitted' && decision.outcome !== 'refused') return { ...priced, decision };
+  if (decision.outcome === 'refused' && count?.tokens === null) decision.refusal.uncounted = true;
+  return { ...priced, decision, variant: { ...variant, fallbacks: variant.fallbacks ?? decision.fallbacks } };
 }
 
 /**

@@ -82,27 +82,55 @@ export function computeUnspentAmount(windows: readonly BudgetWindow[]): Nanodoll
   return Math.min(...windows.map(({ limit, settled }) => limit - settled));
 }
 
+/** @returns `preferred`; or the rejection of a request that can wait, because other requests hold the money for it */
 function computePreferredTokens(
   request: HoldRequest,
   affordable: number,
   free: Nanodollars,
 ): HoldSize['preferred'] | LimitRejection {
-  const { budget, time, maximumCost, budgetWindows, requestWindows, minTokens, minCost } = request;
-  const { estimateTypicalTokens } = request;
-  const { outputTokens, outputPrice, usefulOutput: textTokens = TEXT_TOKENS } = maximumCost;
-  if (!estimateTypicalTokens || affordable >= outputTokens) return minTokens;
-  const windows = [...budgetWindows, ...requestWindows];
-  // Waiting helps only for money that other requests hold, because holds are released. What is already spent does not come
-  // back, so leave it out.
-  const unspentTokens = computeAffordableOutputTokens(computeUnspentAmount(windows), maximumCost);
+  const { minTokens, estimateTypicalTokens } = request;
+  if (!estimateTypicalTokens || affordable >= request.maximumCost.outputTokens) return minTokens;
+  const worthWaiting = computeTokensWorthWaiting(request, estimateTypicalTokens);
+  const rejection = findRejectionOfOutput(request, worthWaiting);
+  if (!rejection) return Math.max(worthWaiting, computeTypicalTokensFromFree(request, estimateTypicalTokens, free));
+  const isHeldByRequests = rejection.reason === 'held' && !rejection.byBatch;
+  return isHeldByRequests ? rejection : minTokens;
+}
+
+type TypicalTokensEstimate = NonNullable<HoldRequest['estimateTypicalTokens']>;
+
+/**
+ * @returns the usual length of responses, as far as the unspent money pays for it. Waiting helps only for money that other
+ *   requests hold, because holds are released. What is already spent does not come back
+ */
+function computeTokensWorthWaiting(
+  { maximumCost, budgetWindows, requestWindows, minTokens }: HoldRequest,
+  estimateTypicalTokens: TypicalTokensEstimate,
+): number {
+  const { outputTokens, usefulOutput: textTokens = TEXT_TOKENS } = maximumCost;
+  const unspent = computeUnspentAmount([...budgetWindows, ...requestWindows]);
   const usualTokens = Math.max(textTokens, estimateTypicalTokens(0));
-  const worthWaiting = Math.min(outputTokens, Math.max(minTokens, Math.min(usualTokens, unspentTokens)));
-  const rejection = findBudgetRejection(windows, minCost + (worthWaiting - minTokens) * outputPrice, time, budget);
-  if (rejection?.reason === 'held' && !rejection.byBatch) return rejection;
-  if (rejection) return minTokens;
-  // Hold more than `worthWaiting` only from unused budget of this account. From a shared budget hold no more, because other
-  // accounts need the rest.
-  const isShared = budgetWindows.some(({ by }) => isSharedBudget(by));
-  const freeTokens = isShared ? 0 : computeAffordableOutputTokens(free, maximumCost);
-  return Math.max(worthWaiting, Math.min(outputTokens, estimateTypicalTokens(textTokens), freeTokens));
+  const payableTokens = Math.min(usualTokens, computeAffordableOutputTokens(unspent, maximumCost));
+  return Math.min(outputTokens, Math.max(minTokens, payableTokens));
+}
+
+/**
+ * @returns tokens that are usually enough, as far as the free money pays for them; 0 in a shared budget, because other accounts
+ *   need the rest
+ */
+function computeTypicalTokensFromFree(
+  { maximumCost, budgetWindows }: HoldRequest,
+  estimateTypicalTokens: TypicalTokensEstimate,
+  free: Nanodollars,
+): number {
+  const { outputTokens, usefulOutput: textTokens = TEXT_TOKENS } = maximumCost;
+  if (budgetWindows.some(({ by }) => isSharedBudget(by))) return 0;
+  return Math.min(outputTokens, estimateTypicalTokens(textTokens), computeAffordableOutputTokens(free, maximumCost));
+}
+
+/** @returns why the free money does not pay for so many output tokens; undefined if it does */
+function findRejectionOfOutput(request: HoldRequest, tokens: number): LimitRejection | undefined {
+  const { budget, time, maximumCost, budgetWindows, requestWindows, minTokens, minCost } = request;
+  const cost = minCost + (tokens - minTokens) * maximumCost.outputPrice;
+  return findBudgetRejection([...budgetWindows, ...requestWindows], cost, time, budget);
 }

@@ -257,10 +257,54 @@ interface AdmittedMessage extends Pick<PreparedStatelessMessage, 'caller' | 'age
   idempotencyKey: string | undefined;
 }
 
-/** Puts the prefix into a message, checks the message, and has it admitted. */
+/** The body that is sent, and what is read of the parts from which it is built. */
+interface BodyToSend {
+  body: JsonBody;
+  /** The resources that the message names by id. */
+  named: ReturnType<typeof findReferencedIds>['ids'];
+  prefix: string | undefined;
+  fallbacks: readonly string[] | undefined;
+  /** The hash of the end user whom the caller names. */
+  user: string | undefined;
+}
+
+/** Builds the body that is sent: with its prefix, with the defaults, and with the account's name if UPSTREAM_USER_ID says so. */
+async function buildBodyToSend(
+  c: Context<AppEnv>,
+  { body: prepared, caller, agent }: PreparedStatelessMessage,
+  { streamByDefault, defaults }: { streamByDefault: boolean; defaults: MessageDefaults | undefined },
+): Promise<BodyToSend> {
+  const { identity, settings } = getRequestContext(c);
+  const { ids: named, body: readable } = findReferencedIds(await restoreEdgeCallsInBody(prepared));
+  await pauseAfterLongBody(readable);
+  const applied = agent ? undefined : defaults;
+  const {
+    body: prefixed,
+    prefix,
+    fallbacks,
+  } = await expandPrefixOfRequest(c, readable, {
+    defaults: {
+      model: applied?.model,
+      max_tokens: applied?.max_tokens,
+      ...(streamByDefault ? { stream: true } : {}),
+    },
+  });
+  const complete = addMessageDefaults(prefixed, applied, prefix === undefined ? ['model', 'max_tokens', 'system'] : []);
+  return {
+    body: await applyUserIdSetting(complete, settings, identity.account),
+    named,
+    prefix,
+    fallbacks: agent
+      ? agent.stored.definition.fallback_models
+      : (readRequestField('fallback_models', caller.headers, readable.json) ?? fallbacks),
+    user: await computeEndUserHash(prefixed),
+  };
+}
+
+/** Builds the body of a message, checks it, and reserves its first attempt. */
 async function admitStatelessMessage(
   c: Context<AppEnv>,
-  { body: sent, caller, agent, chosen, dimensions, costLimit }: PreparedStatelessMessage,
+  message: PreparedStatelessMessage,
   {
     upstream,
     streamByDefault,
@@ -270,48 +314,35 @@ async function admitStatelessMessage(
 ): Promise<AdmittedMessage> {
   const context = getRequestContext(c);
   const { identity, settings } = context;
+  const { caller, agent, chosen, dimensions, costLimit } = message;
   const { headers, signal } = caller;
-  const { ids: named, body: own } = findReferencedIds(await restoreEdgeCallsInBody(sent));
-  await pauseAfterLongBody(own);
-  const ofRequest = agent ? undefined : defaults;
-  const { model: defaultName, max_tokens } = ofRequest ?? {};
-  const prefixed = await expandPrefixOfRequest(c, own, {
-    defaults: { model: defaultName, max_tokens, ...(streamByDefault ? { stream: true } : {}) },
-  });
-  const parts = prefixed.prefix === undefined ? (['model', 'max_tokens', 'system'] as const) : [];
-  const body = await applyUserIdSetting(
-    addMessageDefaults(prefixed.body, ofRequest, parts),
-    settings,
-    identity.account,
-  );
+  const { body, named, prefix, fallbacks, user } = await buildBodyToSend(c, message, { streamByDefault, defaults });
   if (streamByDefault) requireModel(body.json, settings);
   const request = validateMessages(body.json);
   const model = settings.models.resolveAlias(request.model);
   c.get('entry').line.model = model.slice(0, 128);
-  const streams = request.stream ?? streamByDefault;
+  const isStreaming = request.stream ?? streamByDefault;
   const billed = new BilledRequest(
     {
       ...context,
       route: 'messages',
-      identity: { ...identity, user: await computeEndUserHash(prefixed.body) },
+      identity: { ...identity, user },
       upstream,
       body,
       model,
       headers,
-      streams,
-      dimensions: { ...dimensions, ...createDimensionValue(OF_PREFIX, prefixed.prefix) },
+      streams: isStreaming,
+      dimensions: { ...dimensions, ...createDimensionValue(OF_PREFIX, prefix) },
       costLimit,
-      ...(streams && { holdMs: STREAM_HOLD_MS }),
-      fallbacks: agent
-        ? agent.stored.definition.fallback_models
-        : (readRequestField('fallback_models', headers, own.json) ?? prefixed.fallbacks),
-      routing: { streams, account: identity.account },
+      ...(isStreaming && { holdMs: STREAM_HOLD_MS }),
+      fallbacks,
+      routing: { streams: isStreaming, account: identity.account },
       signal,
     },
     {
       named,
       modelInBody: request.model,
-      changes: streams && request.stream === undefined ? { stream: 'true' } : {},
+      changes: isStreaming && request.stream === undefined ? { stream: 'true' } : {},
       mayStreamInternally: true,
       isUnmetered,
     },
@@ -321,16 +352,8 @@ async function admitStatelessMessage(
   if (!isUnmetered) c.get('entry').line.waited_ms = billed.latestAttempt.grant.waitedMs;
   const { tools: sentTools } = body.json;
   const tools = agent && Array.isArray(sentTools) ? sentTools.map((tool) => getMember(tool, 'name')) : [];
-  return {
-    billed,
-    isStreaming: streams,
-    caller,
-    agent,
-    chosen,
-    hasFallbacks: request.fallbacks !== undefined,
-    tools,
-    idempotencyKey,
-  };
+  const hasFallbacks = request.fallbacks !== undefined;
+  return { billed, isStreaming, caller, agent, chosen, hasFallbacks, tools, idempotencyKey };
 }
 
 /** Relays an admitted message, and books it at its end. */

@@ -118,23 +118,17 @@ export async function prepareStatelessMessage(
   const { used, maxBreakpoints: breakpoints } = countAvailableBreakpoints(isBound ? '' : read.text);
   const secrets = c.get('settings');
   const applyAgentForModel = (model?: string) => {
-    const laid = stored.buildRequestWithAgent(parseMemberTexts(read.text), NOTHING_INHERITED, {
+    const complete = stored.buildRequestWithAgent(parseMemberTexts(read.text), NOTHING_INHERITED, {
       maxBreakpoints: breakpoints,
       secrets,
       model,
     });
-    const text = editJson(laid, { ...fieldRemovals().all, ...(used === 0 && BREAKPOINT) });
-    return { text, json: JSON.parse(text) as JsonObject, costLimit: readMaxCost(parseMemberTexts(laid)) };
+    const text = editJson(complete, { ...fieldRemovals().all, ...(used === 0 && BREAKPOINT) });
+    return { text, json: JSON.parse(text) as JsonObject, costLimit: readMaxCost(parseMemberTexts(complete)) };
   };
-  let { text, json, costLimit } = applyAgentForModel();
-  rejectRunToolsWithoutConversation(json, agent);
-  const { tools, mcp_servers: servers, container } = json;
-  const isServed = servers ?? container ?? (Array.isArray(tools) && tools.some(canBeServerTool));
-  if (shouldHideToolContents(identity.only) && isServed) {
-    throw createRestrictedTokenError(
-      'conversation: Field required, because the results of this agent’s server tools can be hidden only in a conversation.',
-    );
-  }
+  const withoutChoice = applyAgentForModel();
+  rejectRunToolsWithoutConversation(withoutChoice.json, agent);
+  if (shouldHideToolContents(identity.only)) rejectServerTools(withoutChoice.json);
   // Choose the model only after all checks, because the classifier's call is billed even if the request is then rejected.
   const chosen = await stored.chooseModel({
     agent,
@@ -142,7 +136,7 @@ export async function prepareStatelessMessage(
     messages: sent.json.messages as SentMessage[],
     context: { ...getRequestContext(c), upstream },
   });
-  if (chosen) ({ text, json, costLimit } = applyAgentForModel(chosen.model));
+  const { text, json, costLimit } = chosen ? applyAgentForModel(chosen.model) : withoutChoice;
   return {
     body: replaceBodyText(sent, text, json),
     agent: found,
@@ -168,6 +162,14 @@ export function addBetasToRequest(call: Request, betas: readonly string[] | unde
   const headers = new Headers(call.headers);
   headers.set('anthropic-beta', joinBetas(headers.get('anthropic-beta'), betas));
   return new Request(url, { method, headers, signal });
+}
+
+/** @throws ApiError 403 for an agent whose tools the API may run, because a response contains their results */
+function rejectServerTools({ tools, mcp_servers: servers, container }: JsonObject): void {
+  if (!(servers ?? container ?? (Array.isArray(tools) && tools.some(canBeServerTool)))) return;
+  throw createRestrictedTokenError(
+    'conversation: Field required, because the results of this agent’s server tools can be hidden only in a conversation.',
+  );
 }
 
 /** @returns whether the API may call a tool itself. Some tools with a type of its own are the client's, but not all. */

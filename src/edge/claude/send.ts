@@ -30,6 +30,12 @@ const ONLY_UPSTREAM = { name: '', upstream: undefined };
 type AttemptChoice = UpstreamChoice | typeof ONLY_UPSTREAM;
 
 /**
+ * A step on the way to a response: an attempt that failed, a wait after which the next round begins, a fallback model that takes
+ * over, or the decision that this round tries upstreams with open breakers, too.
+ */
+type SendStep = FailedAttempt | 'wait' | 'fallback' | 'last resort';
+
+/**
  * Sends a request upstream. Until the first byte of a response, it retries transient failures, and tries other upstreams and
  * fallback models.
  *
@@ -52,8 +58,8 @@ export async function sendToUpstream(
 }
 
 /**
- * Sends one request. Its state is the list of the attempts that failed, each with the reason. From them follow the upstreams that
- * are left, whether a wait may help, and what is returned if no attempt succeeds.
+ * Sends one request. Its state is the list of its steps, above all of the attempts that failed, each with the reason. From them
+ * follow the upstreams that are left, whether a wait may help, and what is returned if no attempt succeeds.
  *
  * A round tries each upstream once. After it, a fallback model takes over, upstreams with open breakers are tried, or another
  * round begins after a wait. An attempt that may have run is settled before the next one is reserved.
@@ -65,7 +71,7 @@ class RequestSender {
   readonly #progress: SendProgress;
   /** In milliseconds since 1970. */
   readonly #deadline: number;
-  readonly #attempts: FailedAttempt[] = [];
+  readonly #steps: SendStep[] = [];
   readonly #best: BestFailure;
   /** The first failure: its upstream, and the requested model. If another upstream is preferred, the first one counts as busy. */
   #first: { kind: ClassifiedFailure['kind']; upstream: string; model: string | undefined } | undefined;
@@ -73,13 +79,6 @@ class RequestSender {
   #body: RequestBodyFactory | undefined;
   /** The upstreams of UPSTREAMS that can serve the request. */
   #capable: readonly ConfiguredUpstream[] = [];
-  /** How many attempts were made before the present model's first one, and before the present round. */
-  #modelStart = 0;
-  #roundStart = 0;
-  /** How often the present model's upstreams were waited for. */
-  #waits = 0;
-  /** Whether this round tries upstreams with open breakers, too. */
-  #isLastResort = false;
   #canFallBack = true;
   /** Whether the account holds the cost of the next attempt. */
   #hasHold = true;
@@ -103,7 +102,7 @@ class RequestSender {
   async sendUntilAnswered(): Promise<Response> {
     const [preferred] = this.#names;
     for (;;) {
-      if (this.#progress.isAbandoned && this.#attempts.length > 0) return this.#returnBestRejection();
+      if (this.#progress.isAbandoned && this.#hasFailed) return this.#returnBestRejection();
       const { available, open } = this.#orderChoices();
       if (available[0]?.name !== preferred)
         this.#first ??= { kind: 'overloaded', upstream: preferred ?? '', model: this.#routing.model };
@@ -113,7 +112,7 @@ class RequestSender {
         const response = await this.#attempt(next, available.length + open.length > 1);
         if (response) return response;
       } else if (!(await this.#switchToFallbackModel())) {
-        if (!this.#isLastResort && open.length > 0) this.#isLastResort = true;
+        if (!this.#isLastResort && open.length > 0) this.#steps.push('last resort');
         else if (!(await this.#waitForNextRound())) return this.#returnBestRejection();
       }
     }
@@ -129,14 +128,33 @@ class RequestSender {
     return this.#capable.length > 1;
   }
 
+  /** @returns the steps since the last one of these kinds; all if there is none */
+  #listStepsSince(...kinds: readonly SendStep[]): readonly SendStep[] {
+    return this.#steps.slice(this.#steps.findLastIndex((step) => kinds.includes(step)) + 1);
+  }
+
+  get #hasFailed(): boolean {
+    return this.#steps.some(isFailedAttempt);
+  }
+
   get #attemptsOfModel(): readonly FailedAttempt[] {
-    return this.#attempts.slice(this.#modelStart);
+    return this.#listStepsSince('fallback').filter(isFailedAttempt);
+  }
+
+  /** How often the present model's upstreams were waited for. */
+  get #waits(): number {
+    return this.#listStepsSince('fallback').filter((step) => step === 'wait').length;
+  }
+
+  /** Whether this round tries upstreams with open breakers, too. */
+  get #isLastResort(): boolean {
+    return this.#listStepsSince('fallback', 'wait').includes('last resort');
   }
 
   /** @returns the upstreams that are left in this round */
   #orderChoices(): { available: readonly AttemptChoice[]; open: readonly AttemptChoice[] } {
     const { pool } = this.#upstream;
-    const attempts = this.#attempts.slice(Math.max(this.#modelStart, this.#roundStart));
+    const attempts = this.#listStepsSince('fallback', 'wait').filter(isFailedAttempt);
     const isLeft = ({ name }: { name: string }) =>
       !this.#isExcluded(name) && !attempts.some(({ upstream, isRepeated }) => upstream === name && !isRepeated);
     if (!pool) return { available: [ONLY_UPSTREAM].filter(isLeft), open: [] };
@@ -181,7 +199,7 @@ class RequestSender {
     const permit = pool && choice.upstream ? UpstreamPermit.acquire(pool, choice) : undefined;
     // Another request became the breaker's probe in the meantime, so treat the breaker as open.
     if (choice.upstream && !permit) return undefined;
-    if (this.#attempts.length > 0) isolateCounts.retries += 1;
+    if (this.#hasFailed) isolateCounts.retries += 1;
     this.#progress.upstream = permit?.upstream.name;
     const { signal } = this.#options.controller;
     let result: Response | FailedAttempt;
@@ -258,7 +276,7 @@ class RequestSender {
     // Wait only once for each upstream: one that repeatedly asks for a wait would delay every request.
     const hasWaited = this.#attemptsOfModel.some((one) => one.upstream === upstream && one.isRepeated);
     failed.isRepeated = isShortWait && !permit?.isProbe && !hasWaited && Date.now() + waitMs < this.#deadline;
-    this.#attempts.push(failed);
+    this.#steps.push(failed);
     this.#first ??= { kind, upstream, model: this.#routing.model };
     if (permit && UPSTREAM_FAULTS.has(kind))
       this.#progress.failedUpstreams = [...new Set([...(this.#progress.failedUpstreams ?? []), upstream])];
@@ -289,9 +307,7 @@ class RequestSender {
     this.#routing = { ...this.#routing, model: fallback.model };
     this.#body = fallback.body;
     this.#capable = findUpstreams(pool, this.#request, this.#routing);
-    this.#modelStart = this.#attempts.length;
-    this.#waits = 0;
-    this.#isLastResort = false;
+    this.#steps.push('fallback');
     return true;
   }
 
@@ -320,8 +336,8 @@ class RequestSender {
     // several, wait only if one of them failed in a way that passes.
     const isWorthWaiting =
       !this.#upstream.pool ||
-      this.#attempts
-        .slice(this.#roundStart)
+      this.#listStepsSince('wait')
+        .filter(isFailedAttempt)
         .some(
           ({ failure: { kind, waitMs = 0 }, isExcluded }) =>
             !isExcluded && TRANSIENT_KINDS.has(kind) && waitMs <= patienceMs,
@@ -332,9 +348,7 @@ class RequestSender {
     const wait = computeRetryWaitMs(rejection, this.#waits, patienceMs);
     if (wait === undefined || Date.now() + wait >= this.#deadline) return false;
     await this.#waitWithoutBilling(wait);
-    this.#roundStart = this.#attempts.length;
-    this.#waits += 1;
-    this.#isLastResort = false;
+    this.#steps.push('wait');
     return true;
   }
 
@@ -364,6 +378,10 @@ class RequestSender {
     this.#progress.upstream = best.upstream || undefined;
     return best.response;
   }
+}
+
+function isFailedAttempt(step: SendStep): step is FailedAttempt {
+  return typeof step !== 'string';
 }
 
 /** @returns the error for a request whose upstreams are all full, or not tried because they are down. */

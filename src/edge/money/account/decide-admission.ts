@@ -67,9 +67,10 @@ export function decideAdmission(
   if (queued !== undefined) return queued;
   const sized = estimateTextTokensOfRequest(state, request);
   const canWait = wantsToWait(sized) && !state.admissionQueue.isFull;
-  const attempt = tryNewRequest(state, sized, canWait, true);
+  const attempt = tryNewRequest(state, sized, { canWait, mayAskPools: true });
   if (attempt.outcome !== 'short') return enqueueOrRecord(state, sized, canWait, attempt);
-  return extendLeasesAndDecide(state, attempt, () => tryNewRequest(state, sized, canWait, false)).then((decision) =>
+  const tryAgain = () => tryNewRequest(state, sized, { canWait, mayAskPools: false });
+  return extendLeasesAndDecide(state, attempt, tryAgain).then((decision) =>
     enqueueOrRecord(state, sized, canWait, decision),
   );
 }
@@ -82,14 +83,13 @@ function wantsToWait({ waitMs = 0 }: AdmissionRequest): boolean {
 function tryNewRequest(
   state: AccountState,
   request: AdmissionRequest,
-  canWait: boolean,
-  mayAskPools: boolean,
+  options: Pick<AdmissionAttemptOptions, 'canWait' | 'mayAskPools'>,
 ): AdmissionDecision | LeaseShortage {
   const { admissionQueue: queue } = state;
   const ahead = wantsToWait(request)
     ? queue.findRequestsAhead(listPayerKeys(state, request), computeMinHold(state, request))
     : undefined;
-  return tryAdmission(state, request, { mayAskPools, canWait, ahead });
+  return tryAdmission(state, request, { ...options, ahead });
 }
 
 /** Lets a request wait if only other requests' holds are in the way, and records any other rejection. */
@@ -323,27 +323,18 @@ function decideAndPlaceHold(
   if (unpayable) return unpayable;
   const leases = collectLeases(state, request);
   const options = createHoldDecisionOptions(state, request, now, attempt);
-  const decideForMaximumCost = (cost: MaximumCost) => {
-    const decision = decideHold(budget, rules, cost, now, options);
-    const isOpen = decision.kind === 'count_needed' || decision.kind === 'behind';
-    const demand = computeCostRange(cost, rules);
-    return {
-      decision,
-      short: isOpen ? undefined : findLeaseShortage(decision, leases, demand, attempt.mayAskPools, now),
-    };
-  };
-  let { decision, short } = decideForMaximumCost(maximumCost);
-  if (!short && decision.kind === 'refused' && decision.reason === 'spend') {
-    const lowered = replaceTextTokensByFewest(state, request, maximumCost);
-    if (lowered !== maximumCost) ({ decision, short } = decideForMaximumCost(lowered));
-  }
+  const { decision, shortage } = decideHoldOrShortage(state, request, maximumCost, now, {
+    leases,
+    options,
+    mayAskPools: attempt.mayAskPools,
+  });
   if (decision.kind === 'count_needed') return COUNT_NEEDED;
   if (decision.kind === 'behind') {
     const { least } = computeCostRange(maximumCost, rules);
     const { refusal } = attempt.ahead as QueuedRequestsAhead;
     return createRejectedDecision(state, { ...refusal, needed: least }, now, token?.jti);
   }
-  if (short) return short;
+  if (shortage) return shortage;
   if (decision.kind === 'refused') {
     const fewer = decision.reason === 'spend' && lowerToolUsesOfRequest(state, request, maximumCost, options);
     if (fewer) return { outcome: 'fewer_uses', ...fewer };
@@ -357,6 +348,38 @@ function decideAndPlaceHold(
   state.ledger.foldSettledRowsIntoRollups();
   for (const lease of leases) lease.recordHold(now);
   return createAdmissionWithHold(state, request, hold, now, options.budgetWindows);
+}
+
+interface HoldOrShortage {
+  decision: HoldDecision;
+  /** Set if the request would fit if its leases were larger. Then the decision does not count. */
+  shortage: LeaseShortage | undefined;
+}
+
+/** Decides about a hold. Before it rejects a request, it tries the fewest tokens that are worth a try. */
+function decideHoldOrShortage(
+  state: AccountState,
+  request: AdmissionRequest,
+  maximumCost: MaximumCost,
+  now: number,
+  {
+    leases,
+    options,
+    mayAskPools,
+  }: { leases: ReturnType<typeof collectLeases>; options: HoldDecisionOptions; mayAskPools: boolean },
+): HoldOrShortage {
+  const { decisionRules: rules } = state.limits;
+  const decide = (cost: MaximumCost): HoldOrShortage => {
+    const decision = decideHold(state.budget, rules, cost, now, options);
+    const isOpen = decision.kind === 'count_needed' || decision.kind === 'behind';
+    const demand = computeCostRange(cost, rules);
+    return { decision, shortage: isOpen ? undefined : findLeaseShortage(decision, leases, demand, mayAskPools, now) };
+  };
+  const first = decide(maximumCost);
+  const isRejected = !first.shortage && first.decision.kind === 'refused' && first.decision.reason === 'spend';
+  if (!isRejected) return first;
+  const lowered = replaceTextTokensByFewest(state, request, maximumCost);
+  return lowered === maximumCost ? first : decide(lowered);
 }
 
 function createHoldDecisionOptions(

@@ -13,6 +13,7 @@ import { findReferencedIds } from '../claude/request/referenced-ids.ts';
 import { createUpstreamBody } from '../claude/request/upstream-body.ts';
 import { applyUserIdSetting, computeEndUserHash, createUpstreamKey } from '../claude/request/user-id.ts';
 import { getUpstreamOfContext, type Upstream } from '../claude/upstream.ts';
+import type { CreatedId } from '../claude/usage/created-ids.ts';
 import {
   applyMessageDefaults,
   createModelRequiredMessage,
@@ -261,7 +262,7 @@ interface AdmittedMessage extends Pick<PreparedStatelessMessage, 'caller' | 'age
 interface BodyToSend {
   body: JsonBody;
   /** The resources that the message names by id. */
-  named: ReturnType<typeof findReferencedIds>['ids'];
+  named: readonly CreatedId[];
   prefix: string | undefined;
   fallbacks: readonly string[] | undefined;
   /** The hash of the end user whom the caller names. */

@@ -16,7 +16,13 @@ const MODEL = 'claude-haiku-4-5-20251001';
 const COUNTED = 15_000;
 const COUNT_OF_REPAIRED = 18_000;
 
-afterEach(() => void vi.restoreAllMocks());
+/** What the requests of a test have started, and what must end before its accounts are emptied. */
+const works: Promise<unknown>[] = [];
+
+afterEach(async () => {
+  vi.restoreAllMocks();
+  await Promise.all(works.splice(0));
+});
 
 /** @returns a request whose history has a thought of thousands of tokens */
 function bodyWithThought(question: string): JsonBody {
@@ -55,7 +61,7 @@ function createRequest(requestId: string, more: Partial<RequestToBill>): Request
       identity: { account: 'thinker', scopes: new Set() } as unknown as RequestToBill['identity'],
       route: 'messages',
     },
-    ...{ headers: {}, waitUntil: (work: Promise<unknown>) => void work },
+    ...{ headers: {}, waitUntil: (work: Promise<unknown>) => void works.push(work) },
     body: bodyWithThought('Why?'),
     ...more,
   };

@@ -27,7 +27,7 @@ export class MessageBuilder {
         this.#partialInputs.delete(event.index);
         break;
       case 'content_block_delta':
-        this.#applyDelta(event.index, message.content[event.index], event.delta as unknown as JsonFields);
+        this.#applyDelta(event.index, message.content[event.index], event.delta);
         break;
       case 'content_block_stop': {
         const input = parseJsonObject<object>(this.#partialInputs.get(event.index) ?? '');
@@ -42,8 +42,9 @@ export class MessageBuilder {
     }
   }
 
-  #applyDelta(index: number, block: object | undefined, { type, ...delta }: JsonFields): void {
+  #applyDelta(index: number, block: object | undefined, received: object): void {
     if (!block) return;
+    const { type, ...delta } = received as JsonFields;
     const fields = block as JsonFields;
     for (const [name, added] of Object.entries(delta)) {
       const before = fields[name];
@@ -57,8 +58,9 @@ export class MessageBuilder {
 
 /** @returns the tokens of two answers together; of what is no number, that of the later one */
 export function addUsage(before: Message['usage'], later: Message['usage']): Message['usage'] {
+  const known = new Map<string, unknown>(Object.entries(before));
   const sums = Object.entries(later).map(([name, value]: [string, unknown]) => {
-    const earlier = (before as unknown as JsonFields)[name];
+    const earlier = known.get(name);
     return [name, typeof value === 'number' && typeof earlier === 'number' ? earlier + value : (value ?? earlier)];
   });
   return { ...before, ...(Object.fromEntries(sums) as Message['usage']) };

@@ -130,7 +130,8 @@ export class Run extends SdkStyleStreamReader {
   }
 
   async #runToolLoop({ tools, max_turns = 10, messages: question, goesOn, ...rest }: RunRequest): Promise<void> {
-    // The edge must not receive the functions, so set `run` to undefined, which `JSON.stringify` omits.
+    // The edge must not receive the functions, so set `run` to undefined, which `JSON.stringify` omits and the type
+    // of a definition does not have.
     const definitions = (rest.agent === undefined
       ? tools.map((tool) => (isRunnable(tool) ? { ...tool, run: undefined } : tool))
       : []) as unknown as ToolDefinitions;

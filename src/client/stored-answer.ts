@@ -60,6 +60,7 @@ export function* createMissingEvents(
     if (known && index !== openBlock) continue;
     const deltas = known && findMissingDeltas(block, known);
     // A block that cannot be continued starts again with a new `content_block_start`, which replaces its received part.
+    // The SDK's type does not have blocks of newer kinds, which are streamed like all others.
     if (!deltas)
       yield {
         type: 'content_block_start',
@@ -90,6 +91,7 @@ function createMessageStart({ id, model, usage }: ConversationMessage): RawMessa
     stop_sequence: null,
     usage: usage ?? { input_tokens: 0, output_tokens: 0 },
   };
+  // The SDK's type requires the usage fields of its version; a stored message has those that the API sent.
   return { type: 'message_start', message } as unknown as RawMessageStreamEvent;
 }
 

@@ -14,6 +14,7 @@ import {
 } from './ui-messages.ts';
 
 type UiMessageChunk = UIMessageChunk<SluiceMetadata>;
+/** A block or delta with any fields: the SDK's types do not have those of newer kinds. */
 type StreamedBlock = Record<string, unknown> & { type: string };
 
 const FINISH_REASONS: Readonly<Record<string, FinishReason>> = {

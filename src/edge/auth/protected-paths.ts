@@ -30,9 +30,9 @@ export function createPathProtection(app: Hono<AppEnv>): (c: Context<AppEnv>) =>
     if (c.get('opened')) return false;
     // Decide by the handlers that will run, not by the path: with an unusual spelling, this check and the router could
     // understand a path differently. Compute the set only once, because Hono accepts no routes after the first request.
-    added ??= new Set(app.routes.slice(length).map(({ handler }) => findTargetHandler(handler as never)));
+    added ??= new Set(app.routes.slice(length).map(({ handler }) => findTargetHandler(handler)));
     return matchedRoutes(c)
       .slice(c.req.routeIndex + 1)
-      .some(({ handler }) => added?.has(findTargetHandler(handler as never)));
+      .some(({ handler }) => added?.has(findTargetHandler(handler)));
   };
 }

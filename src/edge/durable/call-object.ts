@@ -8,6 +8,11 @@ export type RemoteMethods<T> = {
     : never;
 };
 
+/** @returns the same stub, with the methods of its object's contract. Cloudflare's type of a stub cannot be compared with it. */
+export function toRemoteMethods<T>(stub: object): RemoteMethods<T> {
+  return stub as RemoteMethods<T>;
+}
+
 /** What each kind of object is called in the error of one that cannot be reached. */
 const OBJECT_TITLES = {
   account: 'The account',
@@ -108,12 +113,12 @@ export async function callObjectWithRetry<T>(
 }
 
 /** @returns a function that calls objects of a kind as `callObjectWithRetry` does. @param stub makes a new stub */
-export function createRetryingObjectCaller<Place, Called>(object: DurableObjectName, stub: (place: Place) => unknown) {
+export function createRetryingObjectCaller<Place, Called>(object: DurableObjectName, stub: (place: Place) => object) {
   return async <T>(
     place: Place,
     call: (object: RemoteMethods<Called>) => Promise<T>,
     persistence?: keyof typeof PAUSES_MS,
-  ): Promise<T> => await callObjectWithRetry(object, () => call(stub(place) as RemoteMethods<Called>), persistence);
+  ): Promise<T> => await callObjectWithRetry(object, () => call(toRemoteMethods(stub(place))), persistence);
 }
 
 function isRetryableCallError(thrown: unknown): boolean {

@@ -15,11 +15,14 @@ export function toColumns(members: object): SqliteRow {
   return columns;
 }
 
-/** @returns the values of a row, by the names of members. */
-export function toMembers(row: SqliteRow): SqliteRow {
+/**
+ * Names the values of a row as members of an object. As with `sql.exec<Row>`, the caller states the type: SQLite returns no types,
+ * and the columns are those of the table's own `create table`.
+ */
+export function toMembers<Members extends object>(row: SqliteRow): Members {
   const named: SqliteRow = {};
   for (const [name, value] of Object.entries(row)) named[memberName(name)] = value;
-  return named;
+  return named as object as Members;
 }
 
 /** @returns a function that computes each name only once, because rows with many columns are written often. */

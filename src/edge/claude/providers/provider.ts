@@ -113,6 +113,7 @@ export type Provider = ProviderDefinition<z.core.$ZodLooseShape>;
 
 /** Defines a kind. The type of its `open` follows from its fields. */
 export function defineProvider<Fields extends z.core.$ZodLooseShape>(kind: ProviderDefinition<Fields>): Provider {
+  // `createAdapter` gets only options that were parsed with these `fields`, so the options have the type that it expects.
   return kind as unknown as Provider;
 }
 

@@ -97,6 +97,7 @@ function scaleModelPrices(prices: Model['prices'], factor: number): Model['price
 function scalePrices(prices: TokenPrices, factor: number): TokenPrices {
   const scalePriceOfKind = (kind: (typeof TOKEN_KINDS)[number]) =>
     Math.ceil(Number((prices[kind] * factor * 1_000).toFixed(6))) / 1_000;
+  // `fromEntries` forgets the names, which are all members of the type.
   return Object.fromEntries(TOKEN_KINDS.map((kind) => [kind, scalePriceOfKind(kind)])) as unknown as TokenPrices;
 }
 

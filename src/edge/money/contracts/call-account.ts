@@ -5,7 +5,7 @@ import type { AppEnv } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
 import { isAccountName } from '../../auth/identity/identity.ts';
 import type { Settings } from '../../config/settings.ts';
-import { callObjectWithRetry, type RemoteMethods } from '../../durable/call-object.ts';
+import { callObjectWithRetry, type RemoteMethods, toRemoteMethods } from '../../durable/call-object.ts';
 import { getAccountStub } from '../../durable/stubs.ts';
 import { createNotFoundError } from '../../kit/http/errors.ts';
 import type { AccountAndPoolBindings } from '../../kit/plugins/bindings.ts';
@@ -34,7 +34,7 @@ export function callAccount<T>(
 ): Promise<T> {
   const { accounts, settings, identity } = request;
   const callOnce = () => {
-    request.stub ??= getAccountStub(accounts, settings, identity.account) as unknown as RemoteMethods<AccountObject>;
+    request.stub ??= toRemoteMethods(getAccountStub(accounts, settings, identity.account));
     return call(request.stub);
   };
   // A stub may stay broken after an exception, so the retry creates a new one:

@@ -69,11 +69,6 @@ async function signAwsRequest(
   return Object.fromEntries(signed.headers);
 }
 
-/** The part of the runtime's Web Crypto that hashes a stream; a browser's has none. */
-interface StreamDigestSupport {
-  DigestStream: new (algorithm: string) => WritableStream<Uint8Array> & { digest: Promise<ArrayBuffer> };
-}
-
 /**
  * @returns the SHA-256 of a body. A streamed body is made a second time for this, so that it is never in memory as a whole.
  */
@@ -85,7 +80,7 @@ async function hashBody(body: SendableBody | undefined): Promise<string> {
   if (typeof body !== 'function' || !(bytes instanceof ReadableStream)) {
     throw new TypeError('Only text, bytes and streams that can be recreated can be signed.');
   }
-  const hash = new (crypto as unknown as StreamDigestSupport).DigestStream('SHA-256');
+  const hash = new crypto.DigestStream('SHA-256');
   await bytes.pipeTo(hash);
   return toHex(new Uint8Array(await hash.digest));
 }

@@ -1,5 +1,5 @@
 import { parseSettingsOnce } from '../../config/settings.ts';
-import { callObjectWithRetry, type RemoteMethods } from '../../durable/call-object.ts';
+import { callObjectWithRetry, type RemoteMethods, toRemoteMethods } from '../../durable/call-object.ts';
 import type { FailingTask } from '../../durable/retries.ts';
 import { getDurableObjectStub, type JurisdictionSetting, type PoolBinding } from '../../durable/stubs.ts';
 import { waitWithTimeout } from '../../kit/async/timeout.ts';
@@ -50,6 +50,6 @@ export async function callPool<T>(
   place: { pools: PoolBinding; settings: JurisdictionSetting; name: string },
   call: (pool: RemoteMethods<PoolObject>) => Promise<T>,
 ): Promise<T> {
-  const createStub = () => getPoolStub(place.pools, place.settings, place.name) as unknown as RemoteMethods<PoolObject>;
+  const createStub = () => toRemoteMethods<PoolObject>(getPoolStub(place.pools, place.settings, place.name));
   return await callObjectWithRetry('pool', () => waitWithTimeout(call(createStub()), POOL_CALL_MS));
 }

@@ -148,7 +148,7 @@ export class PoolStore extends SqlTables {
 
 function toPoolLease({ erased, pool_group, windows, limits, refused, outcomes, ...same }: SqliteRow): StoredPoolLease {
   return {
-    ...(toMembers(same) as unknown as StoredPoolLease),
+    ...toMembers<StoredPoolLease>(same),
     isErased: erased === 1,
     group: pool_group as string | null,
     open: same.open === 1,

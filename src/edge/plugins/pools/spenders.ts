@@ -225,7 +225,10 @@ function compareSortValues(left: number | string, right: number | string): numbe
 function parseSortPosition(cursor: string): SpendingSortPosition | undefined {
   try {
     const place: unknown = JSON.parse(cursor);
-    return Array.isArray(place) && place.length === 2 ? (place as unknown as SpendingSortPosition) : undefined;
+    if (!Array.isArray(place)) return undefined;
+    const [value, id] = place as unknown[];
+    if ((typeof value !== 'number' && typeof value !== 'string') || typeof id !== 'string') return undefined;
+    return [value, id];
   } catch {
     return undefined;
   }

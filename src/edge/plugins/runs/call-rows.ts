@@ -167,7 +167,7 @@ export class CallRows extends TableRowsBase {
       turn,
     )) {
       const { subagent, ...known } = row;
-      const call = toMembers(known) as unknown as ToolCallRow;
+      const call = toMembers<ToolCallRow>(known);
       const { n, bytes } = call;
       const share = typeof subagent === 'string' ? { subagent: JSON.parse(subagent) as SubagentBudgetShare } : {};
       rows.set(n, { ...call, isError: row.is_error === 1, bytes: bytes ?? 0, ...share });

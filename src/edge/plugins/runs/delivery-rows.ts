@@ -25,7 +25,7 @@ export class DeliveryRows extends TableRowsBase {
     const next = this.findNextDueTime();
     if (next === undefined || next > now) return undefined;
     const [row] = this.tables.readAllRows('select * from deliveries where next_at <= ? order by next_at limit 1', now);
-    return row && (toMembers(row) as unknown as DeliveryRow);
+    return row && toMembers<DeliveryRow>(row);
   }
 
   /** @returns when the next event is due; undefined if there is none */

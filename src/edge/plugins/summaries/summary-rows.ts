@@ -159,7 +159,7 @@ export class SummaryRows extends TableRowsBase implements PluginRows, HistorySub
 
 /** @throws DamagedRow if it cannot be read */
 function parseSummaryRow(row: SqliteRow): SummaryRow {
-  const members = toMembers(row) as unknown as SummaryRow;
+  const members = toMembers<SummaryRow>(row);
   const { text, grant, outcome } = row;
   const parseJsonColumn = <T>(name: string, stored: SqlStorageValue | undefined) =>
     typeof stored === 'string' ? parseStored<T>(`the ${name} of a summary`, stored) : null;

@@ -108,7 +108,8 @@ export function createCanonicalPrefixText(fields: PrefixFields): string {
 }
 
 export function parsePrefix(body: JsonBody): ParsedPrefix {
-  const content = body.json as unknown as StoredPrefixContent;
+  // Only `createCanonicalPrefixText` writes what is read here, and its fields were validated.
+  const content = body.json as object as StoredPrefixContent;
   const sources = body instanceof LongStringBody ? body.sources : [];
   const { json, marked } = addPrefixBreakpoints({
     ...content,

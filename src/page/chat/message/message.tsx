@@ -38,6 +38,7 @@ function MessageView({ entry, session }: { entry: TranscriptEntry; session: Sess
   const isSummaryOpen = useSignal(false);
   // Read this signal to render again with each piece: the message object stays the same while it grows.
   if (stream) void session.growthCount.value;
+  // The page displays blocks of kinds that the SDK's type does not have.
   const parts: readonly ContentPart[] = stream
     ? ((stream.message?.content ?? []) as unknown as ContentPart[])
     : entry.parts;

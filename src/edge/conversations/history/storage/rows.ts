@@ -232,7 +232,7 @@ export function selectRareTurnColumns({ background, notes }: TurnRow): Partial<T
 
 /** @returns a turn from its row. @throws DamagedRow if that cannot be read */
 export function parseTurnRow(row: SqliteRow): TurnRow {
-  const turn = toMembers(row) as unknown as TurnRow;
+  const turn = toMembers<TurnRow>(row);
   const { settled, follows, grant, outcome, notes } = row;
   if (!STATUSES.includes(turn.status)) throw new DamagedRow('the status of a turn');
   const json = {
@@ -253,7 +253,7 @@ export function parseMessageRow(
   divided: (seq: number) => string,
   shownOf: (seq: number) => string,
 ): MessageRow {
-  const message = toMembers(row) as unknown as MessageRow;
+  const message = toMembers<MessageRow>(row);
   const text = message.text ?? divided(message.seq);
   const shown = row.shown === 1 ? shownOf(message.seq) : null;
   return {

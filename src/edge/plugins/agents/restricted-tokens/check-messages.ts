@@ -2,7 +2,7 @@
 
 import type { SentMessage } from '../../../conversations/history/continuation.ts';
 import { type ApiError, createRestrictedTokenError } from '../../../kit/http/errors.ts';
-import { isObject, type JsonObject } from '../../../kit/json/object.ts';
+import { isObject } from '../../../kit/json/object.ts';
 
 interface FieldRule {
   /** Completes the sentence "This field must be …". */
@@ -58,7 +58,7 @@ export function validateRestrictedMessages(messages: readonly SentMessage[], cal
     const path = `messages.${index}`;
     if (message.role !== 'user')
       throw createDisallowedPartError(`${path}.role`, 'new messages must have the role `user`');
-    rejectDisallowedFields(path, message as unknown as JsonObject, { role: text, content: anyValue });
+    rejectDisallowedFields(path, message, { role: text, content: anyValue });
     if (typeof message.content === 'string') continue;
     validateContentBlocks(`${path}.content`, message.content, calls);
   }
@@ -97,8 +97,8 @@ function validateBlockSource(path: string, source: unknown): void {
   rejectDisallowedFields(path, source, members);
 }
 
-function rejectDisallowedFields(path: string, value: JsonObject, members: Readonly<Record<string, FieldRule>>): void {
-  for (const [name, member] of Object.entries(value)) {
+function rejectDisallowedFields(path: string, value: object, members: Readonly<Record<string, FieldRule>>): void {
+  for (const [name, member] of Object.entries<unknown>({ ...value })) {
     const rule = Object.hasOwn(members, name) ? members[name] : undefined;
     if (!rule)
       throw createDisallowedPartError(

@@ -115,7 +115,7 @@ export class ApprovalRows extends TableRowsBase {
       .map((row) => {
         // Throw if the stored input is damaged, so that such a call cannot be approved.
         JSON.parse(String(row.input));
-        return toMembers(row) as unknown as ApprovalRow;
+        return toMembers<ApprovalRow>(row);
       });
   }
 }

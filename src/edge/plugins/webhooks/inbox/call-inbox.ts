@@ -1,5 +1,4 @@
-import type { RemoteMethods } from '../../../durable/call-object.ts';
-import { callObjectWithRetry } from '../../../durable/call-object.ts';
+import { callObjectWithRetry, type RemoteMethods, toRemoteMethods } from '../../../durable/call-object.ts';
 import { getInboxStub, type InboxBinding } from '../../../durable/stubs.ts';
 import { waitWithTimeout } from '../../../kit/async/timeout.ts';
 import type { InboxObject } from '../contracts/inbox.ts';
@@ -15,7 +14,6 @@ export async function callInbox<T>(
   place: { inboxes: InboxBinding; settings: { JURISDICTION?: string | undefined }; source: string },
   call: (inbox: RemoteMethods<InboxObject>) => Promise<T>,
 ): Promise<T> {
-  const getStub = () =>
-    getInboxStub(place.inboxes, place.settings, place.source) as unknown as RemoteMethods<InboxObject>;
+  const getStub = () => toRemoteMethods<InboxObject>(getInboxStub(place.inboxes, place.settings, place.source));
   return await callObjectWithRetry('inbox', () => waitWithTimeout(call(getStub()), INBOX_CALL_MS));
 }

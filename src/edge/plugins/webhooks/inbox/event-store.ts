@@ -299,7 +299,7 @@ function summarizeAttempts({
 
 function parseEventRow(row: SqliteRow): StoredEvent {
   return {
-    ...(toMembers(row) as unknown as StoredEvent),
+    ...toMembers<StoredEvent>(row),
     waits: row.waits === 1,
     result: JSON.parse(String(row.result ?? 'null')) as EventResult | null,
     attempts: JSON.parse(String(row.attempts)) as EventAttempt[],

@@ -1,4 +1,4 @@
-/** An agent as the core uses it. What it is made of, only its plugin knows. */
+/** An agent as the core uses it. Only the agents plugin knows how an agent is defined. */
 
 import type { RequestContext } from '../../auth/context.ts';
 import type { Upstream } from '../../claude/upstream.ts';
@@ -11,7 +11,7 @@ import type { RetainedAgent } from './storage/rows.ts';
 /** The version of the agent that answers, name@version. */
 export const OF_AGENT: Dimension<string> = { name: 'agent', group: 'agent', isVersion: true };
 
-/** How a request is laid behind an agent. */
+/** How an agent is applied to a request. */
 export interface ApplyAgentOptions {
   /** How many cache breakpoints the agent may add. */
   maxBreakpoints: number;
@@ -22,7 +22,7 @@ export interface ApplyAgentOptions {
   model?: string | undefined;
 }
 
-/** What a message is about whose model is to be chosen. */
+/** The message for which a model is to be chosen. */
 export interface ModelChoiceInput {
   agent: RetainedAgent;
   /** The model that the request names. */
@@ -48,7 +48,7 @@ export interface ResolvedAgent {
     readonly fallback_models?: readonly string[] | undefined;
     readonly approvers: ApproverRole;
   };
-  /** Whether what is sent names secrets. */
+  /** Whether the request that is sent names secrets. */
   readonly hasSecrets: boolean;
   /** @returns whether one of its tools has this name. @param caller only those that its client calls: the edge calls the others */
   hasTool(name: unknown, caller?: 'client'): boolean;

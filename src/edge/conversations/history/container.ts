@@ -1,6 +1,7 @@
 /**
- * Decides which container the next request names. Code that waits for the results of tools goes on in its container alone: the
- * API refuses results without it. Where it is not known, or has ended, the code and its calls leave the history.
+ * Decides which container the next request names. Code that waits for results of tools continues only in its own container: the
+ * API rejects results without it. If the container is unknown or has expired, the code and its calls are removed from the
+ * history.
  */
 
 import { getContainerIds } from '../../claude/request/referenced-ids.ts';
@@ -54,17 +55,17 @@ export function forgetLostContainerOnError(
   }
 }
 
-/** @returns what a request says of its container, with an id; undefined if its caller has named one */
+/** @returns the request's `container` with an id; undefined if its caller has named a container */
 export function createContainerParameter(callerContainer: unknown, { id }: CodeContainer): string | undefined {
   if (getContainerIds(callerContainer).length > 0) return undefined;
   return JSON.stringify(isObject(callerContainer) ? { ...callerContainer, id } : id);
 }
 
 /**
- * @param last the last turn with an answer, or with a question that has none
- * @param tail the last answer and what follows it
- * @param isSameTurn whether the request goes on with the turn whose answer is the last
- * @returns the container that the request names; undefined if it needs none, or if there is none
+ * @param last the last turn with an answer, or with a question without an answer
+ * @param tail the last answer and all messages after it
+ * @param isSameTurn whether the request continues the turn of the last answer
+ * @returns the container that the request must name; undefined if it needs none, or if there is none
  */
 export function findReusableContainer(
   transcript: Transcript,
@@ -82,10 +83,11 @@ export function findReusableContainer(
 }
 
 /**
- * Takes code that waits in no known container out of the history, with its calls. What the tools answer is told in words. All that
- * waits for its result leaves where more is said than the results of calls: the API takes nothing beside them then.
+ * Removes code that waits in an unknown container from the history, together with its calls. The results of the calls become
+ * text. If the new message has more than results, all calls that wait for a result are removed, because the API then accepts
+ * nothing but results.
  *
- * @param body the request's body: its caller may name the container
+ * @param body the request's body, which may name a container
  */
 export function removeLostCode(transcript: Transcript, body: string, now: number): void {
   const { storedProfile: profile, cachedHistory: cached } = transcript;
@@ -132,7 +134,7 @@ function hasContentBesidesResults(messages = '[]'): boolean {
 }
 
 /**
- * Finds what leaves the history with what has not ended in the last tool loop: code, and other calls of the API's tools.
+ * Finds the code and the server tool calls of the last tool loop that have no result, and removes them from its messages.
  *
  * @param answer the blocks of the answer that ends the loop
  * @returns the messages that change, and the ids of the code's calls

@@ -80,7 +80,7 @@ export function checkMessage(at: HistoryState, message: SentMessage, path: strin
   } else if (message.role === 'user') validateToolResults(at, message.content, path);
 }
 
-/** @returns whether a content begins with the block that stands for all messages before it. */
+/** @returns whether a content begins with a compaction block, which replaces all messages before it. */
 function startsWithCompaction(content: unknown): boolean {
   return Array.isArray(content) && getMember(content[0], 'type') === 'compaction';
 }
@@ -113,7 +113,7 @@ function validateAllCallsAnswered(at: HistoryState, path: string): void {
 
 const NO_OMITTED_CALLS: ReadonlySet<string> = new Set();
 
-/** A message of the history, to be compared with what a client sends. */
+/** A message of the history, to compare it with a message that a client sends. */
 export interface ComparableHistoryMessage extends SentMessage {
   /** The ids of calls that the model has refused: they were not made, and a client may have seen them as the edge's. */
   refused?: readonly string[];
@@ -122,15 +122,16 @@ export interface ComparableHistoryMessage extends SentMessage {
 }
 
 /**
- * Finds what is new behind the messages that resend the history: many clients send all of it with each request.
+ * Finds the new messages after those that resend the history: many clients send all of it with each request.
  *
- * Answers that follow each other may come as one, because some clients join them. (A run that has waited for approval has
- * such answers.) User messages must be equal, but for the order of results. In answers only the text and the tool calls are compared, since clients drop
- * thinking and reorder what they do not show. An answer without either may be missing, here or there, and the questions around
- * it may come as one. A string equals one text block; cache breakpoints and nulls are ignored.
+ * Consecutive answers match one joined answer, because some clients join them. (A run that has waited for approval has such
+ * answers.) User messages must be equal except for the order of results. Of answers, only the text and the tool calls are
+ * compared, because clients drop thinking and reorder blocks that they do not show. An answer without either may be missing on
+ * one side, and the questions around it may be joined. A string equals one text block; cache breakpoints and nulls are ignored.
  *
- * @param leftOut the ids of calls that are not sent. Clients may drop them
- * @returns the new messages, of the first perhaps only the last blocks; undefined if they do not begin with the whole history
+ * @param leftOut the ids of calls that are not sent, which clients may drop
+ * @returns the new messages (the first one may have only its last blocks); undefined if the messages do not begin with the
+ *   whole history
  */
 export function dropResentMessages(
   history: Iterable<ComparableHistoryMessage>,
@@ -192,8 +193,8 @@ function findFirstAfterSilentAnswers(
 }
 
 /**
- * @returns the number of the first message from one on that does not repeat the question before it. Without an answer it was asked
- *   again, and is kept once
+ * @returns the number of the first message that does not repeat the question before it. A repeated question without an answer
+ *   is stored once
  */
 function findFirstAfterRepeatedQuestions(messages: readonly SentMessage[], from: number): number {
   const question = messages[from - 1];
@@ -306,7 +307,9 @@ function normalizeJson(value: JsonObject): JsonObject {
 /** Results of calls that the edge has made for the last answer, by call id. They are not in the history yet. */
 export type PendingResults = ReadonlyMap<string, string>;
 
-/** Answers calls of the client's own tools that the client leaves without a result, if it says `on_pending_tools: "cancel"`. */
+/**
+ * The result for calls of the client's own tools that the client leaves without one, if it sends `on_pending_tools: "cancel"`.
+ */
 const CANCELLED_RESULT = 'This call was cancelled, because the user continued without its result.';
 
 /**

@@ -22,10 +22,10 @@ const membersOutsidePrompt = memoizeFromPlugins(
 const MAX_FRAME_CHARACTERS = 4_000;
 
 /**
- * Names everything that decides the length of a prompt beside its messages. Two prompts with the same frame differ by their
- * messages alone.
+ * Identifies everything that determines the length of a prompt, except its messages. Two prompts with the same frame differ
+ * only by their messages.
  *
- * @param mark changes when the Worker's own tools do
+ * @param mark changes when the Worker's own tools change
  * @returns null if the frame is too long to be stored
  */
 export function createPromptFrameKey(

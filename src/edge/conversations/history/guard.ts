@@ -19,26 +19,35 @@ export interface RequestedAgentOwner {
   agent_listed?: readonly string[] | undefined;
 }
 
-/** What restricted tokens may ask of messages and conversations. Where no plugin says it, no restricted token is taken. */
+/**
+ * Checks what restricted tokens may do with messages and conversations. Without a plugin that provides it, restricted tokens
+ * are rejected.
+ */
 export interface RestrictedTokenGuard {
-  /** @returns the headers of a request that count. @throws ApiError 403 for one that would add to the prompt */
+  /** @returns the headers of a request that may be used. @throws ApiError 403 for a header that would add to the prompt */
   filterRequestHeaders(headers: Headers): Headers;
   /** @returns a request with these headers alone, without its query and its body */
   stripRequest(request: Request): Request;
-  /** @returns a request with those members that count. @throws ApiError 403 for one that would change what the agent does */
+  /**
+   * @returns a request with only the members that may be used. @throws ApiError 403 for a member that would change what the
+   *   agent does
+   */
   filterRequestBody(body: JsonBody): JsonBody;
   /** @throws ApiError 403 for a member that a new conversation may not have */
   checkNewConversation(names: Iterable<string>): void;
   /** @param calls ids of calls that the caller may answer. @throws ApiError 403 for what new messages may not have */
   checkMessages(messages: readonly SentMessage[], calls: ReadonlySet<string>): void;
-  /** @returns whose agent is meant by a name, to be found. @throws ApiError 403 for one that it may not ask */
+  /** @returns which account's agent a name refers to. @throws ApiError 403 for an agent that the token may not use */
   resolveAgent(caller: RestrictedCaller, ref: string): RequestedAgentOwner;
-  /** @returns the 403 for an agent that it may not ask, or for none at all; undefined for one that it may ask */
+  /**
+   * @returns the 403 for an agent that the token may not use, or for a conversation without one; undefined if it may use the
+   *   agent
+   */
   findAgentRestrictionError(caller: RestrictedCaller, agent: RetainedAgent | null | undefined): ApiError | undefined;
   /**
    * @param present the profile of the conversation, if it exists
-   * @param agent that with which a new conversation begins
-   * @returns the 403 for a conversation that it may not use; undefined for one that it may use
+   * @param agent the agent of a new conversation
+   * @returns the 403 for a conversation that the token may not use; undefined if it may use the conversation
    */
   findTurnRestrictionError(
     caller: RestrictedCaller,
@@ -67,12 +76,12 @@ export function getRestrictedTokenGuard(): RestrictedTokenGuard {
   return found;
 }
 
-/** @returns a caller for a call that must see what it may ask; undefined for one whose token is not restricted */
+/** @returns a caller whose restrictions the called object must check; undefined if its token is not restricted */
 export function getCallerIfRestricted({ account, only }: RestrictedCaller): RestrictedCaller | undefined {
   return only && { account, only };
 }
 
-/** @returns whose agent a request names. @throws ApiError 403 for one that a restricted token may not ask */
+/** @returns which account's agent a request names. @throws ApiError 403 for an agent that a restricted token may not use */
 export function resolveRequestedAgent(caller: RestrictedCaller, ref: string | undefined): RequestedAgentOwner {
   return caller.only && ref !== undefined ? getRestrictedTokenGuard().resolveAgent(caller, ref) : { agent: ref };
 }
@@ -86,7 +95,9 @@ export function checkConversationAllowed({ only }: RestrictedCaller, id: string)
   }
 }
 
-/** @returns the 403 for a restricted token that may not read, follow or stop this conversation; undefined for whoever may */
+/**
+ * @returns the 403 for a restricted token that may not read, follow or stop this conversation; undefined for any other caller
+ */
 export function findConversationRestrictionError(
   caller: RestrictedCaller | undefined,
   transcript: Transcript,
@@ -97,7 +108,10 @@ export function findConversationRestrictionError(
     : undefined;
 }
 
-/** @returns what a restricted token is told of a conversation, as JSON text: its title and metadata may be the server's own */
+/**
+ * @returns the description of a conversation for a restricted token, as JSON text. Title and metadata are left out, because
+ *   they may be private to the server
+ */
 export function createRestrictedConversationJson({ id }: Pick<ConversationProfile, 'id'>, turn?: string): string {
   return JSON.stringify({ type: 'conversation', id, state: turn ? 'running' : 'idle', turn: turn ?? null });
 }

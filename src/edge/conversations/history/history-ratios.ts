@@ -5,10 +5,10 @@
  * cache each time.
  */
 export const TRUNCATED_FILL_RATIO = 0.75;
-/** The part of `max_tokens` above which a summary begins behind an answer. */
+/** The part of `max_tokens` above which a summary is started after an answer. */
 export const SUMMARY_START_RATIO = 0.8;
 /**
- * The part of `max_tokens` that the turns behind a summary may fill, at most. A model of cost chose both (docs/cost.md): a quarter
- * would save a tenth, and leave half as much word for word.
+ * The largest part of `max_tokens` that the turns after a summary may fill. A cost model chose both ratios (docs/cost.md): a
+ * quarter would save a tenth, and keep half as many turns word for word.
  */
 export const SUMMARY_KEEP_RATIO = 0.5;

@@ -1,7 +1,10 @@
 import * as z from '../../kit/http/zod.ts';
 import { getPluginMembers } from '../../kit/plugins/plugins.ts';
 
-/** What a turn begins with is read, compared and stored in one piece, while others wait. An import is stored in steps. */
+/**
+ * The most messages with which a turn may begin: they are read, compared and stored in one step, while other requests wait. An
+ * import is stored in several steps.
+ */
 export const MOST_IN_A_TURN = 5_000;
 export const TOO_MANY_IN_A_TURN = `A turn of a conversation takes at most ${MOST_IN_A_TURN} messages. Send new ones alone, or POST /conversations with the history first`;
 

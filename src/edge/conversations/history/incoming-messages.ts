@@ -101,7 +101,7 @@ export function getParsedMessages(messages: readonly IncomingMessage[]): SentMes
   return messages.map(({ message }) => message);
 }
 
-/** @param sentFrom what is sent first: the number of a message, or a summary's id below zero */
+/** @param sentFrom the first message of the prompt: its number, or a summary's id below zero */
 function readStoredEnd(transcript: Transcript, sentFrom: number, limit: number): Omit<StoredEnd, 'pendingResults'> {
   const { from } = findStartOfPrompt(transcript, sentFrom);
   const history = isLongHistory(transcript, from) ? undefined : readHistory(transcript, from, limit);

@@ -48,20 +48,23 @@ export interface NextRequestPlan extends RepairablePlan {
   /** The upstream's name of the model. */
   model: string;
   maxTokens: number;
-  /** The most tokens that the prompt can have, if the last turn's usage says so. The next three are members of its row. */
+  /**
+   * The upper bound of the prompt's tokens, if it can be computed from the last turn's usage. The next three are members of the
+   * turn's row.
+   */
   count: number | undefined;
   frame: string | null;
   sentFrom: number;
   follows: boolean;
   /** Whether it leaves a paused answer. Then that is sent without its calls that have no result, and is stored so at the end. */
   isPauseAbandoned: boolean;
-  /** Whether its oldest turns are left out, although a summary should stand in their place. */
+  /** Whether the oldest turns are truncated although a summary should replace them. */
   isTruncated: boolean;
-  /** Repairs it if the API rejects what was accepted before; absent where nothing was. */
+  /** Repairs the request if the API rejects content that it accepted before; absent if there is none. */
   repair?: RequestRepair<NextRequestPlan> | undefined;
   /** The defaults that the conversation stores, if this is its first turn. */
   defaults: { model: string; maxTokens: number; system: string | undefined; tools: string | undefined };
-  /** What an agent's answer may cost if it is not a run; undefined if that is not limited. */
+  /** The maximum cost of an agent's answer that is not a run; undefined without a limit. */
   maxCost: Nanodollars | undefined;
   /** What plugins remember of a turn that begins; absent for a later step. */
   memory?: PluginContextValues;
@@ -236,7 +239,7 @@ export function buildTurnBody(
   };
 }
 
-/** @returns how the members of the body that is sent differ from what is asked, beside its messages */
+/** @returns the changes from the caller's members to the members of the body that is sent, without the messages */
 function collectChanges(
   { inherited, json, maxTokens, models, name }: ResolvedRequest,
   model: string,

@@ -14,7 +14,7 @@ const STANDALONE_BLOCKS: ReadonlySet<unknown> = new Set(['image', 'document', 's
 /** How the words about a call begin. */
 const CALL_TEXT_START = /^\[The call (\S+) cannot be shown to you as a call\./;
 
-/** @returns the blocks that tell in words what a call has answered that is not in the history */
+/** @returns the blocks that describe as text the result of a call that is not in the history */
 export function convertResultToTextBlocks({ tool_use_id, content, is_error }: JsonObject): JsonObject[] {
   const failed = is_error === true ? ' with an error' : '';
   const why = `[The call ${toJsonText(tool_use_id)} cannot be shown to you as a call. Its tool was called, and has answered${failed}: do not call it again for this. Its answer follows.]`;
@@ -23,7 +23,10 @@ export function convertResultToTextBlocks({ tool_use_id, content, is_error }: Js
   return [{ type: 'text', text: why }, ...stays];
 }
 
-/** @returns the blocks of a user's message, with the results of these calls in words. The API wants all other results first */
+/**
+ * @returns the blocks of a user's message with the results of these calls as text. All other results come first, as the API
+ *   requires
+ */
 export function convertResultsToText(blocks: readonly JsonObject[], ids: ReadonlySet<string>): JsonObject[] {
   const isReportedAsText = (block: JsonObject) => isToolResultBlock(block) && ids.has(toJsonText(block.tool_use_id));
   if (!blocks.some(isReportedAsText)) return [...blocks];
@@ -37,7 +40,7 @@ function isToolResultBlock(block: unknown): boolean {
 
 /**
  * @param text a message as JSON text
- * @returns it as it is sent: with the results of left-out calls in words. The same text if it has none
+ * @returns the message as it is sent: results of omitted calls are replaced by text. The same text if it has none
  */
 export function convertOmittedResultsInMessage(text: string, leftOut: ReadonlySet<string>): string {
   if (leftOut.size === 0 || !text.includes('"tool_result"')) return text;
@@ -52,9 +55,9 @@ export function convertOmittedResultsInMessage(text: string, leftOut: ReadonlySe
 }
 
 /**
- * Finds the words about a call that stand before a block, or are it.
+ * Finds the text about a call that precedes a block, or is the block itself.
  *
- * @returns the id of the call, and how many blocks further on the block is; undefined if there are none
+ * @returns the id of the call, and how many blocks later the block is; undefined if there is no such text
  */
 export function findPrecedingCallText(
   blocks: readonly unknown[],

@@ -21,9 +21,9 @@ import { findTurnsWithoutThinking, NO_UNBOUND_TURNS, type TurnsWithoutThinking }
 import { findFirstMessageToSend, findStartOfPrompt } from './truncate.ts';
 
 /**
- * Reads the history that is sent, and keeps it in memory for the next turn.
+ * Reads the history that is sent, and caches it for the next turn.
  *
- * @returns the history, and what is sent first: the number of a message, or a summary's id below zero
+ * @returns the history, and its first message: the number of a message, or a summary's id below zero
  */
 export function readSentHistory(
   { profile, cached, frozen }: ResolvedRequest,
@@ -109,7 +109,8 @@ export function buildSentHistory(
 /**
  * Makes the 413 for a request that is too large to be sent.
  *
- * @param hasHistory whether it has a history. Then a smaller request does not help, and the error says what helps
+ * @param hasHistory whether the request includes a history. Then a smaller request does not help, and the error explains what
+ *   does
  */
 export function createRequestTooLargeError(limitBytes: number, hasHistory: boolean): ApiError {
   if (!hasHistory) return createTooLargeError(limitBytes);

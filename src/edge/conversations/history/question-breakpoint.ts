@@ -15,12 +15,12 @@ const LOOKBACK_BLOCKS = 20;
 const COMPARED_BYTES = 1_024;
 
 /**
- * Returns the previous question with a breakpoint on its last block, which ended the prompt before. Without it, a long answer
- * has the whole history written to the cache again, in place of read from there.
+ * Adds a cache breakpoint to the last block of the previous question, with which the previous prompt ended. Without it, after a
+ * long answer the whole history would be written to the cache again instead of being read from it.
  *
- * @param history what is sent before the new messages
- * @param tail the last answer and what came after it, at the end of the history
- * @returns undefined if the end of the prompt is near enough, or the question is not in the history as it is stored
+ * @param history the messages before the new ones
+ * @param tail the last answer and all messages after it, at the end of the history
+ * @returns undefined if the end of the prompt is near enough, or if the question is not sent as it is stored
  */
 export function addBreakpointToPreviousQuestion(
   history: SentHistory,
@@ -46,7 +46,10 @@ export function addBreakpointToPreviousQuestion(
   return { start, end, bytes: encoder.encode(marked) };
 }
 
-/** Compares both ends of two messages of the same length: what is sent otherwise than it is stored lies elsewhere. */
+/**
+ * Compares the start and the end of two messages of the same length. Differences between the sent and the stored form are
+ * elsewhere.
+ */
 function haveSameStartAndEnd(one: Uint8Array, other: Uint8Array): boolean {
   const getStartAndEnd = (bytes: Uint8Array) => [
     ...bytes.subarray(0, COMPARED_BYTES),

@@ -1,6 +1,6 @@
 /**
- * Results of the edge's calls that the API has refused. They would be refused with every later question, so the model is told in
- * words that the tool has answered. What an answer brings is kept only if it can be sent.
+ * Replaces results of the edge's calls that the API has rejected. They would be rejected with every later question, so the
+ * model gets a text instead, which explains that the tool has responded.
  */
 
 import { getMember, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
@@ -19,7 +19,7 @@ import { findToolLoopStart } from './thinking.ts';
 /** Words that choose between results: about an image, and about the length of all that is sent together. */
 const ABOUT_IMAGE = /\bimages?\b|image_/i;
 const ABOUT_LENGTH = /\btoo (?:long|large|many)\b|\bexceeds?\b/i;
-/** The most characters of the API's words that the model is told. */
+/** The most characters of the API's error that are sent to the model. */
 const MAX_REFUSAL_CHARACTERS = 300;
 
 /** The results of a step, as they are sent. */
@@ -30,8 +30,8 @@ export interface StepResults {
 }
 
 /**
- * Chooses the results that a rejection is about, where it names none by a path. They are what is new in the request, so if its words
- * say nothing, it is about all of them.
+ * Chooses the results that a rejection is about, if it names none by a path. Only the results are new in the request, so if the
+ * error gives no hint, all of them are chosen.
  *
  * @returns the ids of their calls
  */
@@ -58,11 +58,11 @@ export function findResultCallId(message: unknown, at: number, pending: PendingR
 }
 
 /**
- * Has results sent as words from now on, behind which the model has refused to answer: they would be refused again. Where it has
- * refused that, too, all that led to them leaves the history.
+ * Replaces the results after which the model has refused to answer by text, because the model would refuse again. If it has
+ * also refused the text, all turns that led to the results are removed from the history.
  *
  * @param refused the turn that was refused
- * @returns whether it can be asked again
+ * @returns whether the model can be asked again
  */
 export function hideResultsAfterRefusal(transcript: Transcript, refused: Pick<TurnRow, 'seq'>): boolean {
   const results = findUnansweredResults(transcript);
@@ -78,8 +78,8 @@ export function hideResultsAfterRefusal(transcript: Transcript, refused: Pick<Tu
 }
 
 /**
- * @returns the results of the edge's calls to which the model has said nothing yet: they are sent with what is said next, or stand in
- *   a question that has no answer. Undefined if there are none
+ * @returns the results of the edge's calls that the model has not answered yet: they are sent with the next message, or are
+ *   part of a question without an answer. Undefined if there are none
  */
 function findUnansweredResults(transcript: Transcript): StepResults | undefined {
   // Search from the last turn that the API accepted. A turn with an empty answer is such a turn: the API accepted the tool
@@ -92,10 +92,10 @@ function findUnansweredResults(transcript: Transcript): StepResults | undefined 
 }
 
 /**
- * Finds the results of the edge's calls that stand in a question without an answer: the API may not have taken them.
+ * Finds the results of the edge's calls in a question without an answer, which the API may not have accepted.
  *
- * @param last the last turn with an answer, or with a question that has none
- * @param tail the last answer and what follows it
+ * @param last the last turn with an answer, or with a question without an answer
+ * @param tail the last answer and all messages after it
  */
 export function findResultsInUnansweredQuestion(
   transcript: Transcript,
@@ -115,9 +115,9 @@ export function findResultsInUnansweredQuestion(
 }
 
 /**
- * Stores that results cannot be shown, also where they stand in a question without an answer.
+ * Stores that results are not sent any more, also those in a question without an answer.
  *
- * @param why the words with which the API has refused them
+ * @param why the error with which the API has rejected them
  */
 export function storeResultsAsHidden(transcript: Transcript, turn: number, ids: Iterable<string>, why: string): void {
   const before = transcript.edgeCalls.readResultsOfTurn(turn);
@@ -139,7 +139,7 @@ export function createHiddenResultBlocks(ids: Iterable<string>, why: string): Re
   return new Map([...ids].map((id) => [id, { type: 'tool_result', tool_use_id: id, content }]));
 }
 
-/** @returns the blocks of a message with hidden results in place of what they were. @param before the results as they were */
+/** @returns the blocks of a message, in which hidden results are replaced by text. @param before the original results */
 export function replaceHiddenResults(
   blocks: readonly JsonObject[],
   hidden: ReadonlyMap<string, JsonObject>,

@@ -19,14 +19,14 @@ interface ParsedRequestMessage {
  */
 type OmittedBlocks = ReadonlySet<string>;
 
-/** The key of all thinking: each block of it is bound to what stands before it, so the blocks are sent together or not at all. */
+/** The key of all thinking: each thinking block is bound to the blocks before it, so either all of them are sent or none. */
 export const ALL_THINKING = 'thinking';
 const TYPES_OF_THINKING: ReadonlySet<unknown> = new Set([ALL_THINKING, 'redacted_thinking', 'connector_text']);
 
 /** A path to a message, to a block, or to a block within a tool's result. Services write paths with dots, brackets or slashes. */
 const BLOCK_PATH =
   /\bmessages[.[/](\d+)(?:\]?[./]content[.[/](\d+)(?:\]?[./](?:tool_result[./])?content[.[/](\d+))?)?/g;
-/** What a block is called in the sentence that replaces it. */
+/** The name of a block in the sentence that replaces it. */
 const NAMES_OF_BLOCKS: ReadonlyMap<unknown, string> = new Map([
   ['image', 'an image'],
   ['document', 'a document'],
@@ -149,7 +149,7 @@ function findKeys(messages: readonly ParsedRequestMessage[], isMeant: (block: Js
   return [...new Set(all.filter(isMeant).map(createBlockKey))];
 }
 
-/** How many groups of `guesses` stand behind the external blocks. */
+/** The number of groups that come after the external blocks in `groupBlocksByLikelyRejection`. */
 export const LATER_GROUPS = 4;
 
 /**
@@ -171,9 +171,9 @@ export function groupBlocksByLikelyRejection(messages: readonly ParsedRequestMes
 }
 
 /**
- * Chooses what is left out next, where a rejection names nothing.
+ * Chooses which blocks to omit next if a rejection names none.
  *
- * @param triesLeft how many more tries there are, this one included
+ * @param triesLeft the number of tries that are left, including this one
  * @returns keys that are not omitted yet; undefined if there are none
  */
 export function chooseNextBlocksToOmit(
@@ -194,9 +194,9 @@ export function listOmittedCallIds(omitted: OmittedBlocks): ReadonlySet<string> 
 }
 
 /**
- * Replaces omitted blocks by a sentence, and leaves out all thinking, since it is bound to what stood before it.
+ * Replaces omitted blocks by a sentence, and removes all thinking, because thinking is bound to the blocks before it.
  *
- * @returns undefined if a content has no omitted block beside thinking
+ * @returns undefined if no block of the content is omitted except thinking
  */
 export function replaceOmittedBlocks(content: unknown, omitted: OmittedBlocks): JsonObject[] | undefined {
   const blocks = toContentBlockList(content);

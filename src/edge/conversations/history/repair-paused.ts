@@ -6,8 +6,8 @@ import type { MessageRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 
 /**
- * Removes the server tool calls without results from a paused answer that is not gone on with any more. Otherwise the API would
- * not accept another question.
+ * Removes the server tool calls without results from a paused answer that will not be continued. Otherwise, the API would
+ * reject another question.
  *
  * @param continuation the replayable blocks of a continuation that has ended without the results
  */

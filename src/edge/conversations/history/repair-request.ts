@@ -1,10 +1,10 @@
 /**
- * Repairs a request that the API rejects although what it contains was accepted before: results of tools that have just come, or
- * blocks of the history that have become unreadable. Otherwise every later question would be rejected, too.
+ * Repairs a request that the API rejects because of content that cannot be changed by the caller: new results of the edge's
+ * calls, or blocks of the history that were accepted before. Otherwise, every later question would be rejected, too.
  *
- * What the API names is left out, or what the edge's calls have just returned; otherwise the block that has most likely become
- * unreadable. A guess is stored once the API has accepted the request without it. So a request that is rejected for another
- * reason costs the history nothing.
+ * First it omits the blocks that the error names, or the results that the edge's calls have just returned, and then the blocks
+ * that have most likely become unreadable. A guess is stored only once the API has accepted the request without these blocks,
+ * so a request that is rejected for another reason changes nothing in the history.
  */
 
 import { RequestBody } from '../../claude/request/request-body.ts';
@@ -78,13 +78,13 @@ export interface RepairablePlan {
   run?: { tools: ParsedEdgeTools } | undefined;
 }
 
-/** What a repair is made from. */
+/** The input of a repair. */
 interface RepairContext<Plan> {
   transcript: Transcript;
   /** Plans the request anew, from what is stored. */
   planAgain(): Plan;
   results: StepResults | undefined;
-  /** Whether the edge itself has made the request: then only the results are new, beside the answer before them. */
+  /** Whether the edge itself wrote the request. Then only the tool results are new, apart from the answer before them. */
   isStep: boolean;
 }
 
@@ -98,7 +98,7 @@ export class RequestRepair<Plan extends RepairablePlan> {
   /** The keys of the blocks that are left out: those that the API has named, and those that are a guess. */
   readonly #namedKeys = new Set<string>();
   readonly #guessedKeys = new Set<string>();
-  /** Results in words, while that is a guess. */
+  /** The results that are replaced by text as a guess. */
   #trial: ReadonlyMap<string, JsonObject> | undefined;
   /** The ids of the calls whose results are hidden. */
   readonly #hiddenResults = new Set<string>();
@@ -117,7 +117,7 @@ export class RequestRepair<Plan extends RepairablePlan> {
   /**
    * Repairs the request once more.
    *
-   * @returns the plan without what was rejected, and its messages where they have changed; undefined if the rejection is final
+   * @returns the plan without the rejected blocks, and its messages if they have changed; undefined if the rejection is final
    */
   repairOnce(rejection: RejectedRequest): { plan: Plan; messages?: Plan['messages'] } | undefined {
     const { results, isStep } = this.#context;
@@ -164,7 +164,7 @@ export class RequestRepair<Plan extends RepairablePlan> {
     return this.#omitBlocks(ids.map(createFileBlockKey), this.#namedKeys).plan;
   }
 
-  /** Stores what was left out, now that the API has accepted the request. @returns the messages of the turn where they have changed */
+  /** Stores the omissions, because the API has accepted the request. @returns the messages of the turn if they have changed */
   storeAcceptedOmissions(): Plan['messages'] | undefined {
     if (this.#tries === 0 && this.omittedBlockCount === 0) return undefined;
     const { transcript, results, planAgain: plan } = this.#context;
@@ -177,7 +177,7 @@ export class RequestRepair<Plan extends RepairablePlan> {
     });
   }
 
-  /** Stores only what the API has named: the request was rejected in the end, so a guess may have been wrong. */
+  /** Stores only the blocks that the API has named: the request was rejected in the end, so a guess may be wrong. */
   storeOnlyNamedOmissions(): void {
     if (this.#namedKeys.size > 0)
       this.#context.transcript.runInTransaction(() => storeOmitted(this.#context.transcript, this.#namedKeys));
@@ -245,7 +245,7 @@ export class RequestRepair<Plan extends RepairablePlan> {
     return keys && this.#omitBlocks(keys, this.#guessedKeys);
   }
 
-  /** @returns a plan whose body goes without what is left out */
+  /** @returns a plan whose body does not contain the omitted blocks */
   #applyOmissionsToPlan(plan: Plan): Plan {
     const omitted = this.#allOmittedKeys;
     const { body } = plan;
@@ -273,7 +273,7 @@ export class RequestRepair<Plan extends RepairablePlan> {
   }
 }
 
-/** @returns the ids of calls whose fresh results a rejection names, by a path or by what they refer to */
+/** @returns the ids of calls whose new results a rejection names, by a path or by their URL or file */
 function findResultsNamedInRejection(
   { text, messages }: RejectedRequest,
   fresh: number,
@@ -290,7 +290,7 @@ function findResultsNamedInRejection(
   return [...new Set([...named, ...external].filter((id) => id !== undefined))];
 }
 
-/** @returns whether a message stands in the question that has no answer yet */
+/** @returns whether a message is part of the question that has no answer yet */
 function isInUnansweredQuestion(messages: readonly JsonObject[], at: number, fresh: number): boolean {
   return messages.slice(at, fresh).every(({ role }) => role === 'user');
 }
@@ -309,7 +309,7 @@ function removeOmittedBlocksFromMessage(text: string, omitted: ReadonlySet<strin
   return content ? editJson(text, { content: stringifyWithRememberedTexts(content) }) : text;
 }
 
-/** Stores that blocks are not sent any more. What was stored is shown as before. */
+/** Stores that blocks are not sent any more. Views still show the stored blocks. */
 function storeOmitted(transcript: Transcript, omitted: ReadonlySet<string>): void {
   const { storedProfile: profile } = transcript;
   if (omitted.size === 0 || !profile) return;

@@ -1,4 +1,7 @@
-/** Mends calls of tools as the API takes them back: their names, their ids, inputs that are no objects, and results behind text. */
+/**
+ * Repairs tool calls so that the API accepts them in later requests: their names, ids, inputs that are not objects, and results
+ * after text.
+ */
 
 import { editJson, parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
 import { isObject, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';

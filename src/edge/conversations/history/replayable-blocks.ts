@@ -63,7 +63,7 @@ export function removePendingServerCalls(content: readonly JsonObject[], results
 }
 
 /**
- * Takes blocks out of an answer. Signed blocks behind them are bound to what is before them, so they go, too; and so does
+ * Removes blocks from an answer, with all signed blocks after them, which are bound to what precedes them. Also removes
  * thinking at the end.
  */
 export function removeBlocksAndBoundThinking(

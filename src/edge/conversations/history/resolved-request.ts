@@ -1,4 +1,4 @@
-/** Reads what is asked for: the caller's body, with the agent's members, and the defaults of its conversation. */
+/** Resolves a request: combines the caller's body with the agent's members and the defaults of its conversation. */
 
 import type { ModelTable } from '../../claude/models/models.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
@@ -30,7 +30,7 @@ export interface RequestOptions {
   prefix?: NewConversationDefaults | undefined;
   /** The agent that answers the request. */
   agent?: ResolvedAgent | undefined;
-  /** Used where neither the request, nor its prefix or conversation says so. */
+  /** Used if neither the request nor its prefix or conversation sets them. */
   defaults?: MessageDefaults | undefined;
   /** The model that was chosen, if the agent chooses. Default: that of the newest turn. */
   model?: string | undefined;
@@ -44,13 +44,15 @@ export interface RequestOptions {
   isStep?: boolean;
   /** Whether it is a run even without tools that the edge calls. */
   isRun?: boolean;
-  /** Whether its caller's token is restricted: then new messages are questions and results of its own tools, and nothing else. */
+  /**
+   * Whether the caller's token is restricted. Then new messages may only contain questions and results of the client's tools.
+   */
   isBound?: boolean;
   /** Whether its messages are planned a second time: then they already have the edge's results. */
   isAgain?: boolean;
 }
 
-/** What is asked for. */
+/** A request after the agent and the defaults were applied. */
 export interface ResolvedRequest {
   /** The body that the agent makes of the caller's, or the caller's own; and the same as JSON and by its members. */
   text: string;
@@ -72,7 +74,7 @@ export interface ResolvedRequest {
   frozen: Transcript['frozenTexts'] | undefined;
 }
 
-/** Reads what is asked for: the caller's body, with the agent's members, and the defaults of its conversation. */
+/** Resolves a request: combines the caller's body with the agent's members and the defaults of its conversation. */
 export function resolveRequest(
   text: string,
   transcript: Transcript,
@@ -137,7 +139,7 @@ export function countAvailableBreakpoints(...texts: readonly (string | undefined
   return { used, maxBreakpoints: Math.min(MAX_BREAKPOINTS - used, MAX_PREFIX_BREAKPOINTS) };
 }
 
-/** @returns what an answer may cost, by the members of a request behind an agent; undefined if they do not say so */
+/** @returns the maximum cost of an answer by the members of a request after an agent was applied; undefined without a limit */
 export function readMaxCost(members: ReadonlyMap<string, string>): Nanodollars | undefined {
   const usd = members.get('max_usd');
   return usd === undefined ? undefined : Math.floor(Number(usd) * 1e9);

@@ -56,7 +56,7 @@ function toShownMessage({ role, text, shown }: MessageRow): SentMessage {
   return parseMessage({ role, text: shown ?? text });
 }
 
-/** @returns the number of a run's first message. Its turn comes behind the row of the run. */
+/** @returns the number of a run's first message. The turns of its steps have higher numbers than the run's own row. */
 function findFirstMessageOfRun(transcript: Transcript, run: number): number {
   return transcript.queryNumberOrZero('select min(seq) from messages where turn >= ?', run);
 }

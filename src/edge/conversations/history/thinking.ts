@@ -11,9 +11,9 @@ import type { Transcript } from './storage/transcript.ts';
 /** The route of turns that were made elsewhere, perhaps for another account. */
 export const IMPORT_ROUTE = 'import';
 
-/** What the thinking of the next answer will be bound to. */
+/** The history to which the thinking of the next answer will be bound. */
 interface NextPromptBinding {
-  /** What is sent first: the number of a message, or a summary's id below zero. */
+  /** The first message of the prompt: its number, or a summary's id below zero. */
   from: number;
   model: string;
   /** Whether it continues the last turn, whose thinking must then be there. */
@@ -61,8 +61,8 @@ export function findTurnsWithoutThinking(
  * Finds the model of the next step of a tool loop.
  *
  * @param last the turn that is continued
- * @param requestedModel the model that the request asks for
- * @returns the model of the last step where the loop has thinking, which no other model can read
+ * @param requestedModel the model that the request names
+ * @returns the model of the last step if the loop has thinking, which no other model can read
  */
 export function findModelOfToolLoop(
   transcript: Transcript,

@@ -41,10 +41,11 @@ export function findFirstFitting(turns: readonly SizedTurn[], start: number, fre
 }
 
 /**
- * Finds what is sent first, by the conversation's setting `history`: a message's number, or a summary's id below zero.
+ * Finds the first message of the prompt by the conversation's setting `history`: a message's number, or a summary's id below
+ * zero.
  *
  * @param characters the characters of the new messages
- * @param continued what was sent first with the last turn, if the new messages continue it
+ * @param continued the first message of the last turn's prompt, if the new messages continue that turn
  * @throws ApiError 400 if the limit is exceeded and the strategy is `error`
  */
 export function findFirstMessageToSend(
@@ -83,7 +84,9 @@ export function findFirstMessageToSend(
   return sumTotalTokens(first) > most ? profile.nextMessage : first;
 }
 
-/** @returns the first message of a prompt, and what stands before it. @param sentFrom a message, or a summary's id below zero */
+/**
+ * @returns the first message of a prompt, and the summary before it. @param sentFrom a message, or a summary's id below zero
+ */
 export function findStartOfPrompt(
   { historySubstitutes: standIns }: Transcript,
   sentFrom: number,
@@ -102,7 +105,7 @@ export function isSummaryMissing(history: HistorySetting | null | undefined, sen
   return history?.strategy === 'summarize' && sentFrom > 0;
 }
 
-/** @returns about how many tokens each turn adds to a prompt, and what its own began with, oldest first */
+/** @returns about how many tokens each turn adds to a prompt, and the first message of its own prompt, oldest first */
 export function computeTurnTokenSizes(transcript: Transcript): (SizedTurn & { sentFrom: number })[] {
   let before: { tokens: number; sentFrom: number } | undefined;
   return listTurnSizes(transcript).map(({ first, characters, tokens, sentFrom, follows }) => {

@@ -1,4 +1,4 @@
-/** Does what the alarm of a conversation is set for. */
+/** Handles the alarm of a conversation. */
 
 import { readRetentionMs, SETTINGS_RETRY_MS } from '../../config/retention.ts';
 import { waitWithTimeout } from '../../kit/async/timeout.ts';
@@ -23,7 +23,10 @@ export async function maintainConversation(state: ConversationState): Promise<vo
   }
 }
 
-/** Has the alarm come again. The platform repeats one that throws only a few times, and then forgets it. */
+/**
+ * Sets the alarm again. The platform repeats an alarm that throws only a few times, and then deletes it:
+ * https://developers.cloudflare.com/durable-objects/api/alarms
+ */
 function scheduleAlarmRetry({ alarm, now, retries }: ConversationState, thrown: unknown): void {
   const nextAt = now() + CONFIRM_RETRY_MS;
   alarm.scheduleAt(nextAt);

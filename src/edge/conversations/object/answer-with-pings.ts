@@ -1,4 +1,4 @@
-/** Answers whoever waits for a turn that cannot begin yet, before networks take the connection for dead. */
+/** Sends pings to a caller whose turn cannot begin yet, before networks close the silent connection. */
 
 import { createUnansweredOutcome } from '../../claude/outcome.ts';
 import { resolveWithin } from '../../kit/async/timeout.ts';
@@ -12,7 +12,7 @@ import type { TurnAnswer } from '../views/turn-answer.ts';
  * Waits for a turn's answer, unless the work before it takes longer than a stream may be silent.
  *
  * @param turn the id that the turn will have
- * @param coming the answer behind that work. It never rejects
+ * @param coming the answer, which comes after that work. It never rejects
  * @returns the answer, or a stream that begins with pings
  */
 export async function waitForAnswerSendingPings(

@@ -313,7 +313,7 @@ export function createTurnExecutor(
   });
 }
 
-/** @returns the upstreams that have prompts of the conversation in their caches, as the usage of its last turns says */
+/** @returns the upstreams that have cached prompts of the conversation, according to the usage of its last turns */
 function findUpstreamsWithCachedPrompt(transcript: Transcript, now: number): string[] {
   let caches: CachesByUpstream = {};
   for (const { outcome, endedAt } of transcript.listTurns(RECENTLY_ENDED, now - HOUR_MS)) {
@@ -324,7 +324,7 @@ function findUpstreamsWithCachedPrompt(transcript: Transcript, now: number): str
   return listUpstreamsWithUnexpiredCache(caches, now);
 }
 
-/** Of the turns that have ended since a time, the last ones: no other can say more about caches. */
+/** Selects the last turns that have ended since a time. Older ones say nothing about caches. */
 const RECENTLY_ENDED = 'seq in (select seq from turns where ended_at > ? order by seq desc limit 20)';
 
 /**

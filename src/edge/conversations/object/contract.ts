@@ -14,13 +14,13 @@ export interface ApprovalDecisionRequest {
   /** The input in place of the model's, as JSON text. */
   input?: string | undefined;
   id: string;
-  /** Who decides, if the token is restricted. */
+  /** The caller that decides, if its token is restricted. */
   by?: RestrictedCaller | undefined;
   isAdmin: boolean;
   requestId: string;
 }
 
-/** The answer to a decision: the call, or with 202 the turn that goes on. */
+/** The response to a decision: the call, or with 202 the turn that continues. */
 export interface ApprovalDecisionResult {
   status: 200 | 202;
   turn: string;
@@ -46,16 +46,16 @@ export interface TurnOutcome {
   cost_usd: number;
 }
 
-/** What a new conversation may begin with. */
+/** The prefix or agent with which a new conversation may begin. */
 export interface InitialContextOptions extends RequestedAgentOwner {
   prefix?: string | undefined;
-  /** Used where neither the request nor what it names says so: a new conversation keeps them. */
+  /** Used if neither the request nor its prefix or agent sets them. A new conversation stores them. */
   defaults?: MessageDefaults | undefined;
 }
 
-/** What a request asks of the edge, by the names of its members. */
+/** The parameters of a request that the edge itself handles, by their names. */
 export interface EdgeRequestOptions extends InitialContextOptions {
-  /** Whether the turn is in the background. Then nobody waits for its answer, and its end is sent as an event. */
+  /** Whether the turn runs in the background. Then no caller waits for its answer, and its end is sent as an event. */
   background?: boolean | undefined;
   /** Whether a turn in the background is sent again after a crash, even if it may have run. */
   retry?: boolean | undefined;
@@ -69,7 +69,7 @@ export interface EdgeRequestOptions extends InitialContextOptions {
   fallback_models?: readonly string[] | undefined;
 }
 
-/** The call of the edge with which a turn is asked for. */
+/** The call of the edge that requests a turn. */
 export interface TurnRequestMetadata {
   /** The id of the request. */
   id: string;
@@ -78,7 +78,7 @@ export interface TurnRequestMetadata {
   hash: string;
   /** The header `idempotency-key`. */
   key: string | undefined;
-  /** Whether an official client says that this is a retry. */
+  /** Whether an official client reports that this is a retry. */
   retried: boolean;
   /** Whether the same call was lost before. Then it must not begin a second turn. */
   again: boolean;
@@ -100,12 +100,12 @@ export interface TurnRequest {
   parent?: ParentCall | undefined;
 }
 
-/** What a turn that has begun needs of its request, even after a crash. */
+/** The part of a request that its turn needs after it has begun, even after a crash. */
 export type StartedTurnRequest = Omit<TurnRequest, 'body' | 'call'> & {
   call: Omit<TurnRequestMetadata, 'again' | 'retried'>;
 };
 
-/** What a conversation is created with, and by whom. Its texts cross by themselves. */
+/** The fields of a new conversation, and its caller. System prompt, tools and messages are sent as separate texts. */
 export type NewConversationFields = Omit<ConversationFields, 'system' | 'tools' | 'messages'> &
   InitialContextOptions &
   Partial<Pick<TurnRequest, 'caller'>>;

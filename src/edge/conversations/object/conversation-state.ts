@@ -40,7 +40,7 @@ import { TurnLock } from './turn-lock.ts';
 /** How long a stop or a deletion waits for the turn to end; milliseconds. */
 export const STOP_MS = 10_000;
 
-/** After how long the account settles a hold that nobody renews. Milliseconds. */
+/** After how many milliseconds the account settles a hold that is not renewed. */
 export const ORPHANED_MS = 15 * MINUTE_MS;
 
 /** The state of a conversation's object in memory. */
@@ -132,7 +132,10 @@ export class ConversationState implements ConversationContext {
     }
   }
 
-  /** Ends what runs without reading it, so that it does not begin again and again. @throws what is no damage */
+  /**
+   * Ends all running work without reading damaged rows, so that it does not begin again and again. @throws any error that is
+   * not damage
+   */
   endDamagedWork(thrown: unknown): void {
     this.maintenance.logDamage(thrown);
     this.lock.releaseDamaged();
@@ -141,7 +144,7 @@ export class ConversationState implements ConversationContext {
       damage instanceof DamagedTable ? damage : catchDamagedRow(() => endDamagedTurns(this.transcript, this.now()));
   }
 
-  /** Ends what runs if its credential has ended. @throws ObjectUnreachableError while the account cannot be asked */
+  /** Ends all running work whose credential was revoked. @throws ObjectUnreachableError if the account cannot be reached */
   async stopIfCredentialEnded(): Promise<void> {
     this.recoverFromCrash();
     const { holder: runner } = this.lock;
@@ -164,7 +167,7 @@ export class ConversationState implements ConversationContext {
     return profile?.exists || this.lock.holder ? profile : undefined;
   }
 
-  /** @returns the 403 for a restricted token that may not use this conversation; undefined for whoever may */
+  /** @returns the 403 for a restricted token that may not use this conversation; undefined for any other caller */
   findRestrictionError(caller: RestrictedCaller | undefined): ApiError | undefined {
     return findConversationRestrictionError(caller, this.transcript);
   }
@@ -189,7 +192,7 @@ export class ConversationState implements ConversationContext {
     } else abort();
   };
 
-  /** Describes a conversation. @param omitted what was left out of the history that it begins with */
+  /** Describes a conversation. @param omitted what was left out of its imported history */
   describeAsResult(profile: ConversationProfile | undefined, omitted?: ImportOmissions): RpcResult<RpcText> {
     if (!profile) return createConversationNotFoundResult();
     return {
@@ -224,7 +227,10 @@ export class ConversationState implements ConversationContext {
     if (waiting.isStopped) throw createTurnStoppedError();
   }
 
-  /** Stops the running turn, or `only` the one that is named, and keeps what has come. Waits for its end a while. */
+  /**
+   * Stops the running turn, or only the turn `only`, and keeps the part of the answer that has arrived. Waits for its end for a
+   * limited time.
+   */
   async stopTurn(only: StopTurnQuery): Promise<void> {
     this.recoverFromCrash();
     const { holder: runner } = this.lock;
@@ -236,7 +242,7 @@ export class ConversationState implements ConversationContext {
     }
   }
 
-  /** Stops the turns that wait before they begin, and what they wait for. @param key only the turn with this key */
+  /** Stops the turns that wait before they begin, and the work that they wait for. @param key only the turn with this key */
   async stopWaitingTurns(key?: string): Promise<void> {
     const all = [...this.#waitingTurns].filter((one) => key === undefined || one.key === key);
     for (const one of all) one.isStopped = true;
@@ -253,7 +259,7 @@ export class ConversationState implements ConversationContext {
   /**
    * Waits until a history is stored. Until then no turn begins.
    *
-   * @returns the conversation, which says how much was left out if that is anything
+   * @returns the conversation, with the number of messages that were left out, if any
    */
   async waitUntilHistoryStored(stored: Promise<void>, omitted?: ImportOmissions): Promise<RpcResult<RpcText>> {
     try {
@@ -268,7 +274,8 @@ export class ConversationState implements ConversationContext {
 /**
  * Ends the turns that were running when the object crashed, and settles what is not settled.
  *
- * @param goesOn called with the runner of what goes on, as soon as it does: it must not be begun again if something throws later
+ * @param goesOn called with the runner of a turn that continues, as soon as it does: such a turn must not be started again if
+ *   something throws later
  * @param isLastTry whether a run whose plugin throws is ended without its plugin
  */
 function endCrashedTurns(
@@ -294,8 +301,8 @@ function endCrashedTurns(
 }
 
 /**
- * @returns what the first plugin makes that goes on; undefined if none does
- * @throws what a plugin has thrown, after the others were asked
+ * @returns the first runner that a plugin creates for a turn that continues; undefined if none does
+ * @throws the error of a plugin, after all others were called
  */
 function findFirstPluginRunner(
   { hooks: parts }: ConversationContext,
@@ -315,7 +322,7 @@ function findFirstPluginRunner(
   return undefined;
 }
 
-/** Ends a run that was interrupted, unless it goes on. */
+/** Ends a run that was interrupted, unless it continues. */
 function resumeOrEndRun(conversation: ConversationContext, row: TurnRow, isLastTry: boolean): TurnRunner | undefined {
   const { transcript, now } = conversation;
   try {

@@ -70,7 +70,7 @@ export class Conversation extends UpstreamDurableObject {
     this.#state = new ConversationState(ctx, this.services, () => this.erase());
   }
 
-  /** Begins a turn, or attaches to the one that the same request began before. `call` is the request without its body. */
+  /** Begins a turn, or attaches to the turn that the same request has begun before. `call` is the request without its body. */
   turn(call: string, body: TurnRequest['body']): Promise<PackedTurnAnswer> {
     const request = JSON.parse(call) as Omit<TurnRequest, 'body'>;
     return handleTurn(this.#state, { ...request, body }).then(packTurnAnswer);
@@ -82,7 +82,10 @@ export class Conversation extends UpstreamDurableObject {
     return await prepareNextPrompt(this.#state, request);
   }
 
-  /** Ends what a crash has interrupted. Whoever carries a stream that broke calls it: then the turn is booked until now. */
+  /**
+   * Ends interrupted turns after a crash. A Worker that was copying a stream calls this when the stream breaks: then the turn's
+   * cost ends at that time.
+   */
   endInterruptedTurns(): void {
     this.#state.recoverFromCrash();
   }
@@ -99,7 +102,10 @@ export class Conversation extends UpstreamDurableObject {
     });
   }
 
-  /** Stops the running turn, or `only` the one that is named, and keeps what has come. Changes nothing if no turn runs. */
+  /**
+   * Stops the running turn, or only the turn `only`, and keeps the part of the answer that has arrived. Changes nothing if no
+   * turn runs.
+   */
   async stopRunningTurn(only: StopTurnQuery = {}, caller?: RestrictedCaller): Promise<RpcResult<RpcText>> {
     this.#state.recoverFromCrash();
     const refused = this.#state.findRestrictionError(caller);
@@ -116,10 +122,10 @@ export class Conversation extends UpstreamDurableObject {
   }
 
   /**
-   * Ends what runs if its credential has ended. The account calls it after a revocation, and again until it has come back.
-   * A run that dies here asks by itself before it goes on.
+   * Ends all running work whose credential was revoked. The account calls this after a revocation, and repeats the call until
+   * it returns. A run that is resumed after a crash checks its credential itself.
    *
-   * @throws ObjectUnreachableError while the account cannot be asked
+   * @throws ObjectUnreachableError if the account cannot be reached
    */
   stopIfCredentialEnded(): Promise<void> {
     return this.#state.stopIfCredentialEnded();
@@ -130,7 +136,7 @@ export class Conversation extends UpstreamDurableObject {
     return this.#state.describeAsResult(this.#state.visibleProfile);
   }
 
-  /** @returns what a turn did, as JSON text. A failed first turn is found too, though it has left no conversation. */
+  /** @returns what a turn did, as JSON text. Also finds a failed first turn, although it has created no conversation. */
   readTurnReport(id: string): RpcResult<RpcText> {
     this.#state.recoverFromCrash();
     const { transcript } = this.#state;
@@ -145,7 +151,10 @@ export class Conversation extends UpstreamDurableObject {
     return transcript.storedProfile && findTurnOutcome(transcript, key);
   }
 
-  /** Stops a turn, and keeps what has come. A turn that has ended stays as it is. @returns what the turn did */
+  /**
+   * Stops a turn, and keeps the part of the answer that has arrived. Does not change a turn that has ended. @returns what the
+   * turn did
+   */
   async cancelTurn(turn: string): Promise<RpcResult<RpcText>> {
     await this.stopRunningTurn({ turn });
     const { transcript, maintenance } = this.#state;
@@ -155,7 +164,7 @@ export class Conversation extends UpstreamDurableObject {
     return this.readTurnReport(turn);
   }
 
-  /** Calls a method of what a plugin has in this object. @returns what it returns */
+  /** Calls a method that a plugin has added to this object. @returns its result */
   async callPlugin<T>(plugin: string, method: string, ...args: readonly unknown[]): Promise<RpcResult<T>> {
     const parts = getPluginMembers('conversation', plugin).flat();
     const called = parts.flatMap(({ methods = {} }) => (Object.hasOwn(methods, method) ? methods[method] : [])).at(0);
@@ -267,10 +276,11 @@ export class Conversation extends UpstreamDurableObject {
   }
 
   /**
-   * Deletes everything, and repeats the report to the account until it is confirmed. What is damaged is deleted unread.
+   * Deletes everything, and repeats the report to the account until it is confirmed. Damaged rows are deleted without being
+   * read.
    *
-   * @param place whose conversation this is, which its own rows may not say any more
-   * @param ends whether its account ends, and needs no report
+   * @param place the account and id of this conversation, because its own rows may be damaged
+   * @param ends whether its account is deleted, which needs no report
    * @returns whether the conversation existed
    */
   erase(place?: ConversationKey, ends?: boolean): Promise<boolean> {
@@ -283,7 +293,7 @@ export class Conversation extends UpstreamDurableObject {
   }
 }
 
-/** @throws ApiError 400 as the plugin says, and where it is not in use */
+/** @throws ApiError 400 if the plugin rejects the messages, or if it is not in use */
 async function parseImportedMessages(messages: string): Promise<ImportedHistory> {
   const { imports } = conversationPlugins().find((part) => part.imports) ?? {};
   if (!imports) throw createMissingPluginError('transfer', 'messages: importing a history');

@@ -144,7 +144,7 @@ function addMissingMessageDefaults<
   return { ...removeUndefined({ agent, model, max_tokens }), ...removeUndefined(fields) } as Fields;
 }
 
-/** Makes a conversation, perhaps with what has been said elsewhere. */
+/** Creates a conversation, with an imported history if the request has messages. */
 async function createConversationFromRequest(c: Context<AppEnv>): Promise<Response> {
   const body = await readBodyToStore(c);
   const identity = c.get('identity');
@@ -282,7 +282,10 @@ export function requireConversationId(c: Context<AppEnv>): string {
   return id;
 }
 
-/** The same on a route that is open to restricted tokens. @throws ApiError 403 for one that such a token may not use */
+/**
+ * Does the same on a route that is open to restricted tokens. @throws ApiError 403 for a conversation that such a token may not
+ * use
+ */
 export function requireConversationIdForRestrictedToken(c: Context<AppEnv>): string {
   const id = requireConversationId(c);
   checkConversationAllowed(c.get('identity'), id);

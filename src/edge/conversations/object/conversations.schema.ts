@@ -42,7 +42,7 @@ export function isConversationId(id: string): boolean {
   return ID.test(id);
 }
 
-/** A Messages request to a conversation, which may have defaults for what the request leaves out. */
+/** A Messages request to a conversation, which may have defaults for missing members. */
 export const conversationRequest = defaultedRequest.check(
   z.refine(({ messages }) => messages.length <= MOST_IN_A_TURN, { path: ['messages'], error: TOO_MANY_IN_A_TURN }),
 );
@@ -150,7 +150,7 @@ export const view = z.createOptionalField(
 );
 export type HistoryViewName = z.output<typeof view>;
 
-/** The query parameters of the list of conversations, beside those of every list. */
+/** The query parameters of the list of conversations, in addition to those of every list. */
 export const conversationsQuery = z.object({
   parent: z.createOptionalField(
     conversationId,
@@ -163,7 +163,7 @@ const if_absent = z.createOptionalField(
   '`empty` returns an empty list instead of a 404 if the conversation does not exist.',
 );
 
-/** The query parameters of `GET …/messages`, beside those of every list. */
+/** The query parameters of `GET …/messages`, in addition to those of every list. */
 export const historyQuery = z.object({
   view,
   if_absent,

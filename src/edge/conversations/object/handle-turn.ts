@@ -1,4 +1,4 @@
-/** Takes up a turn: looks whether it may begin, waits for what it needs before it, and begins it. */
+/** Handles the request for a turn: checks whether it may begin, waits for its prerequisites, and begins it. */
 import { shouldHideToolContents } from '../../auth/identity/only.ts';
 import { PluginContextValues } from '../../kit/plugins/context-values.ts';
 import { requireUnrevokedCaller } from '../../money/admission/refuse-revoked.ts';
@@ -21,7 +21,7 @@ import { answerRepeatedRequest, answerStartedTurn, findRepeatedTurn, requireIdle
 import { releaseUnusedPrefix } from './retained-prefix.ts';
 import { createInterruptedCallError, readRpcText, toFailedTurnAnswer } from './rpc-response.ts';
 
-/** Answers a turn's request: begins the turn, or attaches to the one that the same request began before. Never rejects. */
+/** Handles a turn's request: begins the turn, or attaches to the turn that the same request has begun before. Never rejects. */
 export async function handleTurn(state: ConversationState, turn: TurnRequest): Promise<TurnAnswer> {
   try {
     const request: BufferedTurnRequest = Object.assign(turn, { body: await readRpcText(turn.body) });
@@ -54,8 +54,8 @@ export async function handleTurn(state: ConversationState, turn: TurnRequest): P
 }
 
 /**
- * Begins a turn, or attaches to the one that the same request began before. After each wait all guards run again, and between
- * the last guard and the lock nothing waits.
+ * Begins a turn, or attaches to the turn that the same request has begun before. All checks are repeated after each await, and
+ * there is no await between the last check and the lock.
  */
 async function startOrAttachToTurn(state: ConversationState, turn: PendingTurn): Promise<TurnAnswer> {
   const { request } = turn;
@@ -121,9 +121,9 @@ function isRepeatedOrBlocked(state: ConversationState, turn: PendingTurn): boole
 }
 
 /**
- * Attaches a request to the turn that it began before, or rejects it because the conversation is not free.
+ * Attaches a request to the turn that it has begun before, or rejects it because the conversation is not free.
  *
- * @returns undefined if neither is the case any more, after its account was asked whether the caller is revoked
+ * @returns undefined if neither applies any more after the await in which the caller's credential was checked
  */
 async function attachOrReject(state: ConversationState, turn: PendingTurn): Promise<TurnAnswer | undefined> {
   const { request } = turn;
@@ -142,10 +142,10 @@ async function attachOrReject(state: ConversationState, turn: PendingTurn): Prom
 }
 
 /**
- * Requires the prefix or agent of a new conversation: the one that the request names, or the default agent.
+ * Requires the prefix or agent of a new conversation: from the request, or the default agent.
  *
- * @throws ApiError 503 if it was not resolved, because a conversation existed then that is gone now: one that was deleted, or
- *   whose first turn has failed
+ * @throws ApiError 503 if it was not resolved because a conversation existed at that time, which was deleted or whose first
+ *   turn has failed in the meantime
  */
 function requireInitialContext(state: ConversationState, { request, initialContext }: PendingTurn): void {
   if (initialContext || state.visibleProfile || !hasInitialContext(applyDefaultAgent(request.asked))) return;
@@ -179,14 +179,16 @@ function requireAllowedByRestriction(state: ConversationState, turn: PendingTurn
   if (refused) throw refused;
 }
 
-/** @returns the answer with what plugins tell in its headers. @param hides whether the caller is not told how the agent works */
+/**
+ * @returns the answer with the headers of the plugins. @param hides whether to leave out headers that show how the agent works
+ */
 function addPluginHeaders(state: ConversationState, answer: TurnAnswer, hides: boolean): TurnAnswer {
   if (answer.kind === 'error') return answer;
   const headers = callHookOfEachPlugin(state, 'headers', (part) => part.headers?.(answer.turn, hides));
   return { ...answer, headers: Object.assign({}, answer.headers, ...headers) as Record<string, string> };
 }
 
-/** Says in its headers where a turn has been sent without its oldest turns, and without a summary of them. */
+/** Adds the header `sluice-history` if the prompt was truncated and no summary replaces the missing turns. */
 function addTruncationHeader({ transcript }: ConversationState, answer: TurnAnswer, sentFrom: number): TurnAnswer {
   if (answer.kind === 'error' || !isSummaryMissing(transcript.storedProfile?.history, sentFrom)) return answer;
   return { ...answer, headers: { ...answer.headers, 'sluice-history': 'truncated' } };

@@ -21,10 +21,10 @@ import type { TurnLock } from './turn-lock.ts';
 /** A turn's request whose body has been read. */
 export type BufferedTurnRequest = TurnRequest & { body: string };
 
-/** A turn that is asked for, until it begins. */
+/** A requested turn that has not begun yet. */
 export interface PendingTurn {
   readonly request: BufferedTurnRequest;
-  /** What a new conversation begins with. */
+  /** The prefix or agent of a new conversation. */
   readonly initialContext: InitialContext | undefined;
   /** What plugins remember of it from one look at it to the next. */
   readonly pluginContext: PluginContextValues;
@@ -38,12 +38,12 @@ export interface TurnPrerequisite {
 }
 
 /**
- * What a plugin has in the memory of one conversation's object: the phases of a turn, and the work of the plugin itself. All are
+ * The hooks of a plugin in the object of one conversation: for the phases of a turn, and for the plugin's own work. They are
  * called in the order of the list of plugins.
  */
 export interface ConversationHooks {
   /**
-   * Plans a turn, or a prompt that is counted, in a way of its own. Writes nothing.
+   * Plans a turn, or a prompt that is counted, instead of the core. Writes nothing.
    *
    * @param plan plans it with a model
    * @returns undefined if the turn is not for this plugin
@@ -56,13 +56,14 @@ export interface ConversationHooks {
   /** @returns what must be waited for; undefined if the turn can begin. @throws ApiError if it must not begin */
   before?(turn: PendingTurn, planned: NextRequestPlan): TurnPrerequisite | undefined;
   /**
-   * Stores what the plugin keeps of a turn, in the step that takes the lock. May change the row, which is stored behind it.
+   * Stores the plugin's data of a turn, in the step that takes the lock. May change the row, which is stored afterwards.
    *
-   * @returns long notes, which the stored row of a turn that is no run has until its end, but the row in memory has not
+   * @returns long notes: they are in the stored row until the turn ends, unless the turn is a run, and never in the row in
+   *   memory
    */
   begin?(turn: PendingTurn, planned: NextRequestPlan, row: TurnRow): TurnNotes | undefined;
   /**
-   * Stores a turn and makes its runner, in a way of its own.
+   * Stores a turn and makes its runner, instead of the core.
    *
    * @returns undefined if the turn is not for this plugin
    */
@@ -75,19 +76,22 @@ export interface ConversationHooks {
   getDimensions?(memory: PluginContextValues | undefined): DimensionValues;
   /** @returns headers of a turn's answer. @param hides whether the caller is not told how the agent works */
   headers?(turn: string, hides: boolean): Record<string, string>;
-  /** Settles what a crash has interrupted of its own work, and what was not confirmed. Called at a wake, and by each alarm. */
+  /**
+   * Settles the plugin's work that a crash has interrupted, and repeats unconfirmed settlements. Called at each wake and by
+   * each alarm.
+   */
   settle?(): void;
-  /** Stores what the plugin tells of a turn's end. Called in the step that stores the end. */
+  /** Stores the plugin's data about the end of a turn. Called in the step that stores the end. */
   tell?(turn: TurnHandle): void;
-  /** Does what is due. Called by each alarm. */
+  /** Does the work that is due. Called by each alarm. */
   alarm?(): void;
   /** @returns whether something is under way for which only a watch wakes the object */
   isOpen?(): boolean;
   /** Called when a turn has ended. */
   ended?(): void;
-  /** @returns who has asked for what is under way */
+  /** @returns the caller of the work that is running */
   by?(): Identity | undefined;
-  /** Stops what is under way. */
+  /** Stops the work that is running. */
   stop?(): Promise<void>;
 }
 
@@ -95,15 +99,18 @@ export interface ConversationHooks {
 export interface ConversationContext extends ObjectContext {
   readonly maintenance: ConversationMaintainer;
   readonly hooks: readonly ConversationHooks[];
-  /** The profile, if callers can see the conversation. Ends first what a crash has interrupted. */
+  /** The profile, if callers can see the conversation. Ends or resumes interrupted turns first. */
   readonly visibleProfile: ConversationProfile | undefined;
   /** @returns the profile; the 404 if there is none, and the 403 for a restricted token that may not use this conversation */
   findProfileForCaller(caller: RestrictedCaller | undefined): RpcResult<ConversationProfile>;
   /** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
   findWithdrawal(): Promise<unknown>;
-  /** Ends what a crash has interrupted, or goes on with it. */
+  /** Ends or resumes the turns that a crash has interrupted. */
   recoverFromCrash(): void;
-  /** Stops the running turn, or `only` the one that is named, and keeps what has come. Waits for its end a while. */
+  /**
+   * Stops the running turn, or only the turn `only`, and keeps the part of the answer that has arrived. Waits for its end for a
+   * limited time.
+   */
   stopTurn(only: StopTurnQuery): Promise<void>;
   /** The lock that the running turn holds. */
   readonly lock: TurnLock;
@@ -120,34 +127,40 @@ interface PluginMethod {
   call(object: ConversationContext, ...args: readonly unknown[]): unknown;
 }
 
-/** What a plugin has inside the object of a conversation. Its rows are in the tables of the conversation. */
+/** A plugin's part of a conversation's object. Its rows are in the tables of the conversation. */
 export interface ConversationPlugin {
-  /** Makes what it has in memory, when the object wakes. */
+  /** Creates the hooks when the object wakes. */
   createHooks?(conversation: ConversationContext): ConversationHooks;
   /** @returns why no turn may begin while calls wait for a decision; undefined if this plugin has none to decide */
   refusal?(transcript: Transcript): ApiError | undefined;
   /** Ends what waits of a turn that is cancelled. */
   cancel?(transcript: Transcript, turn: string, now: number): void;
-  /** Checks messages that a new conversation begins with. @param list their JSON text @throws ApiError 400 that says what is wrong */
+  /**
+   * Checks the imported messages of a new conversation. @param list their JSON text @throws ApiError 400 that explains what is
+   * wrong
+   */
   imports?(list: string): SteppedWork<ImportedHistory>;
-  /** What is called by `part` of the object, by name. */
+  /** The methods that the method `part` of the object calls by name. */
   methods?: Readonly<Record<string, PluginMethod['call']>>;
 }
 declare module '../../kit/plugins/plugins.ts' {
   interface Plugin {
-    /** What the plugin does in the object of a conversation: the phases of a turn, and its own work. */
+    /** The hooks of the plugin in the object of a conversation: for the phases of a turn, and for its own work. */
     readonly conversation?: readonly ConversationPlugin[];
   }
 }
 
-/** @returns the parts of all plugins in use. Every turn asks */
+/** @returns the parts of all plugins in use. Cached, because every turn reads them */
 export const conversationPlugins = memoizeFromPlugins(() => getPluginMembers('conversation').flat());
 
 /** A history that was made elsewhere, before it is stored. */
 export interface ImportedHistory {
-  /** How much of what was sent is not in it. */
+  /** How many messages and blocks of the import were left out. */
   readonly omitted: ImportOmissions;
-  /** Stores it in an empty conversation. @param context the model that its answers are said to be of, and the time: milliseconds since 1970 */
+  /**
+   * Stores the history in an empty conversation. @param context the model to store for its answers, and the time: milliseconds
+   * since 1970
+   */
   storeInConversation(
     transcript: Transcript,
     context: { model: string | null; now: number },

@@ -1,4 +1,4 @@
-/** What a conversation begins with, if that is stored by name: a prefix or an agent. */
+/** Resolves the prefix or agent with which a conversation begins. */
 import type { Identity } from '../../auth/identity/caller.ts';
 import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import type { Settings } from '../../config/settings.ts';
@@ -31,18 +31,18 @@ interface AgentWithDefaults extends NewConversationDefaults, FoundAgent {
   retained?: undefined;
 }
 
-/** What a new conversation begins with: a prefix or an agent. */
+/** The prefix or agent with which a new conversation begins. */
 export type InitialContext = (PrefixWithDefaults & { agent?: undefined }) | AgentWithDefaults;
 
 const PREFIX_AND_AGENT =
   'prefix: not supported with `agent`, which has its own system prompt and tools. Send only one of them.';
 
-/** @returns whether a request names what a new conversation would begin with. */
+/** @returns whether a request names a prefix or an agent for a new conversation. */
 export function hasInitialContext({ prefix, agent }: InitialContextOptions): boolean {
   return prefix !== undefined || agent !== undefined;
 }
 
-/** @returns what a new conversation begins with: what the request names, else the default agent */
+/** @returns the prefix or agent of a new conversation: the one that the request names, else the default agent */
 export function applyDefaultAgent(options: InitialContextOptions): InitialContextOptions {
   return hasInitialContext(options) ? options : { ...options, agent: options.defaults?.agent };
 }
@@ -53,11 +53,11 @@ export function rejectPrefixWithAgent({ prefix, agent }: InitialContextOptions):
 }
 
 /**
- * Finds what a new conversation begins with: an agent, or a prefix on whose version a hold is placed.
+ * Finds the agent of a new conversation, or its prefix, on whose version it places a hold.
  *
- * @param caller who asks, and so may name another version than the current one
+ * @param caller may name other versions than the current one
  * @returns undefined if the request names neither
- * @throws ApiError 400 if it names both, 404 if what it names does not exist
+ * @throws ApiError 400 if the request names both, 404 if the version does not exist
  */
 export async function resolveInitialContext(
   context: Pick<ObjectContext, 'env' | 'settings'>,
@@ -91,8 +91,8 @@ export function findToolOwnerOfConversation(
 }
 
 /**
- * @returns what puts a conversation's prefix before a body, and refuses what others share and was withdrawn. What is the
- *   account's own is refused by its admission, which is exact and costs no read
+ * @returns a function that adds a conversation's prefix to a body, and rejects a withdrawn version of another account. For the
+ *   account's own versions the admission does that, which is exact and costs no read
  */
 export function createPrefixApplier(
   context: ObjectContext,
@@ -151,12 +151,12 @@ export interface FoundAgent {
 }
 
 /**
- * Finds what an account means by the name of an agent, or by `name@version`: its own before the deployment's.
+ * Finds an agent by its name, or by `name@version`: the account's own first, then the deployment's.
  *
- * @param referrer who has stored what names the agent: an account, or what stands for the deployment. Only their agents and the
- * deployment's count then, so that nobody can put an agent of theirs in the place of one that an admin's agent calls
+ * @param referrer the account (or the deployment) that stored the definition which names the agent. Then only its own agents
+ *   and the deployment's are found, so that no caller can replace an agent that an admin's agent calls
  * @param listed the versions that the caller's token lists
- * @throws ApiError 400 where no plugin stores agents, 404 for what does not exist, 503 while it cannot be asked for
+ * @throws ApiError 400 if no plugin stores agents, 404 if the agent does not exist, 503 if its store cannot be reached
  */
 export async function findAgent(
   { env, settings }: { env: Bindings; settings: Settings },

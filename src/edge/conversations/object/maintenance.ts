@@ -52,7 +52,7 @@ export class ConversationMaintainer {
     });
   }
 
-  /** Confirms soon what a wake has found to be open. @param isOpen whether a settlement is */
+  /** Confirms open settlements and reports soon after a wake. @param isOpen whether there are unconfirmed settlements */
   confirmInBackground(isOpen: boolean): void {
     const { transcript, waitUntil } = this.#object;
     if (!isOpen && !transcript.storedProfile?.unreported) return;
@@ -60,7 +60,7 @@ export class ConversationMaintainer {
     waitUntil(this.#repeatUnconfirmedReports());
   }
 
-  /** Writes a log line that says what is damaged. @throws what is no damage */
+  /** Writes a log line that names the damage. @throws any error that is not damage */
   logDamage(thrown: unknown): void {
     const damage = findDamageInError(thrown);
     if (!damage) throw thrown;
@@ -68,7 +68,10 @@ export class ConversationMaintainer {
     logBackgroundFailure({ account, conversation }, damage);
   }
 
-  /** Ends what an alarm could not end because it is damaged. The alarm comes again when the retention has ended, or a day later. */
+  /**
+   * Ends what an alarm could not end because of damaged rows. The alarm comes again at the end of the retention, or a day
+   * later.
+   */
   async maintainDamagedConversation(eraseDamaged: (profile: ConversationProfile) => Promise<unknown>): Promise<void> {
     const { transcript, alarm, now } = this.#object;
     const profile = transcript.uncheckedProfile;
@@ -78,7 +81,7 @@ export class ConversationMaintainer {
     else alarm.scheduleAt(Math.max(end, now() + DAY_MS));
   }
 
-  /** Deletes what has expired, repeats what was not confirmed, and sets the next alarm. */
+  /** Deletes what has expired, repeats unconfirmed settlements and reports, and sets the next alarm. */
   async runDueMaintenance(): Promise<void> {
     const { transcript, hasRunningWork: isBusy } = this.#object;
     this.#isTidying = true;
@@ -101,13 +104,16 @@ export class ConversationMaintainer {
     return !profile || profile.deleted || profile.unreported || this.#isPausedStateOutdated;
   }
 
-  /** Notes that the conversation is deleted after its retention. */
+  /** Sets the alarm to the end of the conversation's retention, when it is deleted. */
   scheduleRetentionEnd(): void {
     const { transcript, alarm } = this.#object;
     if (transcript.storedProfile) alarm.scheduleAt(this.#computeRetentionEnd(transcript.storedProfile));
   }
 
-  /** Notes how a turn has ended. A failed one is forgotten after the grace period. Later logs replace the others. */
+  /**
+   * Sets the alarm for a failed turn, which is deleted after the grace period. Logs of other turns are overwritten by later
+   * logs.
+   */
   scheduleFailedTurnDeletion({ result: ended }: TurnHandle): void {
     if (ended?.status === 'failed') this.#object.alarm.scheduleAt(this.#object.now() + GRACE_MS);
   }
@@ -188,9 +194,9 @@ export class ConversationMaintainer {
   }
 
   /**
-   * Deletes everything in one step, for an account that ends and needs no report.
+   * Deletes everything in one step, for an account that is deleted and needs no report.
    *
-   * @returns false if there is still something to tell. Then nothing has changed
+   * @returns false if a report or notification is still pending. Then nothing has changed
    */
   async deleteRowsWithoutReport(): Promise<boolean> {
     const { transcript, hasRunningWork: isBusy } = this.#object;
@@ -205,7 +211,7 @@ export class ConversationMaintainer {
     return true;
   }
 
-  /** Deletes all rows. What begins after a wait would be deleted, so nobody waits before. */
+  /** Deletes all rows. There must be no await before the deletion, which would delete what begins in the meantime. */
   async #deleteAllRows(): Promise<void> {
     const deleted = this.#object.deleteRowsAndAlarm();
     this.#object.transcript.clearMemory();
@@ -297,8 +303,8 @@ export class ConversationMaintainer {
   }
 
   /**
-   * Changes rows in one transaction with what the profile says of them, and reports the profile to the account afterwards, if
-   * it has changed. The report must not begin earlier: it would tell of a change that may still be rolled back.
+   * Changes rows in one transaction together with the profile, and reports the profile to the account afterwards, if it has
+   * changed. An earlier report could describe a change that is rolled back.
    *
    * @throws whatever `change` throws; then nothing has changed
    */
@@ -331,7 +337,7 @@ export class ConversationMaintainer {
   }
 }
 
-/** @returns when the next of what plugins have to tell is due; undefined if there is nothing */
+/** @returns when the next notification of a plugin is due; undefined if there is none */
 function findNextNotificationTime(transcript: Transcript): number | undefined {
   return transcript.findFirstFromPlugins(({ nextAt }) => nextAt);
 }

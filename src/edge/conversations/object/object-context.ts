@@ -2,12 +2,12 @@ import type { Identity } from '../../auth/identity/caller.ts';
 import type { UpstreamObjectServices } from '../../claude/upstream-object.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 
-/** What a conversation's object shares with the modules that do its work. */
+/** The services of a conversation's object that its modules share. */
 export interface ObjectContext extends UpstreamObjectServices {
   transcript: Transcript;
 }
 
-/** @returns what a conversation's object needs to call an account. */
+/** @returns the arguments with which a conversation's object calls an account. */
 export function createAccountRequest<Caller extends Pick<Identity, 'account'>>(
   { env, settings }: Pick<ObjectContext, 'env' | 'settings'>,
   identity: Caller,

@@ -1,4 +1,4 @@
-/** Changes the profile of a conversation: how it begins, how it ends, and what a request changes. */
+/** Changes the profile of a conversation: at its beginning, at its end, and when a request changes it. */
 import { runInSteps } from '../../kit/async/run-in-steps.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { removeUndefined } from '../../kit/json/object.ts';
@@ -12,10 +12,11 @@ import { CONFIRM_RETRY_MS } from './maintenance.ts';
 import { releasePrefixInBackground } from './retained-prefix.ts';
 
 /**
- * Stores the profile of a new conversation. First it deletes what a failed turn or copy has left here, except what that has cost:
- * a settlement that is still open replaces its own part of the total.
+ * Stores the profile of a new conversation. First deletes the rows of a failed turn or copy, except their cost: a settlement
+ * that is still open replaces its own part of the total.
  *
- * @param watchMs when the alarm looks after it at the latest, if the object dies. It is armed before the first row is written
+ * @param watchMs after how many milliseconds the alarm checks the conversation, in case the object dies. It is set before the
+ *   first row is written
  */
 export function startConversation(
   conversation: ConversationContext,
@@ -114,7 +115,7 @@ export function createIncompleteImportError(): ApiError {
   return new ApiError('api_error', 'The conversation could not be stored completely. Try again.');
 }
 
-/** Deletes what was stored of a conversation, and throws why. */
+/** Deletes the rows of a conversation that could not be created, and throws the reason. */
 export function discardConversationAndThrow(
   conversation: ConversationContext,
   retained: RetainedPrefix | undefined,

@@ -125,7 +125,10 @@ export function findRepeatedTurn(
   return latest.endedAt === null || latest.endedAt > now - GRACE_MS ? latest : undefined;
 }
 
-/** Waits until the upstream has answered, or for a caller who does not stream the turn has ended. @param isOwn as in `follow` */
+/**
+ * Waits until the upstream has responded, or, for a caller that does not stream, until the turn has ended. @param isOwn as in
+ * `follow`
+ */
 async function waitForTurnAnswer(runner: TurnRunner, stream: boolean, isOwn = false): Promise<TurnAnswer> {
   const { row, log } = runner.turn;
   const started = await runner.started;

@@ -48,7 +48,7 @@ export async function readRpcText(crossed: RpcText): Promise<string> {
   return typeof crossed === 'string' ? crossed : exactDecoder.decode(await new Response(crossed).arrayBuffer());
 }
 
-/** @returns the answer for a caller who does not stream. */
+/** @returns the response for a caller that does not stream. */
 export function createBufferedAnswer(turn: TurnHandle, extra: Record<string, string>): TurnAnswer {
   const { result: ended, row } = turn;
   if (!ended) throw new TypeError('The turn has not ended, so it has no response yet.');
@@ -146,7 +146,7 @@ export function toFailedTurnAnswer(thrown: unknown): TurnAnswer {
   return { kind: 'error', error: toFailedResult(thrown).error };
 }
 
-/** @returns the 404 for a conversation that does not exist, or belongs to somebody else. */
+/** @returns the 404 for a conversation that does not exist or belongs to another account. */
 export function createConversationNotFoundError(): ApiError {
   return createNotFoundError('This conversation does not exist. Check its id and the account.');
 }

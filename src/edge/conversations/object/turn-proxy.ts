@@ -37,7 +37,7 @@ const RETRY_WITHOUT_BACKGROUND =
 const TWO_HISTORIES =
   'thread: not supported with `conversation`, because both store the history. Send only one of them.';
 
-/** A request to a conversation, without what its restricted token may not send. */
+/** A request to a conversation, without the members that its restricted token may not send. */
 interface AllowedRequest {
   headers: Headers;
   body: JsonBody;
@@ -45,9 +45,9 @@ interface AllowedRequest {
 }
 
 /**
- * Has a conversation's object answer a Messages request.
+ * Sends a Messages request to the conversation's object.
  *
- * @throws ApiError as the object says, or 503 while it cannot be reached
+ * @throws ApiError that the object returns, or 503 if it cannot be reached
  */
 export async function proxyTurn(
   c: Context<AppEnv>,
@@ -71,7 +71,10 @@ export async function proxyTurn(
   return createTurnResponse(c, request, allowed.fields.model, answer);
 }
 
-/** Removes what a restricted token may not send, and validates the rest. @throws ApiError 400 that says what is wrong */
+/**
+ * Removes members that a restricted token may not send, and validates the others. @throws ApiError 400 that explains what is
+ * wrong
+ */
 function validateTurnRequest(c: Context<AppEnv>, sent: JsonBody): AllowedRequest {
   const identity = c.get('identity');
   const guard = identity.only !== undefined ? getRestrictedTokenGuard() : undefined;
@@ -84,7 +87,10 @@ function validateTurnRequest(c: Context<AppEnv>, sent: JsonBody): AllowedRequest
   return { headers, body, fields };
 }
 
-/** @returns what a request asks of the edge, in its body or its headers. @throws ApiError 400 that says what is wrong */
+/**
+ * @returns the request's parameters for the edge, from its body and its headers. @throws ApiError 400 that explains what is
+ *   wrong
+ */
 function readEdgeOptions(
   c: Context<AppEnv>,
   { headers, body }: AllowedRequest,
@@ -109,7 +115,7 @@ function readEdgeOptions(
   return options;
 }
 
-/** @returns the request as the conversation's object gets it, beside its body */
+/** @returns the request for the conversation's object, without its body */
 async function createTurnRequest(
   c: Context<AppEnv>,
   id: string,
@@ -141,7 +147,7 @@ async function createTurnRequest(
 
 /**
  * @param model the model that the body names
- * @returns the response to the caller, with its headers; the log line gets what the turn has used
+ * @returns the response to the caller, with its headers. Adds the turn's usage to the log line
  */
 function createTurnResponse(
   c: Context<AppEnv>,
@@ -172,7 +178,7 @@ function createTurnResponse(
   return new Response(answer.body, { status: answer.status, headers });
 }
 
-/** @throws ApiError 400 for the conversation of a subagent: only the run that has called the subagent may go on with it */
+/** @throws ApiError 400 for the conversation of a subagent: only the run that has called the subagent may continue it */
 export function rejectSubagentConversation(id: string): void {
   if (!id.startsWith(SUBAGENT_ID)) return;
   throw createInvalidRequestError(
@@ -184,9 +190,9 @@ export function rejectSubagentConversation(id: string): void {
 export type ConversationMethodCall = (object: ReturnType<typeof getConversationStub>) => PromiseLike<unknown>;
 
 /**
- * Calls a conversation of the caller's own account, or of the one that is named.
+ * Calls a conversation of the caller's own account, or of the account that is named.
  *
- * @throws ApiError as the object says; 503 while it cannot be reached
+ * @throws ApiError that the object returns; 503 if it cannot be reached
  */
 export async function callConversationMethod<T = RpcText>(
   c: Context<AppEnv>,
@@ -203,7 +209,7 @@ export async function callConversationMethod<T = RpcText>(
 /**
  * Calls a method of a conversation that does not return a `Result`.
  *
- * @throws ApiError 503 while its object cannot be reached; 500 for what is damaged
+ * @throws ApiError 503 if its object cannot be reached; 500 for damaged rows
  */
 export async function callConversationWithoutResult<T>(
   c: Context<AppEnv>,
@@ -233,7 +239,7 @@ async function callTurnWithRetry(
   );
 }
 
-/** Makes a call, and makes it again if its object was not reached, or broke. @throws what the last call throws */
+/** Makes a call, and repeats it if its object was not reached or broke. @throws the error of the last call */
 export async function callAgainIfLost<T>(call: (isResent: boolean) => Promise<T>): Promise<T> {
   try {
     return await call(false);
@@ -244,9 +250,9 @@ export async function callAgainIfLost<T>(call: (isResent: boolean) => Promise<T>
 }
 
 /**
- * @returns the body of a token count for a conversation's next prompt, as a turn would send it, and its agent's betas; undefined
- *   if the conversation does not exist yet
- * @throws ApiError as the object says, or 503 while it cannot be reached
+ * @returns the body to count for a conversation's next prompt, as a turn would send it, and its agent's betas; undefined if the
+ *   conversation does not exist yet
+ * @throws ApiError that the object returns, or 503 if it cannot be reached
  */
 export async function fetchPromptToCount(
   c: Context<AppEnv>,

@@ -88,8 +88,8 @@ function toReportedStatus(status: TurnRow['status']): Exclude<TurnRow['status'],
 }
 
 /**
- * @returns the outcome of the newest turn with an idempotency key, together with the turns that went on with it after
- * approvals; undefined if there is no such turn
+ * @returns the outcome of the newest turn with an idempotency key, including the turns that continued it after approvals;
+ *   undefined if there is no such turn
  */
 export function findTurnOutcome(transcript: Transcript, key: string): TurnOutcome | undefined {
   const turns = listTurnWithContinuations(transcript, key);
@@ -109,7 +109,7 @@ export function findTurnOutcome(transcript: Transcript, key: string): TurnOutcom
   };
 }
 
-/** @returns the newest turn with an idempotency key, followed by the turns that went on with it after approvals */
+/** @returns the newest turn with an idempotency key, followed by the turns that continued it after approvals */
 export function listTurnWithContinuations(transcript: Transcript, key: string): TurnRow[] {
   const turns: TurnRow[] = [];
   let next = transcript.listTurns('key = ?', key).at(-1);
@@ -120,7 +120,7 @@ export function listTurnWithContinuations(transcript: Transcript, key: string): 
   return turns;
 }
 
-/** @returns the turn that goes on after the approvals of another one; undefined if there is none */
+/** @returns the turn that continues another one after its approvals; undefined if there is none */
 function findContinuation(transcript: Transcript, { seq }: TurnRow): TurnRow | undefined {
   const by = transcript.findFirstFromPlugins((rows) => rows.after?.(seq));
   // Ignore an earlier turn: a run can only be continued by a later one.

@@ -27,7 +27,10 @@ export interface TurnSettlementDependencies extends ObjectContext {
   erase(): Promise<unknown>;
 }
 
-/** The settlements of a run's steps that were sent and not confirmed. Once all are confirmed, one row says so. */
+/**
+ * The settlements of a run's steps that were sent and not confirmed. Once all are confirmed, the run's row is marked as
+ * settled.
+ */
 interface UnconfirmedRunSettlements {
   openCount: number;
   /** When the last of them was sent; milliseconds since 1970. */
@@ -37,7 +40,7 @@ interface UnconfirmedRunSettlements {
   isSure: boolean;
 }
 
-/** Keeps track of which turns of a conversation are settled. Their rows say what is not confirmed. */
+/** Tracks which turns of a conversation are settled. Unconfirmed settlements are stored in the turns' rows. */
 export class TurnSettlementTracker {
   readonly #object: TurnSettlementDependencies;
   readonly #wake: () => void;
@@ -89,14 +92,17 @@ export class TurnSettlementTracker {
     }
   }
 
-  /** Marks a run as settled as soon as all its steps are. Its row must say already that it has ended. */
+  /** Marks a run as settled as soon as all its steps are. Call it after the run's row stores that it has ended. */
   markRunEnded({ seq }: Pick<TurnRow, 'seq'>): void {
     for (const step of listTurnsOfRun(this.#object.transcript, seq)) this.deleteFailedTurn(step);
     this.#getOrCreateRunSettlements(seq).hasEnded = true;
     this.#settleRunIfConfirmed(seq);
   }
 
-  /** Notes that a run goes on after a crash: its steps are settled once more at its end, which changes nothing. */
+  /**
+   * Records that a run continues after a crash. Its steps are settled again at its end, which has no effect if they were
+   * settled.
+   */
   markRunResumed({ seq }: Pick<TurnRow, 'seq'>): void {
     this.#getOrCreateRunSettlements(seq).isSure = false;
   }
@@ -168,7 +174,7 @@ export class TurnSettlementTracker {
     this.#onSettled();
   }
 
-  /** @param marks whether the row says by itself that it is settled: that of a step does not */
+  /** @param marks whether to mark the row itself as settled. Steps are marked with their run */
   async #storeConfirmation(row: TurnRow, { outcome, cost }: SettlementResult, marks = false): Promise<void> {
     const { transcript, erase } = this.#object;
     let isCorrected = false;
@@ -184,8 +190,8 @@ export class TurnSettlementTracker {
   }
 
   /**
-   * Stores the account's figure, which decides: a turn without known usage has cost its whole hold. With it goes what was read
-   * on.
+   * Stores the account's cost, which is authoritative: a turn without known usage has cost its whole hold. Also stores the
+   * usage of an answer that was read after its end.
    *
    * @returns whether the total has changed, and must be reported
    */
@@ -271,7 +277,10 @@ function computeEarliestSettlementTime({ outcome }: TurnRow, now: number): numbe
   return Math.max(now, outcome?.read_until ?? now);
 }
 
-/** @returns the outcome of a turn whose object may have died while its answer was read on: it may have gone on for as long */
+/**
+ * @returns the outcome of a turn whose object may have died while its answer was read after its end: it may have continued
+ *   until then
+ */
 export function addLostTimeToOutcome(
   { endedAt }: Pick<TurnRow, 'endedAt'>,
   outcome: StoredOutcome,

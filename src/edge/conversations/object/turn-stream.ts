@@ -18,12 +18,12 @@ import type { TurnSummary } from '../views/turn-answer.ts';
 const CUT_REMARK = ': sluice-cut\n';
 
 /**
- * Carries a conversation's stream to the caller.
+ * Streams a conversation's events to the caller.
  *
- * The stream of an object that died looks complete. So the object marks the end, and if the mark is missing, the caller gets
- * an `error` event. A caller who leaves does not stop the turn.
+ * The stream of an object that died looks complete. Therefore the object marks the end, and if the mark is missing, the caller
+ * gets an `error` event. A turn is not stopped when its caller disconnects.
  *
- * @param wake wakes the object. A dead turn costs as much as it can have written until its object woke again
+ * @param wake wakes the object. An interrupted turn costs as much as it can have generated until its object wakes
  */
 export function streamTurn(
   c: Context<AppEnv>,

@@ -1,4 +1,4 @@
-/** Reports what an answer has used, complete or not. Its turn is settled by this report. */
+/** Reports the usage of an answer, complete or not. Its turn is settled by this report. */
 
 import type { SendProgress } from '../../claude/send-progress.ts';
 import { hasFinalUsage } from '../../claude/usage/reported-usage.ts';
@@ -77,7 +77,7 @@ interface TurnOutcomeSource {
   firstByteAt: number | undefined;
 }
 
-/** @returns the outcome of a turn's request. @param came `times` is asked for where the answer did not come whole */
+/** @returns the outcome of a turn's request. @param came calls `times` if the answer is incomplete */
 export function buildTurnOutcome(
   turnEnd: TurnEnd,
   now: number,

@@ -6,8 +6,8 @@ import { countTurnsAndMessages } from '../history/storage/turn-queries.ts';
 import { computeNextProfileVersion } from './turn-ending.ts';
 
 /**
- * Ends the turns that were running, where their rows cannot be read: their questions stay, without an answer. Nothing is
- * settled here: the account books what was set aside. So it does for a turn that has ended but whose row is damaged.
+ * Ends running turns whose rows cannot be read: their questions remain without an answer. Nothing is settled here: the account
+ * books their holds at the deadline. The same applies to a turn that has ended but whose row is damaged.
  *
  * @param now milliseconds since 1970
  */

@@ -31,7 +31,9 @@ export const PING_EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
 const READ_BYTES = 65_537;
 const EVENT_BYTES = 300;
 
-/** What the logs of a conversation share: its listeners, and the blocks of the log that was asked for them last. */
+/**
+ * The state that the logs of a conversation share: the listeners, and the blocks of the log for which they were last computed.
+ */
 const sharedLogState = new WeakMap<Transcript, { listeners: Set<EventLogListener>; blocks?: BlockVisibilityTracker }>();
 
 export class TurnEventLog implements EventWriter {
@@ -55,7 +57,7 @@ export class TurnEventLog implements EventWriter {
   #growing: GrowingRow | undefined;
   /** The number of the last event before skipped numbers. */
   #gapAfter: number | undefined;
-  /** Called when somebody begins to follow it. */
+  /** Called when a listener begins to follow the log. */
   onFollow: (() => void) | undefined;
 
   /**
@@ -111,7 +113,7 @@ export class TurnEventLog implements EventWriter {
     return [...this.#shared.listeners].filter(({ log }) => log === this);
   }
 
-  /** Its blocks so far, and those that will begin: found once for all who do not see all of them. */
+  /** Its blocks so far, and those that will begin. They are computed once for all listeners that do not see all blocks. */
   get blocks(): BlockVisibilityTracker {
     const { blocks } = this.#shared;
     if (blocks?.turn === this.id) return blocks;
@@ -173,7 +175,7 @@ export class TurnEventLog implements EventWriter {
     this.#sendToWaitingListeners(fresh, this.#storedCount);
   }
 
-  /** Notes in the newest row that the turn still runs, where everything is stored. @param time as for `store` */
+  /** Stores in the newest row that the turn still runs, if all events are stored. @param time as for `store` */
   touch(time: { at: number; unseenMs: number }): void {
     if (this.#rows > 0 && this.#frames.length === 0)
       this.#transcript.log.updateRowTime(this.#turn.seq, this.#rows - 1, time);
@@ -187,7 +189,7 @@ export class TurnEventLog implements EventWriter {
     return this.#listeners.length > 0 ? this.#formatUnstoredEvents(this.#shownCount - this.#storedCount) : '';
   }
 
-  /** Sends a `ping` during a silence, to say that the turn still runs. */
+  /** Sends a `ping` during a silence, which shows that the turn still runs. */
   ping(): void {
     for (const listener of this.#listeners) {
       if (listener.isWaiting && listener.cursor === this.#shownCount) listener.enqueue(PING_EVENT);
@@ -330,7 +332,7 @@ export class TurnEventLog implements EventWriter {
   }
 }
 
-/** @returns the comment that tells a listener which events it has seen that a crash has lost. */
+/** @returns the comment that tells a listener which of the events that it has seen were lost in a crash. */
 function createGapComment(first: number, last: number): string {
   return `: sluice-gap ${first}-${last}\n\n`;
 }

@@ -1,4 +1,4 @@
-/** Who follows a log: a position in it, and the stream that it is read into. */
+/** A listener of a log: its position in the log, and the stream to which it is sent. */
 
 import { WorkPacer } from '../../kit/async/run-in-steps.ts';
 import { encoder } from '../../kit/http/bytes.ts';
@@ -6,7 +6,10 @@ import { type ApiError, createRetryableError } from '../../kit/http/errors.ts';
 
 /** The most that follow a conversation, whichever turns. Each event is sent to all of them in one stretch. */
 const MAX_FOLLOWERS = 32;
-/** Who has taken nothing for so long, though there is more, may have left without a word: its place is another's. */
+/**
+ * A listener that reads nothing for so many milliseconds, although there is more, may have disconnected. Another listener can
+ * take its place.
+ */
 const IDLE_LISTENER_MS = 60_000;
 
 export class EventLogListener {
@@ -17,9 +20,9 @@ export class EventLogListener {
   cursor: number;
   /** The next row that it reads; undefined if it has all stored events. */
   row: number | undefined;
-  /** Whether it has asked for more and has not received it yet. */
+  /** Whether it waits for the next events. */
   isWaiting = false;
-  /** When it asked last; milliseconds since 1970. */
+  /** When it last asked for events; milliseconds since 1970. */
   lastPullAt = Date.now();
   readonly #all: Set<EventLogListener>;
   readonly #controller: ReadableByteStreamController;
@@ -37,7 +40,7 @@ export class EventLogListener {
     this.#all.delete(this);
   }
 
-  /** Fails its stream, for example if its next row is deleted. It must neither look complete nor wait for ever. */
+  /** Fails its stream, for example if its next row is deleted. Otherwise, the stream would look complete or never end. */
   failStream(why = 'the log of this turn is gone'): undefined {
     this.removeFromLog();
     // With `row` undefined, the listener would count as having received all events. Set a row, so that it does not.

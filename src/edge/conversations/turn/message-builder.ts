@@ -62,7 +62,7 @@ export class MessageBuilder {
     return this.reported.usage;
   }
 
-  /** Whether the output was told, and can be that of what has come. */
+  /** Whether the upstream has reported the output, and the number is plausible for the content so far. */
   get hasReportedOutput(): boolean {
     const texts = this.blocks.map(({ value }) => (value.type === 'text' ? toJsonText(value.text) : ''));
     return this.reported.hasPlausibleOutput(

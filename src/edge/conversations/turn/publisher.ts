@@ -50,17 +50,17 @@ export class TurnEventPublisher {
     if (!this.#hasEnded) log.show();
   }
 
-  /** Sends a `ping` during a silence, to say that the turn still runs. */
+  /** Sends a `ping` during a silence, which shows that the turn still runs. */
   ping(): void {
     this.#turn.log.ping();
     this.lastShownAt = Date.now();
   }
 
   /**
-   * Notes in the log that the turn still runs, if a tool of the API does and nothing has come for a while: after a crash only the
-   * time behind its newest row counts.
+   * Stores in the log that the turn still runs, if a server tool runs and no event has arrived for a while: after a crash, only
+   * the time after the newest row is charged.
    *
-   * @returns after how many milliseconds that may be due again
+   * @returns after how many milliseconds this may be due again
    */
   touch(): number {
     if (!this.#isServerToolRunning || this.#hasEnded) return Number.POSITIVE_INFINITY;
@@ -82,7 +82,7 @@ export class TurnEventPublisher {
     this.#clearStoreTimer();
   }
 
-  /** Stores what was shown. What cannot be stored now is stored with the next events, by the next timer, or at the end. */
+  /** Schedules storing the shown events. If they cannot be stored then, they are stored with later events or at the end. */
   #scheduleStore(): void {
     try {
       this.#storeEvents();

@@ -1,4 +1,6 @@
-/** Reads an answer on for a moment after a client has stopped its turn, because the upstream bills what it has begun. */
+/**
+ * Continues to read an answer briefly after a client has stopped its turn, because the upstream bills what it has generated.
+ */
 
 import { classifyIfFailed } from '../../claude/classify-failure.ts';
 import { isEventStream } from '../../claude/content-type.ts';
@@ -50,7 +52,7 @@ export class ReadAfterStop {
     }
   }
 
-  /** Begins to read on. @returns what is read, which never rejects; undefined if nothing can be read */
+  /** Begins to read after the stop. @returns the outcome, which never rejects; undefined if nothing can be read */
   begin(): Promise<StoredOutcome> | undefined {
     const { turn, abort, now } = this.#options;
     const readOn = this.#readOn;
@@ -102,7 +104,10 @@ export class ReadAfterStop {
     }
   }
 
-  /** Reads a response whose turn was stopped before its headers came, until it ends or is aborted. The turn takes what it costs. */
+  /**
+   * Reads a response whose turn was stopped before its headers arrived, until it ends or is aborted. The turn records its
+   * usage.
+   */
   async readResponse(response: Response, exchange: UpstreamExchange): Promise<void> {
     const { turn, abort, now } = this.#options;
     const { progress } = turn;

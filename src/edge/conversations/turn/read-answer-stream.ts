@@ -103,10 +103,10 @@ export async function readAnswerStream(
 }
 
 /**
- * Reads a stream until it says something beside pings, so that this can be judged before all else. It ends nothing: who reads on
- * meets a break, or an abort, again.
+ * Reads a stream up to its first event that is not a ping, so that an error there can be handled before anything is shown. Does
+ * not report a failure: the next read meets the same break or abort.
  *
- * @returns all that was read, and the first event; no event if there is none before the end
+ * @returns all bytes that were read, and the first event; no event if there is none before the end
  */
 export async function readFirstMeaningfulEvent(
   body: ReadableStream<Uint8Array>,
@@ -144,7 +144,7 @@ export async function readFirstMeaningfulEvent(
   return { opening: pieces.length > 0 ? joinPieces(pieces) : undefined, first };
 }
 
-/** @returns whether an event says something: a ping does not, nor does one without a name whose data does not say what it is */
+/** @returns whether an event has content. A ping has none, nor does an event without a name whose data has no type */
 function isMeaningfulEvent({ event, data }: SseEvent): boolean {
   const name = event || parseEventTypeFromData(data);
   return name !== '' && name !== 'ping';

@@ -10,7 +10,7 @@ import { addToolNameToError } from './tool-name-in-error.ts';
 import type { TurnEnd } from './turn-ending.ts';
 import type { TurnRecorder } from './turn-recorder.ts';
 
-/** What is known when the upstream has answered. */
+/** The result for the caller once the upstream has responded. */
 export type UpstreamStartResult =
   | { kind: 'stream'; headers: Record<string, string> }
   | { kind: 'refused'; status: number; headers: Record<string, string>; body: string }
@@ -30,11 +30,11 @@ interface ReadBufferedAnswerOptions {
 }
 
 /**
- * Reads an answer that is not a stream. The caller gets a refusal of the upstream word for word. A message becomes the events
- * of the turn. (A gateway may answer with a message although a stream was asked for.)
+ * Reads a response that is not a stream. The caller gets an error of the upstream unchanged. A message is converted to the
+ * events of the turn. (A gateway may return a message although a stream was requested.)
  *
- * @returns what the caller gets, and how the turn ends
- * @throws ApiError 500 for an answer that was interrupted
+ * @returns the response for the caller, and how the turn ends
+ * @throws ApiError 500 for a response that was interrupted
  */
 export async function readBufferedAnswer(
   response: Response,
@@ -56,7 +56,7 @@ export async function readBufferedAnswer(
   return await answerUpstreamRefusal(response, read, options);
 }
 
-/** @returns what the caller gets of an upstream's refusal, and how its turn ends. */
+/** @returns the response for the caller to an error of the upstream, and how its turn ends. */
 export async function answerUpstreamRefusal(
   response: Response,
   buffered: Pick<BufferedResult, 'kind' | 'body' | 'refusal'>,

@@ -1,9 +1,9 @@
-/** Reserves the isolate's memory for what the tools of a run answer, and for what its steps send up. */
+/** Reserves the isolate's memory for the results of a run's tools, and for the requests of its steps. */
 
 import { getMemorySharingGroup } from '../../auth/identity/identity.ts';
 import { BodyMemoryShare, bodyMemory } from '../../kit/http/body-memory.ts';
 
-/** Who takes memory. */
+/** The owner of reserved memory. */
 interface MemoryOwner {
   account: string;
   conversation: string;
@@ -13,7 +13,7 @@ interface MemoryOwner {
 
 /** A result is in memory in so many forms at once: as it came, as text, as it is stored and as it is shown. */
 const COPIES_IN_MEMORY = 4;
-/** What a run that goes on after a crash takes until it has read what it needs. So a few do that at the same time. */
+/** The memory that a run reserves while it is resumed after a crash. It limits how many runs are resumed at the same time. */
 export const RESUMING_BYTES = 2 * 1024 * 1024;
 /** The longest that memory is waited for: a step that is sent has its memory until its model begins to answer. */
 const MAX_MEMORY_WAIT_MS = 600_000;
@@ -27,11 +27,11 @@ export function createMemoryOwnerName({
 }
 
 /**
- * Waits for memory. Never call it while the run has other memory: it might wait for ever for what it holds itself.
+ * Waits for memory. Never call it while the run holds other memory: it might wait for ever for its own memory.
  *
- * @param bytes of an answer, or of a body; it takes a multiple of that
- * @param leftMs milliseconds that are left of the run
- * @throws ApiError 503 if there is none in time; the reason of the signal
+ * @param bytes the size of a result or of a body; a multiple of it is reserved
+ * @param leftMs the milliseconds that the run has left
+ * @throws ApiError 503 if no memory becomes free in time; the reason of the signal
  */
 export async function waitForMemory(
   share: BodyMemoryShare,

@@ -1,4 +1,4 @@
-/** Restores turns from their rows: turns that a crash interrupted, and turns that a client asks for again. */
+/** Restores turns from their rows: turns that a crash interrupted, and turns that a client requests again. */
 
 import { ADVISOR_BLOCK, isThinkingType } from '../../claude/usage/hidden-output.ts';
 import { encoder } from '../../kit/http/bytes.ts';
@@ -18,7 +18,7 @@ import { parseErrorEvent, type TurnResult } from './turn-ending.ts';
 import { COVER_MS } from './turn-grants.ts';
 import { TurnRecorder } from './turn-recorder.ts';
 
-/** Milliseconds behind its newest row, or what else it has stored, within which a turn has died while a tool of the API ran. */
+/** A turn with a running server tool died at most so many milliseconds after the newest time in its rows. */
 const TOUCHED_MS = TOUCH_MS + 1_000;
 
 /** Milliseconds for which a timer or the end of a connection may be late. */
@@ -91,7 +91,7 @@ function isRunningServerTool({ type, name }: JsonObject = {}): boolean {
   return typeof type === 'string' && type !== 'tool_use' && type.endsWith('tool_use') && name !== ADVISOR_BLOCK;
 }
 
-/** For how long nobody saw what the model did before a crash; milliseconds. */
+/** How long the edge did not see the model's output before a crash; milliseconds. */
 interface UnseenTimeAtCrash {
   /** How long it may have written unseen output, in all. */
   unseenMs: number;
@@ -100,9 +100,9 @@ interface UnseenTimeAtCrash {
 }
 
 /**
- * Measures what a crash has hidden, as far as the turn's rows say. The connection to the upstream died with the object, so it
- * ended at the latest when the object woke again. While a text was shown, it ended when the next row was due; while a tool of the
- * API ran, when the newest row was to be touched.
+ * Measures from a turn's rows how long output was unseen because of a crash. The connection to the upstream died with the
+ * object, at the latest when the object woke again. While text was shown, it died before the next row was due; while a server
+ * tool ran, before the newest row was to be touched.
  *
  * @param newest the times of the newest row of its log
  * @param wokeAt when the object woke again; milliseconds since 1970

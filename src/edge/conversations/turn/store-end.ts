@@ -7,7 +7,7 @@ import type { ConversationProfile, StoredOutcome, TurnRow, TurnStatus } from '..
 import { NO_ANSWER } from '../history/storage/tables.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 
-/** What the end of a turn changes. */
+/** The changes at the end of a turn. */
 export interface PlannedTurnEnd {
   isComplete: boolean;
   outcome: StoredOutcome;

@@ -6,10 +6,10 @@ import { parseJsonObject, toStringOrUndefined } from '../../kit/json/object.ts';
 const TOOL_NUMBER = /\btools\.(\d+)\b/;
 
 /**
- * Puts the name of a tool behind the API's words about `tools.N`: who asks an agent has not written that list.
+ * Appends the name of a tool to an API error about `tools.N`, because the caller of an agent has not written that list.
  *
- * @param body the text of the request that was refused
- * @returns the error itself where its words number no tool of the request
+ * @param body the text of the rejected request
+ * @returns the same error if it refers to no tool of the request
  */
 export function addToolNameToError(error: ApiError, body: string): ApiError {
   if (!TOOL_NUMBER.test(error.message)) return error;

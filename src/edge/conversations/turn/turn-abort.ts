@@ -7,7 +7,7 @@ export class TurnAborter {
   readers: readonly ReadableStreamBYOBReader[] = [];
   /** Whether a client has stopped the turn. */
   isStopped = false;
-  /** The first reason for which the turn was aborted; undefined while it goes on. */
+  /** The first reason for which the turn was aborted; undefined while it runs. */
   reason: ApiError | undefined;
   readonly #aborted = Promise.withResolvers<never>();
 
@@ -15,7 +15,7 @@ export class TurnAborter {
     this.#aborted.promise.catch(() => {});
   }
 
-  /** Ends all waits of the turn because a client stops it. @param readsOn whether the request to the upstream goes on */
+  /** Ends all waits of the turn because a client stops it. @param readsOn whether the request to the upstream continues */
   stopByClient(readsOn = false): void {
     this.isStopped = true;
     this.reason ??= createTurnStoppedError();
@@ -36,7 +36,7 @@ export class TurnAborter {
   }
 }
 
-/** @returns the error of a turn that was stopped on purpose. Some clients would send a 5xx again, and nobody wants that here. */
+/** @returns the error of a turn that was stopped on purpose. It is not a 5xx, because some clients would retry that. */
 export function createTurnStoppedError(
   message = 'This turn was stopped before the response began. Send the message again to continue.',
 ): ApiError {

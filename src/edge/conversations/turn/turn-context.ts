@@ -52,7 +52,7 @@ export interface TurnExecutionContext extends RequestContext {
   onEndNotStored(thrown: unknown): void;
 }
 
-/** What a turn is, where it is not a plain one that begins: a step of a run, or what a crash has left. */
+/** Options of a turn that is a step of a run, or that is restored after a crash. */
 export interface StepOrRecoveryOptions {
   /** The log, if there is one already: that of a step's run, or of a turn that a crash has interrupted. */
   log?: TurnEventLog;

@@ -30,11 +30,11 @@ export type TurnEnd =
       storedSentence?: string | undefined;
     };
 
-/** What a piece of the upstream's stream had in it. */
+/** The contents of a piece of the upstream's stream. */
 export interface StreamPieceContents {
   /** Whether it had an event that frames the answer. */
   hasFraming: boolean;
-  /** Whether it had one that must not be lost: of a call, of a result, or of the end. */
+  /** Whether it contained an event that must not be lost: of a call, of a result, or of the end. */
   hasEffect: boolean;
   hasDelta: boolean;
   /** How the turn ends, if this piece ended it. */
@@ -45,7 +45,7 @@ export interface StreamPieceContents {
 export interface TurnResult {
   status: TurnStatus;
   summary: TurnSummary;
-  /** For a caller who does not stream: the message, or the error. */
+  /** For a caller that does not stream: the message, or the error. */
   message: JsonObject | undefined;
   error: { type: string; message: string } | undefined;
   /** Why a run has paused. */
@@ -54,13 +54,13 @@ export interface TurnResult {
   isUnanswered?: boolean;
   /** Whether a client has stopped it. */
   isStopped?: boolean;
-  /** Whether the model has refused to answer behind results of the edge's calls, which from now on are sent as words. */
+  /** Whether the model has refused to answer after results of the edge's calls. They are sent as text from now on. */
   hidesResults?: boolean;
 }
 
 /**
- * @returns the status of a turn that has ended. `hasAnswer` says whether its answer has replayable blocks; `isAcknowledged`
- *   whether it has a question that stays without an answer, too
+ * @returns the status of a turn that has ended. `hasAnswer` is whether its answer has replayable blocks; `isAcknowledged`
+ *   whether its question is kept even without an answer
  */
 export function computeTurnStatus(
   turnEnd: TurnEnd,
@@ -84,7 +84,7 @@ function isQuestionRejected(turnEnd: TurnEnd): boolean {
   return isRequestError(error);
 }
 
-/** @returns whether an error is about what was sent, so that to send it again would change nothing. */
+/** @returns whether an error is about the content of the request, so that sending it again would fail, too. */
 export function isRequestError(error: { type: string } | undefined): boolean {
   return error?.type === 'invalid_request_error' || error?.type === 'request_too_large';
 }
@@ -139,7 +139,7 @@ export function addEndEvents(
   return undefined;
 }
 
-/** @returns the message for a caller who does not stream; undefined for a turn that was interrupted */
+/** @returns the message for a caller that does not stream; undefined for a turn that was interrupted */
 export function buildFinalMessage(
   turnEnd: TurnEnd,
   { status, usage, content }: { status: TurnStatus; usage: JsonObject; content: JsonObject[] },
@@ -175,9 +175,10 @@ export function computeNextProfileVersion({ version }: Pick<ConversationProfile,
 }
 
 /**
- * Adds to what a conversation has cost. A report with the earlier cost may still be on its way: it must not replace a later one.
+ * Adds to the cost of a conversation. Increases its version, so that an earlier report that arrives late does not replace a
+ * later one.
  *
- * @param more what else changes
+ * @param more other members to change
  */
 export function addConversationCost(
   transcript: Transcript,

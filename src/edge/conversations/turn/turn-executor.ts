@@ -41,14 +41,14 @@ import type { TurnRecorder } from './turn-recorder.ts';
 import { TurnTimer } from './turn-timer.ts';
 
 /**
- * Milliseconds to wait for an admission, beside its time in the line: an account that does not answer must not lock a
- * conversation for ever.
+ * Milliseconds to wait for an admission, in addition to its time in the admission queue: an account that does not respond must
+ * not lock a conversation for ever.
  */
 export const ADMIT_MS = 45_000;
 const RENEW_MS = 180_000;
-/** The longest wait that an upstream may ask of what nobody else can send again. Milliseconds. */
+/** The longest `retry-after` that is waited for if no client can send the request again. Milliseconds. */
 const PATIENCE_MS = 60_000;
-/** The statuses with which the API rejects what a request contains. */
+/** The statuses with which the API rejects the content of a request. */
 const REJECTION_STATUSES: ReadonlySet<number> = new Set([400, 404, 413, 422]);
 /** Milliseconds that the stream may take to end after its last event. */
 const DRAIN_MS = 5_000;
@@ -83,7 +83,7 @@ export class TurnExecutor implements TurnRunner {
   readonly #afterStop: ReadAfterStop;
   #phase: 'admitting' | 'sent' | 'ended' = 'admitting';
   #billed: BilledRequest | undefined;
-  /** What the next event or ping answers the caller with; undefined until the request was sent. */
+  /** The response that the next event or ping begins; undefined until the request was sent. */
   #firstAnswer: UpstreamStartResult | undefined;
   #isCallerAnswered = false;
   /** Settles when the upstream's stream has closed, if it is still open at the end of the turn. */
@@ -152,7 +152,7 @@ export class TurnExecutor implements TurnRunner {
     this.stopTurn();
   }
 
-  /** Renews the hold, at most every three minutes. One that fails is repeated by the next call. */
+  /** Renews the hold, at most every three minutes. The next call repeats a failed renewal. */
   async renewHold(): Promise<void> {
     const now = this.#context.now();
     const attempt = this.#billed?.attempts.at(-1);
@@ -316,13 +316,13 @@ export class TurnExecutor implements TurnRunner {
     };
   }
 
-  /** Who may send it again: the client of a later step, or of a subagent, cannot. */
+  /** Describes whether the caller can send the request again: the client of a later step or of a subagent cannot. */
   get #retryPolicy(): Pick<SendUpstreamOptions, 'caller' | 'patienceMs'> {
     const { isLater, parent, headers } = this.#context;
     return isLater || parent ? { patienceMs: PATIENCE_MS } : { caller: headers };
   }
 
-  /** @returns the plan without what the API has rejected; undefined if the answer is final */
+  /** @returns the plan without the content that the API has rejected; undefined if the answer is final */
   async #planAmendedRequest(plan: NextRequestPlan, answered: AnsweredRequest): Promise<NextRequestPlan | undefined> {
     const { repair } = plan;
     if (!repair) return undefined;
@@ -347,8 +347,8 @@ export class TurnExecutor implements TurnRunner {
   }
 
   /**
-   * @returns the error with which the API rejects what a request contains, be it in a stream, before all else; undefined for any
-   *   other error
+   * @returns the error with which the API rejects the content of a request, also as the first event of a stream; undefined for
+   *   any other error
    */
   async #readRejection({
     exchange,
@@ -394,7 +394,10 @@ export class TurnExecutor implements TurnRunner {
     this.#started.resolve(this.#firstAnswer);
   }
 
-  /** Notes that the caller gets an answer now which says that the turn has begun. A run asks for its subagents again. */
+  /**
+   * Records that the caller gets a response from which it knows that the turn has begun. A run calls its subagents again, so
+   * their turns are not marked.
+   */
   #acknowledgeTurn(): void {
     this.turn.isAcknowledged = !this.#context.parent;
   }
@@ -494,7 +497,7 @@ export class TurnExecutor implements TurnRunner {
     return billed;
   }
 
-  /** What is the same for all attempts of the turn's request. */
+  /** The billing fields that all attempts of the turn's request share. */
   get #billingContext(): BillingContext {
     const { identity, previousUpstream, cachedAt } = this.#context;
     return {
@@ -545,7 +548,7 @@ export class TurnExecutor implements TurnRunner {
   }
 }
 
-/** @returns the changes of a body for another model, which can read no thinking of the one that was asked for. */
+/** @returns the changes of a body for another model, which cannot read the thinking of the requested model. */
 function createBodyChangesForModel(model: string, body: JsonBody): BodyChanges {
   const messages = splitArrayItems(parseMemberTexts(body.text).get('messages') ?? '[]');
   return { model: JSON.stringify(model), messages: `[${messages.map(removeThinking).join(',')}]` };

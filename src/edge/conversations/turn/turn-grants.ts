@@ -1,4 +1,4 @@
-/** Keeps in the row of a paid call, a turn's or a summary's, what is needed to settle its last try after a crash. */
+/** Stores in the row of a paid call (a turn or a summary) what is needed to settle its last attempt after a crash. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { BilledAttempt } from '../../money/admission/billed-attempt.ts';
@@ -16,8 +16,8 @@ export const COVER_MS = 20_000;
 const MAX_UNSTORED_WAIT_MS = 1_000;
 
 /**
- * Makes the grant of the next try before its account is asked for it. From then on the account may have placed a hold: if the
- * object dies, it is settled by this name.
+ * Creates the grant of the next attempt before the account is called. From then on, the account may have placed a hold: if the
+ * object dies, it is settled by this id.
  */
 export function createNextAttemptGrant(
   { grant, requestId }: Pick<TurnRow, 'grant' | 'requestId'>,
@@ -34,7 +34,7 @@ export class TurnGrantStore {
   #isStored = true;
   #hasEnded = false;
   #storesAtOnce = false;
-  /** The grant of the try before, while the account is asked for another try. */
+  /** The grant of the previous attempt, while the account is called for another attempt. */
   #previousGrant: StoredGrant | null | undefined;
 
   constructor(transcript: Transcript, row: TurnRow) {
@@ -42,7 +42,7 @@ export class TurnGrantStore {
     this.#row = row;
   }
 
-  /** Stores the name of the next try before the account is asked for it. */
+  /** Stores the id of the next attempt before the account is called. */
   storeNextAttemptId(earlier: Nanodollars, startedAt: number): void {
     if (this.#hasEnded) return;
     const grant = createNextAttemptGrant(this.#row, { earlier, startedAt });

@@ -12,12 +12,12 @@ export interface TurnHandle {
   readonly row: TurnRow;
   readonly log: Pick<TurnEventLog, 'id' | 'follow' | 'takeComplete' | 'opening' | 'blocks'>;
   readonly result: TurnResult | undefined;
-  /** Whether a caller may know that the turn goes on in the background. Then its end is always sent as an event. */
+  /** Whether a caller may know that the turn continues in the background. Then its end is always sent as an event. */
   isReported?: boolean;
 }
 
 /**
- * @returns whether a turn failed before the account admitted it, and nobody knows of it yet. Then its caller gets the error.
+ * @returns whether a turn failed before the account admitted it, and no client knows of it yet. Then its caller gets the error.
  */
 export function isUnreportedRefusal(transcript: Transcript, { row, result: ended, isReported }: TurnHandle): boolean {
   if (isReported || ended?.status !== 'failed') return false;
@@ -28,7 +28,7 @@ export function isUnreportedRefusal(transcript: Transcript, { row, result: ended
 /** Runs a turn: one request, or the steps of a run. */
 export interface TurnRunner {
   readonly turn: TurnHandle;
-  /** Who has begun it. */
+  /** The caller that began it. */
   readonly identity: Identity;
   /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
   readonly started: Promise<UpstreamStartResult>;
@@ -42,7 +42,9 @@ export interface TurnRunner {
   runSteps(plan: NextRequestPlan): Promise<void>;
   /** Ends the turn, and stores the part of the answer that has come. */
   stopTurn(): void;
-  /** Ends it as `stop` does, because its credential has ended. A run makes no further call, and says why. */
+  /**
+   * Ends the turn as `stopTurn` does, because its credential was revoked. A run makes no further call, and reports the reason.
+   */
   stopForRevokedCredential(): void;
   /** Renews the hold of the request that has been sent. */
   renewHold(): Promise<void>;

@@ -45,21 +45,21 @@ const EFFECTLESS_TYPES = new Set(['text', 'thinking', 'redacted_thinking']);
 
 type SettleableAttempt = Pick<BilledAttempt, 'settle'>;
 
-/** An answer that is read on behind the end of its turn. */
+/** An answer that is still read after the end of its turn. */
 interface AnswerReadAfterEnd {
-  /** What the turn has been settled by in the end. Never rejects. */
+  /** The final outcome, by which the turn is settled. Never rejects. */
   outcome: Promise<StoredOutcome>;
   /** When it ends at the latest; milliseconds since 1970. */
   until: number;
 }
 
-/** What a turn has spent. */
+/** The cost and usage of a turn. */
 interface TurnSpending {
   /** With the cost of its earlier attempts; without that of the last one if only its account knows it. */
   cost: Nanodollars;
   /** Output tokens as in the ledger; an estimate if the upstream did not report them. */
   outputTokens: number;
-  /** What the caller is told. */
+  /** The cost and the remaining budget that are reported to the caller. */
   reported: { cost: Nanodollars | undefined; budget?: RemainingBudget | undefined };
 }
 
@@ -78,7 +78,7 @@ export class TurnRecorder {
   /** How far the request has gone. */
   readonly progress: SendProgress = { sentAt: undefined };
   firstByteAt: number | undefined;
-  /** When its answer has said something last: pings do not. Milliseconds since 1970; undefined before its beginning. */
+  /** When its answer last had content other than pings. Milliseconds since 1970; undefined before its beginning. */
   lastContentAt: number | undefined;
   /** Whether a caller may know that the turn has begun. From then on its question stays. */
   isAcknowledged = false;
@@ -98,7 +98,7 @@ export class TurnRecorder {
   lateReading: AnswerReadAfterEnd | undefined;
   /** The tokens of its prompt, where nothing of its answer had come and they were counted. */
   #promptTokens: number | undefined;
-  /** The events as they were shown at the end, and those that came behind it. */
+  /** The shown events at the end, and the events that arrived after it. */
   #shown: string | undefined;
   #lateText = '';
   /** The ids of calls whose name or id the API would not take back. */
@@ -143,7 +143,7 @@ export class TurnRecorder {
     return all;
   }
 
-  /** Takes a piece that comes behind the end of the turn. Only what it costs is of interest. */
+  /** Takes a piece that arrives after the end of the turn. Only its usage matters. */
   takePieceAfterEnd(piece: Uint8Array, now: number, lateMs = 0): void {
     this.#bytes += piece.length;
     this.#frames.scanCompletedEvents(piece, (text, start, end) => {
@@ -159,17 +159,17 @@ export class TurnRecorder {
     });
   }
 
-  /** Whether its stream has said anything of an answer. Behind some gateways it does not say how it begins. */
+  /** Whether its stream has had any content of an answer. Some gateways omit the beginning of a message. */
   get hasAnswerContent(): boolean {
     return this.builder.message !== undefined || this.builder.blocks.length > 0;
   }
 
-  /** Whether its answer has begun, before or behind its end. */
+  /** Whether its answer has begun, before or after the end of the turn. */
   get hasAnswerBegun(): boolean {
     return this.builder.message !== undefined || this.#lateText.includes('message_start');
   }
 
-  /** Notes how many tokens its prompt has. Once it has ended, this is stored: it settles the turn even if the object dies. */
+  /** Records the number of its prompt's tokens. At the end this is stored, and settles the turn even if the object dies. */
   recordPromptTokens(tokens: number): void {
     this.#promptTokens = tokens;
     const { outcome } = this.row;
@@ -179,7 +179,7 @@ export class TurnRecorder {
     this.row.outcome = counted;
   }
 
-  /** @returns the outcome of its answer, with what has come behind its end */
+  /** @returns the outcome of its answer, including events that arrived after its end */
   buildOutcomeAfterEnd(now: number): StoredOutcome {
     const { unfinishedEventText: rest } = this.#frames;
     const log = { text: (this.#shown ?? '') + this.#lateText };
@@ -332,7 +332,7 @@ export class TurnRecorder {
     return settlement?.done;
   }
 
-  /** @returns what the turn has cost, as far as that is known now */
+  /** @returns the cost of the turn, as far as it is known now */
   #computeSpending({ outcome }: PlannedTurnEnd, booked: BookedCost | undefined): TurnSpending {
     const isPriced = booked !== undefined && Number.isFinite(booked.nanodollars);
     const cost = isPriced ? booked.nanodollars : (this.row.grant?.earlier ?? 0);
@@ -364,7 +364,7 @@ export class TurnRecorder {
     return { error, summary };
   }
 
-  /** Takes over by what it is settled. Its row is stored with the confirmation of its cost. */
+  /** Replaces the outcome by which the turn is settled. Its row is stored when the cost is confirmed. */
   async #storeOutcomeAfterEnd(coming: Promise<StoredOutcome>, written: Promise<number | undefined>): Promise<void> {
     const late = await coming;
     const { outcome, endedAt } = this.row;
@@ -468,7 +468,7 @@ export class TurnRecorder {
     return hidesResults;
   }
 
-  /** Stores other messages in place of its own, which the API has refused. */
+  /** Replaces the turn's messages, which the API has rejected, by others. */
   replaceMessages(messages: NextRequestPlan['messages']): void {
     const { seq, id, beganAt } = this.row;
     const numbers = listMessageNumbersOfTurn(this.#transcript, seq);
@@ -527,7 +527,7 @@ export class TurnRecorder {
   }
 }
 
-/** Adds what a turn has spent to the totals of its conversation. */
+/** Adds the cost and tokens of a turn to the totals of its conversation. */
 function addSpendingToProfile({ next, outcome: { usage } }: PlannedTurnEnd, { cost }: TurnSpending): void {
   next.cost += cost;
   next.inputTokens += countInputTokens(usage);

@@ -26,7 +26,7 @@ export class TurnTimer {
   readonly #events: TurnTimerCallbacks;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #isQuick = true;
-  /** What is expected next: how many milliseconds it may take, since when, and the error if it does not come. */
+  /** The expected next event: how many milliseconds it may take, since when, and the error if it does not arrive. */
   #expectation:
     | { ms: number; startedAt: number; reason: () => ApiError; endAt: (() => number) | undefined }
     | undefined;
@@ -55,7 +55,7 @@ export class TurnTimer {
     this.#expectation = { ms, startedAt: Date.now(), reason, endAt };
   }
 
-  /** Restarts the time, because a part of what is expected has come. */
+  /** Restarts the time limit, because a part of the response has arrived. */
   restartTimeLimit(): void {
     if (this.#expectation) this.#expectation.startedAt = Date.now();
   }

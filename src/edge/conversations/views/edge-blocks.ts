@@ -92,7 +92,7 @@ class EdgeCallRestorer {
   /** The ids of the client's own calls in that step. */
   #open: string[] = [];
 
-  /** Notes the calls and results of a message. */
+  /** Collects the calls and results of a message. */
   *recordCallsAndResults(text: string): SteppedWork<void> {
     yield text.length;
     if (!mightContainToolBlocks(text)) return;
@@ -157,9 +157,9 @@ class EdgeCallRestorer {
  * Does in steps, by blocks, what `restoreEdgeCallsInText` does.
  *
  * @param texts messages as JSON texts
- * @param isWhole whether nothing follows them. Then calls of the client beside the last calls of the edge get an error as their
- *   result: the API wants all results together
- * @returns messages as JSON texts, too; the same list if no edge has shown a call in it
+ * @param isWhole whether these are all messages. Then client calls that follow the last calls of the edge get an error as their
+ *   result, because the API requires all results together
+ * @returns messages as JSON texts; the same list if no edge has shown a call in it
  */
 export function* restoreEdgeCallsInMessages(texts: string[], isWhole = false): SteppedWork<string[]> {
   const history = new EdgeCallRestorer();

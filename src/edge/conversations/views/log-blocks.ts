@@ -1,12 +1,12 @@
 import { isObject, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
 import { isReadableByEveryClient, isToolDetailBlock } from './redact-for.ts';
 
-/** What a listener must know of a block, whose beginning it may have seen before. */
+/** The visibility of a block. A listener needs it even if the block began before the events that it reads. */
 interface BlockVisibility {
   isHidden: boolean;
   /** Its number where only text is shown; undefined for a block that is left out there. */
   number: number | undefined;
-  /** The data of its hidden beginning, once it was made for somebody. */
+  /** The data of its hidden beginning, once it was created for a listener. */
   hidden?: string;
 }
 
@@ -31,7 +31,7 @@ export class BlockVisibilityTracker {
     return this.#started.get(index);
   }
 
-  /** Notes the beginning of a block. */
+  /** Records the beginning of a block. */
   begin(index: unknown, block: JsonObject): BlockVisibility {
     const isSeen = isReadableByEveryClient(block);
     const begun = this.#started.get(index) ?? { isHidden: false, number: isSeen ? this.#next : undefined };
@@ -41,14 +41,14 @@ export class BlockVisibilityTracker {
     return begun;
   }
 
-  /** Notes it without parsing it. @returns undefined where it has another form, or is none */
+  /** Records a block without parsing its event. @returns undefined if the event has another form, or begins no block */
   addBlockFromText(text: string, at = 0): BlockVisibility | undefined {
     BEGINNING.lastIndex = at;
     const [, index, type] = BEGINNING.exec(text) ?? [];
     return index === undefined ? undefined : this.begin(Number(index), { type });
   }
 
-  /** Notes it, whatever its form is. */
+  /** Records a block by parsing its event, whatever its form is. */
   read(data: string): void {
     if (this.addBlockFromText(data)) return;
     const { index, content_block: block } = parseJsonObject(data) ?? {};

@@ -8,7 +8,7 @@ import type { MessageRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { selectVisibleNotes } from '../history/storage/turn-notes.ts';
 
-/** The members of a shown message beside its content. */
+/** The members of a shown message except its content. */
 export type MessageFieldsWithoutContent = Omit<MessageRow, 'seq' | 'turn' | 'text' | 'shown' | 'run' | 'origin'> &
   Partial<Pick<MessageRow, 'origin'>> & { paused?: string | null };
 

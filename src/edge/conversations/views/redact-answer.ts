@@ -1,6 +1,7 @@
 /**
- * Answers who does not see all of an answer. To a restricted token that does not see its tools each event and message is the same but
- * for what its hidden blocks say. Where only text is shown, blocks are left out, and the others are numbered anew.
+ * Redacts answers for callers that may not see all of them. For a restricted token that may not see tools, each event and
+ * message is unchanged except for the content of hidden blocks. If only text is shown, other blocks are left out and the rest
+ * is renumbered.
  */
 
 import { parseErrorType } from '../../claude/usage/usage-report.ts';
@@ -25,14 +26,14 @@ const PASSED_EVENTS = /^(:|message_|content_block_stop|ping)/;
 /** A delta of a form that everybody reads. Most events are such, and none of them need be parsed. */
 const PLAIN_DELTA =
   /\{"type":"content_block_delta","index":(\d+),"delta":\{"type":"(?:text|thinking|signature|input_json)_delta"/y;
-/** A block of which nobody knows how it began. */
+/** A block whose beginning is unknown. */
 const UNSEEN_BLOCK = { isHidden: true, number: undefined };
-/** What is told of an error in an answer: the upstream may quote what it was sent. */
+/** The message of an error for restricted tokens: the upstream's own message may quote the request. */
 const HIDDEN_ERROR_MESSAGE = 'This response is incomplete. Ask again.';
 
-/** The log of a turn, for who listens to it. */
+/** The log of a turn, for its listeners. */
 interface FollowableEventLog {
-  /** @returns the events behind the one with this number */
+  /** @returns the events after the event with this number */
   follow(after: number): ReadableStream<Uint8Array>;
   readonly blocks: BlockVisibilityTracker;
 }
@@ -65,7 +66,7 @@ class EventRedactor extends SseEventReader {
     return this.redactBytes(encoder.encode(text));
   }
 
-  /** Hides tools in what is still to come. Behind the last event it has the turn's summary. */
+  /** Hides tools in a stream of events. After the last event, the stream contains the turn's summary. */
   redactStream(body: ReadableStream<Uint8Array>): ReadableStream<Uint8Array> {
     return body.pipeThrough(
       new TransformStream<Uint8Array, Uint8Array>({
@@ -121,7 +122,7 @@ class EventRedactor extends SseEventReader {
   }
 }
 
-/** Follows a turn as its log does, and shows of it what the listener sees. */
+/** Follows a turn as its log does, with the events redacted for the listener. */
 export function streamRedactedEvents(
   log: FollowableEventLog,
   after: number,

@@ -1,28 +1,28 @@
 /**
- * Says what somebody sees of an answer. `show: "text"` shows the blocks that every client reads: some clients were made before the
- * API had the others. Most restricted tokens see that a tool was called, but not what it was given and gave back.
+ * Decides which parts of an answer a viewer sees. `show: "text"` shows the blocks that every client can read: some clients were
+ * made before the API had the other types. Most restricted tokens see that a tool was called, but not its input and result.
  */
 
 import { isObject, type JsonObject } from '../../kit/json/object.ts';
 
-/** What somebody sees of answers. */
+/** Which parts of an answer a viewer sees. */
 export interface ViewerVisibility {
   /** Whether it does not see what tools were given and gave back. */
   shouldHideTools: boolean;
   /** Whether it sees only what every client reads. */
   textOnly?: boolean;
-  /** Whether its token is restricted. Then it is not told how models were chosen. */
+  /** Whether its token is restricted. Then it does not see how models were chosen. */
   isBound?: boolean;
 }
 
-/** Who sees everything. */
+/** A viewer that sees everything. */
 export const FULL_VIEWER: ViewerVisibility = { shouldHideTools: false };
 
 const TEXT_TURN = 'turn_text_';
 
 /**
- * @returns how the id of a turn begins. It says how the turn is shown, so whoever resumes it sees the same as before, and nothing
- *   more is stored
+ * @returns the prefix of a turn's id. It encodes how the turn is shown, so that every resumption shows the same without another
+ *   stored value
  */
 export function getTurnIdPrefix(show: string | undefined): string {
   return show === 'text' ? TEXT_TURN : 'turn_';
@@ -37,11 +37,14 @@ export function isTextOnlyTurn(turn: string, show?: string): boolean {
 interface BlockDisplayRule {
   /** Whether every client reads it. To others one such block may break the whole answer. */
   isReadable?: boolean;
-  /** The members in place of its own, for who does not see tools: the least that clients accept. Absent: it is seen as it is. */
+  /**
+   * The members that replace those of the block for viewers that may not see tools: the fewest that clients accept. Absent: the
+   * block is shown unchanged.
+   */
   hidden?: JsonObject;
 }
 
-/** @returns how the result of a tool of the API is shown. @param content what a result without content says */
+/** @returns how the result of a server tool is shown. @param content the content of a hidden result */
 function createResultDisplayRule(content: JsonObject | readonly []): BlockDisplayRule {
   return { hidden: { tool_use_id: '', content } };
 }
@@ -53,9 +56,11 @@ const FETCHED = {
   title: '',
   citations: { enabled: false },
 };
-/** What the model wrote for whoever asks. A `tool_use` is a call that the page itself answers. */
+/** Output that the model wrote for its reader. A `tool_use` is a call that the client itself answers. */
 const MODEL_OUTPUT: BlockDisplayRule = { isReadable: true };
-/** A type that is not here is shown by its type alone to who does not see tools, so that all blocks keep their numbers. */
+/**
+ * For viewers that may not see tools, a block of any other type is reduced to its type, so that all blocks keep their numbers.
+ */
 const VIEWS: ReadonlyMap<string, BlockDisplayRule> = new Map(
   Object.entries({
     text: MODEL_OUTPUT,
@@ -90,9 +95,9 @@ const UNKNOWN_BLOCK: BlockDisplayRule = { hidden: {} };
 
 const READABLE_DELTA = /^(text|thinking|signature|input_json)_delta$/;
 const READABLE_CITATION = /^(page|char|web_search_result)_location$/;
-/** Names and ids are not longer than this. What is may be anything. */
+/** The most characters of a name or an id. A longer value may contain anything, so it is not shown. */
 const MAX_LABEL_CHARACTERS = 256;
-/** Members that say which call it is. */
+/** Members that identify a call. */
 const LABELS = ['id', 'name', 'server_name', 'tool_use_id'];
 /** Why the API's own tools fail, in its words. */
 const ERROR_CODE =
@@ -102,7 +107,7 @@ function getBlockDisplayRule(type: unknown): BlockDisplayRule {
   return VIEWS.get(toShortLabel(type)) ?? UNKNOWN_BLOCK;
 }
 
-/** @returns blocks of an answer, as somebody sees them */
+/** @returns blocks of an answer, redacted for a viewer */
 export function redactBlocks(
   blocks: readonly JsonObject[],
   { shouldHideTools: hides, textOnly }: ViewerVisibility,
@@ -125,12 +130,12 @@ function isReadableCitation(citation: unknown): boolean {
   return isObject(citation) && READABLE_CITATION.test(String(citation.type)) && citation.title !== null;
 }
 
-/** @returns whether a block shows what a tool of the edge or of the API was given, or what came back */
+/** @returns whether a block shows the input or the result of a tool of the edge or of the API */
 export function isToolDetailBlock({ type }: JsonObject): boolean {
   return getBlockDisplayRule(type).hidden !== undefined;
 }
 
-/** @returns a block without what a tool was given and gave back. It keeps its type and its form, so that clients accept it */
+/** @returns a block without the input or result of a tool. It keeps its type and its form, so that clients accept it */
 export function redactBlock(block: JsonObject): JsonObject {
   const { hidden } = getBlockDisplayRule(block.type);
   // Remove citations, because they quote tool results.
@@ -143,7 +148,10 @@ export function redactBlock(block: JsonObject): JsonObject {
   return shown;
 }
 
-/** @returns the content of a result: whether it failed, and how a tool of the API says that. @param empty that of one that did not */
+/**
+ * @returns the content of a result: only whether it failed, in the form of its server tool. @param empty the content of a
+ *   successful result
+ */
 function redactResultContent(result: string, content: unknown, empty: unknown): unknown {
   const { type, error_code, return_code } = isObject(content) ? content : {};
   if (type === `${result}_error`) {

@@ -38,6 +38,6 @@ export interface TurnSummary {
   outcome: RequestOutcome;
   /** Absent where the turn was stopped, and its answer is still read: its cost is not known yet. */
   nanodollars?: Nanodollars;
-  /** What it leaves of the caller's own budget; absent if nothing limits that, and once the turn has ended. */
+  /** The remaining budget of the caller's account; absent if it has no limits, and once the turn has ended. */
   budget?: RemainingBudget;
 }

@@ -210,12 +210,12 @@ function* formatRunAnswer(
   yield `]${after}`;
 }
 
-/** @returns the members of a message that its viewer is not told */
+/** @returns the members of a message that its viewer may not see */
 export function getHiddenFields({ isBound }: ViewerVisibility): Partial<Pick<MessageFieldsWithoutContent, 'notes'>> {
   return isBound ? { notes: null } : {};
 }
 
-/** @param isRefused whether all of it is; of another answer, steps that the model has refused are left out: it has gone on without them */
+/** @param isRefused whether the whole answer was refused. In other answers, steps that the model has refused are left out */
 function* iterateAnswerBlocks(transcript: Transcript, from: number, to: number, isRefused: boolean): Generator<string> {
   /** The calls of the last step whose results have not been shown. */
   let open: readonly EdgeCall[] = [];

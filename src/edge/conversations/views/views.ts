@@ -75,9 +75,9 @@ interface MessagePageTexts {
 }
 
 /**
- * Reads a page of the messages, oldest first. Who does not see tools has the view `shown`.
+ * Reads a page of the messages, oldest first. A viewer that may not see tools has the view `shown`.
  *
- * @returns it as a stream of JSON text; undefined if the cursor is not a message
+ * @returns the page as a stream of JSON text; undefined if the cursor is not a message
  */
 export function streamMessagePage(
   transcript: Transcript,

@@ -1,6 +1,6 @@
 /**
- * What copies, backups and rewinds of a conversation know of its rows: one list, which plugins go on with. Turns and messages are
- * not in it, because all others stand before or behind them.
+ * Describes for copies, backups and rewinds which rows a conversation has: one list, which plugins extend. Turns and messages
+ * are not in this list, because the lines of all other rows are relative to them.
  */
 
 import type * as z from '../../../kit/http/zod.ts';
@@ -20,7 +20,7 @@ export interface CopyLineKind {
   readonly numberedBy?: string;
 }
 
-/** The last turn that stays or is copied, whether others behind it are left out, and what is added to the numbers of turns. */
+/** The last turn that remains or is copied, whether later turns are left out, and what is added to the numbers of turns. */
 type KeptTurnRange = Record<'last' | 'shift', number> & { isCut: boolean };
 
 /** Rows of some kinds, and members of the profile. */
@@ -33,7 +33,7 @@ export interface CopyableRows {
     profile: ConversationProfile,
     lastMessage: number,
   ): Iterable<ConversationCopyLine>;
-  /** @returns lines that stand behind the row of their turn */
+  /** @returns lines that come after the row of their turn */
   linesOf?(transcript: Transcript, turn: TurnRow): Iterable<ConversationCopyLine>;
   /** Stores a line of one of its kinds. @param shift is added to the numbers of turns */
   storeLine?(transcript: Transcript, shift: number, ...line: ConversationCopyLine): void;

@@ -9,7 +9,7 @@ export class DamagedRow extends ApiError {
   override name = 'DamagedRow';
   readonly subject: string;
 
-  /** @param what names the row or the table; never what it holds */
+  /** @param what the name of the row or the table; never its content */
   constructor(what: string, cause?: unknown) {
     super(
       'api_error',
@@ -27,10 +27,12 @@ export class DamagedRow extends ApiError {
 /** What SQLite itself cannot read: the platform breaks an object that then begins a transaction. */
 export class DamagedTable extends DamagedRow {}
 
-/** What SQLite says of a damaged file or table. A full disk or a row that exists already is no damage. */
+/** SQLite's errors for a damaged file or table. A full disk or a duplicate row is not damage. */
 const SQLITE_DAMAGE = /SQLITE_(?:CORRUPT|NOTADB)|no such (?:table|column)|table \w+ already exists/;
 
-/** @returns the damage that an error tells of, from this isolate or from an object's call; undefined if it tells of none */
+/**
+ * @returns the damage that an error reports, from this isolate or from an RPC call to an object; undefined for any other error
+ */
 export function findDamageInError(thrown: unknown): DamagedRow | undefined {
   if (thrown instanceof DamagedRow) return thrown;
   const message = thrown instanceof Error ? thrown.message : '';
@@ -42,7 +44,7 @@ export function findDamageInError(thrown: unknown): DamagedRow | undefined {
   return SQLITE_DAMAGE.test(message) ? new DamagedTable('its tables', thrown) : undefined;
 }
 
-/** Does something. @returns the damage that has ended it; undefined if there was none. @throws what is no damage */
+/** Runs a function. @returns the damage that has ended it; undefined if there was none. @throws any error that is not damage */
 export function catchDamagedRow(act: () => unknown): DamagedRow | undefined {
   try {
     act();
@@ -54,7 +56,10 @@ export function catchDamagedRow(act: () => unknown): DamagedRow | undefined {
   }
 }
 
-/** @param subject names the row; never what it holds @returns what its JSON text says @throws DamagedRow if that cannot be parsed */
+/**
+ * @param subject the name of the row; never its content @returns the value of its JSON text @throws DamagedRow if the text
+ *   cannot be parsed
+ */
 export function parseStored<T>(subject: string, text: string): T {
   try {
     return JSON.parse(text) as T;

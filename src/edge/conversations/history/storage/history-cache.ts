@@ -1,4 +1,4 @@
-/** Caches in memory what the next turn needs from a history, so that it is not read and parsed again. */
+/** Caches the part of a history that the next turn needs, so that it is not read and parsed again. */
 
 import type { SentHistory } from '../../../claude/request/sent-history.ts';
 import { LruCache } from '../../../kit/cache/lru.ts';

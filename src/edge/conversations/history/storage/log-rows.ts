@@ -15,9 +15,12 @@ export interface GrowingRow {
   characters: number;
 }
 
-/** A row grows to so many characters: who reads one of its events reads all of it. */
+/** The most characters to which a row grows: reading one of its events reads the whole row. */
 export const MAX_GROWING_CHARACTERS = 131_072;
-/** Numbers of deleted turns are used again, so only the rows say which logs have expired. */
+/**
+ * Selects a row of an expired log. Numbers of deleted turns are used again, so only the turns' rows show which logs have
+ * expired.
+ */
 const EXPIRED_ROW = '(turn, n) = (select turn, n from log join turns on seq = turn where ended_at <= ? limit 1)';
 
 /**
@@ -84,12 +87,12 @@ export class LogRows extends TableRowsBase {
     return { next: n };
   }
 
-  /** Notes when a turn has ended, so that its log is deleted in time. */
+  /** Records when a turn has ended, so that its log is deleted in time. */
   recordTurnEndTime({ endedAt }: Pick<TurnRow, 'endedAt'>): void {
     if (endedAt !== null) this.#endTimes.push(endedAt);
   }
 
-  /** Writes a row over one that has expired. @returns whether there was one */
+  /** Overwrites a row of an expired log. @returns whether there was such a row */
   #overwriteExpiredRow(row: SqliteRow, beganAt: number): boolean {
     const endedBy = beganAt - GRACE_MS;
     // Do not run the update if no turn ended early enough for its rows to have expired: it would search the table and find
@@ -116,12 +119,12 @@ export class LogRows extends TableRowsBase {
     return { ...row, characters };
   }
 
-  /** Notes in a row of a log that nothing has come up to a time. */
+  /** Stores in a row of a log that no event has arrived until this time. */
   updateRowTime(turn: number, n: number, { at, unseenMs }: RowTime): void {
     this.tables.updateRows('log', { at, unseen_ms: unseenMs }, 'turn = ? and n = ?', turn, n);
   }
 
-  /** @returns the row in which an event begins, or if it is lost, the one that comes next: its number and its first event */
+  /** @returns the row in which an event begins, or the next row if the event is lost: its number and its first event */
   findRowOfEvent(turn: number, event: number): { n: number; first: number } | undefined {
     const query = 'select n, first from log where turn = ? and first <= ? order by n desc limit 1';
     const [row] = this.tables.readAllRows(query, turn, event);

@@ -20,7 +20,7 @@ interface MessageRange {
   isBackwards?: boolean;
   /** Adds the messages of the running turn. */
   pending?: boolean;
-  /** Leaves out what is not sent: refused turns, and answers of which nothing is left. */
+  /** Leaves out messages that are not sent: refused turns, and answers without any remaining block. */
   sent?: boolean;
   /** Reads texts as they are shown. */
   shown?: boolean;
@@ -30,10 +30,10 @@ interface MessageRange {
 const SHORT_MESSAGE = 1_300;
 
 /**
- * Notes are shown with an answer alone. Those of a turn that runs may be long.
+ * Selects the notes only for answers, because the notes of a running turn may be long.
  *
  * @returns the columns of a message and its turn
- * @param text what selects its text
+ * @param text the SQL that selects its text
  */
 const createMessageColumnsSql = (text: string) =>
   `m.seq, m.turn, m.id, m.role, m.created_at, ${text}, m.shown, m.origin, t.status, t.cost, t.outcome, t.model, t.run,
@@ -138,7 +138,7 @@ export class MessageRows extends TableRowsBase<ConversationTables> {
   }
 }
 
-/** The ids that upstreams have given, so that one that comes again is found without reading the history. */
+/** The ids of answers that upstreams have sent, so that a repeated id is found without reading the history. */
 type AnswerIds = NonNullable<ConversationProfile['answerIds']>;
 
 /** @returns whether the edge has given an id. It has the turn's own in it, so no other message has it. */

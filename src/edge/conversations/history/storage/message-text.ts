@@ -1,7 +1,7 @@
 /** Edits messages as JSON texts. Otherwise they are stored and sent again unchanged. */
 import { editJson, parseMemberTexts, splitArrayItems } from '../../../kit/json/edit.ts';
 
-/** The end of what is cached, as a member of a block, a tool, or a request. */
+/** A cache breakpoint, as a member of a block, a tool, or a request. */
 export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
 
 /** The most characters in a row. With three bytes each they stay below the platform's limit of 2 MB. */
@@ -72,7 +72,9 @@ export function hasThinking(message: string): boolean {
   return THINKING_PATTERN.test(message);
 }
 
-/** @returns a message as JSON without its thinking. One that has nothing else stays as it is: the API refuses it anyway. */
+/**
+ * @returns a message as JSON without its thinking. A message with nothing else is returned unchanged: the API rejects it anyway
+ */
 export function removeThinking(message: string): string {
   if (!hasThinking(message)) return message;
   const content = parseMemberTexts(message).get('content') ?? '';

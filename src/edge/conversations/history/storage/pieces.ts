@@ -1,20 +1,20 @@
 import type { SqlTables } from '../../../durable/tables.ts';
 import { splitTextIntoPieces } from './message-text.ts';
 
-/** The most owners behind a turn: results of calls, of which an answer has far fewer. */
+/** The most texts that a turn may own apart from its messages: results of calls, of which an answer has far fewer. */
 const MAX_OWNERS_PER_TURN = 10_000;
-/** The owners behind turns begin here and go down: all other owners have greater numbers. */
+/** The owner numbers of turns' texts begin here and go down. All other owners have greater numbers. */
 const FIRST_TURN_OWNER = -1_000;
 
 /** The owner of a message's text is its number; that of the text as it is shown is so much greater. */
 export const SHOWN_OWNER_OFFSET = 2 ** 40;
 
-/** @returns the owner of the nth text behind a turn */
+/** @returns the owner number of the nth text of a turn */
 export function getPieceOwnerNumber(turn: number, n: number): number {
   return FIRST_TURN_OWNER - turn * MAX_OWNERS_PER_TURN - n;
 }
 
-/** @returns the condition on owners for all that is behind turns. @param turns a query of their numbers */
+/** @returns the SQL condition for all texts of turns. @param turns a query of the turns' numbers */
 export function createOwnersConditionSql(turns: string): string {
   return `owner <= ${FIRST_TURN_OWNER} and (${FIRST_TURN_OWNER} - owner) / ${MAX_OWNERS_PER_TURN} in (${turns})`;
 }

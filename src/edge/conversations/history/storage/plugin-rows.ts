@@ -44,19 +44,19 @@ export const NO_EDGE_CALLS: EdgeCalls = {
   describeCallsOfTurn: () => [],
 };
 
-/** What is sent in the place of a history's beginning. Turns name by its id, below zero, what they were sent behind. */
+/** A text that is sent instead of the beginning of a history. Turns refer to it by its id, as a negative number. */
 export interface HistorySubstitute {
   readonly id: number;
-  /** The number of the last message in whose place it stands. */
+  /** The number of the last message that it replaces. */
   readonly until: number;
   /** The message, as JSON text. */
   readonly text: string | null;
   readonly tokens: number;
 }
 
-/** What can stand in the place of a history's beginning. */
+/** Reads the texts that can replace the beginning of a history. */
 export interface HistorySubstituteReader {
-  /** @returns the one that covers most */
+  /** @returns the text that replaces most messages */
   findMostCovering(): HistorySubstitute | undefined;
   /** @returns the one with an id, if it can be sent */
   findUsableById(id: number): HistorySubstitute | undefined;
@@ -72,7 +72,7 @@ export interface HistorySubstituteReader {
 }
 type VisibleSummary = NonNullable<z.output<typeof conversationReport>['summaries']>[number];
 
-/** What the rows of a plugin say of their conversation, and what becomes of them with it. */
+/** The rows of a plugin in a conversation: what they report, and what happens to them. */
 export interface PluginRows {
   /** Why no turn may begin; null while one may. */
   readonly paused?: 'approval' | null;
@@ -85,18 +85,18 @@ export interface PluginRows {
   readonly isBusy?: boolean;
   /** @returns why a turn has paused before its end; null if it has not, or if that is not known */
   pauseOf?(turn: number): string | null;
-  /** @returns the number of the turn that one goes on with, or that goes on with it */
+  /** @returns the number of the turn that this turn continues, or of the turn that continues this one */
   before?(turn: number): number | undefined;
   after?(turn: number): number | undefined;
   /** Deletes those of turns. @param turns a query of their numbers */
   deleteOf?(turns: string, ...bindings: SqlStorageValue[]): void;
-  /** Deletes what says how a turn goes on, since that cannot be read. */
+  /** Deletes the damaged rows that describe how a turn continues. */
   dropDamaged?(turn: number): void;
-  /** When the next of what they still have to tell is due; milliseconds since 1970. */
+  /** When the next notification of these rows is due; milliseconds since 1970. */
   readonly nextAt?: number | undefined;
   /** Deletes all that belong to the history. */
   deleteHistoryRows(): void;
-  /** Deletes what they still have to tell, since the conversation is deleted. */
+  /** Deletes pending notifications, because the conversation is deleted. */
   drop?(): void;
 }
 
@@ -115,5 +115,5 @@ declare module '../../../kit/plugins/plugins.ts' {
   }
 }
 
-/** @returns the rows of all plugins in use. Every turn asks */
+/** @returns the rows of all plugins in use. Cached, because every turn reads them */
 export const rowsInUse = memoizeFromPlugins(() => getPluginMembers('rows'));

@@ -89,14 +89,14 @@ export interface ConversationProfile {
   outputTokens: number;
   nextTurn: number;
   nextMessage: number;
-  /** The ids that upstreams gave to answers before `from`: marks, which two may share, one behind the other. Absent at first. */
+  /** The ids of the answers before message `from`: concatenated short hashes, of which two may be equal. Absent at first. */
   answerIds?: { from: number; marks: string };
   /**
    * The number of the newest turn whose messages, cost and tokens are included here. (The stored profile lags behind during a
    * run: its later steps are added at its end.)
    */
   through: number;
-  /** What is sent first: the number of a message, or a summary's id below zero. What is before it is left out. */
+  /** The first message of the prompt: its number, or a summary's id below zero. Earlier messages are left out. */
   sentFrom: number;
   /** Whether calls wait for approval, as it is reported to the account. */
   paused: 'approval' | null;
@@ -104,7 +104,9 @@ export interface ConversationProfile {
    * How models were chosen, oldest first: for the first and the last turn of each. Absent where the agent does not choose.
    */
   choices?: readonly TurnWithModelSelection[];
-  /** Set if turns were taken out of it, or left out of the copy that it is: what is asked next was asked before. */
+  /**
+   * Set if turns were removed, or left out when the conversation was copied. Then a new question may have been asked before.
+   */
   asksAgain?: true;
   /** The ids of calls that were shown but are not in the history, since the API would refuse them. */
   leftOut?: readonly string[];
@@ -126,7 +128,7 @@ export interface ConversationProfile {
 /** Milliseconds after its end in which a turn can still be resumed and attached to. After that a failed turn is forgotten. */
 export const GRACE_MS = 10 * 60_000;
 
-/** Where the code of an answer runs. It ends with its time (RFC 3339), if that is told. */
+/** The container in which the code of an answer runs. It expires at this time (RFC 3339), if the API reports one. */
 export interface CodeContainer {
   id: string;
   expires_at?: string;
@@ -135,7 +137,7 @@ export interface CodeContainer {
 /** How a turn's request ended, and whose limit has lowered its `max_tokens`, if one has. */
 export interface StoredOutcome extends RequestOutcome {
   lowered_by?: LoweredBy;
-  /** Until when its answer may have been read on behind its end; milliseconds since 1970. */
+  /** Until when its answer may have been read after its end; milliseconds since 1970. */
   read_until?: number;
   /** The container of its answer. Only the row of the turn has it. */
   container?: CodeContainer;
@@ -159,12 +161,15 @@ export interface TurnRow {
   /** Until when the stored rows limit the cost of a turn that a crash interrupts. */
   coversUntil: number | null;
   outcome: StoredOutcome | null;
-  /** Whether nothing has to be settled any more. For complete steps the run's own row says it, for all of them together. */
+  /**
+   * Whether the account has confirmed the settlement, or there is nothing to settle. For complete steps, the row of the run
+   * stores this.
+   */
   settled: boolean;
   cost: number;
   /** Input and output tokens as the upstream reported them. */
   tokens: number | null;
-  /** Names what decides the tokens of its prompt beside the messages (see `createPromptFrameKey`); null if that is not known. */
+  /** Identifies what determines the length of its prompt except the messages (see `createPromptFrameKey`); null if unknown. */
   frame: string | null;
   sentFrom: number;
   /** Whether it continues the turn before it: with results of tool calls, or the rest of a paused answer. */
@@ -178,11 +183,11 @@ export interface TurnRow {
   run: number | null;
   /** 1 for a turn in the background: its end is sent as an event. */
   background: 1 | null;
-  /** What plugins note of it; in the row of a step, what is shown of its run. */
+  /** What plugins store about it; in the row of a step, what views show about its run. */
   notes: TurnNotes | null;
 }
 
-/** What a turn does not have at its beginning. */
+/** The fields that a turn does not have at its beginning. */
 export const BLANK_TURN = {
   grant: null,
   sentAt: null,
@@ -196,7 +201,7 @@ export const BLANK_TURN = {
   notes: null,
 } as const satisfies Partial<TurnRow>;
 
-/** A message, with what is shown about its turn. */
+/** A message, with the fields of its turn that views show. */
 export interface MessageRow extends Pick<TurnRow, 'status' | 'cost' | 'outcome' | 'model' | 'run' | 'notes'> {
   seq: number;
   turn: number;
@@ -225,7 +230,9 @@ export interface MessageOutline extends Pick<MessageRow, 'seq' | 'turn' | 'id' |
 export type NewMessage = Pick<MessageRow, 'seq' | 'turn' | 'id' | 'role' | 'createdAt' | 'text'> &
   Partial<Pick<MessageRow, 'origin' | 'shown'>>;
 
-/** @returns what few turns have, as one in the background, of what is stored when a turn begins: fewer columns are written */
+/**
+ * @returns the columns that only few turns need at their beginning, such as those in the background: fewer columns are written
+ */
 export function selectRareTurnColumns({ background, notes }: TurnRow): Partial<TurnRow> {
   return { ...(background ? { background } : {}), ...(notes ? { notes } : {}) };
 }

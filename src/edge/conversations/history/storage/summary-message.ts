@@ -6,7 +6,7 @@ import { parseJsonObject } from '../../../kit/json/object.ts';
 export const SUMMARY_PREFACE =
   'This is a summary of the conversation so far. It stands in the place of its earlier messages.\n\n';
 
-/** @returns the message that stands in the place of what it summarizes, as JSON text */
+/** @returns the message that replaces the summarized messages, as JSON text */
 export function createSummaryMessageJson(text: string): string {
   return JSON.stringify({ role: 'user', content: SUMMARY_PREFACE + text });
 }

@@ -43,10 +43,10 @@ const OWNERS: Record<FrozenTextName, number> = { system: -1, tools: -2, runs: -3
 
 /** The size of the database is read again after this many bytes were added. */
 const SIZE_CHECK_BYTES = 32_768;
-/** About how many bytes a row takes beside its text. The row of a turn takes most. */
+/** About how many bytes a row takes in addition to its text. The row of a turn takes most. */
 const ROW_BYTES = 400;
 
-/** What an object reads of its turns when it wakes. */
+/** The turns that an object reads when it wakes. */
 interface TurnsReadAtWake {
   /** The newest turn, of whatever status. */
   newest: TurnRow | undefined;
@@ -100,7 +100,7 @@ export class Transcript extends SqlTables {
     return this.#profile;
   }
 
-  /** The stored profile of a conversation that may be damaged: to say whose it is, and to delete it. */
+  /** The stored profile of a conversation that may be damaged, to find its account and to delete it. */
   get uncheckedProfile(): ConversationProfile | undefined {
     return this.#profile;
   }
@@ -125,7 +125,7 @@ export class Transcript extends SqlTables {
     return rowsInUse().map((kind) => this.getPluginRows(kind));
   }
 
-  /** @returns what the first plugin tells that has something to tell; undefined if none has */
+  /** @returns the first value that a plugin's rows return; undefined if none returns any */
   findFirstFromPlugins<T>(tell: (rows: PluginRows) => T | null | undefined): T | undefined {
     for (const rows of this.#pluginRows) {
       const found = tell(rows);
@@ -139,7 +139,7 @@ export class Transcript extends SqlTables {
     return this.findFirstFromPlugins(({ calls }) => calls) ?? NO_EDGE_CALLS;
   }
 
-  /** What can stand in the place of the history's beginning; undefined if nothing can. */
+  /** The texts that can replace the beginning of the history; undefined if no plugin has any. */
   get historySubstitutes(): HistorySubstituteReader | undefined {
     return this.findFirstFromPlugins(({ standIns }) => standIns);
   }
@@ -321,7 +321,7 @@ export class Transcript extends SqlTables {
     }
   }
 
-  /** Deletes what says how a turn goes on, since that cannot be read. */
+  /** Deletes the damaged rows that describe how a turn continues. */
   deleteDamagedContinuation(turn: number): void {
     for (const rows of this.#pluginRows) rows.dropDamaged?.(turn);
   }
@@ -349,7 +349,7 @@ export class Transcript extends SqlTables {
     this.log.recordTurnEndTime(turn);
   }
 
-  /** Deletes the turns that meet a condition on their columns, and what plugins and texts behind them belong to them. */
+  /** Deletes the turns that meet a condition on their columns, with the rows of plugins and the texts that belong to them. */
   deleteTurns(condition: string, ...bindings: SqlStorageValue[]): void {
     this.#clearCachedState();
     const turns = `select seq from turns where ${condition}`;
@@ -359,8 +359,8 @@ export class Transcript extends SqlTables {
   }
 
   /**
-   * Takes all turns from a number on out of the history. Rows that are not settled stay, and their idempotency keys can be used
-   * again. A step whose run said whether it is settled says it itself, since the run is no longer in the history.
+   * Removes all turns from a number on from the history. Unsettled rows remain, and their idempotency keys can be used again. A
+   * step whose run stored whether it is settled stores that itself from now on, because the run is removed.
    */
   removeTurnsFromHistory(from: number): void {
     this.#clearCachedState();
@@ -373,7 +373,7 @@ export class Transcript extends SqlTables {
     this.deleteTurns('settled = 1 and seq >= ?', from);
   }
 
-  /** Takes turns out of what is sent. They are shown as refused ones. @param condition a condition on their columns */
+  /** Excludes turns from what is sent. They are shown as refused turns. @param condition a condition on their columns */
   markTurnsRefused(condition: string, ...bindings: SqlStorageValue[]): void {
     this.#clearCachedState();
     const sent = `status in ${COMMITTED} and status != 'refused'`;
@@ -427,13 +427,13 @@ export class Transcript extends SqlTables {
     this.runWriteStatement(`delete from turns where settled = 1 and not ${OF_UNSETTLED_RUN}`);
   }
 
-  /** Deletes what plugins still have to tell of it, too: it is deleted. */
+  /** Deletes the history, and also the pending notifications of plugins, because the conversation is deleted. */
   deleteHistoryAndNotifications(): void {
     this.deleteHistory();
     for (const rows of this.#pluginRows) rows.drop?.();
   }
 
-  /** Deletes what an interrupted copy has left. Keeps a failed first turn, so that it can be resumed. */
+  /** Deletes the rows of an interrupted copy. Keeps a failed first turn, so that it can be resumed. */
   dropIncompleteCopy(): void {
     this.#clearCachedState();
     for (const table of ['messages', 'pieces']) this.runWriteStatement(`delete from ${table}`);

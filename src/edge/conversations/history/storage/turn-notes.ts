@@ -1,6 +1,6 @@
 /**
- * What plugins note of a turn when it begins: values by name, in one column of its row. Once it has ended, and in its copies, only
- * those are left that a dimension of the same name shows in messages.
+ * Stores what plugins remember about a turn when it begins: values by name, in one column of its row. Once the turn has ended,
+ * and in its copies, only those remain that a dimension of the same name shows in messages.
  */
 
 import { parseJsonObject } from '../../../kit/json/object.ts';
@@ -13,7 +13,7 @@ interface RowWithNotes {
   notes: TurnNotes | null;
 }
 
-/** @returns the notes of a stored turn; null without any, and where they cannot be read */
+/** @returns the notes of a stored turn; null if it has none, or if they cannot be read */
 export function parseNotes(column: unknown): TurnNotes | null {
   return typeof column === 'string' ? (parseJsonObject(column) ?? null) : null;
 }
@@ -23,7 +23,7 @@ export function addNotes(row: RowWithNotes, notes: TurnNotes): void {
   if (Object.keys(notes).length > 0) row.notes = { ...row.notes, ...notes };
 }
 
-/** @returns those notes of a turn that messages show; null without any */
+/** @returns the notes of a turn that messages show; null if it has none */
 export function selectVisibleNotes({ notes }: RowWithNotes): TurnNotes | null {
   if (notes === null) return null;
   const isShown = (name: string) => dimensions().some((one) => one.name === name && one.shownInMessage);

@@ -72,7 +72,7 @@ export function listUnsettledTurns(transcript: Transcript): TurnRow[] {
   return sinceWake ? [...sinceWake.unsettled] : transcript.listTurns(`settled = 0 and ${RECENT}`);
 }
 
-/** Reads the unsettled turns, as `listUnsettledTurns` does, and with them the newest turn: what a turn needs when its object wakes. */
+/** Reads the unsettled turns, as `listUnsettledTurns` does, and the newest turn. A turn needs both when its object wakes. */
 export function readTurnsAtWake(transcript: Transcript): TurnRow[] {
   const rows = transcript.listTurns(`${RECENT} and (settled = 0 or seq = (select max(seq) from turns))`);
   const unsettled = rows.filter(({ settled }) => !settled);
@@ -177,7 +177,7 @@ export function listTurnSizes(transcript: Transcript): TurnSize[] {
   }));
 }
 
-/** @returns the turns of a run: the one that clients see, and its steps, oldest first. */
+/** @returns the turns of a run: the turn that clients see, and its steps, oldest first. */
 export function listTurnsOfRun(transcript: Transcript, run: number): TurnRow[] {
   return transcript.listTurns('run = ? and seq >= ?', run, run);
 }

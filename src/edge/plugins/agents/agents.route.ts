@@ -60,13 +60,16 @@ export const AGENT_ROUTES = createVersionedRoutes({
   admitPut: admitVersionStorageRequest,
 });
 
-/** @throws ApiError 400 for a limit of money or time where nothing runs, so that nobody would hold it */
+/** @throws ApiError 400 for a limit of cost or time in a definition without a run, because nothing would enforce it */
 function requireSupportedRunLimits(limits: AgentDefinition['limits']): void {
   const name = (['max_usd', 'max_seconds'] as const).find((one) => limits[one] !== undefined);
   if (name !== undefined && runLimitFields().length === 0) throw createMissingPluginError('runs', `limits.${name}:`);
 }
 
-/** @returns who stores what this caller stores. What an admin stores belongs to the deployment, and so must what it names */
+/**
+ * @returns the owner of what this caller stores. What an admin stores belongs to the deployment, and may only name what the
+ *   deployment owns
+ */
 function getOwnerToStoreAs(c: Context<AppEnv>): string {
   const identity = c.get('identity');
   return hasScope(identity, 'admin') ? DEPLOYMENT : identity.account;

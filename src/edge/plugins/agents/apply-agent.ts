@@ -165,7 +165,7 @@ function selectOfferedTools(
   };
 }
 
-/** @returns the names of an agent's tools, and of its MCP servers behind them; a toolset has its server's name */
+/** @returns the names of an agent's tools, followed by those of its MCP servers; a toolset has its server's name */
 function listToolAndServerNames(tools: readonly JsonObject[], servers: AgentFields['mcp_servers'] = []): unknown[] {
   return [...tools.map(({ name, mcp_server_name: server }) => name ?? server), ...servers.map(({ name }) => name)];
 }
@@ -176,7 +176,7 @@ function addApprovalToTool({ tool: { run }, text }: AgentToolWithText): string {
   return editJson(text, { run: JSON.stringify({ ...called, approval: 'always' }) });
 }
 
-/** @throws ApiError 400 if an added tool has the name of any tool of the agent, even one that is not offered now */
+/** @throws ApiError 400 if an added tool has the name of a tool of the agent, even one that is not offered now */
 function rejectDuplicateToolNames({ tools, mcp_servers: servers }: AgentDefinition, added: readonly string[]): void {
   const names = new Set(listToolAndServerNames(tools, servers));
   for (const [index, text] of added.entries()) {

@@ -16,13 +16,13 @@ import { MAX_AGENT_BYTES } from './agents.schema.ts';
 import { findAgentOfUndescribedTool } from './fill-tool-descriptions.ts';
 
 /**
- * Puts the system and the tools of the prefix that an agent names in their places. An agent that names none does not change.
- * The same parts may be sent beside the prefix, as `GET` returns them.
+ * Copies the system prompt and the tools of the prefix that an agent names into the agent. An agent that names none does not
+ * change. The request may contain the same parts in addition to the prefix, as `GET` returns them.
  *
- * @param by who stores the agent: an account, or what stands for the deployment. Only their prefixes and the deployment's count
+ * @param by the owner of the agent: an account, or the deployment. Only its own prefixes and the deployment's can be used
  * @returns the agent, which names the version of the prefix
- * @throws ApiError 400 for a prefix that no agent can be made of, 403 for tools that the caller may not see, 404 for a prefix
- *   that does not exist, 413 for one that is too long
+ * @throws ApiError 400 for a prefix that cannot be used in an agent, 403 for tools that the caller may not see, 404 for a
+ *   prefix that does not exist, 413 for one that is too long
  */
 export async function copyPrefixIntoAgent(c: Context<AppEnv>, fields: JsonObject, by: string): Promise<JsonObject> {
   if (fields.prefix === undefined) return fields;

@@ -5,15 +5,15 @@ import { isObject, type JsonObject } from '../../kit/json/object.ts';
 import type { FoundVersion } from '../../money/versions/kv-copies.ts';
 import type { Agent } from './agent.ts';
 
-/** Each one that is not described must be looked for before the agent is stored, while others wait. */
+/** The most agents without a description: each one is looked up before the agent is stored, while other requests wait. */
 const MAX_DESCRIBED_AGENTS = 100;
 
 /**
- * Fills in missing descriptions of tools with `run: {agent}`. If the agent is not stored yet, or has no description, the tool
- * does not change. So agents that call each other can be stored in any order.
+ * Fills in missing descriptions of tools with `run: {agent}`. If that agent is not stored yet, or has no description, the tool
+ * does not change, so agents that call each other can be stored in any order.
  *
  * @param find finds an agent as a call of the tool would
- * @throws ApiError 400 for too many agents, 503 while one cannot be asked for
+ * @throws ApiError 400 for too many agents, 503 if the store of an agent cannot be reached
  */
 export async function fillAgentToolDescriptions(
   tools: JsonObject[],
@@ -39,7 +39,7 @@ export async function fillAgentToolDescriptions(
   });
 }
 
-/** @returns the agent that a tool is, if the tool has no description of its own */
+/** @returns the agent that a tool calls, if the tool has no description of its own */
 export function findAgentOfUndescribedTool(tool: unknown): string | undefined {
   const { run, description } = isObject(tool) ? tool : {};
   const { agent } = isObject(run) ? run : {};

@@ -32,7 +32,7 @@ export const AGENT_HEADER_WORDS = {
     'If the agent chooses its model: the chosen model, followed by `arm`, `why`, the `label` (percent-encoded) and the version of the `classifier`.',
 };
 
-/** Agents: prompts, tools and models stored by name, how one chooses its model, and what a token restricted to one may ask. */
+/** Agents: prompts, tools and models stored by name, model choice, and restricted tokens, which may only use named agents. */
 export const agents: Plugin = {
   name: 'agents',
   routes: AGENT_ROUTES,

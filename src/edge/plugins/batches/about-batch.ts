@@ -1,4 +1,4 @@
-/** What the rows of a batch are about: it has one for each model. */
+/** The dimensions of a batch's ledger rows: a batch has one row for each model. */
 
 import type { Dimension } from '../../money/contracts/dimensions.ts';
 import type { BatchSettlementRow } from './contracts/batch.ts';

@@ -26,17 +26,17 @@ import { BatchList } from './batch-list.ts';
 import type { BatchAdmissionRequest, BatchDecision } from './contracts/batch.ts';
 
 /**
- * How long the hold of a batch lasts if nobody settles it; milliseconds. This is longer than the upstream works on it (a day)
- * and keeps its results (29 days).
+ * How long the hold of a batch lasts if it is not settled; milliseconds. This is longer than the upstream processes a batch (a
+ * day) and keeps its results (29 days).
  */
 const BATCH_HOLD_MS = 35 * DAY_MS;
 /** The most that a batch can cost. No budget pays for more, and up to here sums are exact. */
 const MOST_OF_A_BATCH: Nanodollars = 1e15;
 
 /**
- * Decides on a batch, and sets aside the most that all of its items can cost. Between the check and the hold it never waits.
+ * Decides on a batch, and holds the maximum cost of all its items. There is no await between the check and the hold.
  *
- * @returns the decision. Asking again for the same batch changes nothing
+ * @returns the decision. A repeated call for the same batch changes nothing
  */
 export function admitBatch(state: AccountState, order: BatchAdmissionRequest): BatchDecision | Promise<BatchDecision> {
   const attempt = tryAdmitBatch(state, order, true);

@@ -1,6 +1,6 @@
 /**
- * Splits the body of a new batch into its items as its bytes come, so that it is never in memory as a whole. Only the list
- * `requests` is found here; an item is a run of bytes whose brackets match, and is parsed by whoever gets it. What is around
+ * Splits the body of a new batch into its items as its bytes arrive, so that the whole body is never in memory. Only the list
+ * `requests` is found here; an item is a sequence of bytes whose brackets match, and its receiver parses it. The text around
  * the items is parsed at the end.
  */
 
@@ -42,7 +42,9 @@ export class BatchBodyParser {
   #depth = 0;
   #inString = false;
   #isEscaped = false;
-  /** Where the last text of the outermost object begins in what is around, and whether it is the key of the list. */
+  /**
+   * Where the last string of the outermost object begins in the text around the items, and whether it is the key of the list.
+   */
   #keyFrom = 0;
   #isKeyOfList = false;
   /** The body without its items. */
@@ -164,7 +166,7 @@ export class BatchBodyParser {
     this.#aroundLength += bytes.length;
   }
 
-  /** Parses what has come around the items, from a byte on. @throws ApiError 400 if it is not JSON in UTF-8 */
+  /** Parses the text around the items, from a byte on. @throws ApiError 400 if it is not JSON in UTF-8 */
   #parseOuter(from: number, end = ''): { text: string; value: unknown } {
     try {
       const text = strictDecoder.decode(this.#around.subarray(from, this.#aroundLength)) + end;

@@ -29,7 +29,10 @@ export class BatchList extends ErasableRows {
     this.tables.insertRow('batches', { id, created_at: now, key: key ?? null, digest });
   }
 
-  /** @returns the batch of an earlier create: found by its key, or by its bytes if the client says that it retries. */
+  /**
+   * @returns the batch of an earlier create request: found by its key, or by its bytes if the client marks the request as a
+   *   retry.
+   */
   findEarlierCreate(
     { key, digest, repeats }: { key: string | undefined; digest: string; repeats: boolean },
     now: number,
@@ -45,7 +48,7 @@ export class BatchList extends ErasableRows {
     return row && { id: row.id, isSame: row.digest === digest };
   }
 
-  /** Stores what a batch reports, unless it is no longer in the list. */
+  /** Stores the report of a batch, unless the batch is no longer in the list. */
   storeBatchReport(report: MessageBatch): void {
     this.tables.runWriteStatement('update batches set report = ? where id = ?', JSON.stringify(report), report.id);
   }

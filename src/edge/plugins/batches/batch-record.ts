@@ -24,7 +24,10 @@ import { UpstreamBatchesClient } from './upstream-batches.ts';
 /** Milliseconds to pause after a failure without `retry-after`. */
 export const FAILED_MS = 30_000;
 
-/** What the alarm repeats: the work of the batch's phase, what its journal owes, and the delivery of its end. */
+/**
+ * The tasks that the alarm repeats: the work of the batch's phase, the pending tasks of its journal, and the delivery of its
+ * end.
+ */
 type BatchTask = Extract<RetriedTaskName, 'batch' | 'batch_task' | 'delivery'>;
 
 const RECORD_TABLE = 'create table record (one integer primary key check (one = 1), journal text not null) strict;';
@@ -122,9 +125,9 @@ export class BatchJournalStore {
   }
 
   /**
-   * Begins a phase, and stores it with what it owes. A cancellation stays owed while the batch is open.
+   * Begins a phase, and stores it with its pending tasks. A cancellation stays pending while the batch is open.
    *
-   * @param owed if it is not what the phase usually owes
+   * @param owed the pending tasks, if they are not the usual ones of the phase
    */
   enterPhase(phase: BatchPhase, more: Partial<Journal> = {}, owed: readonly BatchObligation[] = OWED[phase]): void {
     const { currentJournal: journal } = this;
@@ -141,7 +144,9 @@ export class BatchJournalStore {
     this.updateJournal({ ...more, owes });
   }
 
-  /** Notes that a debt of a journal is paid, unless the batch has gone on meanwhile: then it may be owed anew. */
+  /**
+   * Removes a pending task from the journal, unless the batch has changed in the meantime: then the task may be pending again.
+   */
   removePendingTask(debt: BatchObligation, { phase, cancelAt }: Journal): void {
     const { currentJournal: journal } = this;
     if (journal?.phase !== phase || journal.cancelAt !== cancelAt) return;

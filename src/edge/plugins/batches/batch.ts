@@ -23,14 +23,14 @@ const ANSWER_MS = 30_000;
 /** Polls: a tenth of the batch's age, within these bounds. */
 const LEAST_POLL_MS = 5_000;
 const MOST_POLL_MS = 5 * MINUTE_MS;
-/** A request for the state asks the upstream, unless that was done less than this time ago. Milliseconds. */
+/** A request for the state polls the upstream, unless the batch was polled less than this time ago. Milliseconds. */
 const ASKED_POLL_MS = 2_000;
 
 type BatchEndedEvent = z.output<typeof batchEnded>;
 
 /**
- * The object of one batch. It keeps the batch's journal, from before the bytes that make it a batch to its settlement. After
- * any crash the alarm goes on from the journal.
+ * The object of one batch. It stores the batch's journal, from before the last byte is sent until the batch is settled. After
+ * any crash, the alarm continues from the journal.
  *
  * @example export { Batch } from 'sluice';
  */
@@ -177,7 +177,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
     }));
   }
 
-  /** Reads the upstream's list after a failure that does not say whether the batch was made. */
+  /** Reads the upstream's list of batches after a failure that leaves open whether the batch was created. */
   async #resolveDoubtfulCreate(answer: Extract<BatchCreateOutcome, { kind: 'doubtful' }>): Promise<void> {
     const journal = this.#journal;
     if (journal?.phase !== 'unknown') return;
@@ -248,7 +248,7 @@ export class Batch extends UpstreamDurableObject implements BatchObject {
     return (await isBatchListedAtUpstream(this.#record, journal)) !== undefined;
   }
 
-  /** @returns from when on nobody waits for the upstream's answer any more. @throws ApiError for unreadable settings */
+  /** @returns when the upstream's response is no longer expected. @throws ApiError for unreadable settings */
   #computeResponseDeadline({ createdAt, closingAt = createdAt }: Journal): number {
     return closingAt + this.settings().UPSTREAM_TIMEOUT_MS + ANSWER_MS;
   }

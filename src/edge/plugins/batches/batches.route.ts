@@ -46,7 +46,7 @@ export const BATCH_ROUTES = [
   defineRoute('GET /v1/messages/batches/:id/results', { needs: 'messages' }, (c) => streamBatchResults(c)),
 ];
 
-/** The same of classifications: a batch that was asked of `/classify`, whose results are read as labels. */
+/** The same for classifications: a batch that was requested at `/classify`, whose results are read as labels. */
 export const CLASSIFICATION_ROUTES = [
   defineRoute('GET /classifications/:id', { needs: 'classify' }, async (c) =>
     c.json(

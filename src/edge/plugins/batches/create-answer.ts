@@ -33,7 +33,7 @@ export function toBatchResponse(state: BatchState, context: RequestContext): Res
   return createRejectionResponse(state, context);
 }
 
-/** Sends the end of a create. @returns what has become of it */
+/** Sends the end of a create request. @returns its outcome */
 export async function finishUploadAndReadOutcome(
   upload: Upload,
   target: BatchTarget,
@@ -75,7 +75,7 @@ export function createRejectionResponse(
   );
 }
 
-/** Reads a refusal, and notes it of the upstream. */
+/** Reads a rejection, and records it for the upstream's health. */
 export async function readRejection(response: Response, target: BatchTarget): Promise<BatchCreateRejection> {
   const { status, headers } = response;
   // Read only the start of the error body. If it does not arrive in time, the rejection has no text.

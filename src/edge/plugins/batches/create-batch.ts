@@ -60,7 +60,7 @@ const KEPT_HEADERS = ['anthropic-version', 'anthropic-beta', 'user-agent'];
 /** The most bytes that the API accepts. In a classification the prompt is repeated in each item. */
 const MOST_WRITTEN_BYTES = 256 * 1024 * 1024;
 
-/** What the edge decides instead of the caller, for a batch that is a classification. */
+/** The options that the edge sets instead of the caller, for a batch that is a classification. */
 interface InternalClassificationBatch {
   /** A hash of the request for it. */
   digest: string;
@@ -72,7 +72,7 @@ interface InternalClassificationBatch {
 interface PendingBatchCreation {
   c: Context<AppEnv>;
   context: RequestContext;
-  /** The caller's request, or the one that the edge has written for a classification. */
+  /** The caller's request, or the request that the edge has written for a classification. */
   request: Request;
   id: string;
   items: BatchItemReader;
@@ -84,10 +84,10 @@ interface PendingBatchCreation {
 }
 
 /**
- * Makes a batch from a request's body, or returns what it would cost.
+ * Creates a batch from a request's body, or returns its maximum cost.
  *
  * @param own present if the edge has written that request itself
- * @throws ApiError for a body that cannot be a batch, for a limit that is reached, and for a refusal of the upstream
+ * @throws ApiError for an invalid batch, for a limit that is reached, and for a rejection of the upstream
  */
 export async function createBatch(
   c: Context<AppEnv>,
@@ -164,7 +164,7 @@ async function readBodyAndSendBatch(creation: PendingBatchCreation): Promise<Res
   return await admitAndFinishBatch(creation, order, { url, others });
 }
 
-/** Removes this edge's own members from the members beside the list. */
+/** Removes this edge's own members from the members around the list. */
 function extractDeliverUrl(others: Map<string, string>, { context, own: ours }: PendingBatchCreation) {
   if (ours) return { url: ours.deliverUrl, others };
   const text = others.get(DELIVER_URL);
@@ -198,7 +198,7 @@ async function createBatchAdmissionRequest(
   };
 }
 
-/** Asks the account, and sends the last bytes if it agrees. */
+/** Requests the account's admission, and sends the last bytes if it admits the batch. */
 async function admitAndFinishBatch(
   creation: PendingBatchCreation,
   order: BatchAdmissionRequest,
@@ -245,7 +245,7 @@ async function admitAndFinishBatch(
   return toBatchResponse(await sending, context);
 }
 
-/** @returns the account's decision, and how often it was asked: an earlier call may still arrive and place a hold */
+/** @returns the account's decision, and how often the account was called: an earlier call may still arrive and place a hold */
 async function requestBatchAdmission(
   context: RequestContext,
   order: BatchAdmissionRequest,
@@ -300,7 +300,7 @@ async function estimateBatchCost(
   return { ...answer, fits: false, fitting: total.countAffordableItems(getRemainingBudget(decision) ?? -1) };
 }
 
-/** @returns the error for a batch that the account does not admit. It says how many of its items would be admitted. */
+/** @returns the error for a batch that the account does not admit. It contains how many of its items would be admitted. */
 function createBatchRejectionError(
   decision: Exclude<BatchDecision, { outcome: 'attached' }>,
   total: BatchCostTotal,

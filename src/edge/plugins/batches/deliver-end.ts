@@ -1,4 +1,4 @@
-/** Tells the end of a batch to the address that it names. */
+/** Sends the event about the end of a batch to the address that the batch names. */
 
 import { deliverEventOnce } from '../../kit/delivery/deliver-event.ts';
 import { toIsoTime } from '../../kit/http/times.ts';
@@ -11,7 +11,7 @@ export function scheduleFirstDelivery(record: BatchJournalStore): Pick<Journal, 
   return deliverUrl === null ? {} : { delivery: { failures: 0, nextAt: record.now } };
 }
 
-/** Delivers the event of an end if that is due, and notes when to try again. @param what the members of its own */
+/** Delivers the event of an end if it is due, and stores when to try again. @param what the event's own members */
 export async function deliverBatchEndEvent<Event extends { type: string; event_id: string; created_at: string }>(
   record: BatchJournalStore,
   type: Event['type'],

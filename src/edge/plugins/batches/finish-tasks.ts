@@ -1,4 +1,4 @@
-/** Pays what a batch owes, and forgets it when nothing is left to do. */
+/** Runs the pending tasks of a batch, and deletes the batch's rows when nothing is left to do. */
 
 import { DAY_MS, HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { sendAlertToInbox } from '../../money/alerts/alert-outbox.ts';
@@ -8,9 +8,9 @@ import { type BatchObligation, type Journal, RESULTS_MS, toMessageBatch } from '
 import { createRowsWithoutResults } from './poll-batch.ts';
 import { BatchCallFailedError } from './upstream-batches.ts';
 
-/** Milliseconds for which a refusal is kept for callers who send the same again. */
+/** Milliseconds for which a rejection is kept for callers that send the same request again. */
 const REFUSAL_MS = 10 * MINUTE_MS;
-/** The operator is told of a batch that the upstream has not known for this time. Milliseconds. */
+/** The operator is alerted about a batch that the upstream has not known for this time. Milliseconds. */
 const MISSING_MS = HOUR_MS;
 
 /** How each debt is paid, in this order. Each may be paid twice. */
@@ -27,7 +27,10 @@ const PAY: Readonly<Record<BatchObligation, (record: BatchJournalStore, journal:
   },
 };
 
-/** Pays what is due now, and forgets a batch of which nothing is left. Never rejects: the alarm repeats what fails. */
+/**
+ * Runs the tasks that are due, and deletes the rows of a batch that has none left. Never rejects: the alarm repeats failed
+ * tasks.
+ */
 export async function runDuePendingTasks(record: BatchJournalStore): Promise<void> {
   let isDone = true;
   for (const [debt, pay] of Object.entries(PAY) as [BatchObligation, (typeof PAY)[BatchObligation]][]) {
@@ -73,7 +76,7 @@ export function computeForgetTime(record: BatchJournalStore, journal: Journal): 
   return Math.max(createdAt + RESULTS_MS, endedAt + record.settings.RETENTION_DAYS * DAY_MS);
 }
 
-/** Asks the upstream to cancel the batch. */
+/** Cancels the batch at the upstream. */
 async function cancelBatchAtUpstream(
   { upstreamClient: calls }: BatchJournalStore,
   { upstreamId = '' }: Journal,

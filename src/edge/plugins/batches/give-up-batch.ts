@@ -14,8 +14,8 @@ interface BatchToGiveUp {
 }
 
 /**
- * Drops the batch, and releases its hold if the object does not: it may have given the batch up, and forgotten it, before the account
- * was asked.
+ * Drops the batch, and releases its hold if the object does not: the object may have given up the batch, and deleted it, before
+ * the account was called.
  */
 export async function giveUpBatch({ place, request, opening, isHeld }: BatchToGiveUp): Promise<void> {
   const isKnown = await callBatch(place, (batch) => batch.giveUpUnsentBatch(isHeld), 'persistent');

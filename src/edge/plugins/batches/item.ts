@@ -49,7 +49,7 @@ export interface CostBoundedItem {
   known: boolean;
   /** The most that it can cost, at half price. */
   cost: Nanodollars;
-  /** Whether it asks for a cache lifetime of an hour. */
+  /** Whether it requests a cache lifetime of an hour. */
   cachesLong: boolean;
   /** Whether its answer may contain ids of things that it makes. */
   makesThings: boolean;
@@ -68,15 +68,15 @@ const LONGEST_ID = 256;
 /** The most ids that items may name. They are kept until the body has come, and checked in one call. */
 const MOST_NAMED_IDS = 5_000;
 
-/** What a batch needs from the context of the request that makes it. */
+/** The part of a request's context that creating a batch needs. */
 type BatchRequestContext = Pick<Context<AppEnv>, 'env' | 'get'>;
 
 /**
- * Chooses where a batch goes.
+ * Chooses the upstream of a batch.
  *
- * @param only the upstream that has what the first item names
+ * @param only the upstream that has the resources which the first item names
  * @param model the model of that item
- * @param owned what its prefix names, if it is not known which upstream has it
+ * @param owned the kind of resource that its prefix names, if it is unknown which upstream has it
  */
 type ChooseBatchTarget = (
   only: string | undefined,
@@ -84,7 +84,7 @@ type ChooseBatchTarget = (
   owned: UpstreamBoundResourceKind | undefined,
 ) => BatchTarget;
 
-/** A prefix, with what it names: ids of its own account, or a file of the deployment. */
+/** A prefix, and the resources that it names: ids of its own account, or a file of the deployment. */
 interface PrefixWithReferencedIds {
   prefix: ParsedPrefix;
   ids: readonly CreatedId[];
@@ -204,7 +204,7 @@ export class BatchItemReader {
     };
   }
 
-  /** Notes what an item names. All of it is checked at once, when the body has come. */
+  /** Collects the ids that an item names. All ids are checked together when the body has arrived. */
   #collectReferencedIds(ids: readonly CreatedId[]): void {
     for (const one of ids) {
       if (one.id.length > LONGEST_ID) throw createResourceNotFoundError(one);
@@ -254,7 +254,7 @@ function createWrongUpstreamError(name: string, only: string): ApiError {
   );
 }
 
-/** @returns the `params` of an item as a body of its own, with each key once. */
+/** @returns the `params` of an item as a separate body, with each key once. */
 function extractItemParams(item: JsonBody): JsonBody {
   const text = parseMemberTexts(item.text).get('params') ?? '{}';
   const json = item.json.params as Record<string, unknown>;
@@ -313,7 +313,7 @@ function rejectStatefulFeatures(params: Record<string, unknown>): void {
   rejectReservedServerName(params);
 }
 
-/** @returns the same error, with words that say which item it is about. */
+/** @returns the same error, with a message that names the item. */
 function addItemPathToError(error: ApiError, index: number, customId: string | undefined): ApiError {
   const named = customId === undefined ? '' : ` (custom_id ${customId})`;
   const [, field] = /^([a-z_]+)[.:]/.exec(error.message) ?? [];

@@ -8,19 +8,19 @@ import type { BatchOutcomeCounts, MessageBatch } from '../../money/lists/batches
 import type { BatchCreateOutcome, BatchState, InitialBatchData } from './contracts/batch.ts';
 
 /**
- * How far a batch is: prepared (nothing has been sent but items), closing (its last byte may have), unknown (the upstream has
- * not said whether it was made), running (it is known there), ended (settled), refused (the upstream did not take it), unsent
- * (given up before its last byte).
+ * The phase of a batch: prepared (only items were sent), closing (its last byte may have been sent), unknown (the upstream has
+ * not confirmed whether it was created), running (created), ended (settled), refused (rejected by the upstream), unsent (given
+ * up before its last byte).
  */
 export type BatchPhase = 'prepared' | 'closing' | 'unknown' | 'running' | 'ended' | 'refused' | 'unsent';
 
 /**
- * What others are owed: `alert`, the operator, that nobody knows whether it was made; `missing`, the operator, that the upstream
- * does not know it; `cancel`, the upstream; `release`, the account, its hold; `report`, the account's list.
+ * The pending tasks: `alert` the operator that it is unknown whether the batch was created; `missing`, alert the operator that
+ * the upstream does not know it; `cancel` it at the upstream; `release` the account's hold; `report` it to the account's list.
  */
 export type BatchObligation = 'alert' | 'missing' | 'cancel' | 'release' | 'report';
 
-/** What is owed when a phase begins, in place of what was before. */
+/** The pending tasks at the beginning of a phase, which replace the earlier ones. */
 export const OWED: Readonly<Record<BatchPhase, readonly BatchObligation[]>> = {
   prepared: [],
   closing: ['report'],
@@ -107,7 +107,7 @@ export function toBatchState(journal: Journal | undefined, now: number): BatchSt
   };
 }
 
-/** @returns those of some debts that are owed. Of an erased batch nobody wants to know any more */
+/** @returns the given tasks that are pending. An erased batch needs no alerts and reports any more */
 export function filterOwedTasks(
   { isErased }: Pick<Journal, 'isErased'>,
   debts: readonly BatchObligation[],

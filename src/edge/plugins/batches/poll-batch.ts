@@ -1,4 +1,4 @@
-/** Asks the upstream for the state of a batch, and settles the batch's results when it has ended. */
+/** Polls the upstream for the state of a batch, and settles the batch's results when it has ended. */
 
 import { getModelTableOfUpstream, isUpstreamClaudeApi } from '../../claude/upstreams/prices.ts';
 import type { CreatedId } from '../../claude/usage/created-ids.ts';
@@ -18,7 +18,7 @@ const FREE_MISREADS = 3;
 const READ_PAUSE_MS = MINUTE_MS;
 const MOST_READ_PAUSE_MS = 6 * HOUR_MS;
 
-/** Asks the upstream, and settles the batch if it has ended. */
+/** Polls the upstream, and settles the batch if it has ended. */
 export async function pollBatch(record: BatchJournalStore, journal: Journal): Promise<void> {
   const { upstreamId = '', closingAt = journal.createdAt } = journal;
   let sums: ResultSums;
@@ -70,7 +70,7 @@ async function readResultSumsWithBackoff(
   }
 }
 
-/** Reads the results of a batch at the upstream to their end. Notes the ids in them. */
+/** Reads all results of a batch at the upstream, and records the ids in them. */
 async function readResultSums(record: BatchJournalStore, upstreamId: string): Promise<ResultSums> {
   const { settings, currentJournal: journal } = record;
   if (!journal) throw new Error('The batch was deleted in the meantime.');
@@ -100,7 +100,7 @@ export async function settleAtWholeHold(record: BatchJournalStore): Promise<void
   await settleAndEndBatch(record, createRowsWithoutResults(journal, 'unknown', 1), { outcomes, cost: held });
 }
 
-/** Settles the results with the account, then notes that the batch has ended. After a crash in between, it settles again. */
+/** Settles the results with the account, then stores that the batch has ended. After a crash in between, it settles again. */
 async function settleAndEndBatch(
   record: BatchJournalStore,
   rows: BatchSettlementRow[],
@@ -112,7 +112,10 @@ async function settleAndEndBatch(
   markBatchEnded(record, { outcomes, cost });
 }
 
-/** Notes that a batch has ended, and that its end must be delivered. @param owed if it is not what an ended batch usually owes */
+/**
+ * Stores that a batch has ended, and that its end must be delivered. @param owed the pending tasks, if they are not the usual
+ * ones
+ */
 export function markBatchEnded(
   record: BatchJournalStore,
   more: Pick<Journal, 'outcomes' | 'cost'>,

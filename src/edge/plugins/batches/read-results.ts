@@ -46,7 +46,7 @@ interface ReadResultsOptions {
   models: ModelTable;
   /** Whether it bills as the Claude API does. */
   isClaudeApi: boolean;
-  /** Called with the ids of things that answers have made, some at a time; absent if nobody needs them. */
+  /** Called with the ids of resources that answers have created, a few at a time; absent if they are not needed. */
   note?: ((ids: readonly CreatedId[]) => Promise<void>) | undefined;
 }
 
@@ -97,7 +97,7 @@ export async function* readResultLines({ response, exchange }: AnsweredExchange)
   }
 }
 
-/** @returns what a line says of which item; undefined for an empty line. @throws Error if it is not a result */
+/** @returns the id and the result of a line; undefined for an empty line. @throws Error if it is not a result */
 export function parseResultLine(bytes: Uint8Array): { id: string; result: JsonObject } | undefined {
   if (bytes.every((byte) => byte <= 32)) return undefined;
   const { custom_id: id, result } = parseJsonObject(bytes) ?? {};

@@ -6,7 +6,7 @@ import { OF_BATCH, OF_OUTCOMES } from './about-batch.ts';
 import type { BatchSettlement } from './contracts/batch.ts';
 
 /**
- * Settles the results of a batch: replaces its holds by what its items have cost. A repeated call changes nothing.
+ * Settles the results of a batch: replaces its holds by the cost of its items. A repeated call changes nothing.
  *
  * @returns whether something has changed
  */

@@ -25,7 +25,7 @@ export class BatchCostTotal {
   readonly #costs: Nanodollars[] = [];
   /** Whether every model is in the price table. */
   known = true;
-  /** Whether an item asks for a cache lifetime of an hour. */
+  /** Whether an item requests a cache lifetime of an hour. */
   cachesLong = false;
   /** Whether an answer may contain ids of things that it makes. */
   makesThings = false;

@@ -1,4 +1,7 @@
-/** Decides what becomes of the hold of a batch of which nobody knows whether it was made. A create is never sent again. */
+/**
+ * Decides when to settle the hold of a batch for which it is unknown whether it was created. The create request is never sent
+ * again.
+ */
 
 import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import type { BatchJournalStore } from './batch-record.ts';

@@ -36,16 +36,16 @@ export interface BatchTarget {
   getUpstreamModelId(model: string): string | undefined;
   /** Sends a create, whose body is still being written. It is never sent again. */
   sendCreateRequest(query: string, headers: PlainHeaders, body: ReadableStream, signal: AbortSignal): Promise<Response>;
-  /** Notes how it has answered a create. */
+  /** Records its response to a create request. */
   recordCreateVerdict(judged: ClassifiedResponse): void;
 }
 
 /**
  * Chooses the upstream of a new batch.
  *
- * @param first `only`: the name of the upstream that has what the first item names. Without it: the first upstream that takes
- *   batches, serves the `model` of that item, and can have what its prefix names (`owned`)
- * @throws NoUpstreamError 400 if no upstream takes it; 404 for a model that none serves
+ * @param first `only`: the name of the upstream that has the resources which the first item names. Without it: the first
+ *   upstream that accepts batches, serves the `model` of that item, and may have the resource that its prefix names (`owned`)
+ * @throws NoUpstreamError 400 if no upstream accepts it; 404 for a model that no upstream serves
  */
 export function chooseBatchTarget(
   upstream: Upstream,
@@ -163,9 +163,9 @@ export class UpstreamBatchesClient {
   }
 
   /**
-   * Asks for the results of a batch.
+   * Requests the results of a batch.
    *
-   * @param signal aborted when nobody waits for them any more
+   * @param signal aborted when they are not needed any more
    * @throws BatchCallFailedError, UpstreamFailure
    */
   async requestResults(id: string, signal?: AbortSignal): Promise<AnsweredExchange> {

@@ -42,8 +42,8 @@ export function parseAwsCredential(secret: string, scope: SigningScope): AwsCred
 }
 
 /**
- * Signs a request with its body. Beside the body only the host and the `x-amz-…` headers are signed. The services require no
- * more, and so an oddly written header of a caller cannot make the signature wrong.
+ * Signs a request with its body. Of the headers, only the host and the `x-amz-…` headers are signed. The services require no
+ * more, and a caller's header in an unusual form cannot make the signature invalid.
  *
  * @param keys a cache of the keys that are derived from the credentials, by day
  */

@@ -58,11 +58,11 @@ export class GoogleAccessTokenCache {
 
   /**
    * Finds a token that is valid for at least ten seconds. If it ends within five minutes, one request renews it in the
-   * background, while the others use the old one. If there is no valid token, each request asks for its own: a request must
-   * not wait for a promise of another request.
+   * background, while the others use the old one. If there is no valid token, each request fetches its own, because a request
+   * must not wait for a promise of another request.
    *
-   * @throws ApiError if Google refuses the account
-   * @throws Error if Google does not answer
+   * @throws ApiError if Google rejects the service account
+   * @throws Error if Google does not respond
    */
   async getAccessToken(by: AuthorizationContext): Promise<string> {
     const now = Date.now();

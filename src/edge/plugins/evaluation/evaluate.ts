@@ -26,7 +26,7 @@ export type EvaluationEvent =
   /** At the end. */
   | { type: 'report'; report: Omit<EvaluationReport, 'type' | 'name'>; total: CostTotal };
 
-/** Failures that say nothing about the classifier, only about the budget, the network or the deployment. */
+/** Failures that are caused by the budget, the network or the deployment, and not by the classifier. */
 const NOT_SCORED: ReadonlySet<FailureReason> = new Set(['limited', 'unavailable', 'operator', 'cancelled']);
 
 /**

@@ -113,7 +113,7 @@ async function listOwnFilesByIds(c: Context<AppEnv>, upstream: Upstream, ids: re
   return { ...createListResponse(data, false, ({ id }) => id), next_page: null };
 }
 
-/** @returns the descriptions of files; those that nobody has asked for yet are fetched, by one call for each upstream */
+/** @returns the descriptions of files. Missing ones are fetched, with one call for each upstream */
 async function getFileDescriptions(
   c: Context<AppEnv>,
   upstream: Upstream,

@@ -20,7 +20,10 @@ import { callAccount } from '../../money/contracts/call-account.ts';
 import type { FileUploadOutcome, UploadReport } from '../../money/contracts/ownership.ts';
 import { parseFileDescription } from './files.schema.ts';
 
-/** @throws ApiError 415 for what is no form. @returns how many bytes come; undefined where nobody has said */
+/**
+ * @throws ApiError 415 for a body that is not a form. @returns its length in bytes; undefined if the request does not declare
+ *   it
+ */
 function requireFormAndGetLength({ headers, body }: Request): number | undefined {
   rejectCompressedBody(headers);
   if (!/^multipart\/form-data\s*;.*\bboundary=/i.test(headers.get('content-type') ?? '')) {
@@ -37,10 +40,10 @@ function requireFormAndGetLength({ headers, body }: Request): number | undefined
 }
 
 /**
- * Carries a body on as it comes.
+ * Forwards a body as it arrives.
  *
- * @param length how many bytes come; undefined where nobody has said
- * @param maxBytes more bytes than these break it off
+ * @param length its length in bytes; undefined if the request does not declare it
+ * @param maxBytes a longer body is cut off
  */
 function createForwardedBody(request: Request, length: number | undefined, maxBytes: number): ForwardedBody {
   const body = request.body as ReadableStream<Uint8Array>;
@@ -75,17 +78,17 @@ interface ForwardedBody {
   isOverMaxBytes(): boolean;
   /** How many have come, or will. */
   countBytes(): number;
-  /** Reads what still comes of one that was broken off, for a while. */
+  /** Reads the rest of a body that was cut off, for a limited time. */
   discardRest(): Promise<void>;
 }
 
 /**
- * Uploads the file of a form to one upstream, and notes it as the account's before anybody has its id.
+ * Uploads the file of a form to one upstream, and records it for the account before a client can know its id.
  *
- * It is sent once: the edge keeps nothing to send again. Where its answer is lost, its bytes stay counted until the account
- * has found out whether there is a file.
+ * The request is sent once, because the edge stores nothing that it could send again. If the response is lost, the file's bytes
+ * stay counted until the account has found out whether the file exists.
  *
- * @throws ApiError 413 and 415 for the form, 400 if the account may not store that many bytes, and what the upstream says
+ * @throws ApiError 413 and 415 for the form, 400 if the account may not store that many bytes, and errors of the upstream
  */
 export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
   const context = getRequestContext(c);

@@ -59,7 +59,7 @@ class ChangeList extends TableRowsBase {
     this.#state = state;
   }
 
-  /** Lists changes. One that is listed already stays as it is. */
+  /** Adds changes to the list. A change that is in the list already does not change. */
   recordChanges(changes: readonly ChangeInTransit[]): void {
     const now = this.#state.now();
     // Set the alarm before storing the changes, because the alarm deletes them after their retention.
@@ -139,7 +139,7 @@ class ChangeList extends TableRowsBase {
     });
   }
 
-  /** Deletes what is too old, and sets the alarm for the rest. */
+  /** Deletes expired changes, and sets the alarm for the others. */
   deleteExpired(): void {
     if (this.tables.areTablesMissing) return;
     const until = this.#state.now() - KEPT_MS;

@@ -5,7 +5,7 @@ import type { ErasableResourceList } from '../../money/lists/listed-rows.ts';
 const ERASED_KEY = 'changes_erased_until';
 
 /**
- * Says whether an erased account's name must still be removed from the list of changes. The only entry is the time of the
+ * Reports whether an erased account's name must still be removed from the list of changes. The only entry is the time of the
  * erasure.
  */
 export class ErasedChangeNames extends TableRowsBase implements ErasableResourceList {

@@ -52,7 +52,7 @@ class ConversationSpending {
     );
   }
 
-  /** @returns what the conversation has spent on the day that begins at `start` */
+  /** @returns the conversation's cost on the day that begins at `start` */
   #addCost(conversation: string, cost: Nanodollars, start: number): Nanodollars {
     if (this.#sums) {
       const spent = (this.#sums.get(conversation) ?? 0) + cost;

@@ -5,7 +5,10 @@ import type { MetricFamily } from '../../health/plugin-hooks.ts';
 import { getPluginMembers } from '../../kit/plugins/plugins.ts';
 import { createIsolateMetricFamilies } from './isolate-families.ts';
 
-/** Metrics for Prometheus: what plugins tell, such as the sums of the deployment's pool; with `?isolate` the counts of this isolate, too. */
+/**
+ * Metrics for Prometheus: those of plugins, such as the sums of the deployment's pool; with `?isolate` also the counts of this
+ * isolate.
+ */
 export const METRICS_ROUTES = [
   defineRoute('GET /metrics', { needs: 'admin:metrics' }, async (c) => {
     const { pool } = getUpstreamOfContext(c);

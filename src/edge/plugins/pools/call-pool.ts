@@ -20,7 +20,7 @@ export function getPoolStub(
   return getDurableObjectStub(POOL, settings, name) as DurableObjectStub<PoolObject>;
 }
 
-/** Tells the deployment's pool, which alerts the operator. */
+/** Reports the state of a key to the deployment's pool, which alerts the operator. */
 export async function reportKeyStateToPool(
   { accounts: { POOL }, settings }: Pick<AccountTarget, 'accounts' | 'settings'>,
   news: string | null,

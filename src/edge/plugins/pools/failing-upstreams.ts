@@ -9,7 +9,7 @@ import type { UpstreamKeyMonitor } from './refused-key.ts';
 
 /** The key in `meta` of the outages that were reported. */
 const OUTAGES = 'upstream_outages';
-/** In how many whole minutes requests must fail, besides the current minute. */
+/** In how many whole minutes requests must fail, in addition to the current minute. */
 const FAILING_MINUTES = 5;
 const LEAST_REQUESTS = 10;
 /** More than this share fails while an upstream is failing. */
@@ -19,7 +19,7 @@ const WORKING_SHARE = 0.1;
 /** The most outages that are stored: more than there are models at several upstreams. The oldest are dropped. */
 const MAX_OUTAGES = 200;
 
-/** What an account has reported: before its object woke, and since. */
+/** The outcomes that an account has reported: before its object woke, and since. */
 export interface ReportedOutcomes {
   earlier: OutcomeCount[];
   current: OutcomeCount[];
@@ -70,11 +70,11 @@ export class UpstreamOutageMonitor {
   }
 
   /**
-   * Replaces what an account has reported.
+   * Replaces the outcomes that an account has reported.
    *
-   * @param before what is stored; null if there is nothing
-   * @param isSameIncarnation whether the account's object has not woken since then
-   * @returns what to store instead
+   * @param before the stored report; null if there is none
+   * @param isSameIncarnation whether the account's object has not restarted since then
+   * @returns the report to store instead
    */
   replaceReport(
     before: ReportedOutcomes | null,
@@ -112,7 +112,7 @@ export class UpstreamOutageMonitor {
     this.#alerts.storeAndSendAlerts(due, UNOWNED);
   }
 
-  /** @returns the upstreams and models that fail now; an empty model stands for the whole upstream */
+  /** @returns the upstreams and models that are failing; an empty model means the whole upstream */
   listOutages(): { upstream: string; model: string }[] {
     return this.#storedOutages.map(({ upstream, model }) => ({ upstream, model }));
   }

@@ -1,8 +1,8 @@
 /**
- * The arithmetic of a pool: how much each account may spend. No storage, no clock, no waiting.
+ * Computes how much each account of a pool may spend. Uses no storage, no clock and no await.
  *
- * In every window, the sum of what is counted for all leases never exceeds the limit, because a grant is taken from what
- * nobody has. The exceptions are debt, and a limit that was lowered.
+ * In every window, the sum of the counts of all leases never exceeds the limit, because a grant is taken from the free amount.
+ * The exceptions are debt, and a limit that was lowered.
  */
 
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
@@ -20,7 +20,7 @@ import type { PoolQuotaReport } from './pools-answers.schema.ts';
 
 /** Milliseconds for which a window is remembered after its end, because accounts with slow clocks are still in it. */
 const REMEMBERED_MS = 10 * MINUTE_MS;
-/** A lease is active if its account has called within this time. Active leases share what is left. Milliseconds. */
+/** A lease is active if its account has called within this time. Active leases share the free amount. Milliseconds. */
 const ACTIVE_MS = MINUTE_MS;
 /** Milliseconds for which a count of the active leases is used. */
 const COUNT_AGAIN_MS = 1_000;
@@ -40,10 +40,10 @@ export interface AccountLease {
   seq: number;
   /** When it last called; milliseconds since 1970. */
   toldAt: number;
-  /** Whether it has something that it has not spent, or not reported. Then the pool asks it if it stays silent. */
+  /** Whether it has an amount that it has not spent or not reported. Then the pool calls its account if it is silent. */
   open: boolean;
   windows: Record<string, LeasedWindow>;
-  /** What the account's batches hold. */
+  /** The holds of the account's batches. */
   batched?: BatchHoldsTotal | undefined;
 }
 
@@ -73,7 +73,7 @@ export function createOpenLeasesAndTotals<Known extends AccountLease>(
   return books;
 }
 
-/** @returns what is spent and leased in every window, in the form of answers. */
+/** @returns the spent and leased amounts of every window, in the form of responses. */
 export function createPoolWindowsReport(
   { counts }: OpenLeasesAndTotals<AccountLease>,
   rules: PoolLimitByPeriod,
@@ -117,11 +117,10 @@ export function hasLeaseChanged(
 }
 
 /**
- * Takes a newer call, and grants what it may have. Changes the counts. The caller must store the returned lease before it
- * answers.
+ * Applies a newer call, and grants an amount. Changes the counts. The caller must store the returned lease before it responds.
  *
- * @param before the lease as it was
- * @returns the lease as it is now
+ * @param before the previous lease
+ * @returns the new lease
  */
 export function grantLease(
   books: OpenLeasesAndTotals,
@@ -147,9 +146,9 @@ export function grantLease(
 }
 
 /**
- * Adds what a lease has spent to the lease of those who have ended. Changes the counts. The caller must store both.
+ * Adds the spending of a lease to the shared lease of ended visitors. Changes the counts. The caller must store both.
  *
- * @returns the windows of the lease of those who have ended as they are now
+ * @returns the new windows of the shared lease
  */
 export function mergeIntoEndedLease(
   books: OpenLeasesAndTotals,
@@ -187,7 +186,7 @@ export function replaceLeaseWindows(
   return windows;
 }
 
-/** @returns what a lease has in the requested windows, by their ids. */
+/** @returns the amounts of a lease in the requested windows, by their ids. */
 export function createLeaseResponse(
   books: OpenLeasesAndTotals,
   rules: PoolLimitByPeriod,
@@ -212,7 +211,7 @@ export function createLeaseResponse(
   return { incarnation, seq, windows, slice: Number.isFinite(slice) ? slice : Number.MAX_SAFE_INTEGER, batched };
 }
 
-/** @returns what the batches of all leases hold, and when the last of them must have ended. */
+/** @returns the holds of the batches of all leases, and when the last of them must have ended. */
 function sumBatchHoldsOfLeases(leases: Iterable<AccountLease>): BatchHoldsTotal {
   const sum = { nanodollars: 0, until: 0 };
   for (const { batched } of leases) {
@@ -224,8 +223,8 @@ function sumBatchHoldsOfLeases(leases: Iterable<AccountLease>): BatchHoldsTotal 
 }
 
 /**
- * @returns what each window of a call gets in addition to what it keeps. If one window has too little, none gets anything:
- *   the request could not use it, and other accounts would lack it
+ * @returns the amount that each window of a call gets in addition to what it keeps. If one window has too little, none gets
+ *   anything: the request could not use it, and other accounts would lack it
  */
 function computeGrants(
   books: OpenLeasesAndTotals,

@@ -15,7 +15,7 @@ const STORE_INTERVAL_MS = MINUTE_MS;
 const LOW_SHARE = 0.1;
 /** After this time with more left, a low limit is a new incident. A limit refills within a minute. Milliseconds. */
 const INCIDENT_MS = 30 * MINUTE_MS;
-/** Limits that are older than this say nothing about the present. Milliseconds. */
+/** Limits that are older than this are outdated. Milliseconds. */
 const CURRENT_MS = 5 * MINUTE_MS;
 /** The most upstreams and model classes whose limits are stored. The oldest are dropped. */
 const MAX_STORED = 100;
@@ -44,7 +44,9 @@ export class KeyLimitMonitor {
     this.#around = around;
   }
 
-  /** Takes what an account has reported, and alerts the operator when a limit becomes low: once for each incident. */
+  /**
+   * Stores the limits that an account has reported, and alerts the operator when a limit becomes low: once for each incident.
+   */
   recordKeyLimits(reported: readonly KeyRateLimits[] | undefined): void {
     if (!reported || reported.length === 0) return;
     const now = this.#around.now();

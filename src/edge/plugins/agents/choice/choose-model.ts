@@ -32,7 +32,7 @@ import { requireRequestedVersion, toOwnerField } from '../../../registry/version
 import type { AgentDefinitionWithText } from '../agent-definition.ts';
 import { OF_CHOICE } from './chosen-by.schema.ts';
 
-/** What a model is chosen for. */
+/** The question for which a model is chosen. */
 interface ModelChoiceQuestion {
   agent: RetainedAgent;
   /** The text to be labelled; undefined if there is none. */
@@ -46,8 +46,8 @@ interface ModelChoiceQuestion {
 const CHOICE_MS = 5_000;
 
 /**
- * @returns how an agent chooses its model; undefined if it has only one. What means a model that refuses what the agent asks means
- *   `otherwise`
+ * @returns how an agent chooses its model; undefined if it has only one. A label whose model does not support the agent's
+ *   parameters selects `otherwise`
  */
 export function getModelChoice(
   agent: Pick<AgentDefinitionWithText, 'definition'> | undefined,
@@ -104,9 +104,9 @@ export function isModelMoreExpensive(one: string, other: string, models: ModelTa
 }
 
 /**
- * Chooses the model for a question by its label. Later questions of a conversation can only make a step up, where two labels in
- * a row mean a dearer model. Never rejects: without a label the model is `otherwise`, or stays. What the label has cost is settled
- * by itself.
+ * Chooses the model for a question by its label. Later questions of a conversation can only change to a more expensive model,
+ * and only if two labels in a row justify it. Never rejects: without a label the model is `otherwise`, or does not change. The
+ * cost of the label is settled separately.
  */
 export async function chooseModelByLabel(
   choice: ModelByLabel,
@@ -209,7 +209,9 @@ function getModelForLabel({ models, otherwise }: ModelByLabel, label: string | n
   return label !== null && Object.hasOwn(models, label) ? (models[label] ?? otherwise) : otherwise;
 }
 
-/** Chooses the model of a message without a conversation: the one that it names, or that its question means. */
+/**
+ * Chooses the model of a message without a conversation: the model that it names, or that the label of its question selects.
+ */
 export async function chooseModelForMessage(
   stored: AgentDefinitionWithText,
   { agent, named, messages, context: by }: ModelChoiceInput,
@@ -236,7 +238,10 @@ export function findLastQuestionText(messages: readonly { role: string; content?
   return texts.length === 0 ? undefined : texts.join('\n\n');
 }
 
-/** @returns how a model was chosen, as the header `sluice-model-chosen` says it. @param hides whether only the model is told */
+/**
+ * @returns the header `sluice-model-chosen`, which reports how a model was chosen. @param hides whether to report only the
+ *   model
+ */
 export function createModelChosenHeader({ model, by }: ModelSelection, hides: boolean): Record<string, string> {
   const { label, classifier, arm, why } = by;
   // Encode the label, because it may contain characters that are not allowed in a header.
@@ -248,8 +253,9 @@ export function createModelChosenHeader({ model, by }: ModelSelection, hides: bo
 /**
  * Checks how an agent chooses its model, before it is stored.
  *
- * @param by who stores the agent: an account, or what stands for the deployment. Only their classifiers and the deployment's count
- * @throws ApiError 400 for a label that the classifier does not have, or a model that would take too long to give it, 404 for a classifier that does not exist
+ * @param by the owner of the agent: an account, or the deployment. Only its own classifiers and the deployment's can be used
+ * @throws ApiError 400 for a label that the classifier does not have, or a model that would take too long to return it, 404 for
+ *   a classifier that does not exist
  */
 export async function validateModelChoice(
   c: Context<AppEnv>,

@@ -37,11 +37,11 @@ import { OF_CHOICE } from './chosen-by.schema.ts';
 
 /** How the model of a turn was chosen before it begins. */
 const GIVEN = createContextKey<ModelSelection>('given');
-/** How the model is chosen with which a turn is planned, and what is still to be chosen. */
+/** How the model of a planned turn was chosen, and what still has to be chosen. */
 const PLANNED = createContextKey<{ chosen: ModelSelection | undefined; toChoose?: PendingModelChoice | undefined }>(
   'planned',
 );
-/** What a turn is for its conversation. */
+/** The role of a turn in its conversation. */
 const PART = createContextKey<ModelSelectionReason['part']>('part');
 
 /** What chooses a model, and how the present one was chosen. */
@@ -50,7 +50,7 @@ interface PendingModelChoice {
   before: ModelSelection | undefined;
 }
 
-/** Chooses models. It holds no lock: what was chosen counts once a turn has begun with it. */
+/** Chooses models. It takes no lock: a choice counts once a turn has begun with it. */
 export class ModelChooser implements ConversationHooks {
   readonly #conversation: ObjectContext;
   /** The choices on their way, by the hashes of their requests. */
@@ -180,9 +180,10 @@ function findModelChoiceOfTurn(transcript: Transcript, id: string): TurnWithMode
 }
 
 /**
- * Stores how the model of a turn that begins was chosen. Of the turns of one model the first and the last stay.
+ * Stores how the model of a beginning turn was chosen. Of consecutive turns with the same model, only the first and the last
+ * are kept.
  *
- * @returns what the turn is for its conversation
+ * @returns the role of the turn in its conversation
  */
 function storeModelChoice(
   transcript: Transcript,
@@ -205,7 +206,7 @@ function storeModelChoice(
   return part;
 }
 
-/** @returns whether a choice counts for later turns. What a request has named counts for that request alone */
+/** @returns whether a choice counts for later turns. A model that a request has named counts only for that request */
 function isChoiceKeptForLaterTurns(transcript: Transcript, choice: TurnWithModelSelection): boolean {
   return choice.by.arm !== 'asked' && !isTurnNotInHistory(transcript.getTurnStatus(choice.turn));
 }

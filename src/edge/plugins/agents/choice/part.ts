@@ -6,7 +6,7 @@ import * as z from '../../../kit/http/zod.ts';
 import { fallbackModels } from '../../../money/budget/limits.schema.ts';
 import { ModelChooser } from './model-chooser.ts';
 
-/** What the choice of a model has in a conversation's object. */
+/** The model choice in a conversation's object. */
 export const choicePart: ConversationPlugin = { createHooks: (conversation) => new ModelChooser(conversation) };
 
 /** How models were chosen, as a rewind leaves it, and a copy has it. */

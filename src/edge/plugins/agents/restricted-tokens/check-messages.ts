@@ -1,4 +1,7 @@
-/** Checks the new messages of a restricted token: questions and results of its own tools, and nothing by which it could instruct. */
+/**
+ * Checks the new messages of a restricted token: questions and results of the client's own tools, but nothing that could
+ * instruct the model.
+ */
 
 import type { SentMessage } from '../../../conversations/history/continuation.ts';
 import { type ApiError, createRestrictedTokenError } from '../../../kit/http/errors.ts';
@@ -48,7 +51,7 @@ const SOURCES: typeof OF_BLOCKS = {
 };
 
 /**
- * Checks what is new in a restricted token's request. What it resends is not read.
+ * Checks the new messages of a restricted token's request. Messages that resend the history are ignored.
  *
  * @param calls ids of calls that the caller may answer
  * @throws ApiError 403 that names what is not allowed

@@ -1,6 +1,6 @@
 /**
- * What a restricted token may ask of a conversation. Whatever it sends, the same is sent as of the plain request that names an agent
- * and has new messages: everything else is left out, or refused.
+ * Limits what a restricted token may send to a conversation. The request that is sent upstream is the same as for a plain
+ * request that names an agent and has new messages: everything else is removed or rejected.
  */
 
 import type { RestrictedCaller } from '../../../auth/identity/caller.ts';
@@ -21,7 +21,7 @@ import { validateRestrictedMessages } from './check-messages.ts';
 const countedMembers = memoizeFromPlugins(
   (): ReadonlySet<string> => new Set(['messages', 'stream', ...listFieldNames(createFieldOpenToTest('bound'))]),
 );
-/** These, and members that clients send by themselves. They have no effect: the agent says them. */
+/** Members that may be present, including those that clients always send. They have no effect, because the agent sets them. */
 const allowedMembers = memoizeFromPlugins(
   (): ReadonlySet<string> =>
     new Set([
@@ -43,7 +43,10 @@ const countedHeaders = memoizeFromPlugins(() => [
   ...listFieldHeaders(createFieldOpenToTest('bound')),
 ]);
 
-/** @returns the headers of a restricted token's request that count. @throws ApiError 403 for one that would add to the prompt */
+/**
+ * @returns the headers of a restricted token's request that may be used. @throws ApiError 403 for a header that would add to
+ *   the prompt
+ */
 function filterRestrictedHeaders(headers: Headers): Headers {
   if (headers.has('sluice-prefix'))
     throw createRestrictedTokenError('sluice-prefix: not supported with a restricted token. Remove the header.');
@@ -55,7 +58,7 @@ function filterRestrictedHeaders(headers: Headers): Headers {
 }
 
 /**
- * Leaves those members of a restricted token's request that count.
+ * Removes the members of a restricted token's request that have no effect.
  *
  * @throws ApiError 403 for a member that would change what the agent does
  */
@@ -70,7 +73,7 @@ function filterRestrictedBody(body: JsonBody): JsonBody {
   return replaceBodyText(body, `{${names.join(',')}}`, json);
 }
 
-/** @returns whose agent a restricted token means by a name, to be found. @throws ApiError 403 for one that it may not ask */
+/** @returns the owner of the agent that a restricted token names. @throws ApiError 403 for an agent that it may not use */
 function resolveRestrictedAgent(
   { account, only }: RestrictedCaller,
   ref: string,
@@ -80,7 +83,7 @@ function resolveRestrictedAgent(
   return { agent: ref, agent_owner: found.owner, agent_listed: found.listedVersions };
 }
 
-/** Allows a restricted token a conversation of an agent that its token names, with nothing beside that agent. */
+/** Allows a restricted token to use a conversation of an agent that its token names, if nothing was added to that agent. */
 function findRestrictedTurnError(
   by: RestrictedCaller,
   transcript: Transcript,

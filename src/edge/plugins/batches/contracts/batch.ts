@@ -15,7 +15,7 @@ declare module '../../../kit/plugins/bindings.ts' {
   }
 }
 
-/** Asks an account to set aside the cost of a batch. */
+/** Requests a hold for the cost of a batch. */
 export interface BatchAdmissionRequest extends AdmissionContext {
   /** The batch's id. */
   batch: string;
@@ -32,9 +32,9 @@ export interface BatchAdmissionRequest extends AdmissionContext {
   digest: string;
   /** A hash of the caller's `idempotency-key`. */
   key?: string | undefined;
-  /** Whether the client says that it sends this again. */
+  /** Whether the client marks this request as a retry. */
   repeats: boolean;
-  /** Whether only a decision is asked for, without setting anything aside. */
+  /** Whether only a decision is requested, without a hold. */
   dryRun: boolean;
 }
 
@@ -76,7 +76,7 @@ export interface BatchSettlementRow {
   upstream?: string | undefined;
 }
 
-/** What the answers of a batch are read by if they are labels. */
+/** The classification task by which the answers of a batch are read, if they are labels. */
 export interface BatchLabelTask {
   classifier: Pick<z.output<typeof classifierContent>, 'multi' | 'allow_none'> & {
     labels: ClassifierLabel[];
@@ -97,13 +97,13 @@ export interface InitialBatchData {
   base: string;
   /** One entry for each model, with the most that it can cost. */
   rows: { requestId: string; model: string; hold: Nanodollars; items: number }[];
-  /** The prices of its models when it was admitted, by their ids. It is settled by these, whatever `PRICES` says then. */
+  /** The prices of its models when it was admitted, by their ids. The batch is settled by these, even if `PRICES` changes. */
   prices: Record<string, ModelPrices>;
-  /** The longest cache lifetime that an item asks for. */
+  /** The longest cache lifetime that an item requests. */
   cacheTtl: '5m' | '1h';
   /** Whether an answer may contain ids of things that it makes. */
   makesThings: boolean;
-  /** If there are several upstreams: the name of the one that gets the batch. */
+  /** If there are several upstreams: the name of the upstream that gets the batch. */
   upstream?: string | undefined;
   /** The headers that calls about it need: its version and betas. */
   headers: Record<string, string>;
@@ -116,16 +116,18 @@ export interface InitialBatchData {
 /** The upstream's answer to a create. */
 export type BatchCreateOutcome =
   | { kind: 'made'; id: string; expiresAt: string }
-  /** It was not made. The answer is kept for callers who send the same again. */
+  /** The batch was not created. The response is kept for callers that send the same request again. */
   | { kind: 'refused'; status: number; body: string; headers: Record<string, string> }
-  /** A failure that does not say whether it was made. If the upstream's list has none like it, it was refused. */
+  /**
+   * A failure that leaves open whether the batch was created. If the upstream's list has no such batch, it counts as rejected.
+   */
   | { kind: 'doubtful'; status: number; body: string; headers: Record<string, string> }
   /** The answer was lost, so it is not known. */
   | { kind: 'lost' };
 
 /** How far a batch has come. */
 export type BatchState =
-  /** `isSent` is false until its last byte has been sent. Until then it may still come to nothing. */
+  /** `isSent` is false until its last byte has been sent. Until then, the batch may still be given up. */
   | {
       kind: 'known';
       batch: MessageBatch;
@@ -148,9 +150,9 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
   /** Stores the batch, before anything is set aside for it. */
   storeOpening(opening: InitialBatchData): void;
   /**
-   * Notes that the last byte is sent now.
+   * Records that the last byte is about to be sent.
    *
-   * @returns false if the batch was given up meanwhile: then the last byte must not be sent
+   * @returns false if the batch was given up in the meantime: then the last byte must not be sent
    */
   recordLastByteSent(): boolean;
   /** Takes the upstream's answer. */
@@ -163,7 +165,7 @@ export interface BatchObject extends Rpc.DurableObjectBranded {
    */
   giveUpUnsentBatch(isHeld: boolean): Promise<boolean>;
   readBatchState(): BatchState;
-  /** Asks the upstream to cancel the items that no model has begun to answer. */
+  /** Cancels the items at the upstream that no model has begun to answer. */
   cancelBatch(): Promise<BatchState>;
   /** Deletes the batch, here and at the upstream. */
   deleteBatch(): Promise<'removed' | 'running' | 'none'>;

@@ -43,7 +43,7 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
 export interface PoolBackup {
   /** The limits in force; null if accounts do not share this budget. */
   limits: PoolLimits | null;
-  /** By the id of its window: what was spent that no restored account reports. */
+  /** By the id of its window: spending that no restored account reports. */
   spent: Record<string, { end: number; spent: Nanodollars }>;
 }
 
@@ -60,13 +60,13 @@ export interface LeaseRequest {
   /** Grows with each call within an incarnation. */
   seq: number;
   windows: LeaseRequestWindow[];
-  /** What the account would like to keep unused for later requests, in addition to what it asks for. */
+  /** The amount that the account would like to keep unused for later requests, in addition to the wanted amount. */
   wish: Nanodollars;
   /** When it was last used; milliseconds since 1970. */
   seenAt?: number | undefined;
   group?: string | undefined;
   limits?: ReportedAccountLimits | undefined;
-  /** Sums of what it has spent, for reports. Only the deployment's pool gets them. */
+  /** Sums of its spending, for reports. Only the deployment's pool gets them. */
   sums?: UsageSumsReport | undefined;
   /** When a request of it was last refused, and when its newest that failed began. Only the deployment's pool gets them. */
   refusedAt?: number | undefined;
@@ -75,10 +75,10 @@ export interface LeaseRequest {
   refused?: DailyRejectionCount | undefined;
   /** What upstreams have answered in the last minutes, since the account's object woke. Only the deployment's pool gets it. */
   outcomes?: OutcomeCount[] | undefined;
-  /** What is left of the rate limits of the deployment's keys. Only the deployment's pool gets it. */
+  /** The remaining rate limits of the deployment's keys. Only the deployment's pool gets them. */
   keyLimits?: readonly KeyRateLimits[] | undefined;
   batched?: BatchHoldsTotal | undefined;
-  /** Whether the account is in use, or has more sums than this call reports. Then the pool asks it if it stays silent. */
+  /** Whether the account is in use, or has more sums than this call reports. Then the pool calls it if it is silent. */
   owes?: boolean | undefined;
   /** Whether the lease ends with this call, because its account was erased. Then its sums are taken whatever is known. */
   isLast?: boolean | undefined;
@@ -111,7 +111,7 @@ export interface ReportedAccountLimits extends Omit<PoolLimits, 'alerts'> {
   blockedBy?: BlockingLimitName | undefined;
   /** The limit of which too little is left for the account's last request. */
   insufficient?: InsufficientLimit | undefined;
-  /** Of its tokens the one that has used up most of its own limit. */
+  /** The token that has used up most of its own limit. */
   token?: SpendLimitedToken | undefined;
 }
 
@@ -122,9 +122,9 @@ export interface LeaseRequestWindow {
   /** When it ends; milliseconds since 1970. */
   end: number;
   spent: Nanodollars;
-  /** What is held, or leased and kept. */
+  /** The amount that is held, or leased and kept. */
   kept: Nanodollars;
-  /** What is asked for in addition, and the smallest useful part of it. */
+  /** The amount that is requested in addition, and the smallest useful part of it. */
   want: Nanodollars;
   least: Nanodollars;
 }
@@ -138,7 +138,7 @@ export interface LeaseResponse {
   windows: LeaseResponseWindow[];
   /** The most that the account may keep without a hold. */
   slice: Nanodollars;
-  /** What the batches of all accounts hold; reported if its budget is short. */
+  /** The holds of the batches of all accounts; reported if the pool's budget is short. */
   batched?: BatchHoldsTotal | undefined;
   /** The change up to which the pool knows the account's sums; -1 if it wants all of them again. */
   told: number;
@@ -149,9 +149,9 @@ export interface LeaseResponseWindow {
   /** The most that the account may settle and hold together in this window; null if the pool has no limit. */
   granted: Nanodollars | null;
   limit: Nanodollars;
-  /** What nobody has leased; negative if more is leased than the limit, because the limit was lowered. */
+  /** The amount that is not leased; negative if more is leased than the limit, because the limit was lowered. */
   free: Nanodollars;
-  /** What nobody has spent. This is more than `free` while others hold or lease something. */
+  /** The amount that is not spent. This is more than `free` while other accounts hold or lease something. */
   left: Nanodollars;
 }
 
@@ -160,7 +160,7 @@ export interface DeploymentState {
   key_limits: KeyLimitReport[];
   /** The upstreams that refuse the key; an empty name is that of the only one. */
   rejecting_upstreams: string[];
-  /** The upstreams and models that fail; an empty model stands for the whole upstream. */
+  /** The upstreams and models that are failing; an empty model means the whole upstream. */
   outages: { upstream: string; model: string }[];
   /** Requests that limits have refused today, by the limit's owner and the reason. */
   rejections: NonNullable<OverviewResponse['rejections']>;

@@ -1,4 +1,4 @@
-/** A report of what an account has spent: absolute sums that have changed since the last report. */
+/** A report of an account's spending: absolute sums that have changed since the last report. */
 export interface UsageSumsReport {
   /**
    * The change up to which the pool must know the sums already; otherwise it ignores this report. -1 if this report replaces
@@ -8,7 +8,7 @@ export interface UsageSumsReport {
   /** The change up to which this report goes. */
   seq: number;
   rows: UsageSumsReportRow[];
-  /** What the rows report completely. Everything else that the pool knows about it must be deleted. */
+  /** The days and dimensions that the rows report completely. The pool must delete all its other sums of these. */
   whole: Pick<UsageSumsReportRow, 'day' | 'dimension'>[];
 }
 

@@ -1,19 +1,22 @@
 import type { DurableObjectServices } from '../../../durable/edge-object.ts';
 
-/** An account that was not used for longer than this returns what it does not hold. Milliseconds. */
+/** An account that was not used for longer than this returns the amounts that it does not hold. Milliseconds. */
 const IDLE_MS = 2_000;
 /** After this many returns, the pools' alarms take over. */
 const MOST_RETURNS = 3;
 
-/** What the leases do once the account is not used any more. */
+/** Returns amounts once the account is not used any more. */
 interface UnheldLeaseReturner {
-  /** Returns what is not held. */
+  /** Returns the amounts that are not held. */
   returnUnheldAmounts(): Promise<void>;
   /** @returns whether a pool counts too much even so, or does not know everything */
   hasUnreportedChanges(): boolean;
 }
 
-/** Returns the leases when nothing has happened for a while. If the object dies before, the pools' alarms ask. */
+/**
+ * Returns the leases when the account has not been used for a while. If the object dies before, the pools' alarms call the
+ * account.
+ */
 export class IdleTimer {
   readonly #around: Pick<DurableObjectServices, 'waitUntil'>;
   readonly #returns: UnheldLeaseReturner;

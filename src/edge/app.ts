@@ -70,11 +70,11 @@ const CORE_ROUTES: readonly AnyRoute[] = [
 ];
 
 /**
- * What a Worker decides in its own code. `plugins`, `fetch`, `prices` and `tools` also hold for its Durable Objects, which belong
- * to the Worker and not to an app: call `createApp` at the top of the module, and give every app the same of them.
+ * The options that a Worker sets in its own code. `plugins`, `fetch`, `prices` and `tools` also apply to its Durable Objects,
+ * which belong to the Worker and not to an app: call `createApp` at the top of the module, and give every app the same values.
  */
 export interface AppOptions<Inputs extends object = Record<string, unknown>> extends AppConfig, PluginOptions<Inputs> {
-  /** The features beside the core; `allPlugins` are all of them. Default: those of the Worker's first app, or none. */
+  /** The features in addition to the core; `allPlugins` are all of them. Default: those of the Worker's first app, or none. */
   plugins?: readonly Plugin[];
   /** Rows that override or extend the model table; the setting PRICES wins over them, row by row. */
   prices?: Prices;
@@ -150,8 +150,8 @@ const authenticate = createMiddleware<AppEnv>(async (c, next) => {
 });
 
 /**
- * Makes the middleware for paths that none of the edge's routes has answered: it asks for a credential where one is needed, also
- * for routes that a Worker adds to the app, and answers unknown paths.
+ * Makes the middleware for paths that none of the edge's routes has answered: it requires a credential where one is needed,
+ * also for routes that a Worker adds to the app, and responds to unknown paths.
  */
 function createOtherPathMiddleware(app: Hono<AppEnv>) {
   const needsCredential = createPathProtection(app);
@@ -166,8 +166,8 @@ function createOtherPathMiddleware(app: Hono<AppEnv>) {
 }
 
 /**
- * @returns paths of routes, with all that is below them: a stranger cannot find out what is there. What stands below a path of
- *   one part, such as `/messages`, may be another app's
+ * @returns paths of routes, with everything below them, so that a caller without a credential cannot find out which routes
+ *   exist. Paths below a single-part path such as `/messages` may belong to another app
  */
 function collectSubtrees(routes: readonly AnyRoute[]): string[] {
   const paths = routes.map(({ name }) => name.slice(name.indexOf('/')));
@@ -259,7 +259,7 @@ const createRequestStartMiddleware = (app: AppConfig) =>
 /** Replaces a path that no route has: callers put addresses and keys into such paths. */
 const UNKNOWN_ROUTE = '(unknown)';
 
-/** @returns the route that a request asks for, as the app has it: ids, and paths that no route has, stay out of the log */
+/** @returns the route of a request, as it is registered in the app: ids and unknown paths are not written to the log */
 function findRouteForLog(c: Context<AppEnv>): string {
   // Skip middleware and routes for every path, which match, too.
   return matchedRoutes(c).find(({ path }) => !path.endsWith('*'))?.path ?? UNKNOWN_ROUTE;

@@ -2,7 +2,7 @@
 
 const MARK_PREFIX = 'mark:';
 
-/** Notes which account has a mark, so that a search by the mark need not go through the list of accounts. */
+/** Stores which account has a mark, so that a search by the mark need not read the list of accounts. */
 export async function storeMark(store: KVNamespace, mark: string, account: string): Promise<void> {
   await store.put(MARK_PREFIX + mark, account);
 }

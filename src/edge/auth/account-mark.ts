@@ -12,8 +12,8 @@ const MAX_CACHED_MARKS = 5_000;
 const markCache = new LruCache<string, string>({ maxSize: MAX_CACHED_MARKS });
 
 /**
- * Computes the mark of an account: the beginning of an HMAC of its name with a secret of the deployment. So nobody else can
- * see from an id to which account it belongs.
+ * Computes the mark of an account: the beginning of an HMAC of its name with a secret of the deployment. Without the secret, an
+ * id does not reveal its account.
  *
  * @returns eight characters; undefined if the deployment has no secret
  */

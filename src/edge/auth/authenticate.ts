@@ -42,10 +42,10 @@ const UNPROVEN_ORIGIN_MESSAGE =
   'This request needs a token, because it may come from a web page, and ANTHROPIC_API_KEY is set. Send the token that this command prints: npm run token -- --account dev --scopes admin';
 
 /**
- * Finds out who is asking, before anything of an account is read or changed: a Worker's own function is asked first. Sets
- * `identity`.
+ * Identifies the caller, before any data of an account is read or changed: first by the Worker's own function, if there is one.
+ * Sets `identity`.
  *
- * @throws ApiError 401 if nobody is known
+ * @throws ApiError 401 if the caller cannot be identified
  */
 export async function authenticateRequest(c: Context<AppEnv>): Promise<void> {
   const own = c.get('app').authenticate;
@@ -160,7 +160,10 @@ function describeMissingToken(headers: Headers, { bearer, key }: RequestCredenti
     : 'This request has no credential. Send a token of this deployment as `Authorization: Bearer …` or `x-api-key`.';
 }
 
-/** Verifies tokens in turn. A platform before the edge may set `authorization` to a JWT of its own. @throws the first's error */
+/**
+ * Verifies tokens in turn. A platform in front of the edge may set `authorization` to its own JWT. @throws the first token's
+ * error
+ */
 async function verifyTokensUntilValid(
   [token = '', ...others]: readonly string[],
   settings: Settings,
@@ -176,7 +179,7 @@ async function verifyTokensUntilValid(
 /** Texts that JavaScript makes of a token that is not there. */
 const UNSET_VALUES: ReadonlySet<string> = new Set(['undefined', 'null', '[object Promise]', '[object Object]']);
 
-/** What a request sends as credentials. The bearer is empty where the header names the scheme only. */
+/** The credentials of a request. The bearer is empty if the header contains only the scheme. */
 interface RequestCredentials {
   bearer: string | undefined;
   key: string | undefined;

@@ -20,14 +20,20 @@ import type { Scope } from './identity/identity.ts';
  */
 export type Authenticate = (request: Request, c: Context<AppEnv>) => Caller | undefined | Promise<Caller | undefined>;
 
-/** What a Worker decides for one of its apps. Routes are the same for every app: they find this in the context. */
+/**
+ * The options that a Worker sets for one of its apps. Routes are the same for every app, and read these options from the
+ * context.
+ */
 export interface AppConfig {
   /**
    * Called instead of `fetch` for everything that goes to the Claude API: the binding of a gateway, or a simulator in a test.
    * It should end when `signal` is aborted. The key in its headers is the setting ANTHROPIC_API_KEY.
    */
   fetch?: (url: string, init: RequestInit) => Promise<Response>;
-  /** Asked first who sends a request to a private path. Default: the edge's own tokens and the identity provider's. */
+  /**
+   * Called first to identify the sender of a request to a private path. Default: tokens of the edge and of the identity
+   * provider.
+   */
   authenticate?: Authenticate;
   /**
    * Whether requests are neither admitted nor booked.
@@ -44,11 +50,13 @@ export interface RouteTerms {
    * be signed; `nothing`: it is public.
    */
   needs: Scope | readonly Scope[] | 'credential' | 'signature' | 'nothing';
-  /** Whether restricted tokens may use it. Then the handler must see what they may ask there. */
+  /** Whether restricted tokens may use it. Then the handler must check which classifiers they may use. */
   restrictedClassifier?: true;
   /** Whether its answer is no secret: in development any page may read it. */
   common?: true;
-  /** Whether its admission asks the account if the credential is revoked. Of all others it is asked before them. */
+  /**
+   * Whether its admission checks in the account if the credential is revoked. For all other routes this is checked before them.
+   */
   admits?: true;
   /** Whether it spends money at once, so that it may be refused before its body is read. */
   spends?: true;
@@ -68,14 +76,14 @@ export interface AppEnv {
     route?: RouteTerms;
     /** Absent on a path that a Worker has opened to requests without a credential. */
     identity: Identity;
-    /** Whether the path needs no credential, because a Worker has said so. */
+    /** Whether the path needs no credential, because the Worker has opened it. */
     opened?: boolean;
     /** Whether the path needs a credential, whatever route is there. */
     closed?: boolean;
   };
 }
 
-/** What the work on a request needs: who asks, how to reach the account, and what keeps the work alive. */
+/** The context of a request that its work needs: the caller, how to reach the account, and what keeps background work alive. */
 export interface RequestContext {
   requestId: string;
   identity: Identity;
@@ -83,7 +91,7 @@ export interface RequestContext {
   /** The KV namespace with prefixes, classifiers and the list of accounts. */
   store: KVNamespace;
   settings: Settings;
-  /** Keeps work alive that nobody waits for. If the work fails, the log says so. */
+  /** Keeps background work alive. If the work fails, its error is logged. */
   waitUntil(work: Promise<unknown>): void;
 }
 

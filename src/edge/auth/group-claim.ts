@@ -29,7 +29,10 @@ export function resolveGroupFromClaims(
   return group;
 }
 
-/** @returns whether a claim is not in the token itself: Microsoft Entra leaves out a list that is too long, and says so. */
+/**
+ * @returns whether a claim is not in the token itself: Microsoft Entra omits a list that is too long, and names it in
+ *   `_claim_names`.
+ */
 export function isOmittedClaim({ _claim_names: elsewhere }: JWTPayload, name: string): boolean {
   return isObject(elsewhere) && Object.hasOwn(elsewhere, name);
 }

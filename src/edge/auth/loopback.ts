@@ -33,9 +33,9 @@ const UNKNOWN_PAGE_MESSAGE =
 const OWN_SITES: readonly (string | null)[] = ['same-origin', 'same-site', 'none'];
 
 /**
- * Says whether a page whose name was made to point to this machine may be reading what is stored here. The local runtime takes a
- * request's URL from a header that such a page can set. But browsers add an `Origin` to all that is not GET or HEAD, and only
- * to pages of this machine they say by `sec-fetch-site` where a request comes from. No page can change either.
+ * Returns whether a page whose domain was made to point to this machine may be reading stored data. The local runtime takes a
+ * request's URL from a header that such a page can set. But browsers add an `Origin` to all requests except GET and HEAD, and
+ * only for pages of this machine a `sec-fetch-site`. A page can change neither.
  */
 export function isPossibleDnsRebinding(c: Context<AppEnv>): boolean {
   const { method, headers } = c.req.raw;

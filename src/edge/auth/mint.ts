@@ -5,7 +5,7 @@ import type { TokenRenewal } from './identity/caller.ts';
 import { isAdminScope, type Scope } from './identity/identity.ts';
 import type { TokenRestrictions } from './identity/only.ts';
 
-/** What a new token says. */
+/** The contents of a new token. */
 export interface MintOptions {
   account: string;
   scopes: readonly Scope[];
@@ -14,7 +14,7 @@ export interface MintOptions {
   label?: string | undefined;
   /** The tags under which the ledger books its requests. The caller cannot choose others. */
   tags?: Record<string, string> | undefined;
-  /** What it may ask, if it is a restricted token. */
+  /** Its restrictions, if it is a restricted token. */
   only?: TokenRestrictions | undefined;
   /** How it can be renewed. */
   session?: TokenRenewal | undefined;
@@ -39,7 +39,7 @@ const DEFAULT_ADMIN_TOKEN_SECONDS = 30 * 86_400;
 export const TOKEN_ALGORITHM = 'HS256';
 
 /**
- * Mints a credential of this edge: a JWT that names its account and what it may do.
+ * Creates a credential of this edge: a JWT with its account and its permissions.
  *
  * @param secret the setting SIGNING_SECRET
  */
@@ -68,7 +68,7 @@ export async function mintToken(secret: string, options: MintOptions, now = Date
 
 const RANDOM_ID_CHARACTERS = 24;
 
-/** Makes the id of a token. The mark of its account lets the operator find the account. */
+/** Creates the id of a token. It contains the mark of its account, with which the operator can find the account. */
 function createTokenId(mark: string): string {
   return `tok_${mark}_${crypto.randomUUID().replaceAll('-', '').slice(0, RANDOM_ID_CHARACTERS)}`;
 }

@@ -6,11 +6,11 @@ import type { VerifiedToken } from './identity/caller.ts';
 import { onlySchema, type TokenRestrictions } from './identity/only.ts';
 
 /**
- * Reads from the claims of a token what it may ask, if it is restricted: in a token of this edge the claim `only`, in a provider's
- * that of JWT_ONLY_CLAIM, which names agents in a list or a text with spaces.
+ * Reads the restrictions of a token from its claims: from the claim `only` in a token of this edge, and from JWT_ONLY_CLAIM in
+ * a provider's token, which names agents in a list or a text with spaces.
  *
  * @returns undefined for a token that is not restricted
- * @throws ApiError 401 for a claim that cannot be read: a token that should be bound must not be free
+ * @throws ApiError 401 for a claim that cannot be read: otherwise, a token that should be restricted would not be
  */
 export function readTokenRestrictionsFromClaims(
   claims: JWTPayload,

@@ -17,8 +17,8 @@ export const closePath = createMiddleware<AppEnv>((c, next) => {
 });
 
 /**
- * Decides which paths need a credential beside the edge's own routes: those that were closed, and those of routes that a Worker
- * has added, unless they were opened. Another app's route needs none, even if the edge is mounted in that app.
+ * Decides which paths need a credential in addition to the edge's own routes: those that were closed, and those of routes that
+ * a Worker has added, unless they were opened. Another app's route needs none, even if the edge is mounted in that app.
  *
  * @returns a function for the middleware that runs after all of the edge's own routes
  */

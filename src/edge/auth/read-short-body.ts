@@ -6,7 +6,7 @@ import type { AppEnv } from './context.ts';
 const MAX_SHORT_BODY_BYTES = 65_536;
 
 /**
- * Reads a body that is never long, without asking the account of anybody.
+ * Reads a body that is always short, without calling an account.
  *
  * @throws ApiError 415 for another content type, 413 for more than 64 kB, 400 for anything but a JSON object in UTF-8
  */

@@ -1,4 +1,7 @@
-/** Where a restricted token may be used: on routes whose definition says so, and from the origins that it names. */
+/**
+ * Decides where a restricted token may be used: on routes that allow it in their definition, and from the origins that it
+ * names.
+ */
 
 import type { Context } from 'hono';
 import type { Settings } from '../config/settings.ts';
@@ -6,10 +9,10 @@ import { getPluginMembers, memoizeFromPlugins } from '../kit/plugins/plugins.ts'
 import type { AppEnv } from './context.ts';
 import type { TokenRestrictions } from './identity/only.ts';
 
-/** @returns whether restricted tokens are taken at all: not where nothing guards what they ask */
+/** @returns whether restricted tokens are accepted at all: only if a plugin checks their restrictions */
 export const canUseRestrictedTokens = memoizeFromPlugins(() => getPluginMembers('guard').length > 0);
 
-/** @returns whether the route of this request accepts restricted tokens. The route itself must see what they may ask there. */
+/** @returns whether the route of this request accepts restricted tokens. The route itself must check their restrictions. */
 export function isOpenToRestrictedTokens(c: Context<AppEnv>): boolean {
   return c.get('route')?.restrictedClassifier === true;
 }

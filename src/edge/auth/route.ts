@@ -14,13 +14,13 @@ export type RouteName = `${HttpMethod} /${string}`;
 
 type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
 
-/** What must hold before a route's handler is called, and what it reads. */
+/** The requirements of a route, and the parts of a request that it reads. */
 interface RouteOptions<Body, Query> extends RouteTerms {
-  /** By these the handler checks what is sent, and from these the reference describes it. */
+  /** Schemas by which the handler validates a request, and from which the reference is generated. */
   body?: Body;
   /** As a function where plugins have their share in it. */
   query?: Query | (() => Query);
-  /** Whether its query also says which page of a list is asked for: `parsePageQuery` reads that. */
+  /** Whether its query also selects a page of a list, which `parsePageQuery` reads. */
   pages?: true;
 }
 
@@ -40,7 +40,7 @@ declare module '../kit/plugins/plugins.ts' {
     readonly routes?: readonly AnyRoute[];
   }
 }
-/** Takes what a Worker decides for a plugin in its own code, once for each app. */
+/** Takes the options that a Worker sets for a plugin in its own code, once for each app. */
 declare module '../kit/plugins/plugins.ts' {
   interface Plugin {
     /** Reads the options that the plugin adds to `createApp`. Called once for each app. @throws Error for a malformed option */
@@ -49,9 +49,9 @@ declare module '../kit/plugins/plugins.ts' {
 }
 
 /**
- * Makes a route.
+ * Defines a route.
  *
- * @param answer gets the schemas of the request, too: it reads the body when it is known who may send how much
+ * @param answer also gets the schemas of the request: it reads the body once it is known how much the caller may send
  */
 export function defineRoute<
   const Name extends RouteName,
@@ -93,7 +93,7 @@ export function mountRoutes(
 
 /**
  * Rejects the parameter `account` on routes that do not read it. Without this check, an admin who names another account would
- * silently get the data of their own.
+ * silently get the data of their own account.
  *
  * @throws ApiError 400
  */

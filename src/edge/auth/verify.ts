@@ -41,7 +41,7 @@ const KEYS_FAILURE_MS = 2_000;
 /** The longest id of a token that an account keeps. */
 const MAX_JTI_CHARACTERS = 256;
 
-/** What an isolate remembers for its settings. Verifying a token costs more than relaying a request. */
+/** The state that an isolate caches for its settings, because verifying a token costs more than relaying a request. */
 interface TokenVerifierState {
   verifiedTokens: LruCache<string, Identity>;
   provider: JWTVerifyGetKey | undefined;
@@ -52,8 +52,8 @@ const verifiers = new WeakMap<Settings, TokenVerifierState>();
 /**
  * Verifies a credential: a token of this edge, or of the identity provider.
  *
- * @returns who it belongs to, and what it allows
- * @throws ApiError 401 for a credential that is not valid; 503 while the provider's keys cannot be read
+ * @returns its account and its permissions
+ * @throws ApiError 401 for a credential that is not valid; 503 if the provider's keys cannot be read
  */
 export async function verifyToken(token: string, settings: Settings, now = Date.now()): Promise<Identity> {
   const earlier = findCachedVerifiedIdentity(token, settings, now);
@@ -221,8 +221,8 @@ async function verifyWithSecrets(
 }
 
 /**
- * @param mayBeAdmin whether `admin` and the scopes that begin with `admin:` count. A person who writes a provider's claims need not be an admin of this
- * edge
+ * @param mayBeAdmin whether to accept `admin` and the scopes that begin with `admin:`. A person that defines a provider's
+ *   claims need not be an admin of this edge
  */
 async function createIdentity(
   token: string,

@@ -1,4 +1,4 @@
-/** Says how long Durable Objects keep data that is not in use any more. */
+/** Computes how long Durable Objects keep data that is not used any more. */
 
 import { DAY_MS, HOUR_MS } from '../kit/async/durations.ts';
 import type { Settings } from './settings.ts';
@@ -8,8 +8,8 @@ export const SETTINGS_RETRY_MS = HOUR_MS;
 
 /**
  * @param settings reads the settings of the deployment
- * @returns milliseconds; undefined while the settings cannot be read. Then nothing may be deleted, because it is not known
- *   what the operator wants
+ * @returns milliseconds; undefined if the settings cannot be read. Then nothing may be deleted, because the operator's choice
+ *   is unknown
  */
 export function readRetentionMs(settings: () => Pick<Settings, 'RETENTION_DAYS'>): number | undefined {
   try {

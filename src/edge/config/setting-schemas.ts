@@ -1,4 +1,4 @@
-/** The forms of settings. Each reads a string, and says in a few words what it must be. */
+/** The schemas of settings. Each parses a string, and has a short message about what it must be. */
 
 import { parseCommaList } from '../kit/http/headers/comma-list.ts';
 import { isOrigin } from '../kit/http/headers/hosts.ts';

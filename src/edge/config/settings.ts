@@ -236,18 +236,21 @@ export const settingsSchema = z.object({
   ),
 });
 
-/** Every setting of a deployment by its name, those of plugins behind the core's. The table of the guide is compared with this. */
+/**
+ * Every setting of a deployment by its name, first those of the core, then those of plugins. The table of the guide is compared
+ * with it.
+ */
 export const settingsShape = memoizeFromPlugins((): Readonly<Record<string, z.ZodMiniType>> => {
   return Object.assign({}, settingsSchema.shape, ...getPluginMembers('settings').map(({ schema }) => schema?.shape));
 });
 
-/** The settings of a deployment, parsed. Plugins read their own of what was given. */
+/** The parsed settings of a deployment. Plugins parse their own settings from `vars`. */
 export interface Settings extends z.output<typeof settingsSchema> {
-  /** What was set, without empty strings: other settings too, and bindings. */
+  /** All variables and bindings that are set, without empty strings. */
   vars: Readonly<Record<string, unknown>>;
   /** Whether this is a server on its developer's machine, which needs no credential. */
   development: boolean;
-  /** Whether a request without a credential is the developer's: in development, unless CREDENTIALS says otherwise. */
+  /** Whether a request without a credential belongs to the developer: in development, unless CREDENTIALS is `required`. */
   isOpen: boolean;
   /** Whether there is a key that costs money. */
   hasKey: boolean;

@@ -1,7 +1,7 @@
 import { CORE_HEADER_DESCRIPTIONS } from '../kit/http/headers/response-headers.ts';
 import * as z from '../kit/http/zod.ts';
 
-/** What is said of a header; with the one value that it has, if it has only one. */
+/** The description of a header; with its value, if it has only one. */
 type HeaderDescription = string | { only: string; words: string };
 
 /** The core's headers of answers, and those of other programs. */
@@ -17,7 +17,7 @@ export const RESPONSE_HEADERS: Readonly<Record<string, HeaderDescription>> = {
     'One of the `anthropic-ratelimit-*` headers, which contain the limits and usage of this account.',
 };
 
-/** @returns the schema of a header with its words. @throws Error for one that has none */
+/** @returns the schema of a header with its description. @throws Error for a header without a description */
 export function createHeaderSchema(name: string, words: HeaderDescription | undefined): z.ZodMiniType {
   if (words === undefined)
     throw new Error(`The header ${name} has no description. Add one to the header descriptions of its plugin.`);

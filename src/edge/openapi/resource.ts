@@ -34,26 +34,26 @@ export interface DescribedResponse {
 interface RequestBodyDescription extends Pick<BodyContent, 'example'> {
   /** The name of its schema in the document. */
   id?: string;
-  /** In place of that of the route, where the reference tells more than is checked at once. */
+  /** Replaces the schema of the route, if the reference describes more than is validated at once. */
   schema?: z.ZodMiniType;
 }
 
-/** What a route's file does not say: the words for callers. */
+/** The part of a route's description that is not in its own file: the texts for callers. */
 interface RouteDescription {
   /** Its name in generated clients. */
   operation: string;
   summary: string;
   description?: string;
-  /** Request headers beside the credential. */
+  /** Request headers in addition to the credential. */
   headers?: z.ZodMiniObject;
   answer?: DescribedResponse;
   /** The answers with other statuses, and also with 200 if there are several answers. */
   answers?: Readonly<Record<number, DescribedResponse>>;
-  /** Errors beside those that every body and every credential can cause. */
+  /** Errors in addition to those that every body and every credential can cause. */
   errors?: readonly ErrorStatus[];
 }
 
-/** The words of a route. What it takes is told here only where nothing checks it. */
+/** The description of a route. Its parameters are described here only if no schema validates them. */
 type DescriptionOfRoute<R extends AnyRoute> = RouteDescription &
   ([NonNullable<R['body']>] extends [never] ? { body?: BodyContent } : { body: RequestBodyDescription }) &
   ([Exclude<NonNullable<R['query']>, () => unknown>] extends [never] ? { query?: z.ZodMiniObject } : unknown);
@@ -74,7 +74,7 @@ export interface ApiResource {
   description?: string;
   /** The parameters of its paths, with an example of each. */
   parameters?: Readonly<Record<string, { description: string; example: string }>>;
-  /** The errors of each route that does not say its own. */
+  /** The errors of each route that does not list its own. */
   errors?: readonly ErrorStatus[];
   routes: Readonly<Record<string, DescribedRoute>>;
 }

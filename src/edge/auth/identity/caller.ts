@@ -19,13 +19,13 @@ export interface Identity {
   tags?: string | undefined;
   /** A hash of the end user that the request names. */
   user?: string | undefined;
-  /** What a restricted token may ask; absent for any other credential. */
+  /** The restrictions of a restricted token; absent for any other credential. */
   only?: TokenRestrictions | undefined;
   /** From where the token is used. Absent without a token, and for visitors, restricted tokens and sessions. */
   location?: TokenLocation | undefined;
 }
 
-/** A caller with a restricted token, for calls that must see what it may ask. */
+/** A caller with a restricted token, for calls that must check its restrictions. */
 export type RestrictedCaller = Pick<Identity, 'account' | 'only'>;
 
 /** How a token of this edge can be renewed. */
@@ -36,7 +36,9 @@ export interface TokenRenewal {
   seconds: number;
 }
 
-/** What an account's object knows about a token, to refuse it once revoked and to list it. The token itself is not stored. */
+/**
+ * What an account's object knows about a token, to reject it once it is revoked and to list it. The token itself is not stored.
+ */
 export interface VerifiedToken {
   /** The token's own id, or for a provider's token without one, a hash of it. */
   jti: string;
@@ -56,7 +58,7 @@ export interface VerifiedToken {
 /** `z.readonly` would do the same and freeze them, but adds too much code. */
 const scopesSchema: z.ZodMiniType<readonly Scope[], readonly Scope[]> = z.array(z.enum(SCOPES));
 
-/** The form in which a Worker's own `authenticate` says who asks. */
+/** The form in which a Worker's own `authenticate` returns the caller. */
 export const callerSchema = z.strictObject({
   account: z.addDescription(
     z.custom<string>(isAccountName, 'must be 1 to 128 characters'),

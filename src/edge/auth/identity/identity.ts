@@ -1,6 +1,6 @@
 /**
- * What a credential may do. `admin` includes the others, and `admin:read` includes `admin:metrics`. The scopes that begin with
- * `admin:` only read.
+ * The permissions of a credential. `admin` includes the others, and `admin:read` includes `admin:metrics`. The scopes that
+ * begin with `admin:` only allow reading.
  */
 export const SCOPES = [
   'messages',
@@ -42,7 +42,7 @@ export function buildWebhookSourceAccount(source: string): string {
   return SOURCE_ACCOUNT + source;
 }
 
-/** @returns whether an account belongs to a source of webhooks. Such an account only pays, and nobody logs in as it. */
+/** @returns whether an account belongs to a source of webhooks. Such an account only pays, and has no credentials. */
 export function isSourceAccount(name: string): boolean {
   return name.startsWith(SOURCE_ACCOUNT);
 }

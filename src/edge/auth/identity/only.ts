@@ -1,4 +1,4 @@
-/** What a restricted token may ask: agents and classifiers by name, in its own conversations. Whoever holds it cannot do more. */
+/** The restrictions of a restricted token: it may only use agents and classifiers that it names, in its own conversations. */
 
 import { isOrigin, suggestOrigin } from '../../kit/http/headers/hosts.ts';
 import * as z from '../../kit/http/zod.ts';
@@ -75,16 +75,16 @@ export function filterRestrictedScopes(
   return only ? scopes.filter((scope) => RESTRICTED_SCOPES.includes(scope)) : scopes;
 }
 
-/** What a restricted token means by a name: who must own it, and the version that the token lists. */
+/** The resource that a restricted token means by a name: its owner, and the version that the token lists. */
 export interface ResolvedRestrictedName {
   owner: string;
   listedVersions: readonly string[];
 }
 
 /**
- * Finds what a restricted token means by the name in a request, which has no mark.
+ * Finds the resource that a restricted token means by the name in a request, which has no owner mark.
  *
- * @returns undefined if it may not ask this name, or not this version of it
+ * @returns undefined if the token may not use this name, or not this version of it
  */
 export function resolveRestrictedName(
   names: readonly string[] = [],
@@ -99,7 +99,9 @@ export function resolveRestrictedName(
   return undefined;
 }
 
-/** @returns whether a restricted token may ask what a conversation was begun with, in whatever version it was then. */
+/**
+ * @returns whether a restricted token may use the agent with which a conversation was begun, in whatever version it was then.
+ */
 export function canUseStored(
   names: readonly string[] = [],
   account: string,
@@ -123,13 +125,13 @@ export function shouldHideToolContents(only: TokenRestrictions | undefined): boo
   return only !== undefined && only.tools !== 'shown';
 }
 
-/** @returns what a restricted token may ask, to be told to its holder. */
+/** @returns the names that a restricted token may use, for an error to its holder. */
 export function describeAllowedNames(kind: 'agents' | 'classifiers', names: readonly string[] = []): string {
   if (names.length === 0) return `this credential cannot use ${kind}. Use another token.`;
   return `this credential can use only ${names.map(stripOwnerMark).join(', ')}. Name one of these ${kind}.`;
 }
 
-/** @returns the name of a request without the mark: its caller need not know who has stored it. */
+/** @returns the name without the owner mark, because the caller need not know the owner. */
 function stripOwnerMark(entry: string): string {
   return entry.startsWith(OWN_MARK) ? entry.slice(OWN_MARK.length) : entry;
 }

@@ -1,4 +1,4 @@
-/** Tags: what a request is for, so that the ledger can say who spent what. */
+/** Tags: the purpose of a request, so that the ledger can sum up spending by it. */
 import { parseCommaList } from '../../kit/http/headers/comma-list.ts';
 import * as z from '../../kit/http/zod.ts';
 

@@ -24,7 +24,7 @@ export interface StoredPoolLease extends AccountLease {
   refused: DailyRejectionCount | null;
   outcomes: ReportedOutcomes | null;
   limits: ReportedAccountLimits | null;
-  /** The change up to which it has reported what it has spent; -1 if it must report everything again. */
+  /** The last change of its sums that it has reported; -1 if it must report everything again. */
   told: number;
   /** When its visitor has ended; milliseconds since 1970. Then its sums are in the row of all such visitors. */
   joinedAt: number | null;
@@ -33,7 +33,7 @@ export interface StoredPoolLease extends AccountLease {
 /** What lists show of a lease. */
 export interface LeaseListRow
   extends Pick<StoredPoolLease, 'id' | 'account' | 'isErased' | 'group' | 'seenAt' | 'limits' | 'refused'> {
-  /** What was spent in each of the windows that were asked for. */
+  /** The spending in each of the requested windows. */
   spent: Record<Period, Nanodollars>;
 }
 
@@ -49,11 +49,11 @@ export class PoolStore extends SqlTables {
   }
 
   /**
-   * Reads what lists show of leases. SQLite takes what was spent out of the grants: to parse those of ten thousand leases
-   * takes several times as long.
+   * Reads the fields of leases that lists show. SQLite extracts the spending from the grants, because parsing those of ten
+   * thousand leases takes several times as long.
    *
    * @param windows the ids of the windows whose sums are read
-   * @param names only those of these accounts
+   * @param names reads only these accounts
    */
   *iterateLeaseListRows(windows: Readonly<Record<Period, string>>, names?: readonly string[]): Generator<LeaseListRow> {
     const rows = this.iterateRows<SqliteRow>(

@@ -69,11 +69,14 @@ import {
 import { RESTORED_LEASE, VISITORS_LEASE } from './tables.ts';
 import { ReportedUsageTable } from './used-sums.ts';
 
-/** If an account with a lease is silent for longer than this, the pool asks it. Milliseconds. */
+/** If an account with a lease is silent for longer than this, the pool calls it. Milliseconds. */
 const SILENT_MS = MINUTE_MS;
-/** The longest such time. An account whose request goes on is asked less and less often. Milliseconds. */
+/** The longest such time. The interval grows while the account has a request running. Milliseconds. */
 const MOST_SILENT_MS = 15 * MINUTE_MS;
-/** How many accounts one alarm asks, and how many at the same time. (An object may have six open connections.) */
+/**
+ * How many accounts one alarm calls, and how many at the same time. (An object may have six open connections:
+ * https://developers.cloudflare.com/workers/platform/limits/)
+ */
 const ASKED_AT_ONCE = 300;
 const ASKED_TOGETHER = 5;
 /** A call that was on its way when its visitor ended comes within this time. Milliseconds. */
@@ -105,7 +108,8 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
   #own: PoolLimits | null;
   #rules: PoolLimitByPeriod | undefined;
   /**
-   * When each open lease was last asked, and how long it may be silent now. It is not stored, because it only saves calls.
+   * When the account of each open lease was last called, and how long it may be silent now. It is not stored, because it only
+   * saves calls.
    */
   readonly #asked = new Map<string, { at: number; waitMs: number }>();
 
@@ -126,7 +130,10 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     this.#own = JSON.parse(this.#store.readMetaValue('limits') ?? 'null') as PoolLimits | null;
   }
 
-  /** Takes an account's report, and grants what it may have. With JSON texts. A call that is not newer changes nothing. */
+  /**
+   * Applies an account's report, and grants an amount. Uses JSON texts. A call that is not newer than the last one changes
+   * nothing.
+   */
   leaseJson(text: string): string {
     const call = JSON.parse(text) as LeaseRequest;
     const current = this.#books.open.get(call.lease) ?? this.#store.findLease(call.lease);
@@ -168,7 +175,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     return { limits, changed: this.setLimits(limits, by) };
   }
 
-  /** @returns the limits in force, and what was spent that no account reports after a restore */
+  /** @returns the limits in force, and the spending that no account reports after a restore */
   createPoolBackup(): PoolBackup {
     return { limits: this.#effectiveLimits, spent: this.#sumSpendingNotRestoredByAccounts() };
   }
@@ -195,7 +202,10 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     return true;
   }
 
-  /** @returns what leases have spent that no account reports after a restore: accounts restore what they told the deployment */
+  /**
+   * @returns the spending of leases that no account reports after a restore: accounts restore the spending that they had
+   *   reported
+   */
   #sumSpendingNotRestoredByAccounts(): PoolBackup['spent'] {
     const isGroup = this.#name !== DEPLOYMENT_POOL;
     const sums: PoolBackup['spent'] = {};
@@ -222,7 +232,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     return sortAndPaginateRows(rows, query);
   }
 
-  /** @returns what went wrong on this day in UTC, and how many accounts can ask for nothing now */
+  /** @returns the failures of this day in UTC, and how many accounts cannot send requests because of their limits */
   getPoolOverview(groups: TightestLimitByGroup, isShared: boolean): PoolOverview {
     const now = this.now();
     const { total } = this.#used.computeSharedUsage({
@@ -241,7 +251,10 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     };
   }
 
-  /** Notes a task that has failed in an object for some time. A lost answer makes the report come twice, which counts twice. */
+  /**
+   * Records a task that has failed in an object for some time. If the response is lost, the report is repeated and counts
+   * twice.
+   */
   recordFailingTask(failing: FailingTask): void {
     const now = this.now();
     const since = this.#failing.recordFailingTask(failing, now);
@@ -265,12 +278,12 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     };
   }
 
-  /** @returns how many requests the limits of each of these groups have refused today, by the names of those that have */
+  /** @returns how many requests the limits of each of these groups have rejected today, by the names of the groups with any */
   countRejectionsByGroup(groups: readonly string[]): Record<string, number> {
     return this.#store.countRejectionsByGroup(Math.floor(this.now() / DAY_MS), groups);
   }
 
-  /** @returns what is known of these accounts; nothing of those that the pool does not know */
+  /** @returns the spending of these accounts, without accounts that the pool does not know */
   getAccountSpending(names: readonly string[], isShared: boolean): AccountSpendRow[] {
     return this.#listSpendingRows(isShared, names);
   }
@@ -296,7 +309,9 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     return this.#store.findAccountsByLastFailure(query);
   }
 
-  /** Adds what a visitor has spent to the row of all who have ended, and deletes the lease. One that is not there was added. */
+  /**
+   * Adds the spending of a visitor to the row of all ended visitors, and deletes the lease. A missing lease was merged before.
+   */
   mergeIntoEndedVisitors(id: string): void {
     const lease = this.#books.open.get(id) ?? this.#store.findLease(id);
     if (!lease || lease.joinedAt !== null) return;
@@ -318,12 +333,12 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     this.#books.open.delete(id);
   }
 
-  /** Notes what `UpstreamKeyMonitor` notes. */
+  /** Passes the state of a key to `UpstreamKeyMonitor`. */
   recordUpstreamKeyState(news: string | null, upstream?: string): void {
     this.#key.recordUpstreamKeyState(news, upstream);
   }
 
-  /** Asks accounts that have a lease and have been silent. */
+  /** Calls accounts that have a lease and have been silent. */
   override async alarm(): Promise<void> {
     this.services.alarm.markFired();
     const now = this.now();

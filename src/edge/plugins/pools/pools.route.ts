@@ -32,10 +32,10 @@ import { rejectVisitorsWhilePoolSpent } from './spent-pools.ts';
 
 /** For how long it is known how much of their budgets all groups have used; milliseconds. */
 const GROUPS_KNOWN_MS = 60_000;
-/** Groups whose pools are asked at the same time. */
+/** The number of groups whose pools are called at the same time. */
 const GROUPS_AT_ONCE = 20;
 
-/** The list of accounts, with what they have told the deployment's pool. */
+/** The list of accounts, with their reports to the deployment's pool. */
 export const ACCOUNT_LIST_ROUTES = [
   defineRoute(
     'GET /accounts',
@@ -225,7 +225,7 @@ function createLimitsAlreadySetError(what: string): ApiError {
   );
 }
 
-/** @returns what went wrong today, and how many accounts can ask for nothing, by their own limits or by their group's */
+/** @returns today's failures, and how many accounts cannot send requests because of their own or their group's limits */
 export async function readOverview(c: Context<AppEnv>): Promise<PoolOverview> {
   const groups = await getCachedTightestLimitOfAllGroups(c);
   return await createDeploymentPoolCaller(c)((pool) => pool.getPoolOverview(groups, hasDeploymentLimits(c)));
@@ -240,12 +240,12 @@ async function readTightestLimitOfGroups(c: Context<AppEnv>, names: readonly str
   return Object.fromEntries(all);
 }
 
-/** What an isolate knows of the groups of a deployment, and when it has looked. */
+/** The tightest limits of a deployment's groups that an isolate has read, and when. */
 const groupLooks = new WeakMap<Settings, { at: number; limits: TightestLimitByGroup }>();
 
 /**
- * @returns the tightest limit of each group, as it was a minute ago at most: what accounts tell is as old, and a list that is open
- *   asks every few seconds
+ * @returns the tightest limit of each group, at most a minute old: the accounts' reports are as old, and an open list is
+ *   refreshed every few seconds
  */
 async function getCachedTightestLimitOfAllGroups(c: Context<AppEnv>): Promise<TightestLimitByGroup> {
   const settings = c.get('settings');
@@ -263,7 +263,7 @@ async function addGroupLimitsToRows(c: Context<AppEnv>, rows: readonly AccountSp
   return rows.map((row) => applyGroupLimitIfTighter(row, groups));
 }
 
-/** What the deployment's pool is told by all accounts, and tells of them. */
+/** The interface to the deployment's pool, which receives the reports of all accounts. */
 export const toldByAll: AllAccountsPlugin = {
   getSharedUsage: (c, query) => createDeploymentPoolCaller(c)((pool) => pool.getSharedUsage(query)),
   findAccountsByLastFailure: (c, query) =>
@@ -284,7 +284,7 @@ export const toldByAll: AllAccountsPlugin = {
   beforeSpending: rejectVisitorsWhilePoolSpent,
 };
 
-/** @returns what the deployment's pool knows of these accounts, by their names */
+/** @returns the spending of these accounts according to the deployment's pool, by their names */
 async function readAccountSpending(
   c: Context<AppEnv>,
   names: readonly string[],
@@ -298,7 +298,7 @@ async function readAccountSpending(
 
 type CallPool = <T>(call: (pool: RemoteMethods<PoolObject>) => Promise<T>) => Promise<T>;
 
-/** @returns the function that calls the deployment's pool, to which all accounts report what they spend. */
+/** @returns the function that calls the deployment's pool, to which all accounts report their spending. */
 export function createDeploymentPoolCaller(c: Context<AppEnv>): CallPool {
   return createPoolCaller(c, DEPLOYMENT_POOL);
 }
@@ -312,13 +312,13 @@ function createPoolCaller(c: Context<AppEnv>, name: string): CallPool {
   return (call) => callPool({ pools: c.env, settings: c.get('settings'), name }, call);
 }
 
-/** @returns the first groups by their names, with what is used of their budgets */
+/** @returns the first groups by their names, with the used part of their budgets */
 export async function readFirstGroups(c: Context<AppEnv>, limit: number) {
   const { names } = await groupList.readNamePage(c.env.STORE, { limit });
   return await readGroups(c, names);
 }
 
-/** Asks the pools of groups, some at a time. */
+/** Reads the pools of groups, several at a time. */
 async function readGroups(c: Context<AppEnv>, names: readonly string[]) {
   const rows: Awaited<ReturnType<typeof readGroup>>[] = [];
   for (let at = 0; at < names.length; at += GROUPS_AT_ONCE) {

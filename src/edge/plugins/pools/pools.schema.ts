@@ -31,7 +31,7 @@ export const groupBackup = z.strictObject({
   spent: sumsByWindow,
 });
 
-/** The accounts of a group, by what they have spent in a window. */
+/** The accounts of a group, by their spending in a window. */
 export const membersQuery = z.object({
   period: z.addDescription(
     z._default(z.enum(['day', 'week', 'month']), 'month'),

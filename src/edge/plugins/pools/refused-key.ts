@@ -9,7 +9,7 @@ import { toJsonText } from '../../kit/json/object.ts';
 import { type AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
 import { createUpstreamKeyAlert } from '../../money/alerts/create-alert.ts';
 
-/** The key in `meta` of a refusal, with the name of its upstream behind it; absent while that works. */
+/** The key in `meta` for a rejected key, followed by the name of its upstream; absent while the key works. */
 const KEY_REFUSED = 'key_refused';
 const TRY_KEY_MS = MINUTE_MS;
 /** What may be tried by a count: refusals that the API gives to counts, too. */
@@ -40,10 +40,10 @@ export class UpstreamKeyMonitor {
   }
 
   /**
-   * Notes that an upstream refuses the key, or answers again, and tells the operator: once each, and again when the cause of the
-   * refusal changes, whichever isolates have seen it.
+   * Records that an upstream rejects the key, or accepts it again, and alerts the operator: once for each, and again when the
+   * cause of the rejection changes, independent of how many isolates have seen it.
    *
-   * @param news what the upstream said; null if it answers again
+   * @param news the upstream's error; null if it accepts the key again
    * @param upstream its name; empty for the only one
    */
   recordUpstreamKeyState(news: string | null, upstream = ''): void {
@@ -98,8 +98,9 @@ export class UpstreamKeyMonitor {
   }
 
   /**
-   * Tries a refused key by a count, which is free: whoever has put in another one has restarted all that knew of the refusal.
-   * An open bill is not tried, because counts may be free of that, too.
+   * Tries a rejected key with a token count, which is free. Once the operator has replaced the key, the restarted isolates do
+   * not know of the rejection, so none of them would report that the key works. An open bill is not tried, because token counts
+   * may work despite it.
    *
    * @param name of the upstream; empty for the only one
    */

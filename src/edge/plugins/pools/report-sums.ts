@@ -79,9 +79,9 @@ export function createChangedSumsReport(ledger: Ledger, since: number): UsageSum
 }
 
 /**
- * Sums up what an erased account has spent, by day and group, without any names.
+ * Sums up the spending of an erased account, by day and group, without any names.
  *
- * @param since the change up to which its sums were reported; undefined if that is not known
+ * @param since the last change whose sums were reported; undefined if unknown
  */
 export function createNamelessSumsReport(ledger: Ledger, since: number | undefined): UsageSumsReport {
   const all = ledger.readAllRows<{ day: number }>(
@@ -130,8 +130,8 @@ function listUnfoldedDays(ledger: Ledger): number[] {
 }
 
 /**
- * Sums up what the requests of one day have cost, with a row for each group and model. Erased requests are not included,
- * because they were handed over.
+ * Sums up the cost of the requests of one day, with a row for each group and model. Erased requests are not included, because
+ * their cost was reported separately.
  */
 function sumUsageOfDay(ledger: Ledger, day: number): UsageSumsReportRow[] {
   const createUnfoldedSql = (more: string) =>

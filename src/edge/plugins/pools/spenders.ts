@@ -67,7 +67,7 @@ export function listAccountSpendingRows(store: PoolStore, now: number, names?: r
   return rows;
 }
 
-/** @returns the limit in USD that is used up most, of those that an account has told; null if there is none */
+/** @returns the limit in USD that is used up most, of the limits that an account has reported; null if there is none */
 function findTightestAccountLimit(
   { limits, spent }: LeaseListRow,
   resetsAt: Readonly<Record<Period, string | null>>,
@@ -86,7 +86,7 @@ function findTightestAccountLimit(
   return sortByTightness(all, limits?.insufficient)[0] ?? null;
 }
 
-/** @returns the limits in USD of a pool, with what is used of them */
+/** @returns the limits in USD of a pool, with their used amounts */
 export function listUsedPoolLimits(
   by: SharedBudgetKind,
   id: string | null,
@@ -114,7 +114,7 @@ export function applySharedLimitIfTighter(
     : row;
 }
 
-/** @param total of this day in UTC. @returns what went wrong on it, and how many accounts can ask for nothing now */
+/** @param total of this day in UTC. @returns its failures, and how many accounts cannot send requests now */
 export function createOverview(
   rows: readonly AccountSpendRow[],
   { requests, failed }: UsageReport['total'],
@@ -147,7 +147,7 @@ function addCounts(
   return Object.fromEntries(all);
 }
 
-/** @returns how many requests an account has told that were refused on this day in UTC */
+/** @returns how many rejected requests an account has reported for this day in UTC */
 function countRejectedToday(now: number, { refused }: LeaseListRow): number {
   return refused?.day === Math.floor(now / DAY_MS) ? refused.count : 0;
 }
@@ -167,12 +167,12 @@ export function createUnknownAccountRow(id: string): AccountSpendRow {
   };
 }
 
-/** Where a row stands in the list: by its value, then by its id. */
+/** The position of a row in the list: by its value, then by its id. */
 type SpendingSortPosition = readonly [value: number | string, id: string];
 
 /**
- * Sorts rows, and makes a page of them. The ids of a page's edges have the value by which the list was sorted, too: so the next
- * page goes on at the same place, even if that account has spent more, or was erased, since.
+ * Sorts rows, and returns a page of them. The cursors of a page also contain the value by which the list was sorted, so that
+ * the next page continues at the same position even if that account has spent more or was erased since.
  */
 export function sortAndPaginateRows(rows: AccountSpendRow[], query: AccountSpendingQuery): ListPage<AccountSpendRow> {
   const { limit = 20, after_id, before_id, sort } = query;
@@ -181,7 +181,7 @@ export function sortAndPaginateRows(rows: AccountSpendRow[], query: AccountSpend
   const compareSortPositions = ([value, id]: SpendingSortPosition, [other, otherId]: SpendingSortPosition) =>
     sign * compareSortValues(value, other) || compareSortValues(id, otherId);
   placed.sort((left, right) => compareSortPositions(left.place, right.place));
-  /** @returns how many rows stand before a place, or at it too. */
+  /** @returns how many rows precede a position; with `isInclusive` also a row at it. */
   const countRowsBefore = (cursor: string, isInclusive: boolean) => {
     const edge = placed.find(({ row }) => row.id === cursor)?.place ?? parseSortPosition(cursor);
     return edge ? placed.filter(({ place }) => compareSortPositions(place, edge) < (isInclusive ? 1 : 0)).length : 0;

@@ -21,7 +21,7 @@ const OF_ALL = 'The requests of all accounts on the current day (UTC), updated w
 
 /** The most groups whose budgets are reported: each costs a call of its pool. */
 const MAX_GROUPS = 100;
-/** The kinds of tokens that are counted beside each other. Those of thinking are among the output's. */
+/** The kinds of tokens that are counted separately. Thinking tokens are included in the output. */
 const TOKEN_KINDS: readonly (readonly [kind: string, of: keyof UsageReportTotals['usage']])[] = [
   ['input', 'input_tokens'],
   ['output', 'output_tokens'],
@@ -30,7 +30,7 @@ const TOKEN_KINDS: readonly (readonly [kind: string, of: keyof UsageReportTotals
   ['cache_write_1h', 'cache_write_1h_input_tokens'],
 ];
 
-/** Each counter: its name, what it counts, its number in a sum, and how it is written. */
+/** Each counter: its name, its description, its number in a sum, and how the number is formatted. */
 const COUNTERS: readonly (readonly [
   name: string,
   help: string,
@@ -55,8 +55,8 @@ interface HistogramSums {
 
 /**
  * @param prefix begins the names
- * @param label names what the rows are summed by
- * @param labelOf the values that keep their names. All others share one, so that nobody can make more of them
+ * @param label the name of the label by which the rows are summed
+ * @param labelOf the values that keep their names. All others share one, so that callers cannot create more time series
  * @returns counters, and histograms of the times to the first event and of the times before requests were sent
  */
 function createSpendingMetricFamilies(
@@ -137,13 +137,13 @@ function msToSeconds(ms: number): number {
   return ms / 1_000;
 }
 
-/** The status of one shared budget, and the labels that tell it from others. */
+/** The status of one shared budget, and the labels that identify it. */
 interface LabelledQuotaReport {
   labels: Readonly<Record<string, string>>;
   standing: Omit<PoolQuotaReport, 'limits'>;
 }
 
-/** @returns what is set aside, spent and allowed of shared budgets. @param of whose budgets they are */
+/** @returns the held, spent and allowed amounts of shared budgets. @param of the kind of budgets */
 function createBudgetMetricFamilies(
   prefix: string,
   of: string,
@@ -247,7 +247,7 @@ function createTaskFailureMetricFamily(failures: readonly { task: string; failur
   };
 }
 
-/** Tells the sums of the deployment's pool, in five calls of it at most, and those of groups, in one call each. */
+/** Reads the sums of the deployment's pool with at most five calls, and those of groups with one call each. */
 export async function readDeploymentMetricFamilies(
   c: Context<AppEnv>,
   upstreams: UpstreamPool | undefined,

@@ -14,10 +14,10 @@ import { getUsdLimitName, NEVER, PERIODS } from '../../money/budget/windows.ts';
 import { callPool } from './call-pool.ts';
 import { DEPLOYMENT_POOL, parsePoolName, toGroupPoolName } from './pool-name.ts';
 
-/** For how long it is known what a pool has left, in milliseconds. An admin may raise its limit at any time. */
+/** For how many milliseconds an isolate uses what it has read from a pool. An admin may raise the limit at any time. */
 const KNOWN_MS = 60_000;
 
-/** What an isolate knows of the pools of a deployment's visitors: when it has looked, and what is spent. */
+/** The state of the visitors' pools that an isolate has read: when, and which limits are used up. */
 interface SpentPoolsSnapshot {
   at: number;
   empty: readonly BudgetWindow[];
@@ -26,10 +26,10 @@ interface SpentPoolsSnapshot {
 const looks = new WeakMap<Settings, SpentPoolsSnapshot>();
 
 /**
- * Refuses visitors while their pool is spent: what makes their objects is not called, and an isolate asks the pool once a
+ * Rejects visitors while their pool is used up: no object is created for them, and an isolate reads the pool only once a
  * minute.
  *
- * @throws ApiError 429 that says when it resets
+ * @throws ApiError 429 that contains when the limit resets
  */
 export const rejectVisitorsWhilePoolSpent: MiddlewareHandler<AppEnv> = (c, next) =>
   isVisitor(c.get('identity').account) ? rejectOrContinueVisitor(c, next) : next();

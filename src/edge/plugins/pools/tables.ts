@@ -6,9 +6,9 @@ import { SUM_COLUMNS } from '../../claude/pricing/usage-sums.ts';
 export const ERASED = '(erased)';
 /** Replaces the name of each visitor in lists and sums. */
 export const VISITORS = '(visitors)';
-/** Replaces a lease's id, for the sums of visitors who have ended. */
+/** The lease id for the sums of ended visitors. */
 export const VISITORS_LEASE = 'visitors';
-/** Replaces a lease's id, for what a backup says was spent elsewhere. */
+/** The lease id for spending on another deployment, according to a backup. */
 export const RESTORED_LEASE = 'restored';
 
 /**

@@ -23,7 +23,7 @@ type UsageSumsTableRow = Record<string, SqlStorageValue> & UsageSums;
 
 const USED_COLUMN_NAMES = SUM_COLUMNS.join(', ');
 
-/** What the sums by model are grouped by: each of them is in one group. */
+/** The columns by which the sums of models are grouped: each sum is in exactly one group. */
 const KEYS = {
   day: 'used.day',
   model: 'used.value',
@@ -53,7 +53,7 @@ export class ReportedUsageTable extends TableRowsBase {
     this.#deleteSumsOfLease(lease, (dimension) => dimension !== 'model');
   }
 
-  /** Moves what a visitor has spent to the sums of all visitors. Only the models are still named there. */
+  /** Moves the spending of a visitor to the sums of all visitors, which only distinguish the models. */
   mergeIntoEndedVisitors(lease: string): void {
     for (const day of this.#listDaysWithSums('model')) {
       this.tables.runWriteStatement(
@@ -106,7 +106,7 @@ export class ReportedUsageTable extends TableRowsBase {
     });
   }
 
-  /** @returns the accounts of tokens that have spent something, but for erased accounts */
+  /** @returns the accounts of tokens with spending, except erased accounts */
   #readAccountsOfTokens(): Map<string, string> {
     const rows = this.tables.readAllRows<{ token: string; account: string }>(
       `select used.value as token, max(leases.account) as account
@@ -151,7 +151,7 @@ export class ReportedUsageTable extends TableRowsBase {
     }
   }
 
-  /** @returns what sums were told by. Looking up each costs less than reading all rows. */
+  /** @returns the dimensions of the stored sums. Looking up each one costs less than reading all rows. */
   #listStoredDimensions(): string[] {
     const next = 'select dimension from used where dimension > ? order by dimension limit 1';
     const all: string[] = [];

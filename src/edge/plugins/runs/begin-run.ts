@@ -42,7 +42,9 @@ export function beginRun(
   return new RunExecutor(run, common, createRunContext(conversation, kept, run)).begin(planned);
 }
 
-/** Makes the context of a run. @param carried for a run that goes on after approvals: what the runs before it have used */
+/**
+ * Creates the context of a run. @param carried for a run that continues after approvals: how much the runs before it have used
+ */
 function createRunContext(
   conversation: ConversationContext,
   request: StartedTurnRequest,
@@ -130,14 +132,14 @@ function createRunContext(
   };
 }
 
-/** @returns the headers of a step. Each step gets an idempotency key of its own: one key must not mean two requests. */
+/** @returns the headers of a step. Each step gets its own idempotency key, because one key must not identify two requests. */
 function createStepHeaders(headers: PlainHeaders, number: number): PlainHeaders {
   const { 'idempotency-key': key, ...others } = headers;
   if (key === undefined) return others;
   return { ...others, 'idempotency-key': number === 1 ? key : `${key}-${number}` };
 }
 
-/** Resumes a run from what a crash has left of it. @returns undefined if it cannot be resumed */
+/** Resumes a run from its rows after a crash. @returns undefined if it cannot be resumed */
 export function resumeRunAfterCrash(conversation: ConversationContext, crashed: CrashedRun): RunExecutor | undefined {
   const { transcript, now } = conversation;
   const { row } = crashed.turn;

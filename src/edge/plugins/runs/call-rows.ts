@@ -15,7 +15,7 @@ export interface ToolCallRow {
   /** The id of its `tool_use`. */
   id: string;
   name: string;
-  /** Null if it is not known: a call has a row of its own only once it has a result, or is made again. */
+  /** Null if unknown: a call has its own row only once it has a result, or is made again. */
   beganAt: number | null;
   /** Null while the call runs, and if a crash has hidden whether it was made. */
   endedAt: number | null;
@@ -26,13 +26,13 @@ export interface ToolCallRow {
   event: number | null;
   /** How often it was made. */
   tries: number;
-  /** What is set aside for its subagent; absent if it has none, or was not begun. */
+  /** The share of its subagent; absent if it has none, or if the subagent was not started. */
   subagent?: SubagentBudgetShare | undefined;
 }
 
-/** What a run sets aside for one of its subagents, and what that has cost. */
+/** The budget that a run reserves for one of its subagents, and the subagent's cost. */
 export interface SubagentBudgetShare {
-  /** What it may cost, including its own subagents; null if that is not limited. */
+  /** Its maximum cost, including its own subagents; null if that is not limited. */
   most: Nanodollars | null;
   /** The known cost of its tries. */
   cost: Nanodollars;
@@ -64,8 +64,8 @@ function readCalls(text: unknown): ToolCallIdAndName[] {
 }
 
 /**
- * What runs know of their turns, and the rows of their calls. Before any call of a step is made, all of them are stored in one
- * row with the step's end. Each call gets a row of its own with its result.
+ * The run's data about its turns, and the rows of its calls. Before any call of a step is made, all calls are stored in one row
+ * with the step's end. Each call gets its own row with its result.
  */
 export class CallRows extends TableRowsBase {
   /** Those of the conversation, which has texts of any length. */
@@ -118,7 +118,7 @@ export class CallRows extends TableRowsBase {
     this.storeStartedCall({ ...call, tries: tries + 1 }, beganAt);
   }
 
-  /** Stores that a call has begun. So it has a row of its own before it has a result. */
+  /** Stores that a call has begun, so that it has its own row before it has a result. */
   storeStartedCall({ turn, n, id, name, tries, subagent }: StartedToolCall, beganAt: number): void {
     const row = { turn, n, id, name, began_at: beganAt, tries, ...toSubagentColumn(subagent) };
     this.tables.insertRow('calls', row, 'insert or replace');
@@ -197,7 +197,7 @@ export class CallRows extends TableRowsBase {
   }
 
   /**
-   * Stores what a run needs to go on after a crash, as JSON text. It takes the place of results, which a run's own row never
+   * Stores what a run needs to continue after a crash, as JSON text, in the column for results, which a run's own row never
    * has.
    */
   storeRunRequest(run: number, text: string): void {

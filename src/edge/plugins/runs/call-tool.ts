@@ -18,7 +18,7 @@ const ESCAPED = 'The tool’s response contains too many control characters or q
 /**
  * Calls a tool once. It never throws.
  *
- * @returns its result; if the call failed, a result with `isError` that says how, so that the model can go on
+ * @returns its result; if the call failed, a result with `isError` that explains the failure, so that the model can continue
  */
 export async function callTool(
   call: ToolCall,

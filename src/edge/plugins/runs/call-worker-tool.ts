@@ -1,4 +1,4 @@
-/** Calls a tool that the Worker's own code defines, and turns what it returns into a result that the API accepts. */
+/** Calls a tool that the Worker's own code defines, and converts its return value to a result that the API accepts. */
 
 import { computeBase64ByteLength, encoder, isBase64 } from '../../kit/http/bytes.ts';
 import { isObject, type JsonObject } from '../../kit/json/object.ts';

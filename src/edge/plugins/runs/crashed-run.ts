@@ -1,6 +1,6 @@
 /**
- * Takes from its rows what a crash has left of a run: books the step that was interrupted, and ends the run where it cannot go
- * on. It does so also where nothing runs.
+ * Restores an interrupted run from its rows after a crash: settles the interrupted step, and ends the run if it cannot
+ * continue.
  */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
@@ -42,7 +42,7 @@ export interface CrashedRun {
   /** Its steps, oldest first, and the calls that are in their rows. */
   steps: TurnRow[];
   calls: ToolCallRow[];
-  /** What it has spent; nanodollars. */
+  /** Its cost; nanodollars. */
   spent: Nanodollars;
   /** The settlements of steps that may have been sent and whose hold is not known here. Only the account knows their cost. */
   unknown: Promise<SettlementResult>[];
@@ -181,7 +181,7 @@ function restoreShownResultsToLog(transcript: Transcript, row: TurnRow): void {
   log.store({ at: Math.max(...ended.map(({ endedAt }) => endedAt ?? 0)), unseenMs: 0 });
 }
 
-/** Adds to the profile what the steps have changed since it was stored. */
+/** Applies the changes of steps to the profile that were made since it was stored. */
 function restoreProfileFromSteps(transcript: Transcript, { seq }: TurnRow): void {
   const { storedProfile: profile } = transcript;
   if (!profile) return;
@@ -236,7 +236,7 @@ function restoreStepFromEvents(
   return turn;
 }
 
-/** Writes nothing: the run has shown the step's events, and says how it ends. */
+/** A writer that writes nothing: the run has shown the step's events already, and reports the end itself. */
 function createWriterOfShownStep(builder: MessageBuilder): EventWriter {
   return {
     add: () => undefined,

@@ -6,7 +6,7 @@ import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts'
 import type { RunLimits } from '../../registry/tools/run-limits.schema.ts';
 import type { EarlierRunsLimitsUsage, RunLimitsUsage } from './stored-run.ts';
 
-/** Why a run has paused: one of its own limits, a refusal of its account, or an upstream that is too busy. */
+/** Why a run has paused: one of its own limits, a rejection by its account, or an upstream that is too busy. */
 export type PauseReason =
   | 'max_turns'
   | 'max_usd'
@@ -23,7 +23,7 @@ const BUFFERED_SECONDS = 540;
 /** How often in a row the same call may be made. */
 const MOST_REPEATS = 3;
 
-/** Counts what a run uses of its limits. */
+/** Counts how much a run uses of its limits. */
 export class RunBudget {
   readonly #limits: RunLimits;
   readonly #beganAt: number;
@@ -57,12 +57,12 @@ export class RunBudget {
     return this.#limits.parallel_tools;
   }
 
-  /** What this run itself has cost so far, in nanodollars. */
+  /** The cost of this run itself so far, in nanodollars. */
   get spentNanodollars(): Nanodollars {
     return this.#spent;
   }
 
-  /** What the next step may cost, in nanodollars; undefined if it is not limited. */
+  /** The maximum cost of the next step, in nanodollars; undefined if it is not limited. */
   get maxStepCost(): Nanodollars | undefined {
     const { max_usd } = this.#limits;
     return max_usd === undefined ? undefined : Math.max(0, Math.floor(max_usd * 1e9) - this.#spent - this.#carried);

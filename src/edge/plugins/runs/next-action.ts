@@ -31,7 +31,7 @@ interface EndedRunStep {
   calls: RunToolCaller;
   /** Whether a step of the run is part of the history. */
   isPart: boolean;
-  /** How the run ends now, if it was stopped or may not go on. */
+  /** How the run ends now, if it was stopped or must not continue. */
   ending: RunEndReason | undefined;
   /** How often a step was tried again. */
   pauses: number;

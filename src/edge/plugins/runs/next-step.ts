@@ -52,7 +52,7 @@ export function getPauseReasonOfError(error: ApiError | undefined, type: string 
   return isOwn && passes !== 'soon' ? 'budget' : undefined;
 }
 
-/** @returns what steps have cost, as the account says; `most` if the account cannot be asked */
+/** @returns the cost of steps according to the account; `most` if the account cannot be reached */
 export async function sumSettledCosts(
   settlements: readonly Promise<SettlementResult>[],
   most: Nanodollars,

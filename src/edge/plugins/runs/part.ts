@@ -1,4 +1,4 @@
-/** What runs have in a conversation's object: they begin where the edge calls tools, and go on after a crash. */
+/** Runs in a conversation's object: begin if the edge calls tools, and are resumed after a crash. */
 
 import { findDamageInError } from '../../conversations/history/storage/damaged-row.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';

@@ -13,7 +13,7 @@ import type { TurnEvent } from './turn-events.ts';
 export interface RunPausingForApproval {
   transcript: Transcript;
   row: TurnRow;
-  /** Who decides on calls that need an approval. */
+  /** Which callers may decide on calls that need an approval. */
   approvers: ApproverRole;
   now(): number;
   /** Stores an event of the run, and begins to send it. */
@@ -33,7 +33,7 @@ export interface PlannedCall {
   idleMs?: number;
   /** Whether a person has approved it. */
   isApproved?: boolean;
-  /** A note that the model reads before the result. */
+  /** A note that is added before the result for the model. */
   note?: string;
 }
 

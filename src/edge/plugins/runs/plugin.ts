@@ -18,8 +18,8 @@ export const RUN_HEADER_WORDS = {
 };
 
 /**
- * Runs: the edge calls tools itself, over HTTP, of MCP servers and of its own code, and agents as tools. Calls wait for approvals;
- * turns go on in the background.
+ * Runs: the edge calls tools itself, over HTTP, of MCP servers and of its own code, and agents as tools. Calls can wait for
+ * approvals; turns can run in the background.
  */
 export const runs: Plugin = {
   name: 'runs',

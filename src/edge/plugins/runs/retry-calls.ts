@@ -78,7 +78,7 @@ function collectBlockIds(events: readonly JsonObject[], idOf: (block: JsonObject
   });
 }
 
-/** Shows that a run goes on after a crash. @returns what is left to do */
+/** Shows that a run continues after a crash. @returns the remaining work */
 export function resumeLogAndDecideNext({ open, unmade, last }: ResumedRun, runCalls: RunToolCaller): NextAction {
   const { shown, now } = runCalls.run;
   for (const index of open) shown.addEvent('content_block_stop', { index });

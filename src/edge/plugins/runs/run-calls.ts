@@ -26,7 +26,7 @@ import {
   toAcceptableResult,
 } from './tool-result.ts';
 
-/** What a run gives to those who make its calls. */
+/** The part of a run that its calls need. */
 export interface RunCallsContext
   extends Pick<RunContext, 'transcript' | 'settings' | 'env' | 'account' | 'conversation' | 'request' | 'now'> {
   /** The id of the run's turn. */
@@ -94,8 +94,8 @@ export class RunToolCaller {
   }
 
   /**
-   * Reserves a share of the run's money for each subagent of a step. What is left is divided by the number of subagents plus
-   * one, so that the run itself can go on. A subagent that was begun before a crash keeps its share.
+   * Reserves a share of the run's budget for each subagent of a step. The remaining budget is divided by the number of
+   * subagents plus one, so that the run itself can continue. A subagent that was started before a crash keeps its share.
    */
   #reserveSubagentShares(calls: readonly PlannedCall[]): void {
     const { meter } = this.run;
@@ -169,7 +169,7 @@ export class RunToolCaller {
     return await callTool(call, run, options, calls);
   }
 
-  /** Closes what was opened for the calls. */
+  /** Closes the connections that were opened for the calls. */
   closeToolConnections(): void {
     for (const calls of this.#calls.values()) calls.close?.();
   }

@@ -1,10 +1,10 @@
 /**
- * A run: a turn whose tools the edge calls itself, in several steps.
+ * A run: a turn in several steps, whose tools the edge calls itself.
  *
- * Each step is a turn by itself: admitted, sent, stored and settled like any other. The run has a row of its own, by which
- * clients know it, and one log, in which all steps are shown as one message. A step's answer is stored before its tools are
- * called, and its row has the calls. The result of a call has a row of its own until it is sent with the next message. So
- * the history can go on, however a run ends.
+ * Each step is a separate turn: it is admitted, sent, stored and settled like any other turn. The run has its own row, which
+ * clients know, and one log, in which all steps are shown as one message. A step's answer is stored before its tools are
+ * called, and its row contains the calls. The result of a call has its own row until it is sent with the next message.
+ * Therefore the history can be continued, however a run ends.
  */
 
 import type { Identity } from '../../auth/identity/caller.ts';
@@ -69,7 +69,7 @@ export class RunExecutor implements TurnRunner {
   #waitsUntil: number | undefined;
   #endWait: (() => void) | undefined;
   #pings: ReturnType<typeof setInterval> | undefined;
-  /** How it ends as soon as its calls have come back, because it may not go on. */
+  /** How the run ends when its calls have returned, because it must not continue. */
   #over: RunEndReason | undefined;
   /** The number of the step whose calls were made last. */
   #called: number | undefined;
@@ -111,7 +111,10 @@ export class RunExecutor implements TurnRunner {
     return this;
   }
 
-  /** Takes up the decided calls of a step. `continue` makes them. @param take shows them, and says which are to be made */
+  /**
+   * Takes over the decided calls of a step. `continueWithDecidedCalls` makes them. @param take shows them, and returns which
+   * are to be made
+   */
   takeOverDecidedCalls(step: number, take: (step: number, run: RunContinuingAfterPause) => CallsToMake): this {
     const { transcript, now } = this.#context;
     this.turn.continues = step;
@@ -122,7 +125,7 @@ export class RunExecutor implements TurnRunner {
     return this;
   }
 
-  /** Goes on with the calls that were taken up. Never rejects. */
+  /** Continues with the calls that were taken over. Never rejects. */
   async continueWithDecidedCalls(): Promise<void> {
     await this.#endIfCredentialRevoked();
     await this.runSteps(undefined);
@@ -164,7 +167,10 @@ export class RunExecutor implements TurnRunner {
     await this.runSteps(undefined);
   }
 
-  /** Asks whether its credential still holds. Whoever has died, or waited, was not told that it has ended. Never rejects. */
+  /**
+   * Ends the run if its credential was revoked. A run that was down or waiting did not get the account's notification. Never
+   * rejects.
+   */
   async #endIfCredentialRevoked(): Promise<void> {
     try {
       if (await this.#context.isCallerRevoked()) this.stopForRevokedCredential();
@@ -340,7 +346,7 @@ export class RunExecutor implements TurnRunner {
     return undefined;
   }
 
-  /** How it ends now, if it was stopped or may not go on; undefined otherwise. */
+  /** How the run ends now, if it was stopped or must not continue; undefined otherwise. */
   get #immediateEnd(): RunEndReason | undefined {
     return this.#over ?? (this.#abort.signal.aborted ? { kind: 'stopped' } : undefined);
   }
@@ -403,7 +409,7 @@ export class RunExecutor implements TurnRunner {
     this.#following = resumeLogAndDecideNext(crashed, this.#calls);
   }
 
-  /** @returns the model if it differs from the one that the run asked for; undefined otherwise */
+  /** @returns the model if it differs from the requested model of the run; undefined otherwise */
   #getModelIfChanged(model: string | undefined): string | undefined {
     const { models } = this.#context.settings;
     if (model === undefined || models.findRow(model)?.id === models.findRow(this.turn.row.model)?.id) return undefined;

@@ -25,7 +25,7 @@ export interface RunHandle extends TurnHandle {
   result: TurnResult | undefined;
   /** The usage of each step, as the API has reported it. */
   usages: JsonObject[];
-  /** The last step: its outcome, its `message_delta`, and what it leaves of the budget. */
+  /** The last step: its outcome, its `message_delta`, and the remaining budget. */
   last?: { outcome: StoredOutcome; delta: JsonObject | undefined; budget?: RemainingBudget | undefined };
   /** Whether a step has become part of the history. */
   isCommitted?: boolean;
@@ -89,7 +89,10 @@ export function storeRunEnd(
   log.end();
 }
 
-/** Adds the row without content to a question that a crash has left, if the step that went on said nothing either. */
+/**
+ * Adds an answer without content to a question that was interrupted by a crash, if the step that continued has no answer
+ * either.
+ */
 function storeEmptyRowForUnansweredCalls(transcript: Transcript, run: Pick<TurnRow, 'seq'>, now: number): void {
   const last = listTurnsOfRun(transcript, run.seq)
     .slice(1)
@@ -103,7 +106,7 @@ function storeEmptyRowForUnansweredCalls(transcript: Transcript, run: Pick<TurnR
   transcript.saveProfile({ ...profile, ...added, version: Math.max(version + 1, now), unreported: true });
 }
 
-/** @returns the message that these events describe, for a caller who does not stream. */
+/** @returns the message that these events describe, for a caller that does not stream. */
 function buildMessageFromEvents(events: string): JsonObject {
   const builder = new MessageBuilder();
   for (const { data } of new SseEventReader().readCompletedEvents(encoder.encode(events)))

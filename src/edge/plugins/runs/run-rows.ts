@@ -1,4 +1,4 @@
-/** What runs store in a conversation: what they know of their turns, their calls, those that wait for approval, and events. */
+/** The rows of runs in a conversation: notes about turns, calls, calls that wait for approval, and events. */
 
 import type { EdgeCalls, PluginRows, PluginRowsDefinition } from '../../conversations/history/storage/plugin-rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';

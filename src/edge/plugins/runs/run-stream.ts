@@ -72,7 +72,7 @@ export class RunStream {
     return this.#open.has(id);
   }
 
-  /** Notes a call that was shown before a crash. */
+  /** Records a call that was shown before a crash. */
   expectResult(id: string): void {
     this.#open.add(id);
   }
@@ -152,7 +152,7 @@ export class LiveStepWriter implements EventWriter {
     else if (type === 'content_block_stop') this.#showCompleteCall(Number(index));
   }
 
-  /** Adds an event as it came, but for the number of its block. */
+  /** Adds an event unchanged except for the number of its block. */
   #addReindexedEvent(index: number, event: string, text: string): void {
     this.#turnLog.add({ event, data: editJson(text, { index: String(index) }).replaceAll('\n', ' ') });
   }

@@ -73,7 +73,7 @@ export const runSchema = z.strictObject({
 });
 export type HttpToolRun = z.output<typeof runSchema>;
 
-/** How the edge calls a tool that the Worker's own code defines. Absent members are as the code says. */
+/** How the edge calls a tool that the Worker's own code defines. Missing members have the values of that code. */
 export const workerRunSchema = z.strictObject({
   worker: z.addDescription(z.literal(true), 'Calls the tool of this `name` that the Worker’s own code defines.'),
   timeout_seconds: overHttp.timeout_seconds,
@@ -85,7 +85,7 @@ export const workerRunSchema = z.strictObject({
 export const runTool = z
   .looseObject({ ...forwardedToolShape, ...withSchema, run: runSchema })
   .check(rejectRunFieldsBesideRun);
-/** A tool that the Worker's own code defines, which says the rest: as it says, or otherwise called. */
+/** A tool that the Worker's own code defines, with its own options or with others. */
 export const ownTool = z
   .looseObject({ ...forwardedToolShape, run: z.literal('worker') })
   .check(rejectRunFieldsBesideRun);
@@ -93,7 +93,7 @@ export const workerToolEntry = z
   .looseObject({ ...forwardedToolShape, run: workerRunSchema })
   .check(rejectRunFieldsBesideRun);
 const limit = { open: ['bound'], isLimit: true } as const;
-/** What a request says of its run. */
+/** The request parameters of a run. */
 export const RUN_MEMBERS: RequestFieldDefinitions = {
   ...Object.fromEntries(Object.entries(runLimits.shape).map(([name, schema]) => [name, { ...limit, schema }])),
   on_pending_tools: {

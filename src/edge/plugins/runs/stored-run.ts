@@ -1,4 +1,4 @@
-/** The request of a run, which is stored until the run ends. A run goes on from it after a crash, or after approvals. */
+/** The request of a run, which is stored until the run ends. A run continues with it after a crash, or after approvals. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { type PlannedRun, restorePlannedRun } from '../../conversations/history/next-request.ts';
@@ -10,19 +10,21 @@ import type { ObjectContext } from '../../conversations/object/object-context.ts
 import { parseJsonObject } from '../../kit/json/object.ts';
 import { getCallRows } from './run-rows.ts';
 
-/** What a run has used of its limits before a crash. */
+/** How much a run had used of its limits before a crash. */
 export interface RunLimitsUsage {
   steps: number;
   calls: number;
   cost: Nanodollars;
 }
 
-/** What the runs before this one have used of the limits. The time of waiting for approval does not count. */
+/** How much the runs before this one have used of the limits. The time of waiting for approval does not count. */
 export interface EarlierRunsLimitsUsage extends RunLimitsUsage {
   ms: number;
 }
 
-/** @returns what is stored of a turn's request: how it came no longer matters, and its body is stored by itself */
+/**
+ * @returns the part of a turn's request that is stored: without its transport, and without its body, which is stored separately
+ */
 export function toStorableTurnRequest({ body: _, call, ...request }: TurnRequest): StartedTurnRequest {
   const { again: __, retried: ___, ...stored } = call;
   return { ...request, call: stored };

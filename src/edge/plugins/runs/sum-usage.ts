@@ -1,7 +1,7 @@
 import { isObject, type JsonObject } from '../../kit/json/object.ts';
 
 /**
- * Sums up what the steps of a run have used.
+ * Sums up the usage of the steps of a run.
  *
  * @param usages the usage of each step, as the API has reported it
  * @returns one usage. If there are several steps, `iterations` has an entry for each. Members that are not numbers are taken

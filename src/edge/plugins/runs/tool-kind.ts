@@ -11,7 +11,7 @@ import type { RemainingResultBytes, ToolCall, ToolResult, WaitForMemory } from '
 /** The settings that decide how tools are called. */
 export type ToolCallSettings = Pick<Settings, 'TOOL_HOSTS' | 'TOOL_SIGNING_SECRET'> & SecretSettings;
 
-/** What a call needs. */
+/** The options of a call. */
 export interface ToolCallOptions {
   settings: ToolCallSettings;
   fetch: (url: string, init: RequestInit) => Promise<Response>;
@@ -28,7 +28,7 @@ export interface ToolCallOptions {
   apart?: SubagentCallState | undefined;
 }
 
-/** What a call of a tool that works apart needs in addition to what every call needs. */
+/** The additional options of a call to a tool that works apart, such as a subagent. */
 export interface SubagentCallState {
   /** The subagent's limit and spending. Both change with each attempt. */
   share: SubagentBudgetShare;
@@ -79,11 +79,13 @@ export interface ToolKindCaller<Run extends ToolRunConfig = ToolRunConfig> {
 export type ToolCallKey = Pick<ToolCall, 'conversation' | 'turn' | 'tool_use_id'>;
 
 export interface CallableToolKind<Run extends ToolRunConfig = ToolRunConfig> extends EdgeToolKind {
-  /** Whether inputs are checked against the tool's `input_schema` before a call; absent where what is called checks them. */
+  /**
+   * Whether inputs are checked against the tool's `input_schema` before a call; absent if the called tool checks them itself.
+   */
   readonly checksInput?: boolean;
   /**
-   * Present if its tools work apart: each call has a share of the run's money and goes on in a conversation of its own, to
-   * which another call attaches after a crash. It watches its time itself, and is stopped by its call.
+   * Present if its tools work apart: each call has a share of the run's budget and its own conversation, to which another call
+   * attaches after a crash. The call enforces its own timeout, and stops the work.
    *
    * @returns the id of the conversation
    */

@@ -16,7 +16,7 @@ export interface ToolResult {
   isError: boolean;
   /** Bytes of the tool's answer. */
   bytes: number;
-  /** What its subagent has cost, including the subagent's own subagents; absent if the tool is not an agent. */
+  /** The cost of its subagent, including the subagent's own subagents; absent if the tool is not an agent. */
   cost?: Nanodollars;
 }
 
@@ -30,7 +30,7 @@ export const MOST_STEP_BYTES = 3 * MOST_IMAGE_BYTES;
 export const IMAGES: ReadonlySet<string> = new Set(['image/png', 'image/jpeg', 'image/gif', 'image/webp']);
 export const NO_CONTENT = '(no content)';
 
-/** @returns a result that tells the model how a call has failed */
+/** @returns a result that explains to the model how a call has failed */
 export function createFailedResult(content: string): ToolResult {
   return { content, isError: true, bytes: 0 };
 }
@@ -40,7 +40,9 @@ export function createTooLongResult(most: number): ToolResult {
   return createFailedResult(`The tool’s response has more than ${most} bytes.`);
 }
 
-/** @returns a result that the API takes: one that is an error has text alone, so that other blocks are named in their place */
+/**
+ * @returns a result that the API accepts: an error result may only contain text, so other blocks are replaced by their names
+ */
 export function toAcceptableResult(result: ToolResult): ToolResult {
   const { content, isError } = result;
   if (!isError || typeof content === 'string') return result;
@@ -89,7 +91,7 @@ export function createGrowingMemoryHold(
 /** The bytes for which an answer takes memory at first. Most results have fewer. */
 export const SHORT_ANSWER_BYTES = 65_536;
 
-/** @returns the result of a call whose answer does not fit beside the other answers of its step. */
+/** @returns the result of a call whose response does not fit with the other results of its step. */
 export function createTooLongTogetherResult(): ToolResult {
   return createFailedResult(
     'The responses of the tools that were called together are too long. Call this tool again by itself.',

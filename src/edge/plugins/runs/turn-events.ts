@@ -31,7 +31,7 @@ const MOST_EVENT_CHARACTERS = 262_144;
 /** The address for the events of a turn, if its request names one. */
 const ADDRESS = 'deliver_url';
 
-/** Notes where the events of a turn go. */
+/** Stores the address of a turn's events in its row. */
 export function addDeliverUrlNote(row: TurnRow, { asked }: Pick<StartedTurnRequest, 'asked'>): void {
   if (asked.deliver_url !== undefined) addNotes(row, { [ADDRESS]: asked.deliver_url });
 }
@@ -76,7 +76,7 @@ export class TurnWebhookSender {
     this.storeAndSendEvent(row, event, { turn, message });
   }
 
-  /** Stores an event of a turn, and begins to send it. Call it in the step that stores what it reports. */
+  /** Stores an event of a turn, and begins to send it. Call it in the step that stores the reported change. */
   storeAndSendEvent<Members extends object>(
     { requestId, notes }: TurnRow,
     { type, mark = '', shorter }: TurnEvent<Members>,
@@ -157,7 +157,7 @@ export class TurnWebhookSender {
   }
 }
 
-/** An event of a turn, but for its members. */
+/** An event of a turn, except its members. */
 export interface TurnEvent<Members> {
   type: string;
   /** Added to the id of the turn's events, if it is not the one of its end. */

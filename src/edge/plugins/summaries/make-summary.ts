@@ -53,7 +53,7 @@ export async function makeSummary(
   const { account, id } = request.place;
   const share = createMemoryShare();
   let billed: BilledRequest | undefined;
-  /** While the account is asked for another try: settles that. */
+  /** The attempt to settle while the account is called for it. */
   let expected: SettleableSummary;
   let isRefused = false;
   let change: Partial<SummaryRow> = { status: 'failed' };

@@ -1,4 +1,6 @@
-/** Pays for summaries: the row of each says from its beginning on what a death in between costs, until that is settled. */
+/**
+ * Pays for summaries: from its beginning until it is settled, the row of each summary stores what it costs if the object dies.
+ */
 
 import { createUnansweredOutcome, type RequestOutcome } from '../../claude/outcome.ts';
 import type { ObjectContext } from '../../conversations/object/object-context.ts';
@@ -54,17 +56,17 @@ export class SummarySettler {
     }
   }
 
-  /** Notes that its account is asked for another try. */
+  /** Stores that the account is called for another attempt. */
   recordAdmissionAttempt(row: SummaryRow): void {
     this.#updateRow(row, { grant: createNextAttemptGrant(row, { startedAt: this.#object.now() }), sentAt: null });
   }
 
-  /** Notes that an attempt is sent, before it is: a crash would cost something now. */
+  /** Stores that an attempt is sent, before it is sent: from now on a crash would cost money. */
   recordSent(row: SummaryRow, { grant, requestId }: BilledAttempt): void {
     this.#updateRow(row, { grant: { ...grant, requestId }, sentAt: this.#object.now(), model: row.model });
   }
 
-  /** Stores how one has ended, and settles it. @param change what has come of it */
+  /** Stores how a summary has ended, and settles it. @param change the changes of its row */
   async storeAndSettleSummary(
     row: SummaryRow,
     outcome: RequestOutcome,
@@ -80,7 +82,7 @@ export class SummarySettler {
     if (attempt) await this.#settleSummary(row, outcome, attempt, 0);
   }
 
-  /** Settles what a crash has interrupted, and what was not confirmed. */
+  /** Settles summaries that a crash has interrupted, and repeats unconfirmed settlements. */
   settleInterrupted(): void {
     if (this.#isMaking) return;
     const { transcript, now, waitUntil } = this.#object;

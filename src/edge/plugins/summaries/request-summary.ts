@@ -1,4 +1,4 @@
-/** Asks the upstream for a summary, and reads it to its end. */
+/** Requests a summary from the upstream, and reads it to its end. */
 
 import { readBufferedResponse } from '../../claude/buffered-response.ts';
 import { isEventStream } from '../../claude/content-type.ts';
@@ -16,7 +16,7 @@ import { parseJsonObject } from '../../kit/json/object.ts';
 import { SseEventReader } from '../../kit/sse/frames.ts';
 import type { BilledRequest } from '../../money/admission/billed-request.ts';
 
-/** A hold ends after 15 minutes. Until then it is known what a summary has cost; milliseconds. */
+/** A hold ends after 15 minutes. A summary is stopped before, while its cost can still be settled; milliseconds. */
 const LONGEST_MS = 840_000;
 
 interface SummaryRequestOptions extends Pick<ExchangeOptions, 'upstream' | 'settings' | 'signal'> {
@@ -32,7 +32,7 @@ interface SummaryResult {
   tokens: number;
 }
 
-/** Asks for a summary. It streams. Never rejects. */
+/** Requests a summary as a stream. Never rejects. */
 export async function requestSummary(billed: BilledRequest, asking: SummaryRequestOptions): Promise<SummaryResult> {
   const { query, headers, upstream, settings, signal } = asking;
   const exchange = new UpstreamExchange({ upstream, settings, signal, wholeMs: LONGEST_MS });
@@ -94,7 +94,7 @@ async function createRejectedSummaryResult(response: Response, exchange: Upstrea
   return { outcome: exchange.createFailedOutcome(refusal?.forOperator, 'error', report), tokens: 0 };
 }
 
-/** @returns the message that stands for what was summarized; undefined where the answer is no summary */
+/** @returns the message that replaces the summarized messages; undefined if the answer is not a summary */
 function extractSummaryMessage({ blocks, stopReason }: MessageBuilder): string | undefined {
   const values = blocks.map(({ value }) => value);
   const texts = values.flatMap(({ type, text }) => (type === 'text' && typeof text === 'string' ? [text] : []));
@@ -104,7 +104,7 @@ function extractSummaryMessage({ blocks, stopReason }: MessageBuilder): string |
     : undefined;
 }
 
-/** @returns about how many tokens a text has. What is not ASCII has about one for each character */
+/** @returns about how many tokens a text has. Characters that are not ASCII count as about one token each */
 function estimateTokens(text: string): number {
   const others = text.replaceAll(/[\0-\x7f]+/g, '').length;
   return others + Math.ceil((text.length - others) / CHARACTERS_PER_TOKEN);

@@ -6,7 +6,7 @@ import { findLastCommittedTurnNumber } from '../../conversations/history/storage
 import { computeTurnTokenSizes, sumTokens } from '../../conversations/history/truncate.ts';
 import { getSummaryRows } from './summary-rows.ts';
 
-/** The most tokens of a summary, where the setting does not say it: this, and this part of `max_tokens`. */
+/** The most tokens of a summary, if the setting does not limit them: this number, and this part of `max_tokens`. */
 const LONGEST_SUMMARY = 8_192;
 const MOST_SHARE = 0.25;
 
@@ -14,7 +14,7 @@ const MOST_DOUBLINGS = 6;
 
 /** The plan of the next summary. */
 export interface SummaryPlan {
-  /** What its prompt begins with: a message's number, or a summary's id below zero. */
+  /** The first message of its prompt: a message's number, or a summary's id below zero. */
   base: number;
   /** The number of the last message that it summarizes. */
   until: number;
@@ -49,8 +49,8 @@ export function planNextSummary(transcript: Transcript, filled: number): Summary
 }
 
 /**
- * @param base what the summary's prompt begins with
- * @returns the first message of the turns that stay: as many as fit, and never a part of a tool loop or a run
+ * @param base the first message of the summary's prompt
+ * @returns the first message of the turns that remain: as many turns as fit, and never a part of a tool loop or a run
  */
 function findFirstUnsummarizedMessage(
   turns: ReturnType<typeof computeTurnTokenSizes>,
@@ -71,8 +71,8 @@ function findFirstUnsummarizedMessage(
 }
 
 /**
- * @returns whether a summary may be begun. After one that came to nothing, which may have cost as much as another, not before
- *   the next answer; after several in a row not before twice as many answers each time
+ * @returns whether a summary may be started. After a failed one, which may have cost as much as a complete one, only after the
+ *   next answer; after several in a row only after twice as many answers each time
  */
 function canStartSummary(transcript: Transcript): boolean {
   const summaries = getSummaryRows(transcript);

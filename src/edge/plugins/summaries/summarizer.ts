@@ -1,4 +1,4 @@
-/** Decides when summaries of a conversation are made: behind an answer, or before a turn that would be too long without one. */
+/** Decides when summaries of a conversation are made: after an answer, or before a turn that would be too long without one. */
 
 import type { Identity } from '../../auth/identity/caller.ts';
 import { SUMMARY_KEEP_RATIO, SUMMARY_START_RATIO } from '../../conversations/history/history-ratios.ts';
@@ -25,10 +25,16 @@ import { getSummaryRows, NEW_SUMMARY, type SummaryRow } from './summary-rows.ts'
 const TRIED_BEFORE = createContextKey<boolean>('summary');
 /** How long a turn waits for one; milliseconds. */
 const SUMMARY_WAIT_MS = 20_000;
-/** The most characters of a request that stay in memory for a summary behind its answer. A longer one waits for the next turn. */
+/**
+ * The most characters of a request that stay in memory for a summary after its answer. For a longer one, the summary waits for
+ * the next turn.
+ */
 const LONGEST_REST = 262_144;
 
-/** Has summaries made. It holds no lock: turns go on meanwhile, and a summary that comes late serves the next one. */
+/**
+ * Starts summaries. It takes no lock: turns run in the meantime, and a summary that is complete too late is used by the next
+ * turn.
+ */
 export class Summarizer implements ConversationHooks {
   readonly #conversation: ConversationContext;
   readonly #paid: SummarySettler;
@@ -41,19 +47,19 @@ export class Summarizer implements ConversationHooks {
     this.#paid = new SummarySettler(conversation, conversation.maintenance.settlements);
   }
 
-  /** Who has asked for the turn to which a summary belongs that is being made. */
+  /** The caller of the turn for which a summary is being made. */
   by(): Identity | undefined {
     return this.#running?.by;
   }
 
-  /** Notes the request of a turn that begins. A summary has the same prompt, and its account pays. */
+  /** Remembers the request of a turn that begins. A summary has the same prompt, and the turn's account pays for it. */
   begin({ request: { body, ...request } }: PendingTurn, { run }: NextRequestPlan): undefined {
     const isWanted = this.#conversation.transcript.storedProfile?.history?.strategy === 'summarize';
     const text = isWanted ? (run?.bodyWithoutMessages ?? editJson(body, { messages: '[]' })) : undefined;
     this.#cause = text !== undefined && text.length <= LONGEST_REST ? { request, rest: text } : undefined;
   }
 
-  /** Begins a summary behind an answer whose prompt was in the cache, where it costs a tenth. */
+  /** Starts a summary after an answer whose prompt was in the cache, because its prompt then costs a tenth. */
   ended(): void {
     const cause = this.#cause;
     if (!cause) return;
@@ -68,7 +74,7 @@ export class Summarizer implements ConversationHooks {
     }
   }
 
-  /** Has a turn that is too long without a summary wait for one. One that was tried already is not tried again. */
+  /** Lets a turn that is too long without a summary wait for one. This is tried only once for each turn. */
   before(
     { request: { body, ...request }, pluginContext: memory }: PendingTurn,
     planned: NextRequestPlan,
@@ -78,7 +84,7 @@ export class Summarizer implements ConversationHooks {
     return { work: this.#summarizeBeforeTurn({ request, rest: editJson(body, { messages: '[]' }) }), pings: true };
   }
 
-  /** Makes a summary before a turn, and waits for it, or the one that is being made, for a while. */
+  /** Starts a summary before a turn, and waits for it, or for the summary that is being made, for a limited time. */
   async #summarizeBeforeTurn(cause: TurnRequestToSummarize): Promise<void> {
     // Start a summary at the lower threshold, because the new messages of this turn are not included in the stored length.
     this.#startNextSummary(cause, SUMMARY_KEEP_RATIO);

@@ -28,8 +28,8 @@ const NOT_IN_SUMMARY = {
 };
 
 /**
- * Builds the request for a summary: that of a turn, with the same model, system, tools and thinking, so that its prompt is read
- * from the cache. It has the oldest messages alone, and asks for their summary.
+ * Builds the request for a summary: it has the model, system, tools and thinking of a turn, so that its prompt is read from the
+ * cache. It contains only the oldest messages, and asks for their summary.
  *
  * @param rest the turn's body without messages
  * @throws ApiError 413 if its messages are too large to be sent
@@ -76,7 +76,7 @@ export function createSummaryRequest(
   };
 }
 
-/** @returns whether the API may make calls of its own in an answer to a request */
+/** @returns whether the API may call server tools while it answers a request */
 function hasServerTools({ tools, mcp_servers: servers }: JsonObject): boolean {
   const isServerTool = ({ type }: JsonObject) => type !== undefined && type !== 'custom';
   return (

@@ -38,7 +38,7 @@ export interface SummaryRow {
   settled: boolean;
 }
 
-/** What a summary does not have that has no request yet, or whose request is the original's. */
+/** The fields of a summary that has no request yet, or whose request belongs to the copied original. */
 export const BLANK_SUMMARY = {
   status: 'complete',
   requestId: '',
@@ -65,10 +65,12 @@ const TABLE = `
   began_at integer not null, sent_at integer, grant text, outcome text, settled integer not null
 ) strict`;
 
-/** One that can be sent: a backup may bring one that ends behind its last message. */
+/** A summary that can be sent. A backup may contain one that ends after its last message. */
 const COMPLETE = "status = 'complete' and exists (select 1 from messages where seq = until)";
 
-/** The summaries of a conversation. Their ids are used only once: turns name by them what they were sent behind. */
+/**
+ * The summaries of a conversation. Their ids are used only once, because turns refer to the summary in their prompt by its id.
+ */
 export class SummaryRows extends TableRowsBase implements PluginRows, HistorySubstituteReader {
   /** The highest id that was given; 0 where there is none. */
   get highestId(): number {
@@ -106,13 +108,13 @@ export class SummaryRows extends TableRowsBase implements PluginRows, HistorySub
     return this.get(this.highestId);
   }
 
-  /** @returns how many have come to nothing since the last one that is complete */
+  /** @returns how many summaries have failed since the last complete one */
   countRecentFailures(): number {
     const last = "coalesce((select max(id) from summaries where status = 'complete'), 0)";
     return this.tables.queryNumberOrZero(`select count(*) from summaries where status = 'failed' and id > ${last}`);
   }
 
-  /** @returns the summaries of what is before a message, oldest first. @param last the number of that message */
+  /** @returns the summaries of the messages before a message, oldest first. @param last the number of that message */
   listCompleteSummaries(last = Number.MAX_SAFE_INTEGER): SummaryRow[] {
     return this.#selectSummaries(`${COMPLETE} and until <= ? order by id`, last);
   }

@@ -53,7 +53,7 @@ function createBackup(state: AccountState, id: string): AccountBackup {
   };
 }
 
-/** @returns what was spent on each day, the first day first */
+/** @returns the spending of each day, the first day first */
 function createDailySpendBackup(ledger: Ledger): AccountBackup['days'] {
   return ledger.readAllRows<Record<string, SqlStorageValue> & AccountBackup['days'][number]>(
     `select day, ${SPENT_TOTALS_SQL} from rollups group by day order by day`,
@@ -61,11 +61,11 @@ function createDailySpendBackup(ledger: Ledger): AccountBackup['days'] {
 }
 
 /**
- * Restores a backup: all of it, or nothing. What was spent keeps its day, and is marked as imported. The state is replaced then: it
- * has the memory of an empty account, and a request that is waiting for a pool must not be admitted by it.
+ * Restores a backup: all of it, or nothing. Spending keeps its day, and is marked as imported. The state is replaced
+ * afterwards, because it has cached an empty account, by which a waiting request must not be admitted.
  *
- * @param by the digest of the backup, because the same one may come twice; and whether it is merged with what the account has
- *   done here: of each sum the larger one counts, so it may be repeated
+ * @param by the digest of the backup, because the same one may be restored twice; and whether to merge it with the account's
+ *   own data: of each sum the larger one counts, so merging may be repeated
  */
 function restoreAccount(
   state: AccountState,
@@ -105,7 +105,7 @@ function restoreCredits(ledger: Ledger, credits: AccountBackup['credits']): void
   }
 }
 
-/** Restores tokens. What either side has revoked stays revoked, and of what was spent the larger sum counts. */
+/** Restores tokens. A token that either side has revoked stays revoked, and of its spending the larger sum counts. */
 function restoreTokens(ledger: Ledger, tokens: AccountBackup['tokens']): void {
   const here = ledger.readAllRows<{ jti: string; revoked_at: number | null; spent: number }>(
     'select jti, revoked_at, spent from tokens',
@@ -120,7 +120,7 @@ function restoreTokens(ledger: Ledger, tokens: AccountBackup['tokens']): void {
   ledger.insertRows('tokens', rows, 'insert or replace');
 }
 
-/** Adds to each day what the backup has spent more than the account here. */
+/** Adds to each day by how much the backup's spending exceeds the account's own. */
 function restoreDailySpend(ledger: Ledger, days: AccountBackup['days']): void {
   const here = new Map(createDailySpendBackup(ledger).map((sums) => [sums.day, sums]));
   for (const { day, ...sums } of days) {

@@ -9,8 +9,8 @@ import { formatConversationJson, formatShownMessages, formatStoredMessages } fro
 import { createTextStream } from '../../kit/http/text-stream.ts';
 
 /**
- * Writes a conversation as lines of JSON: its fields, its messages, and a last line that says that the export is complete
- * (an interrupted stream looks complete).
+ * Writes a conversation as lines of JSON: its fields, its messages, and a last line which shows that the export is complete (an
+ * interrupted stream looks complete).
  */
 export function createExportStream(
   profile: ConversationProfile,

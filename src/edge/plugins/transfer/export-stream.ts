@@ -1,4 +1,4 @@
-/** Carries an export to the caller. An interrupted body would look complete, so its last line says that it is not. */
+/** Streams an export to the caller. An interrupted body would look complete, so the last line reports that it is not. */
 
 import { decoder, encoder } from '../../kit/http/bytes.ts';
 import { ApiError, createErrorBody } from '../../kit/http/errors.ts';

@@ -1,4 +1,6 @@
-/** Keeps of rows, as conversations write them, what is sent as messages. Everything else belongs to where they come from. */
+/**
+ * Reduces the rows of a conversation to the messages that can be sent. Everything else belongs to the original conversation.
+ */
 
 import { findPendingCallsMadeByCode, isCallMadeByCode } from '../../conversations/history/container.ts';
 import { convertResultsToText } from '../../conversations/history/omitted-calls.ts';
@@ -35,13 +37,13 @@ const ASSISTANT = '"assistant"';
 const MAYBE_BLANK = /"text"\s*:\s*"[\s\\"]/;
 
 /**
- * Keeps role and content of each message, without thinking: the API binds it to the conversation where it was made. What has no
- * content then is left out, and blank texts are: the API accepts none. Rows of one answer become one message.
+ * Keeps role and content of each message, without thinking, because the API binds it to its conversation. Messages without any
+ * remaining content are left out, and so are blank texts, which the API does not accept. Rows of one answer become one message.
  *
  * @param texts messages as JSON texts, which the schema of a conversation has accepted
  * @param left counts what is left out
- * @returns messages as JSON texts, too
- * @throws ApiError 400 for a message that has nothing but blank texts
+ * @returns messages as JSON texts
+ * @throws ApiError 400 for a message that only has blank texts
  */
 export function* cleanImportedMessages(texts: Iterable<string>, left: ImportOmissions): SteppedWork<string[]> {
   const messages = new ImportedMessageCleaner(left);
@@ -101,7 +103,10 @@ class ImportedMessageCleaner {
     }
   }
 
-  /** Takes the calls out of the last answer that have no result: those were not sent. @param next the content behind it */
+  /**
+   * Removes the calls without a result from the last answer, because their results were not sent. @param next the content after
+   * it
+   */
   #removeUnansweredCalls(next: string): void {
     if (!this.#last?.row.isRow) return;
     const answered = new Set(listAnsweredCallIds(JSON.parse(next)));
@@ -166,11 +171,11 @@ function joinMessageContents([first = '', ...more]: readonly string[]): string {
 }
 
 /**
- * Takes out of a history the calls of the API's tools that have no result, since only the conversation where they were made can go
- * on with them. What code among them has called is told in words, with what was answered.
+ * Removes server tool calls without a result from a history, because only the conversation in which they were made can continue
+ * them. The results of calls that code has made become text.
  *
  * @param texts messages as JSON texts
- * @returns the messages that are left
+ * @returns the remaining messages
  */
 export function* removeUnansweredServerCalls(texts: readonly string[], left: ImportOmissions): SteppedWork<string[]> {
   const ended = new Set<string>();

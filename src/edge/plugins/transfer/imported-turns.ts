@@ -24,19 +24,19 @@ interface ImportedMessage {
   follows: boolean;
 }
 
-/** The turns of an import, and how much of what was sent is not in them. */
+/** The turns of an import, and how many messages and blocks were left out. */
 interface ParsedImport {
   turns: ImportedMessage[][];
   left: ImportOmissions;
 }
 
 /**
- * Checks messages that a new conversation begins with, by the API's rules for a history. It may end with an answer. Rows of
- * another conversation become what would be sent of them, and shown answers of runs become steps again.
+ * Checks the messages of a new conversation by the API's rules for a history, which may end with an answer. Rows of another
+ * conversation are converted to what would be sent of them, and shown answers of runs to steps.
  *
  * @param list the JSON text of the list, which the schema of a conversation has accepted
  * @returns the messages of each turn. A turn begins with each question
- * @throws ApiError 400 that says what to send instead
+ * @throws ApiError 400 that explains what to send instead
  */
 export function* parseImportedTurns(list: string): SteppedWork<ParsedImport> {
   const left: ImportOmissions = { thinking: 0, messages: 0, calls: 0, blank: 0 };

@@ -93,7 +93,7 @@ function extractVersionContent(sent: Uint8Array): Uint8Array {
   return sent.subarray(encoder.encode(head).length + CONTENT.length, sent.lastIndexOf(CLOSE_OBJECT));
 }
 
-/** @throws ApiError 404 for what has no versions, 409 for agents where their plugin is not */
+/** @throws ApiError 404 for a resource without versions, 409 for agents if their plugin is not included */
 function requireStoredKindParam(c: Context<AppEnv>): StoredResourceKind<unknown> {
   const kind = c.req.param('kind');
   if (kind === 'agent') return getAgentKind() as StoredResourceKind<unknown>;

@@ -1,10 +1,10 @@
-/** Slows down whoever makes many visitors: counts them by address, at the place where they ask. Nothing is stored. */
+/** Limits how many visitors a client can create: counts them by address, at the location of the request. Nothing is stored. */
 
 import { createMisconfiguredError, createRetryableError } from '../../kit/http/errors.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 
 const BRAKED_S = 60;
-/** The bits of an IPv6 address that a household gets. Whoever has one has all addresses below it. */
+/** How many 16-bit groups of an IPv6 address identify a household: it can use all addresses that begin with them. */
 const HOUSEHOLD_GROUPS = 4;
 
 /**

@@ -27,13 +27,13 @@ interface TurnstileResponse {
 }
 
 /**
- * Asks Turnstile whether an answer of its widget is valid.
+ * Verifies a response of Turnstile's widget.
  *
- * @param response what the widget has given to the page
- * @param id a UUID that is the same for the same answer: so an answer that was lost can be asked for again
+ * @param response the token that the widget has given to the page
+ * @param id a UUID that is the same for the same token, so that the verification can be repeated if its result was lost
  * @returns when the widget was solved; milliseconds since 1970
- * @throws ApiError 400 for an answer that is not valid, or no longer, or of another page; 503 while Turnstile cannot be
- *   reached; 500 for a secret that Turnstile refuses
+ * @throws ApiError 400 for a token that is not valid, has expired, or belongs to another page; 503 if Turnstile cannot be
+ *   reached; 500 for a secret that Turnstile rejects
  */
 export async function verifyTurnstileToken(
   { response, id, address }: { response: string; id: string; address: string | null },

@@ -7,7 +7,7 @@ export function isTurnstileTestSecret(secret: string): boolean {
   return /^[123]x0{30,}AA$/.test(secret);
 }
 
-/** @throws ApiError 500 for settings with which strangers could do more than the operator has said */
+/** @throws ApiError 500 for settings with which visitors could do more than the operator intends */
 export function validateVisitorSettings(settings: Settings): void {
   const { VISITORS, TURNSTILE_SECRET: secret, ALLOWED_ORIGINS, development } = settings;
   if (!VISITORS) return;

@@ -16,8 +16,8 @@ import { verifyTurnstileToken } from './turnstile.ts';
 const TOKEN_SECONDS = 3_600;
 
 /**
- * The route by which a page gets a token for somebody without a login. It writes nothing: the token says everything, and
- * the account is made by its first request.
+ * The route by which a page gets a token for a person without a login. It writes nothing: the token contains everything, and
+ * the account is created by its first request.
  */
 export const VISITOR_ROUTES = [
   defineRoute('POST /tokens/visitor', { needs: 'nothing', body: withTurnstile }, async (c) => {

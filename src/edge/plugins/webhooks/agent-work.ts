@@ -1,7 +1,7 @@
 /**
- * Has an agent work on an event, in a conversation of its own. The turn has the event's id as its idempotency key. So a later
- * attempt, after any crash, finds the turn that was begun, and continues a run that has paused since the upstream was too busy or
- * the budget was spent.
+ * Lets an agent work on an event, in a separate conversation. The turn has the event's id as its idempotency key, so a later
+ * attempt, after any crash, finds the turn that was begun, and continues a run that has paused because of a busy upstream or a
+ * used-up budget.
  */
 
 import { toUpstreamHeaders } from '../../claude/headers.ts';
@@ -34,7 +34,7 @@ export interface AgentWorkContext {
   env: Bindings;
   settings: Settings;
   requestId: string;
-  /** How many milliseconds a job waits for the end. After that the agent goes on without the job. */
+  /** How many milliseconds a job waits for the end. Afterwards the agent continues without the job. */
   waitMs: number;
   /** Called with where the agent works, as soon as that is known. */
   onTurnStarted(turn: AgentTurnRef): Promise<void>;
@@ -46,7 +46,7 @@ export type AgentWorkProgress =
   | { kind: 'running' }
   | { kind: 'failed'; error: AgentWorkError };
 
-/** Why an agent has not worked on an event. The conversation has nothing of it, and the agent may be asked again. */
+/** Why an agent has not worked on an event. Its conversation contains nothing about the event, so the work can be retried. */
 export interface AgentWorkError {
   type: string;
   message: string;
@@ -123,7 +123,7 @@ const DELETED: AgentWorkError = {
 const OF_A_TURN = { 'sluice-limited-by': 'upstream' };
 const UNSAID = { type: 'api_error', message: 'The agent’s turn failed before its response began.' };
 
-/** Why a run has paused that nobody follows, where that passes: the run is continued later. */
+/** Temporary reasons for which a run has paused. Such a run is continued later. */
 const PASSING_PAUSES: Readonly<Record<string, AgentWorkError>> = {
   upstream: {
     type: 'overloaded_error',
@@ -144,10 +144,10 @@ const PASSING_PAUSES: Readonly<Record<string, AgentWorkError>> = {
 const MOST_CONTINUED = 100;
 
 /**
- * Finds the last turn of an event: the first has the event's id as its key, and each that continues a paused run has a number
- * behind it.
+ * Finds the last turn of an event: the first has the event's id as its key, and for each turn that continues a paused run, a
+ * number is appended.
  *
- * @returns its key and what came of it, undefined for one that has not begun; and what the turns before it have cost
+ * @returns its key and its outcome, which is undefined if it has not begun; and the cost of the turns before it
  */
 async function findLatestTurnOfEvent(
   event: string,

@@ -3,7 +3,7 @@ import { parsePageQuery } from '../../kit/http/page.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 
-/** Alerts: what was spent beyond a share of a limit, and what went wrong; for operators. */
+/** Alerts for operators: about spending above a share of a limit, and about failures. */
 export const ALERT_ROUTES = [
   defineRoute('GET /alerts', { needs: 'admin:read', pages: true }, async (c) => {
     const page = parsePageQuery(c.req.query());

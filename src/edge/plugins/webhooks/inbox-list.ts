@@ -5,7 +5,7 @@ const KEY = 'inboxes';
 
 /** The inboxes that an account pays for, by their sources. */
 export class InboxList extends TableRowsBase implements ErasableResourceList {
-  /** Notes an inbox by its source. An inbox that is being erased stays marked until that is done. */
+  /** Stores an inbox by its source. An inbox that is being erased stays marked until that is done. */
   recordInbox(source: string, now: number): void {
     const noted = this.#readRecordedSources();
     if (noted[source] === undefined) this.#writeRecordedSources({ ...noted, [source]: now });

@@ -90,8 +90,8 @@ export const webhookSettings = z.object({
 });
 
 /**
- * Reads WEBHOOKS with the secrets that it names: a webhook is accepted if any of them has signed it. A shipped source that it
- * does not name is open by the secret of its own name, `GITHUB_WEBHOOK_SECRET`: its results are kept, and not delivered.
+ * Reads WEBHOOKS with the secrets that it names: a webhook is accepted if it is signed with any of them. A built-in source that
+ * it does not name is enabled by its own secret, such as `GITHUB_WEBHOOK_SECRET`: its results are stored, and not delivered.
  *
  * @returns the sources by their names
  * @throws ApiError 500 that names the malformed setting

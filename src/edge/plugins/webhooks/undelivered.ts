@@ -14,7 +14,7 @@ interface UndeliveredCounts {
   undelivered_alerts: number;
 }
 
-/** Asks the inbox of each source that is open, and that of alerts. */
+/** Reads the counts from the inbox of each enabled source, and from that of alerts. */
 export async function readUndeliveredCounts(c: Context<AppEnv>): Promise<UndeliveredCounts> {
   const settings = c.get('settings');
   const countUndeliveredOfSource = (source: string) =>
@@ -27,7 +27,7 @@ export async function readUndeliveredCounts(c: Context<AppEnv>): Promise<Undeliv
   return { undelivered_events: events.filter((one) => one.events > 0), undelivered_alerts };
 }
 
-/** Tells the same as metrics; nothing while an inbox cannot be reached. */
+/** Returns the same counts as metrics; none if an inbox cannot be reached. */
 export async function createUndeliveredMetrics(c: Context<AppEnv>): Promise<MetricFamily[]> {
   try {
     const { undelivered_events, undelivered_alerts } = await readUndeliveredCounts(c);

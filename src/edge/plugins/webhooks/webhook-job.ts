@@ -316,7 +316,7 @@ const AGENT_WAIT_MS = 30_000;
 const SHORTEST_LOOK_MS = 5_000;
 const LONGEST_LOOK_MS = 5 * 60_000;
 
-/** @returns what becomes of an event that was not worked on, by the error that says why. @param to if that is decided already */
+/** @returns what happens to an event that was not processed, depending on the error. @param to if that is decided already */
 function createFailedWorkOutcome(
   { type, message, headers }: Pick<AgentWorkError, 'type' | 'message' | 'headers'>,
   retry: (notBefore: number | null) => NextEventState,

@@ -4,7 +4,7 @@ import * as z from '../../kit/http/zod.ts';
 import { attemptError, triesSchema } from '../../money/alerts/alerts-answers.schema.ts';
 import { eventState } from './webhooks.schema.ts';
 
-/** The labels of a text, and what they cost. */
+/** The labels of a text, and their cost. */
 const classification = z.object({
   ...classifiedFields,
   model: z.addDescription(z.string(), 'The id of the model that classified the text.'),

@@ -83,7 +83,7 @@ export const WEBHOOK_ROUTES = [
   }),
 ];
 
-/** @returns an event without the received text, what it is about, and the values and texts of its result */
+/** @returns an event without the received text, its subject, and the values and texts of its result */
 function redactEventTexts(report: EventReport): EventReport {
   return { ...report, subject: null, text: null, result: report.result && redactResultTexts(report.result) };
 }

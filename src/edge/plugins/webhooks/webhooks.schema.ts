@@ -8,7 +8,7 @@ export const eventState = z.addDescription(
     'and failed events can be replayed.',
 );
 
-/** The query of a list of events, beside the page. */
+/** The query of a list of events, except the parameters of every list. */
 export const eventsQuery = z.object({
   state: z.optional(eventState),
   undelivered: z.createOptionalField(

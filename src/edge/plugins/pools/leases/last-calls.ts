@@ -33,7 +33,7 @@ export class FinalLeaseRequestStore extends TableRowsBase {
     if (calls.length > 0) this.#storePendingRequests([...this.#left, ...calls]);
   }
 
-  /** Adds the cost of a request that was erased while it ran: the only sum of a lease of its own. */
+  /** Adds the cost of a request whose account was erased while it ran: the only sum of a separate lease. */
   addErasedRequestCost({ at, group = '' }: Hold, closing: SettledRequestFields): void {
     const day = Math.floor(at / DAY_MS);
     const sums = packSums(toSumsOfErasedRow(closing));

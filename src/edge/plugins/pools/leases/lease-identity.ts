@@ -18,7 +18,7 @@ interface StoredIdentity {
   pools: string[];
   /** By pool and window: what pools count under ids that this account has had before. */
   base: Record<string, Record<string, Nanodollars>>;
-  /** The leases of a visitor who has ended that are still to join the row of all such visitors. */
+  /** The leases of an ended visitor that still have to be merged into the row of all ended visitors. */
   joining: EndedVisitorLease[];
 }
 
@@ -27,7 +27,7 @@ interface EndedVisitorLease {
   id: string;
 }
 
-/** The key in `meta` that says whether the account was used since its erasure. */
+/** The key in `meta` that stores whether the account was used since its erasure. */
 const USED_SINCE_ERASURE = 'used_since_erasure';
 
 /** Keeps the id and the incarnation with which an account calls its pools. Both are stored before a pool gets them. */
@@ -49,7 +49,7 @@ export class LeaseIdentity extends TableRowsBase {
     return this.#stored?.pools ?? [];
   }
 
-  /** @returns the names of the pools that count what a group's requests have cost. */
+  /** @returns the names of the pools that count the cost of a group's requests. */
   listPayingPools(group: string | undefined): string[] {
     if (group === undefined || !this.poolNames.includes(toGroupPoolName(group))) return [DEPLOYMENT_POOL];
     return [DEPLOYMENT_POOL, toGroupPoolName(group)];
@@ -60,7 +60,7 @@ export class LeaseIdentity extends TableRowsBase {
     return this.#isNamed;
   }
 
-  /** Notes that the account is used. An erased account gets its name again. */
+  /** Records that the account is used. An erased account gets its name again. */
   restoreAccountName(): void {
     if (this.#isNamed) return;
     // Store the flag as well: after it wakes, the object may report to a pool before it is used again.
@@ -68,13 +68,13 @@ export class LeaseIdentity extends TableRowsBase {
     this.#isNamed = true;
   }
 
-  /** Notes that the account is erased. */
+  /** Records that the account is erased. */
   dropAccountName(): void {
     this.tables.writeMetaValue(USED_SINCE_ERASURE, undefined);
     this.#isNamed = false;
   }
 
-  /** Takes a higher incarnation before the first call after a wake, and notes a pool before its first call. */
+  /** Raises the incarnation before the first call after a wake, and stores a pool before the first call to it. */
   raiseIncarnationForPool(pool: string): StoredIdentity {
     const current = this.#stored ?? newIdentity();
     const { incarnation, pools } = current;
@@ -89,7 +89,7 @@ export class LeaseIdentity extends TableRowsBase {
     return stored;
   }
 
-  /** @returns the account's windows without what a pool counts under other ids. */
+  /** @returns the account's windows without the amounts that a pool counts under other ids. */
   subtractSpentUnderOldIds(pool: string, windows: Record<Period, WindowAmounts>): Record<Period, WindowAmounts> {
     const base = this.#stored?.base[pool];
     if (base === undefined) return windows;
@@ -99,7 +99,7 @@ export class LeaseIdentity extends TableRowsBase {
     });
   }
 
-  /** @returns whether a pool may still keep a lease that is to join the row of visitors who have ended. */
+  /** @returns whether a pool may still have a lease that must be merged into the row of ended visitors. */
   get hasLeasesToMerge(): boolean {
     return (this.#stored?.joining ?? []).length > 0;
   }
@@ -110,11 +110,11 @@ export class LeaseIdentity extends TableRowsBase {
   }
 
   /**
-   * Takes another id. What is spent from now on is told under that one, and nothing that was told before.
+   * Changes the account's id. Spending from now on is reported under the new id, without any earlier spending.
    *
-   * @param spent by pool and window: what is counted under the old id
-   * @param pools those that must know the new id, because something is held
-   * @param joins whether the old leases join the row of visitors who have ended
+   * @param spent by pool and window: the amounts that are counted under the old id
+   * @param pools the pools that must know the new id because of open holds
+   * @param joins whether the old leases are merged into the row of ended visitors
    * @returns the old id, with the number of its last call
    */
   replaceLeaseId(
@@ -153,7 +153,7 @@ export class LeaseIdentity extends TableRowsBase {
     this.#storeIdentity({ ...this.#stored, joining: this.#stored.joining.filter((one) => !joined.has(one)) });
   }
 
-  /** Takes a higher incarnation than one that a pool knows, because the account's rows were put back to an earlier time. */
+  /** Raises the incarnation above the one that a pool knows, because the account's rows were restored to an earlier time. */
   raiseIncarnationAbove(incarnation: number): void {
     if (this.#stored) this.#storeIdentity({ ...this.#stored, incarnation: incarnation + 1 });
   }

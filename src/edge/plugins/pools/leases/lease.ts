@@ -30,7 +30,7 @@ export interface LeaseWithCalls extends LeasedMoney {
   isLeased: boolean;
 }
 
-/** What an account has leased from one pool. It is never stored: an object that wakes leases again. */
+/** The lease of an account from one pool. It is not stored: an object that wakes requests a new one. */
 export class Lease {
   readonly id: ParsedPoolName;
   readonly #windows: () => Record<Period, WindowAmounts>;
@@ -45,15 +45,15 @@ export class Lease {
   #keepsAny = false;
   /** Whether it was used since the newest call. */
   #isUsed = false;
-  /** By window: what the newest call tells that the account has spent. */
+  /** By window: the spending that the newest call reports. */
   #telling: Record<string, Nanodollars> = {};
   #told: Readonly<Record<string, Nanodollars>> | undefined;
-  /** What was settled since the last call. */
+  /** The amount that was settled since the last call. */
   #flow = 0;
   /** The most that was held at one time since the last call. */
   #peak = 0;
 
-  /** @param windows returns what the account has settled and held now, as far as this pool pays for it */
+  /** @param windows returns the account's settled and held amounts, as far as this pool pays for them */
   constructor(id: ParsedPoolName, windows: () => Record<Period, WindowAmounts>) {
     this.id = id;
     this.#windows = windows;
@@ -69,7 +69,7 @@ export class Lease {
     return this.#isOpen;
   }
 
-  /** @returns by window what the pool knows that the account has spent; undefined if a call may still change that. */
+  /** @returns by window the account's spending that the pool knows; undefined if a call may still change it. */
   get confirmedSpending(): Readonly<Record<string, Nanodollars>> | undefined {
     return this.#told;
   }
@@ -117,7 +117,7 @@ export class Lease {
     return now >= this.#sentAt + RENEW_AFTER_MS;
   }
 
-  /** Notes what was settled, and how much is held. */
+  /** Records settled spending and the held amount. */
   recordUse(spent: Nanodollars): void {
     this.#isOpen = true;
     this.#isUsed = true;
@@ -126,10 +126,10 @@ export class Lease {
   }
 
   /**
-   * Makes the next call to the pool. From now on the account keeps to the figures in this call, whether it arrives or not.
+   * Creates the next call to the pool. From now on the account keeps to the amounts in this call, whether it arrives or not.
    *
-   * @param returns whether everything that is not held is given back
-   * @param own the most that the account can use beyond what it holds
+   * @param returns whether to return all amounts that are not held
+   * @param own the most that the account can use in addition to its holds
    */
   composeNextLeaseRequest(
     demand: HoldDemand,

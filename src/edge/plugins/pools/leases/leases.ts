@@ -1,4 +1,4 @@
-/** Keeps and renews leases: what an account may hold from the pools that it shares. */
+/** Requests and renews leases: the amounts that an account may hold from its shared pools. */
 
 import { isVisitor } from '../../../auth/identity/identity.ts';
 import { type Nanodollars, toUsd } from '../../../claude/pricing/cost.ts';
@@ -39,8 +39,8 @@ const MOST_REPORTS = 20;
 const REPEAT_MS = 1_000;
 
 /**
- * Keeps what an account has leased from the pools that it shares. Leases are only in memory: an object that wakes has none, and
- * asks its pools again with a higher incarnation. Holds are rows, so they stay.
+ * Manages the account's leases from its shared pools. Leases are only in memory: an object that wakes has none, and calls its
+ * pools again with a higher incarnation. Holds are rows, so they remain.
  */
 export class AccountLeases implements SharedBudgetsOfAccount {
   readonly owners = ['deployment', 'group'] as const;
@@ -58,7 +58,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   #seenAt: number | undefined;
   /** The last refusal that the deployment's pool knows; milliseconds since 1970. */
   #refusalTold = 0;
-  /** What the deployment's pool knows of the account's limits; undefined if a call may still change that. */
+  /** The description of the account that the deployment's pool has stored; undefined if a call may still change it. */
   #described: string | undefined;
 
   constructor(holder: AccountState, around: DurableObjectServices) {
@@ -94,7 +94,10 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     return leases;
   }
 
-  /** Asks a pool. For a visitor of whom nothing is stored it only looks at first: a pool that is spent makes no object. */
+  /**
+   * Requests a lease from a pool. For a visitor without stored rows, it first only reads the pool: if the pool is used up, no
+   * object is created for the visitor.
+   */
   async #requestLargerLease(open: LeaseWithCalls, { least, most }: HoldDemand, isFirst = false): Promise<void> {
     const { accountId = '', ledger } = this.#holder;
     if (isFirst && ledger.areTablesMissing && isVisitor(accountId))
@@ -108,7 +111,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     await open.calls.requestCall();
   }
 
-  /** Notes that a hold was placed. A lease that will soon expire is renewed; nobody waits for it. */
+  /** Records that a hold was placed. A lease that will soon expire is renewed in the background. */
   #recordPlacedHold({ lease, calls }: LeaseWithCalls, now: number): void {
     lease.recordUse(0);
     this.#idle.recordUse();
@@ -136,7 +139,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     this.#keyLimits = mergeKeyRateLimits([...this.#keyLimits, ...limits]);
   }
 
-  /** No lease reports what was spent without a hold. */
+  /** Has the alarm report a corrected cost, because no lease reports spending without a hold. */
   correct({ group }: Pick<Hold, 'group'>): void {
     this.onSumsRestored(group);
   }
@@ -147,7 +150,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     for (const name of this.#identity.listPayingPools(group)) this.#unreported.addPoolToReport(name);
   }
 
-  /** The deployment's pool is told by the alarm, at most once a minute. */
+  /** Has the alarm report the rejection to the deployment's pool, at most once a minute. */
   onRequestRejected(): void {
     this.#identity.restoreAccountName();
     this.#unreported.addPoolToReport(DEPLOYMENT_POOL);
@@ -158,14 +161,14 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     if (this.#holder.budget.holds.size === 0) this.#unreported.addPoolToReport(DEPLOYMENT_POOL);
   }
 
-  /** Tells the deployment's pool what it does not know yet, also of an account that has not asked for anything. Nobody waits for it. */
+  /** Reports unreported changes to the deployment's pool in the background, even if the account has sent no request. */
   onAccountDataChanged(): void {
     this.#identity.restoreAccountName();
     if (JSON.stringify(this.#describeAccountForPool()) === this.#described) return;
     this.#around.waitUntil(this.#getOrOpenLease(DEPLOYMENT_POOL).calls.requestCall().catch(ignoreLeaseRequestFailure));
   }
 
-  /** @returns what lists show of the account, beside its sums */
+  /** @returns the fields of the account that lists show, except its sums */
   #describeAccountForPool(): Pick<LeaseRequest, 'group' | 'limits'> {
     const { budget, chosenGroup: group, limits, limitedTokens } = this.#holder;
     const { decisionRules: rules } = limits;
@@ -188,7 +191,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     };
   }
 
-  /** Reports to a pool. If the account is idle, this also returns what it does not hold. */
+  /** Reports to a pool. If the account is idle, this also returns the amounts that it does not hold. */
   async reportToBudget(name: string): Promise<void> {
     const { hasAccountName: isNamed, poolNames: pools } = this.#identity;
     // The pool may have sent this call just before the account's object was deleted. Do not create the tables again.
@@ -197,7 +200,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     if (isNamed || pools.includes(name)) await this.#reportUntilCurrent(this.#getOrOpenLease(name));
   }
 
-  /** Reports to pools that may not know what was spent, at most once a minute. */
+  /** Reports to pools that may not know all spending, at most once a minute. */
   async reportDueChanges(): Promise<void> {
     await this.#unreported.report(async (name) => {
       await this.#reportUntilCurrent(this.#getOrOpenLease(name));
@@ -205,7 +208,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     });
   }
 
-  /** @returns the pools that may not know what was spent before the object woke. */
+  /** @returns the pools that may not know all spending before the object woke. */
   #findPoolsToReportAfterWake(): Iterable<string> {
     const { ledger } = this.#holder;
     const isKnown =
@@ -216,8 +219,8 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   }
 
   /**
-   * Stores the last call of each lease, and takes another id: what a name does after its erasure is told under that one. What
-   * is held meanwhile goes on under it, too.
+   * Stores the last call of each lease, and changes the id: requests after the erasure are reported under the new id. Open
+   * holds are moved to it.
    */
   storeUnreportedBeforeErasure(): void {
     this.#identity.dropAccountName();
@@ -283,7 +286,8 @@ export class AccountLeases implements SharedBudgetsOfAccount {
   }
 
   /**
-   * Gives up the leases of a visitor, if it is certain what each pool knows. What a pool does not know is told for the next lease.
+   * Gives up the leases of a visitor, if it is certain which spending each pool knows. Unknown spending is reported with the
+   * next lease.
    *
    * @returns whether it is certain
    */
@@ -299,7 +303,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     return true;
   }
 
-  /** Forgets what pools know, which was told under another id. */
+  /** Forgets which spending the pools know, because it was reported under another id. */
   #dropLeases(): void {
     this.#open.clear();
     this.#described = undefined;
@@ -328,7 +332,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     return open;
   }
 
-  /** @returns what an account has settled and held now under its lease from a pool */
+  /** @returns the account's settled and held amounts under its lease from a pool */
   #getWindowsForPool(name: string): Record<Period, WindowAmounts> {
     const { budget } = this.#holder;
     const { group } = parsePoolName(name);
@@ -338,7 +342,10 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     );
   }
 
-  /** Calls a pool, and again while there are sums that the pool does not know. Its first answer says what it knows. */
+  /**
+   * Calls a pool, and repeats the call while there are sums that the pool does not know. Its first response contains what it
+   * knows.
+   */
   async #reportUntilCurrent(open: LeaseWithCalls): Promise<void> {
     for (let rounds = 0; rounds < MOST_REPORTS; rounds += 1) {
       const { lastConfirmedChange: told } = this.#sums;
@@ -428,7 +435,7 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     return counts.length > 0 ? counts : undefined;
   }
 
-  /** @returns what is left of the account's own limits: it has no use for more */
+  /** @returns the remaining amount of the account's own limits, because it cannot use more */
   #computeOwnAmountLeft(): Nanodollars {
     const { budget, limits } = this.#holder;
     return Math.max(0, computeMinAmountLeft(createBudgetWindows(budget, limits.decisionRules)));

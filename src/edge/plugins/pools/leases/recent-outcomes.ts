@@ -12,7 +12,9 @@ const MAX_COUNTS_PER_MINUTE = 50;
 const UPSTREAM_FAULT = /^(?:overloaded_error|api_error|timeout_error|rate_limit_error|upstream_(?!auth|4(?!08)\d\d))/;
 const UNFINISHED_STATUSES: ReadonlySet<string> = new Set(['cut', 'silent', 'unreachable']);
 
-/** Counts how the requests of an account have ended at upstreams. It is only in memory, since pools add up what was reported. */
+/**
+ * Counts the outcomes of an account's requests at upstreams. They are only in memory, because pools add up the reported counts.
+ */
 export class RecentOutcomes {
   readonly #counts = new Map<number, Map<string, OutcomeCount>>();
 

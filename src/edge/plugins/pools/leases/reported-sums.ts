@@ -15,13 +15,15 @@ export interface UnconfirmedSumsReport {
 }
 
 /**
- * Keeps which of an account's sums the deployment's pool knows. Each answer of the pool says up to which change it knows
- * them. So nothing is stored here: an object that wakes gets an answer before it reports anything.
+ * Tracks which of an account's sums the deployment's pool knows. Each response of the pool contains the last change that it
+ * knows. Nothing is stored here, because an object that wakes gets such a response before it reports anything.
  */
 export class ReportedSumsTracker {
   readonly #ledger: Ledger;
   #told: number | undefined;
-  /** How often something was settled, and how many of these the pool knows. (Rows that are not folded have no number.) */
+  /**
+   * How many requests were settled, and how many of these the pool knows. (Rows that are not in the rollups have no number.)
+   */
   #settled = 1;
   #settledTold = 0;
   #reportedAt = Number.NEGATIVE_INFINITY;
@@ -30,7 +32,7 @@ export class ReportedSumsTracker {
     this.#ledger = ledger;
   }
 
-  /** @returns the change up to which the pool knows the sums; undefined if it has not said so since the object woke. */
+  /** @returns the last change of the sums that the pool knows; undefined if it has sent no response since the object woke. */
   get lastConfirmedChange(): number | undefined {
     return this.#told;
   }
@@ -40,12 +42,12 @@ export class ReportedSumsTracker {
     return this.#told !== this.#ledger.rollups.lastChangeNumber || this.#settledTold < this.#settled;
   }
 
-  /** Notes that the pool knows nothing, because the account reports under another id from now on. */
+  /** Records that the pool knows nothing, because the account reports under another id from now on. */
   reset(): void {
     this.#told = undefined;
   }
 
-  /** Notes that something was settled. */
+  /** Records a settlement. */
   recordSettlement(): void {
     this.#settled += 1;
   }
@@ -59,18 +61,21 @@ export class ReportedSumsTracker {
     return { report, settled: this.#settled, isLast: report.seq === this.#ledger.rollups.lastChangeNumber };
   }
 
-  /** @returns what the pool has not confirmed, without names: a report on its way may be lost */
+  /** @returns the sums that the pool has not confirmed, without names: a report that was sent may be lost */
   createNamelessUnconfirmedReport(): UsageSumsReport {
     return createNamelessSumsReport(this.#ledger, this.#getFirstChangeToReport);
   }
 
-  /** If the pool knows more changes than exist, the account's rows were put back to an earlier time. Then all are told. */
+  /**
+   * The first change to report. If the pool knows more changes than exist, the account's rows were restored to an earlier time,
+   * so all changes are reported.
+   */
   get #getFirstChangeToReport(): number {
     const { lastConfirmedChange: told = Number.POSITIVE_INFINITY } = this;
     return told > this.#ledger.rollups.lastChangeNumber ? -1 : told;
   }
 
-  /** Takes what the pool knows now. @param sent the report that it has answered */
+  /** Stores which changes the pool knows. @param sent the report that it has confirmed */
   applyPoolConfirmation(told: number, sent: UnconfirmedSumsReport | undefined): void {
     this.#told = told;
     if (sent?.isLast && sent.report.seq === told) this.#settledTold = sent.settled;

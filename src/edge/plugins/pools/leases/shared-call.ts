@@ -12,7 +12,7 @@ export class CoalescedCall {
     return this.#current !== undefined;
   }
 
-  /** Makes a call that begins now or later, but never joins one that has begun. @throws the error of the call */
+  /** Makes a call that begins now or later, but never shares one that has begun already. @throws the error of the call */
   async requestCall(): Promise<void> {
     const beginNextCall = () => this.#startCall();
     if (!this.#current) return await beginNextCall();

@@ -5,8 +5,8 @@ const FIRST_REPORT_MS = 2_000;
 const NEXT_REPORT_MS = 60_000;
 
 /**
- * Keeps the pools that may not know what was spent, and that no lease reports to. The alarm reports to them, at most once a
- * minute. If the object dies before, the alarm still comes. So nothing is stored here.
+ * Lists the pools that may not know all spending, and to which no lease reports. The alarm reports to them, at most once a
+ * minute. If the object dies before, the alarm still comes, so nothing is stored here.
  */
 export class UnreportedPools {
   readonly #around: Pick<DurableObjectServices, 'alarm' | 'now' | 'retries'>;
@@ -16,7 +16,7 @@ export class UnreportedPools {
   #isWoken = true;
   #reportedAt = Number.NEGATIVE_INFINITY;
 
-  /** @param afterWake returns the pools that may not know what was spent before the object woke */
+  /** @param afterWake returns the pools that may not know all spending before the object woke */
   constructor(around: Pick<DurableObjectServices, 'alarm' | 'now' | 'retries'>, afterWake: () => Iterable<string>) {
     this.#around = around;
     this.#afterWake = afterWake;
@@ -33,7 +33,7 @@ export class UnreportedPools {
     this.#isWoken = false;
   }
 
-  /** Reports to each pool, if a report is due. @param tell returns whether the pool knows everything then */
+  /** Reports to each pool whose report is due. @param tell returns whether the pool knows everything afterwards */
   async report(tell: (name: string) => Promise<boolean>): Promise<void> {
     const now = this.#around.now();
     if (this.#isWoken) for (const name of this.#afterWake()) this.#times.set(name, this.#times.get(name) ?? 1);

@@ -14,19 +14,22 @@ export interface ApprovalRow {
   name: string;
   approvers: ApproverRole;
   createdAt: number;
-  /** Null while nobody has decided. `cancel` means that its turn was cancelled before anybody had. */
+  /** Null until there is a decision. `cancel` means that its turn was cancelled before any decision. */
   decision: 'approve' | 'deny' | 'cancel' | null;
   reason: string | null;
   /** The input that replaces the model's, as JSON text; null if the model's stays. */
   input: string | null;
   decidedAt: number | null;
-  /** The number of the run that has gone on with it. */
+  /** The number of the run that has continued with it. */
   continuedBy: number | null;
 }
 
 /** The calls of a conversation that wait for approval. A decided row stays as long as its call is part of the history. */
 export class ApprovalRows extends TableRowsBase {
-  /** Whether the last read found no open call. Every turn asks, and most conversations never have such calls. */
+  /**
+   * Whether the last read found no open call. Cached, because every turn checks it, and most conversations never have such
+   * calls.
+   */
   #noneIsOpen = false;
 
   insertApproval(
@@ -89,7 +92,7 @@ export class ApprovalRows extends TableRowsBase {
     this.tables.runWriteStatement('delete from approvals');
   }
 
-  /** Stores what was decided about a call. */
+  /** Stores the decision about a call. */
   storeDecision(id: string, decided: Pick<ApprovalRow, 'decision' | 'reason' | 'input' | 'decidedAt'>): void {
     this.tables.updateRows('approvals', toColumns(decided), 'id = ?', id);
   }

@@ -66,7 +66,9 @@ export const APPROVAL_ROUTES = [
   ),
 ];
 
-/** @returns the caller whose token is restricted; undefined for any other @throws ApiError 403 for one that may not decide */
+/**
+ * @returns the caller, if its token is restricted; undefined otherwise @throws ApiError 403 for a caller that may not decide
+ */
 function requireApproverAccess(identity: Identity): RestrictedCaller | undefined {
   if (!identity.only || identity.only.approvals) return getCallerIfRestricted(identity);
   throw createRestrictedTokenError(
@@ -77,7 +79,7 @@ function requireApproverAccess(identity: Identity): RestrictedCaller | undefined
 /**
  * Calls the conversation that the path names, in the account that the query names.
  *
- * @throws ApiError as the object says; 403 or 404 if the caller may not see it
+ * @throws ApiError that the object returns; 403 or 404 if the caller may not see the conversation
  */
 async function callConversationFromPath<T>(c: Context<AppEnv>, method: ConversationMethodCall): Promise<T> {
   const identity = c.get('identity');

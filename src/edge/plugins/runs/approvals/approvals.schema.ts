@@ -4,7 +4,7 @@ import { parseJsonObject } from '../../../kit/json/object.ts';
 /** The most characters, as JSON, of an input that replaces the one of a call. */
 const MOST_INPUT_CHARACTERS = 262_144;
 
-/** What a person decides about a call. */
+/** A person's decision about a call. */
 export const decisionRequest = z
   .strictObject({
     decision: z.addDescription(

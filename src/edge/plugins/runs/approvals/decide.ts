@@ -22,10 +22,10 @@ import { toDecisionFields } from './describe-decision.ts';
 
 export type ApprovalAnswer = z.output<typeof approvalRow>;
 
-/** The most characters of all inputs that people change in one run: all of them are in memory when the run goes on. */
+/** The most characters of all inputs that people change in one run: all of them are in memory when the run continues. */
 const MOST_INPUTS_CHARACTERS = 1_048_576;
 
-/** @returns the calls that nobody has decided on, in their order, as a JSON list */
+/** @returns the calls without a decision, in their order, as a JSON list */
 export function describeOpenApprovals(transcript: Transcript): string {
   const rows = transcript.storedProfile ? getApprovalRows(transcript).listOpenApprovals() : [];
   return stringifyWithRememberedTexts(createListResponse(describeApprovals(transcript, rows), false, ({ id }) => id));
@@ -62,9 +62,9 @@ function describeApproval(
 }
 
 /**
- * Answers a decision: with the turn that goes on, or the call itself while other calls are not decided.
+ * Creates the response to a decision: the turn that continues, or the call itself while other calls have no decision.
  *
- * @param hides whether who decides does not see tools. The call that waited is in the list of approvals
+ * @param hides whether the caller may not see tools. The call itself is in the list of approvals
  */
 export function createDecisionAnswer(
   transcript: Transcript,
@@ -88,10 +88,10 @@ export function createDecisionAnswer(
 }
 
 /**
- * Stores a decision. Call it in one transaction with what follows from the decision.
+ * Stores a decision. Call it in one transaction with the consequences of the decision.
  *
- * @returns the run that goes on with the calls of its `step`, if this was its last open call
- * @throws ApiError 404 for an unknown approval, 403 for a caller who may not decide, 409 if it was decided differently
+ * @returns the run that continues with the calls of its `step`, if this was its last open call
+ * @throws ApiError 404 for an unknown approval, 403 for a caller that may not decide, 409 if there was a different decision
  */
 export function storeApprovalDecision(
   transcript: Transcript,

@@ -1,4 +1,4 @@
-/** What approvals have in a conversation's object: they list calls, take decisions, and go on with a run after the last one. */
+/** Approvals in a conversation's object: lists calls, takes decisions, and continues a run after the last decision. */
 
 import type { RestrictedCaller } from '../../../auth/identity/caller.ts';
 import { shouldHideToolContents } from '../../../auth/identity/only.ts';
@@ -44,7 +44,7 @@ function listOpenApprovalsJson(
   return may.ok ? { ok: true, value: describeOpenApprovals(transcript) } : may;
 }
 
-/** Stores a decision. After the last decision of a step it also begins the turn that goes on. Does both or neither. */
+/** Stores a decision. After the last decision of a step it also begins the turn that continues. Does both or neither. */
 async function decideApprovalAndContinue(
   conversation: ConversationContext,
   decision: ApprovalDecisionRequest,
@@ -82,12 +82,12 @@ async function decideApprovalAndContinue(
 }
 
 /**
- * Stores the turn that goes on with a run, for the caller of that run. Call it in one transaction with the last decision, and
- * begin the turn afterwards: what begins earlier would run even if the transaction is rolled back.
+ * Stores the turn that continues a run, for the caller of that run. Call it in one transaction with the last decision, and
+ * begin the turn afterwards: otherwise, the turn would run even if the transaction is rolled back.
  *
  * @param paused the run that has waited
  * @param step the number of its step whose calls were decided
- * @param requestId the id of the request that made the last decision; the new turn is named by it
+ * @param requestId the id of the request with the last decision; the new turn is named by it
  * @throws ApiError if the deployment has no upstream
  */
 function storeContinuingTurn(
@@ -128,7 +128,7 @@ function storeContinuingTurn(
   return prepareContinuedRun(conversation, run, { request, planned, carried, step, take: showDecidedCalls });
 }
 
-/** @returns what a run and the runs before it have used of their limits. The time of waiting does not count. */
+/** @returns how much a run and the runs before it have used of their limits. The time of waiting does not count. */
 function computeCarriedUsage(
   transcript: Transcript,
   { seq, cost, beganAt, endedAt }: TurnRow,

@@ -1,4 +1,4 @@
-/** Calls that wait for approval: a run that pauses requests them, and the run that goes on takes them up. */
+/** Calls that wait for approval: a run that pauses requests the approvals, and the run that continues makes the calls. */
 
 import type { TurnRow } from '../../../conversations/history/storage/rows.ts';
 import { listToolCallsOfStep } from '../../../conversations/history/storage/turn-queries.ts';
@@ -51,7 +51,7 @@ function removePrivateData(request: unknown): unknown {
   return { ...request, caller, headers: Object.fromEntries(headers) };
 }
 
-/** Stores that calls of a run wait for approval, and the event that tells of it. Call it in the step in which the run pauses. */
+/** Stores that calls of a run wait for approval, and the event about it. Call it in the step in which the run pauses. */
 export function storePendingApprovals(
   calls: readonly PlannedCall[],
   { transcript, row, approvers, now, storeEvent: tell }: RunPausingForApproval,

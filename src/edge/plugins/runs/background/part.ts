@@ -6,7 +6,7 @@ import { createResumableRequestNote, resumeBackgroundTurn } from './resume-backg
 
 const flag = z.boolean({ error: 'Input should be a valid boolean' });
 
-/** What turns in the background have in a conversation's object: nobody waits for one, and its end is sent to an address. */
+/** Background turns in a conversation's object: no caller waits for such a turn, and its end is sent to an address. */
 export const backgroundPart: ConversationPlugin = {
   createHooks: (conversation) => ({
     begin({ request }, planned, row) {
@@ -17,7 +17,7 @@ export const backgroundPart: ConversationPlugin = {
   }),
 };
 
-/** What a request says of a turn in the background. */
+/** The request parameters of a background turn. */
 export const BACKGROUND_MEMBERS: RequestFieldDefinitions = {
   background: {
     schema: z.createOptionalField(

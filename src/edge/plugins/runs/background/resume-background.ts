@@ -20,17 +20,17 @@ import { toStorableTurnRequest } from '../stored-run.ts';
 /** How often a turn is begun again. The limit is needed because the turn itself may cause the crash. */
 const MOST_BEGINNINGS = 10;
 
-/** What a turn in the background needs to begin again if it has not gone up. */
+/** The note with the request that a background turn needs to begin again if it was not sent. */
 const KEPT_REQUEST = 'request';
 
-/** @returns what a turn needs to begin again, as a note; undefined if that is too long for its row */
+/** @returns the note with which a turn can begin again; undefined if it is too long for the turn's row */
 export function createResumableRequestNote(request: BufferedTurnRequest): TurnNotes | undefined {
   const stored = { request: toStorableTurnRequest(request), rest: editJson(request.body, { messages: '[]' }) };
   return JSON.stringify(stored).length > PIECE_CHARACTERS ? undefined : { [KEPT_REQUEST]: stored };
 }
 
 /**
- * Begins a turn in the background again, under the next name in the ledger. Its row says that it has not gone up.
+ * Begins a background turn again, with the next attempt id in the ledger. Call it only if its row shows that it was not sent.
  *
  * @returns undefined if its request is not stored
  * @throws ApiError if it cannot be planned any more

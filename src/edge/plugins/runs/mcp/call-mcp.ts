@@ -27,7 +27,7 @@ import { McpSessions } from './session.ts';
 const MCP_IS_STORED =
   'run.mcp: supported only in stored agents and prefixes. Store it with PUT /agents/:name or PUT /prefixes/:name, and use that name here.';
 
-/** Tools of MCP servers. They occur only in what is stored. */
+/** Tools of MCP servers. They occur only in stored definitions. */
 export const mcpKind: CallableToolKind<McpToolRunConfig> = {
   member: 'mcp',
   listRunFieldNames: () => [mcpRunSchema, mcpServerSchema].flatMap(({ shape }) => Object.keys(shape)),
@@ -55,16 +55,16 @@ const MOST_IMAGES = 20;
 const MOST_BLOCKS = 1_000;
 /** The name of the idempotency key in what MCP calls metadata. */
 const IDEMPOTENCY_KEY = 'sluice/idempotency-key';
-/** Statuses that say that the server no longer knows the session, for example after a restart. The call was not made. */
+/** Statuses which mean that the server no longer knows the session, for example after a restart. The call was not made. */
 const SESSION_LOST: readonly unknown[] = [404];
-/** Some servers say the same with 400, which may also mean something else. */
+/** Some servers use 400 for the same, which may also mean something else. */
 const MAYBE_LOST: readonly unknown[] = [400, 404];
 
 /**
  * Calls a tool of an MCP server. If the server has lost the session, it is opened again, once.
  *
- * @returns its result; an error that says what was wrong if the server does not answer as it should
- * @throws what `fetch` throws, and the reason of the signal
+ * @returns its result; an error that explains what was wrong if the server's response is invalid
+ * @throws errors of `fetch`, and the reason of the signal
  */
 export async function callMcpTool(
   sessions: McpSessions,
@@ -142,8 +142,8 @@ function toToolResult({ content, structuredContent, isError }: JsonObject): Tool
 }
 
 /**
- * @returns whether texts say already what structured content says: as its JSON, as the text that the SDK for Python wraps as
- * `{"result": …}`, or in words that are about as long
+ * @returns whether texts already contain the structured content: as its JSON, as the text that the SDK for Python wraps as
+ *   `{"result": …}`, or as prose of about the same length
  */
 function isStructuredContentRepeated(texts: readonly string[], structured: unknown): boolean {
   const json = JSON.stringify(structured);

@@ -5,10 +5,10 @@ import { isObject, type JsonObject } from '../../../kit/json/object.ts';
 const INTO_UNION = /"#\/(?:anyOf|oneOf|allOf)\//;
 
 /**
- * Makes the schema of a tool's input one that the API takes: an object, without a union at its top. It names what the server's
- * own names. It may allow more together, since the server checks the input itself.
+ * Converts the schema of a tool's input to one that the API accepts: an object without a union at its top. It has the same
+ * properties as the server's own. It may allow more combinations, because the server checks the input itself.
  *
- * @returns undefined where that cannot be said without the union
+ * @returns undefined if the schema cannot be expressed without the union
  */
 export function toApiInputSchema(schema: unknown): JsonObject | undefined {
   if (!isObject(schema) || (schema.type ?? 'object') !== 'object') return undefined;

@@ -20,18 +20,18 @@ import type { McpServerRun } from './mcp.schema.ts';
 import { McpFault } from './mcp-fault.ts';
 import { createByteLimiter, McpSession } from './session.ts';
 
-/** Milliseconds that a server may take to list its tools. The caller who stores them waits for it. */
+/** Seconds that a server may take to list its tools. The caller that stores them waits for it. */
 const LISTING_SECONDS = 30;
-/** How many servers one list may name. All of them are asked at the same time. */
+/** How many servers one list may name. All of them are called at the same time. */
 const MOST_SERVERS = 10;
 const LONGEST_NAME = 128;
 
 /**
  * Lists the tools of the MCP servers in a list of tools.
  *
- * @param storing its `onAsking` is called before a server is asked: if it throws, nothing is stored
- * @returns the list with these tools in place of the servers; unchanged if it names none
- * @throws ApiError 400 for a server whose tools cannot be listed; 502 for one whose tools may be listed later
+ * @param storing its `onAsking` is called before a server is called: if it throws, nothing is stored
+ * @returns the list, in which the servers are replaced by their tools; unchanged if it names no server
+ * @throws ApiError 400 for a server whose tools cannot be listed; 502 if they may be listed later
  */
 export async function replaceServersByTheirTools(
   tools: unknown[],

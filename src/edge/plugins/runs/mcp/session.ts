@@ -19,7 +19,7 @@ export interface McpServer {
   /** The caller's own headers, with their secrets. */
   headers: Headers;
   fetch: (url: string, init: RequestInit) => Promise<Response>;
-  /** Keeps a message alive that nobody waits for. Absent in an object, where nothing ends with the answer. */
+  /** Keeps a message alive that is sent in the background. Absent in an object, where no work ends with the response. */
   waitUntil?(work: Promise<unknown>): void;
 }
 
@@ -34,9 +34,9 @@ const VERSIONS: readonly unknown[] = ['2025-11-25', '2025-06-18', '2025-03-26'];
 /** From this version on there are no sessions: each request itself contains what a session would have agreed on. */
 const WITHOUT_SESSION = '2026-07-28';
 const PROTOCOL_META = 'io.modelcontextprotocol/';
-/** The most bytes that a server may send before it is asked for tools. */
+/** The most bytes that a server may send before tools are requested. */
 const MOST_GREETING_BYTES = 256 * 1024;
-/** Milliseconds that a message may take if nobody waits for it. */
+/** Milliseconds that a message in the background may take. */
 const NOTICE_MS = 5_000;
 /** How many of a server's requests are answered during one call. Without a limit it could make this edge send for ever. */
 const MOST_ASKED = 100;
@@ -45,7 +45,7 @@ const CLIENT = { name: 'sluice', version: '0.1.0' };
 const METHOD_NOT_FOUND = -32_601;
 /** The code of a server that supports other versions. */
 const OTHER_VERSION = -32_022;
-/** Codes that say that a request is not known in this version, the last two of them in servers of earlier ones. */
+/** Codes which mean that this version does not know a request. The last two are used by servers of earlier versions. */
 const UNKNOWN_REQUEST: readonly unknown[] = [METHOD_NOT_FOUND, OTHER_VERSION, -32_600, -32_000];
 
 export class McpSession {
@@ -127,7 +127,7 @@ export class McpSession {
     }
   }
 
-  /** Ends the session, if there is one. Nobody waits for it, because servers forget sessions by themselves. */
+  /** Ends the session, if there is one. This is done in the background, because servers delete idle sessions anyway. */
   close(): void {
     if (this.#id === undefined) return;
     this.#sendInBackground((signal) => this.#fetchServer('DELETE', signal));
@@ -167,7 +167,7 @@ export class McpSession {
     return this.#version === WITHOUT_SESSION;
   }
 
-  /** Sends a message that needs no answer. Nobody waits for it, and losing it does no harm. */
+  /** Sends a message that needs no response, in the background. It does no harm if it is lost. */
   #sendNotification(message: JsonObject): void {
     this.#sendInBackground((signal) => this.#postMessage(message, signal));
   }
@@ -224,7 +224,7 @@ function createServerRequestResponse({ id, method }: JsonObject): JsonObject {
   return { id, error: { code: METHOD_NOT_FOUND, message: 'This client has no such method.' } };
 }
 
-/** Statuses that say nothing about sessions: the server wants other credentials, or fewer requests. */
+/** Statuses that are unrelated to sessions: the server requires other credentials, or fewer requests. */
 const OF_CREDENTIALS_OR_LIMITS: readonly number[] = [401, 403, 429];
 
 /** @returns whether a server that answers `initialize` like this may support only versions without sessions */
@@ -232,7 +232,9 @@ function isPossiblySessionlessServer({ status = 0, code }: McpFault): boolean {
   return code !== undefined || (status >= 400 && status < 500 && !OF_CREDENTIALS_OR_LIMITS.includes(status));
 }
 
-/** @returns whether an error answers the request, and does not say that the server does not know it */
+/**
+ * @returns whether an error is a response to the request itself, and does not mean that the server does not know such requests
+ */
 function isRequestLevelError({ code }: McpFault): boolean {
   return code !== undefined && !UNKNOWN_REQUEST.includes(code);
 }
@@ -249,7 +251,7 @@ function addProtocolVersion({ _meta, ...params }: JsonObject): JsonObject {
   };
 }
 
-/** @returns headers that repeat what a request asks for, so that a proxy before the server need not read the body. */
+/** @returns headers that repeat the requested method and name, so that a proxy before the server need not read the body. */
 function createMcpRoutingHeaders(method: string, { name }: JsonObject): Record<string, string> {
   if (typeof name !== 'string') return { 'mcp-method': method };
   const isPlain = /^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$/.test(name) && !name.startsWith('=?base64?');

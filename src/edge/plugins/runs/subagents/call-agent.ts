@@ -27,7 +27,7 @@ import type { SubagentOutcome } from './subagent-outcome.ts';
 import type { SubagentToolRun } from './subagents.schema.ts';
 
 interface SubagentCallOptions extends SubagentCallState {
-  /** What the subagent takes over from the run's request. */
+  /** The members that the subagent inherits from the run's request. */
   request: RequestInheritedBySubagents;
   /** Makes a new stub of a conversation of the account for each call: a stub that has thrown stays broken. */
   createConversationStub(id: string): ConversationStub;
@@ -112,15 +112,15 @@ interface SubagentTurnRequest extends Omit<TurnRequest, 'call' | 'body'> {
 }
 
 interface FollowedSubagentOutcome extends SubagentOutcome {
-  /** Whether its account was too busy for it. (An upstream was asked as often as it may be.) */
+  /** Whether its account was too busy to admit it. (An upstream that was too busy has been retried already.) */
   isTooBusy?: boolean;
 }
 
 /**
- * Begins a subagent, or attaches to it, and follows it to its end, even if its object dies meanwhile.
+ * Begins a subagent, or attaches to it, and follows it to its end, even if its object dies in the meantime.
  *
- * @returns undefined if its conversation was deleted meanwhile
- * @throws what the last call has thrown, if its object cannot be reached
+ * @returns undefined if its conversation was deleted in the meantime
+ * @throws the error of the last call, if its object cannot be reached
  */
 async function runSubagentToEnd(
   reach: CreateConversationStub,
@@ -197,7 +197,7 @@ async function stopSubagentAndReadOutcome(
   }
 }
 
-/** Asks a subagent's object what runs have there. @returns its outcome; undefined if no turn was begun with this key */
+/** Reads the outcome of a subagent from its object. @returns undefined if no turn was begun with this key */
 async function callSubagentForOutcome(
   reach: CreateConversationStub,
   key: string,

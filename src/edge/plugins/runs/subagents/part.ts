@@ -1,4 +1,4 @@
-/** What subagents have in their conversation's object: the run that has called one hears how it ends, and stops it. */
+/** Subagents in their conversation's object: methods with which the calling run reads how a subagent ends, and stops it. */
 
 import type { RpcResult } from '../../../conversations/object/contract.ts';
 import type { ConversationContext, ConversationPlugin } from '../../../conversations/object/hooks.ts';

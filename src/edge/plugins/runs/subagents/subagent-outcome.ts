@@ -9,13 +9,13 @@ import { findTurnOutcome, listTurnWithContinuations } from '../../../conversatio
 import { getApprovalRows, getCallRows, listContinuedCalls } from '../run-rows.ts';
 
 export interface SubagentOutcome extends TurnOutcome {
-  /** Nanodollars, including its own subagents; null while it runs, or until the account has said it. */
+  /** Nanodollars, including its own subagents; null while it runs, or until the account has confirmed the cost. */
   cost: Nanodollars | null;
 }
 
 /**
- * @returns the outcome of the turn with an idempotency key, together with the turns that went on with it; undefined if no
- * turn was begun. A turn that goes on just now is reported as still waiting for approval.
+ * @returns the outcome of the turn with an idempotency key, including the turns that continued it; undefined if no turn was
+ *   begun. A turn that is being continued is reported as still waiting for approval.
  */
 export function readSubagentOutcome(transcript: Transcript, key: string): SubagentOutcome | undefined {
   const outcome = findTurnOutcome(transcript, key);

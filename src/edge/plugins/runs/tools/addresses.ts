@@ -23,9 +23,9 @@ interface ToolAddressSchema {
 }
 
 /**
- * @param schema what the tool must be; or what is wrong with it, if that is known
+ * @param schema the schema of the tool; or what is wrong with the tool, if that is known
  * @returns what is wrong with a tool that is called at an address
- * @throws ApiError 403 for a caller who may not send such tools
+ * @throws ApiError 403 for a caller that may not send such tools
  */
 export function findAddressedToolFault(
   tool: JsonObject,
@@ -51,10 +51,10 @@ export function findAddressedToolFault(
 }
 
 /**
- * Says why a tool cannot be called at its address. The text does not contain the address, because the model and clients may
- * read the text, and need not know the address.
+ * Explains why a tool cannot be called at its address. The text does not contain the address, because the model and clients may
+ * read it, and need not know the address.
  *
- * @returns the end of a sentence; undefined if it can be called
+ * @returns the end of a sentence; undefined if the tool can be called
  */
 function findToolAddressFault(run: ToolAddress, settings: ToolCallSettings): string | undefined {
   const { TOOL_HOSTS, TOOL_SIGNING_SECRET, development } = settings;

@@ -47,7 +47,7 @@ export const DEMONSTRATION_TOOLS: DemonstrationTools = {
   },
 };
 
-/** @param faultOf says what is wrong with an input's only member; undefined if nothing is */
+/** @param faultOf returns what is wrong with an input's only member; undefined if it is valid */
 function createInputSchema<Input extends object>(
   properties: { [Name in keyof Input]: JsonObject },
   faultOf: (input: Partial<Record<string, unknown>>) => string | undefined,

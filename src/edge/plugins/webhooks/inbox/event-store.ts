@@ -150,7 +150,7 @@ export class EventStore extends SqlTables {
     return this.queryNumber('select min(due_at) from events where due_at is not null');
   }
 
-  /** Notes that events are on the queue. If no job takes them before `dueAt`, they are due again. */
+  /** Stores that events are on the queue. If no job takes them before `dueAt`, they are due again. */
   markEnqueued(seqs: readonly number[], dueAt: number): void {
     const among = 'seq in (select value from json_each(?))';
     const change = `update events set due_at = ?, waits = 0 where ${among} and due_at is not null`;
@@ -183,10 +183,10 @@ export class EventStore extends SqlTables {
   }
 
   /**
-   * Makes undelivered events due, so that they are worked on, or their results delivered, as if for the first time.
+   * Makes undelivered events due, so that they are processed, or their results delivered, as if for the first time.
    *
-   * @param after the `seq` behind which it begins
-   * @param leased the ids of events that a job works on: these do not change
+   * @param after the `seq` after which to begin
+   * @param leased the ids of events that a job is processing: these do not change
    * @returns how many, and the `seq` of the last one
    */
   replayUndelivered(

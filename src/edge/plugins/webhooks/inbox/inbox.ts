@@ -43,7 +43,7 @@ const ERASED_AT_ONCE_ROWS = 5_000;
 const RECEIVER_FAILING_MS = HOUR_MS;
 /** The key in `meta` of the receiver's failures since its last success; absent while it works. */
 const RECEIVER_FAILING = 'receiver_failing';
-/** The key `announced:<account>` says whether the account has confirmed that it knows this inbox: `pending` or `done`. */
+/** The key `announced:<account>` stores whether the account has confirmed that it knows this inbox: `pending` or `done`. */
 const ANNOUNCED = 'announced:';
 
 /**
@@ -135,7 +135,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     return { kind, lease, account, text, subject, receivedAt, result, turn, failures };
   }
 
-  /** Notes where an agent works on an event. */
+  /** Stores in which conversation and turn an agent works on an event. */
   recordAgentTurn(id: string, place: AgentTurnRef): void {
     const event = this.#events.findEvent(id);
     if (event && event.result === null) this.#events.updateEvent(event, { state: 'running', ...place });
@@ -313,7 +313,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     return true;
   }
 
-  /** Tells an account that this inbox has events of it, so that an erasure of the account reaches this inbox. */
+  /** Registers this inbox with an account, so that an erasure of the account also deletes its events here. */
   async #registerWithAccount(account: string): Promise<void> {
     const erasures = this.#erasures;
     this.#events.writeMetaValue(ANNOUNCED + account, 'pending');
@@ -356,7 +356,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     this.#alerts.storeAndSendAlerts([createDeadLetterAlert(source, id, runs, this.now())], account);
   }
 
-  /** Notes whether the receiver has taken a delivery. The first failure and the first success after it are stored. */
+  /** Records whether the receiver has accepted a delivery. The first failure and the first success after it are stored. */
   #recordDelivery(error: EventAttempt['error']): void {
     // Raise no alert about the receiver of alerts, because that alert could not be delivered either.
     if (this.ctx.id.name === ALERT_SOURCE) return;
@@ -411,7 +411,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
 interface FailingReceiver {
   /** When it first failed; milliseconds since 1970. */
   since: number;
-  /** What the first failure was. */
+  /** The error of the first failure. */
   error: string;
   isAlerted: boolean;
 }

@@ -24,7 +24,9 @@ const WRITING = new Set<unknown>(['opened', 'edited', 'created', 'submitted', un
 
 const isBotActor = (actor?: GithubActor | null) => actor?.type === 'Bot';
 
-/** @returns what a person wrote: the comment if the event is about one, otherwise the issue, pull request or discussion */
+/**
+ * @returns the text that a person wrote: the comment if the event is about one, otherwise the issue, pull request or discussion
+ */
 function findAuthoredItem({
   body,
 }: VerifiedWebhookRequest<GithubBody>): (GithubContentItem & { kind: string }) | undefined {

@@ -3,7 +3,7 @@ import * as z from '../../../kit/http/zod.ts';
 import { isObject } from '../../../kit/json/object.ts';
 
 const LONGEST = 256;
-/** `~` stands only in `~0` and `~1`. */
+/** A `~` is only valid in `~0` and `~1`. */
 const POINTER = /^(?:\/(?:[^~/]|~[01])*)+$/;
 const INDEX = /^(?:0|[1-9]\d*)$/;
 

@@ -6,7 +6,7 @@ interface SlackBody extends Partial<Record<'type' | 'challenge' | 'event_id', un
   event?: Partial<Record<'type' | 'subtype' | 'bot_id' | 'text' | 'channel' | 'ts', unknown>>;
 }
 
-/** Subtypes of messages that people wrote. Others say that a message was changed or deleted, or that somebody joined. */
+/** Subtypes of messages that people wrote. Other subtypes report changed or deleted messages, or new members. */
 const SAID = new Set<unknown>([undefined, 'file_share', 'thread_broadcast', 'me_message']);
 
 /** Labels messages and mentions of Slack's Events API. */

@@ -4,7 +4,7 @@ import { createMisconfiguredError, createRetryableError } from '../../kit/http/e
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 
 const BRAKED_S = 60;
-/** How many 16-bit groups of an IPv6 address identify a household: it can use all addresses that begin with them. */
+/** How many groups of an IPv6 address, of 16 bits each, contain the network prefix of a household. */
 const HOUSEHOLD_GROUPS = 4;
 
 /**

@@ -205,8 +205,8 @@ export class TurnExecutor implements TurnRunner {
     const { progress } = this.turn;
     const { background } = this.#context;
     if (background) {
-      // Store this before the request is sent: after a crash, a background turn without it is started again, and would be paid
-      // twice.
+      // Store the attempt and `sentAt` before the request is sent. After a crash, a background turn without `sentAt` is started
+      // again, and a request that was sent would then be paid twice.
       this.#recordAdmittedAttempt(attempt);
       this.turn.grants.storeSentGrant();
     }

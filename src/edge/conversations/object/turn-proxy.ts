@@ -135,7 +135,7 @@ async function createTurnRequest(
       key: getIdempotencyKey(headers),
       retried: Number(c.req.raw.headers.get('x-stainless-retry-count')) >= 1,
       again: false,
-      // Run a background turn as a stream: nobody reads it, but its events are stored, and a client can resume it.
+      // Run a background turn as a stream without a reader: its events are stored, so that a client can resume it.
       stream: asked.background || wantsStream,
     },
     caller: { ...identity, user: await computeEndUserHash(body) },

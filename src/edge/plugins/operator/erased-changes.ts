@@ -18,7 +18,7 @@ export class ErasedChangeNames extends TableRowsBase implements ErasableResource
 
   listIdsCreatedUntil(): string[] {
     // Report the latest erasure until the list of changes has removed the account's name. Visitors' accounts are not reported:
-    // they expire without an erasure, and their random names identify nobody.
+    // they expire without an erasure, and their random names do not identify a person.
     const { erasedUntil } = this.#state;
     return erasedUntil > Number(this.tables.readMetaValue(ERASED_KEY) ?? 0) ? [String(erasedUntil)] : [];
   }

@@ -125,7 +125,9 @@ async function writeAccount(account: string): Promise<boolean> {
   });
 }
 
-/** Does a part of the backup, and notes it as missing where the edge does not give it. @returns whether it was given */
+/**
+ * Runs a part of the backup, and records it as missing if the deployment does not return it. @returns whether it was returned
+ */
 async function noteIfMissing(what: string, work: () => Promise<void>): Promise<boolean> {
   try {
     await work();

@@ -1,4 +1,4 @@
-/** Calls an edge as an admin: where it is and the token are told by the environment. */
+/** Calls a deployment of Sluice as an admin. Its address and the token are environment variables. */
 
 const TRIES = 5;
 const PAUSE_MS = 1_000;

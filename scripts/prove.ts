@@ -16,7 +16,10 @@ import { createFixture, type ProvedCall, prove, type Send } from './prove-run.ts
 import { runWorker } from './run-worker.ts';
 
 const API = 'https://api.anthropic.com';
-/** What is not for others: the edge's state, the batch that goes on, and answers that differ. */
+/**
+ * The folder for private files: the state of the Worker, the id of a running batch, and responses that differ from the expected
+ * ones.
+ */
 const OWN = '.wrangler/prove';
 const DIFFERING = `${OWN}/differing`;
 const BATCH = `${OWN}/batch`;
@@ -93,7 +96,7 @@ function printResult(proved: ProvedCall): void {
   writeFileSync(`${isRight ? into : DIFFERING}/${name}`, createFixture(proved, run));
 }
 
-/** Begins a batch, or goes on with the one that was begun. */
+/** Creates a batch, or continues with the one that was created before. */
 async function proveBatch(): Promise<void> {
   const { batches } = client.messages;
   const requests = calls.map(({ name, body }) => ({ custom_id: name, params: body as never }));

@@ -176,7 +176,7 @@ async function restoreOne(head: BackupHead, what: string, first: string, rest: s
   else throw new Unavailable(`is not JSON${rest.length > 0 ? `, so the next ${rest.length} lines were skipped` : ''}`);
 }
 
-/** Notes a conversation that is here already. @throws Unavailable for one that was erased with its account */
+/** Records a conversation that is here already. @throws Unavailable for one that was erased with its account */
 async function noteConflict(response: Response, what: string): Promise<void> {
   const text = await response.text();
   if (text.includes('cannot be restored')) throw new Unavailable(text);

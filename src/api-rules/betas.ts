@@ -32,27 +32,27 @@ function parseBetaDate(name: string): string {
 
 const NEWEST_BETA_DATE = BETA_NAMES.map(parseBetaDate).toSorted().at(-1) ?? '';
 
-/** Tells whether a name is newer than the list: what a request with it has may belong to it. */
+/** Checks whether a name is newer than the list. Unknown fields of a request with such a beta may belong to it. */
 function isNewerBeta(name: string): boolean {
   return parseBetaDate(name) > NEWEST_BETA_DATE;
 }
 
-/** What a request says of betas. */
+/** The betas that a request asks for. */
 export interface RequestedBetas {
   readonly betas: readonly string[];
 }
 
-/** Tells whether a request asks for a beta. @param name the beginning of its name */
+/** Checks whether a request asks for a beta. @param name the beginning of its name */
 export function isBetaRequested({ betas }: RequestedBetas, name: string): boolean {
   return betas.some((one) => one.startsWith(name));
 }
 
-/** Tells whether a request asks for a beta that is newer than this simulator. */
+/** Checks whether a request asks for a beta that is newer than this simulator. */
 export function isNewerBetaRequested({ betas }: RequestedBetas): boolean {
   return betas.some(isNewerBeta);
 }
 
-/** Tells whether a request asks for any of these betas, by the beginnings of their names; true for none. */
+/** Checks whether a request asks for any of these betas, by the beginnings of their names; true for none. */
 export function areBetasRequested(requested: RequestedBetas, names: readonly string[] | undefined): boolean {
   return names === undefined || names.some((name) => isBetaRequested(requested, name));
 }

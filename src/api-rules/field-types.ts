@@ -161,7 +161,7 @@ class FieldChecker {
   #findObjectFault(value: JsonObject, objects: readonly ObjectType[], path: string): string | undefined {
     const tags = objects.flatMap((one) => one.tags);
     // The `type` of a custom tool is optional, so a tool without one is a custom tool:
-    // https://platform.claude.com/docs/en/agents-and-tools/tool-use/handle-tool-calls
+    // https://platform.claude.com/docs/en/api/messages/create
     const tag = value.type ?? (tags.includes('custom') ? 'custom' : value.type);
     const object = objects.find((one) => one.tags.length === 0 || one.tags.some((known) => known === tag));
     if (object === undefined) return `${path}: ${describeTagFault(value.type, tags)}`;

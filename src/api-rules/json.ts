@@ -4,7 +4,7 @@ export type Json = null | boolean | number | string | Json[] | JsonObject;
 /** An object as `JSON.parse` makes it; a key that it does not have reads as undefined. */
 export type JsonObject = { [key: string]: Json };
 
-/** Tells whether a value is a JSON object: not null, not a list. */
+/** Checks whether a value is a JSON object: not null, not a list. */
 export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
@@ -30,8 +30,8 @@ export function filterStrings(value: Json | undefined): string[] {
 }
 
 /**
- * Tells whether a parsed value is nested at most `limit` levels deep. It walks with a list of its own, level by level: everything
- * that recurses over a request (JSON.stringify too) may do so only after this has said yes.
+ * Checks whether a parsed value is nested at most `limit` levels deep. It uses no recursion. Functions that recurse over a
+ * request, including `JSON.stringify`, may be called only after this check.
  */
 export function isNestedWithinLimit(value: Json, limit: number): boolean {
   let level: Json[] = [value];

@@ -20,7 +20,7 @@ const isNameList = (value: unknown) =>
   Array.isArray(value) && value.every(isStringValue) && new Set(value).size === value.length;
 const isJsonSchemaType = (value: unknown) => TYPES_2020_12.includes(value);
 
-/** What JSON Schema 2020-12 says of the values of its keywords. Any value is allowed for the others. */
+/** The values that JSON Schema 2020-12 allows for its keywords. Other keywords may have any value. */
 const KEYWORDS_2020_12: Readonly<Record<string, (value: unknown) => boolean>> = {
   type: (value) =>
     isJsonSchemaType(value) ||

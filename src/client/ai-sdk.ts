@@ -260,7 +260,7 @@ function isDecided(part: UIMessage['parts'][number]): part is DecidedPart {
 }
 
 /**
- * Tells the edge what was decided, and follows the run that goes on.
+ * Sends the decisions to the edge, and follows the run that continues.
  *
  * @throws SluiceError `conflict_error` if another call still waits, or a call was decided differently
  */
@@ -289,7 +289,7 @@ async function rewindToQuestion(client: Client, conversation: string, messages: 
   const stored = toUIMessages(rows);
   let from = 0;
   for (const { role, id } of messages) {
-    // Search after the previous match, because an older edge may have stored several answers with the same id.
+    // Search only after the previous match, because several stored answers may have the same id.
     if (role === 'assistant') from = stored.findIndex((one, at) => at >= from && one.id === id) + 1 || from;
   }
   const question = stored.slice(from).find(({ role }) => role === 'user');
@@ -309,7 +309,7 @@ async function readConversationMessages(client: Client, conversation: string): P
   return rows;
 }
 
-/** Notes that an answer is being read. @returns a function to call when that ends; `wasRead` if it was read to its end */
+/** Records that an answer is being read. @returns a function to call when that ends; `wasRead` if it was read to its end */
 function trackAnswerReading(state: ChatReadState): (wasRead: boolean) => void {
   let endReading = () => {};
   let ended = false;

@@ -105,8 +105,8 @@ export function createBatchesClient(transport: Transport) {
       if (missing > 0) throw createConnectionError(new Error(`${missing} results are missing`));
     },
     /**
-     * Waits until a batch has ended, or is `unknown`. It asks less and less often, waits as long as the edge asks it to, and
-     * goes on when the network fails.
+     * Waits until a batch has ended, or is `unknown`. It polls with increasing intervals, respects the edge's `retry-after`,
+     * and continues when the network fails.
      *
      * @throws SluiceError `closed` if the signal is aborted; what the edge says, if asking again cannot help
      * @example

@@ -96,7 +96,7 @@ export function createConversationsClient(transport: Transport) {
     /**
      * Decides on a call that waits for approval.
      *
-     * @returns the turn that goes on, if this was the last open call of its step; otherwise the call
+     * @returns the turn that continues, if this was the last open call of its step; otherwise the call
      * @example
      * for (const { id } of (await sluice.conversations.approvals('release')).data) {
      *   show(await sluice.conversations.approve('release', id, { decision: 'deny', reason: 'Not on a Friday.' }));
@@ -130,7 +130,7 @@ export function createConversationsClient(transport: Transport) {
     /**
      * Stops the running turn, if there is one. The part of the answer that has come is kept.
      *
-     * @param only stops only this turn. Another turn goes on
+     * @param only stops only this turn. Another turn continues
      * @example show((await sluice.conversations.stop('trip')).state);
      */
     stop: (id: string, only: { turn?: string } = {}): Promise<Conversation> =>

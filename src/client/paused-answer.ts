@@ -6,8 +6,8 @@ import type { ReceivedAnswer } from './stored-answer.ts';
 const MAX_CONTINUATIONS = 10;
 
 /**
- * Shows the parts of an answer as one message. The API pauses an answer whose own tools take long, and goes on with it when it
- * gets it back.
+ * Merges the parts of an answer into one message. The API pauses an answer whose own tools take long, and continues it when the
+ * client sends it back.
  */
 export class PausedAnswerMerger {
   /** The part that comes now. */
@@ -17,7 +17,7 @@ export class PausedAnswerMerger {
   /** How many blocks the parts before it have. */
   #earlierBlocks = 0;
   #continuations = 0;
-  /** The end of a part that may go on. It is told only if nothing follows it. */
+  /** The events that end a part which may be continued. They are emitted only if no part follows. */
   #heldEvents: RawMessageStreamEvent[] = [];
   /** The index of the block that has begun and not ended, in the part that comes now. */
   #openBlock: number | undefined;
@@ -27,7 +27,7 @@ export class PausedAnswerMerger {
     return { message: this.#part.message, openBlock: this.#openBlock };
   }
 
-  /** Takes an event of the part that comes now. @returns the events of the whole answer that are told for it */
+  /** Takes an event of the part that comes now. @returns the events of the merged message to emit for it */
   applyEvent(event: RawMessageStreamEvent): RawMessageStreamEvent[] {
     this.#part.applyEvent(event);
     if (event.type === 'content_block_start') this.#openBlock = event.index;

@@ -97,10 +97,10 @@ export class RenewingToken {
 }
 
 /**
- * Checks what is to be sent as a credential. Whoever is logged out often gets a page in place of a token, and a request with it
- * would look like a lost connection, which is tried again.
+ * Checks a text that is to be sent as a credential. A login that has expired often returns a page instead of a token. A request
+ * with that page would look like a lost connection, which is retried.
  *
- * @throws SluiceError `authentication_error` that says what it is in place of a token; its text is not told, it may be a secret
+ * @throws SluiceError `authentication_error` that describes the value; it does not contain the text, which may be a secret
  */
 export function validateTokenText(text: unknown): string {
   const token = typeof text === 'string' ? text.trim() : '';

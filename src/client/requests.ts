@@ -72,7 +72,10 @@ interface SluiceRequestFields {
   agent?: string;
   /** Of the agent’s tools only these are offered; with `approval` each call of one waits for an approval. */
   agent_tools?: (string | { name: string; approval?: 'always' })[];
-  /** In a conversation: `cancel` answers calls that have no result with an error, so that a plain message goes on. */
+  /**
+   * In a conversation: `cancel` answers calls that have no result with an error, so that the conversation continues with a
+   * plain message.
+   */
   on_pending_tools?: 'refuse' | 'cancel';
   /** In a conversation: `text` leaves out of the answer what the edge and the API did with their tools. */
   show?: 'all' | 'text';
@@ -127,7 +130,7 @@ export interface BackgroundRequest extends TypedRequestFields, UntypedRequestFie
   conversation: string;
   /** Whether it is sent again after a crash of the edge, though it may have run: then each try is paid. */
   retry?: boolean;
-  /** Where its end is told, signed; the edge must allow its host. */
+  /** The URL to which the end of the turn is reported, signed. The deployment must allow its host. */
   deliver_url?: string;
 }
 

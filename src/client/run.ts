@@ -31,8 +31,8 @@ interface RunOptions extends Omit<TypedRequestFields, 'tools' | 'agent'> {
    */
   max_turns?: number;
   /**
-   * Decides whether an answer goes on that paused because the edge's calls have reached a limit, which counts anew then.
-   * Default: it does not, and the run ends with it.
+   * Decides whether to continue an answer that was paused because the edge's calls reached a limit. The limit then counts from
+   * zero. Default: the run ends.
    *
    * @param reason the name of the limit, such as `max_usd`
    */

@@ -46,7 +46,7 @@ const MAX_BACKOFF_ATTEMPT = 2;
  * Reads an answer while it comes: Anthropic's events, each once, even if the connection is lost in between.
  *
  * Events are read as fast as they come, even if nobody iterates. It can be iterated more than once. An answer that the API has
- * paused is sent back, at most ten times: it goes on in the same message.
+ * paused is sent back, at most ten times, and continues in the same message.
  *
  * @example
  * const stream = sluice.messages.stream({ conversation: 'trip', model, max_tokens: 4_096, messages });
@@ -155,7 +155,7 @@ export class MessageStream extends SdkStyleStreamReader {
   }
 
   /**
-   * Stops listening. In a conversation the turn goes on, and can be resumed; elsewhere the answer ends here.
+   * Stops listening. In a conversation the turn continues, and can be resumed. Otherwise the answer ends here.
    *
    * @example stream.close();
    */
@@ -243,7 +243,7 @@ export class MessageStream extends SdkStyleStreamReader {
       // If the device slept during the pause, no connection was tried in that time, so start the time limit again.
       if (Date.now() - pausedAt > waitMs + silenceMs) this.#lostAt = undefined;
       this.#attempts += 1;
-      // Do not start a stopped turn again.
+      // The turn was stopped before it was known to have begun, so do not send the request again.
       if (this.turn === undefined && this.#isStopped()) return undefined;
     }
     return undefined;
@@ -263,7 +263,7 @@ export class MessageStream extends SdkStyleStreamReader {
     });
   }
 
-  /** Has a paused answer sent back, unless it was stopped, or a run has paused. @returns whether it goes on */
+  /** Requests the continuation of a paused answer, unless it was stopped or a run is paused. @returns whether it continues */
   #requestPausedContinuation(): boolean {
     const { contentToContinue: content } = this.#pausedAnswer;
     const isOver = this.#closeController.signal.aborted || this.#isStopping || this.paused !== undefined;

@@ -40,7 +40,7 @@ export interface RouteCallOptions {
   query?: object | undefined;
   headers?: Record<string, string> | undefined;
   signal?: AbortSignal | undefined;
-  /** Whether a request goes on when its page is closed. */
+  /** Whether a request continues when its page is closed. */
   keepalive?: boolean | undefined;
 }
 

@@ -32,15 +32,15 @@ const FINISH_REASONS: Readonly<Record<string, FinishReason>> = {
 interface AnswerChunkOptions {
   /** The message that is continued; without it a new message begins. */
   continued?: UIMessage | undefined;
-  /** Finds the message that has shown a call already: this answer goes on with it, and the hook has begun it anew. */
+  /** Finds the displayed message that contains a call. The answer continues that message, but the hook has begun a new one. */
   shownWith?(toolCallId: string): Promise<UIMessage | undefined>;
   /** Reads the calls that wait for approval. */
   readWaitingApprovals(): Promise<readonly Approval[]>;
 }
 
 /**
- * Yields the chunks of one answer as they come. A run that goes on after an approval tells its calls again; each is shown
- * once.
+ * Yields the chunks of one answer as they come. A run that continues after an approval repeats its calls in the stream. Each is
+ * shown once.
  *
  * @throws SluiceError why the answer is incomplete, or why the calls that wait cannot be read
  */

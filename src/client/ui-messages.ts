@@ -10,7 +10,7 @@ export interface SluiceMetadata {
   /** The id of its last turn. */
   turn?: string;
   stopReason?: string | null;
-  /** Why its run has paused: on `approval` a person decides, and on all else the next message goes on. */
+  /** Why its run is paused: at `approval` a person must decide, otherwise the next message continues the run. */
   paused?: string | null;
   /** The tokens of its last turn, as the API reports them; for a run, those of all its steps. */
   usage?: ConversationMessage['usage'];

@@ -129,7 +129,7 @@ export function App() {
             <div class="page">
               <FaultMessage
                 text={connectionFault.value ?? 'Sluice cannot be reached.'}
-                // A user without a token is the developer, who can fix the cause, so show the details at once.
+                // Without a token, the page is used in development, by someone who can fix the cause. Show the details at once.
                 isOpen={token.value === undefined}
               >
                 <SmallButton kind="first" name="Try again" onClick={() => void checkConnection()} />

@@ -160,7 +160,7 @@ const MESSAGE_BY_STATUS = new Map<number, string>([
   [529, 'Overloaded'],
 ]);
 
-/** What accounts are told that cannot ask any more. */
+/** The error messages for accounts that are blocked. */
 const ACCOUNT_MESSAGES: Readonly<Record<NonNullable<RequestedFaults['account']>, string>> = {
   'on-hold': 'This organization has been disabled.',
   limit: 'You have reached your specified API usage limits. You will regain access on 2099-01-01 at 00:00 UTC.',

@@ -16,7 +16,7 @@ export class RateLimits {
   readonly #minutes = new Map<string, MinuteUsage>();
 
   /**
-   * Counts a request and tells where the account stands.
+   * Counts a request and returns the state of the account's limits.
    * @param used uncached input tokens, since what is read from the cache does not count, and output: fast mode has its own limits.
    * @param now milliseconds since the epoch.
    */

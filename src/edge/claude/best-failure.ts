@@ -1,9 +1,12 @@
 import type { FailedAttempt } from './attempt.ts';
 
-/** How much a failure tells the caller. (A rejected key, for example, tells only the operator something.) */
+/** How informative a failure is for the caller. (A rejected key, for example, is informative only for the operator.) */
 const INFORMATIVENESS = { request: 0, refused: 0, unclear: 0, missing: 1, down: 2, overloaded: 2, again: 2 } as const;
 
-/** Keeps the failed attempt that tells the caller most. It is returned if no attempt succeeds. The others are cancelled. */
+/**
+ * Keeps the failed attempt that is the most informative for the caller. Its failure is returned if no attempt succeeds. The
+ * responses of the others are cancelled.
+ */
 export class BestFailure {
   #best: FailedAttempt | undefined;
   /** A rejection of the request by another upstream than the first. It is returned if all others lack the model. */

@@ -123,7 +123,8 @@ export async function readBufferedResponse(
   // Decide from the status before reading: if the body breaks off, it can no longer be classified.
   if (!response.ok && !classifyIfFailed(response, '', progress.elapsedMs)?.mayHaveRun) progress.sentAt = undefined;
   const { isStreamedInternally = false } = progress;
-  // Closing the connection does not stop a non-streaming response. Any other response may stop, so the flag is restored below.
+  // Closing the connection does not stop a non-streaming response, so reset the flag while the body is read. It is restored
+  // below if the response is not a message.
   if (isStreamedInternally && response.ok) progress.isStreamedInternally = false;
   let body = await readBufferedBody(response, exchange);
   const streams = isEventStream(response);
@@ -176,7 +177,7 @@ export function requireAnswerForCaller({ kind, refusal }: Pick<BufferedResult, '
   if (kind === 'interrupted') throw createInterruptedError(false);
   if (kind === 'nothing') throw createNotApiResponseError();
   if (!refusal) return;
-  // The upstream's message is for the operator and is only logged.
+  // The upstream's message is meant for the operator, so log it and throw the caller's own message.
   const isForOperator = refusal.kind === 'refused' || refusal.kind === 'unclear';
   if (isForOperator || refusal.forCaller.upstreamSaid !== undefined) throw refusal.forCaller;
 }

@@ -16,8 +16,9 @@ export class NetworkFailure extends Error {
 }
 
 /**
- * Calls the global `fetch`. A body is sent as a stream of known length, in pieces: the runtime takes all but the first few
- * only when the connection is open. All failures of the network have the same words, and some take long, so nothing else tells.
+ * Calls the global `fetch`. A body is sent as a stream of known length, in pieces: the runtime takes all but the first few only
+ * when the connection is open. All failures of the network have the same message, and some take long, so nothing else shows
+ * whether the connection was open.
  *
  * @throws NetworkFailure if the network failed, and the request has a body
  * @throws the signal's reason when it is aborted

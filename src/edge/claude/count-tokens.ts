@@ -44,7 +44,9 @@ export function canAnyUpstreamCountTokens(counting: TokenCountingTarget): boolea
   return names.length === 0 || !names.every(createCountFailureCheck(counting));
 }
 
-/** @returns a function that says of an upstream, by its name, whether it has just failed to count the tokens of a model */
+/**
+ * @returns a function that checks, by an upstream's name, whether this upstream has recently failed to count tokens for a model
+ */
 function createCountFailureCheck({ upstream, settings, model }: TokenCountingTarget): (name: string) => boolean {
   const healths = listKeyHealths(upstream);
   return (name) =>

@@ -27,7 +27,7 @@ export interface ExchangeOptions {
   signal?: AbortSignal | undefined;
   /** Milliseconds for all tries together, until the headers of the last one. Default: the setting UPSTREAM_TIMEOUT_MS. */
   timeoutMs?: number;
-  /** Milliseconds to the end of the answer. Default: as long as it goes on. */
+  /** Milliseconds to the end of the answer. Default: no limit. */
   wholeMs?: number;
   /** Has the call read on when its caller leaves. Default: it is aborted at once. */
   readsOn?: DrainAfterCallerLeftOptions | undefined;
@@ -37,7 +37,9 @@ export interface ExchangeOptions {
 interface DrainAfterCallerLeftOptions {
   /** Whether its answer comes as a stream: others come only at their end. */
   streams: boolean;
-  /** Called when the caller has left and the call goes on. @param over settles when it does not any more; never rejects */
+  /**
+   * Called when the caller has disconnected and the call continues. @param over settles when the call has ended; never rejects
+   */
   onCallerLeft(over: Promise<void>): void;
 }
 
@@ -74,7 +76,7 @@ export class UpstreamExchange {
   /** The HTTP status of the answer, and the upstream's name for it, as soon as its headers have come. */
   status: number | undefined;
   upstreamRequestId: string | undefined;
-  /** Tells what has been seen of an answer that is read as a stream. Without it, nothing has been seen. */
+  /** Reports what has been observed so far of an answer that is read as a stream. Undefined if nothing has been observed. */
   reportSoFar: (() => ResponseReport) | undefined;
   readonly #options: ExchangeOptions;
   readonly #timeoutMs: number;
@@ -105,7 +107,7 @@ export class UpstreamExchange {
   }
 
   /**
-   * Notes that nobody wants the answer any more: aborts the call, or has it read on to its first event, or for a moment. More
+   * Records that nobody wants the answer any more: aborts the call, or has it read on to its first event, or for a moment. More
    * than one call does no harm.
    *
    * @returns a promise that settles when nothing is read on any more. It never rejects
@@ -123,7 +125,7 @@ export class UpstreamExchange {
     }
     const since = Date.now();
     this.#drainTimer = setInterval(() => {
-      // The upstream call has ended, so stop waiting. Otherwise abort as soon as the first usage has been reported, or after
+      // If the upstream call has ended, stop waiting. Otherwise abort it as soon as it has reported its first usage, or after
       // the limit.
       if (controller.signal.aborted) end();
       else if (this.reportSoFar?.().usage || Date.now() - since >= FIRST_EVENT_MS)
@@ -192,7 +194,7 @@ export class UpstreamExchange {
     return response;
   }
 
-  /** Notes what is left of the key's rate limits. Counting tokens has limits of its own. */
+  /** Records what is left of the key's rate limits. Counting tokens has limits of its own. */
   #recordRateLimits({ path, routing }: UpstreamRequest, headers: Headers): void {
     if (path.split('?', 1)[0] !== '/v1/messages') return;
     const { settings } = this.#options;
@@ -245,7 +247,7 @@ export class UpstreamExchange {
     return this.createOutcome(this.createUnusableReport(why, report), end);
   }
 
-  /** Notes how the upstream has answered: what a refusal means, or undefined for an answer. */
+  /** Records how the upstream has answered: what a refusal means, or undefined for an answer. */
   recordHealth(refusal: ClassifiedFailure | undefined): void {
     this.#storedSentence = refusal?.storedSentence;
     this.#keyHealth?.recordAnswerOrRejection(refusal, Date.now());

@@ -55,7 +55,7 @@ export function findRemedy({ name, setting, status, words, code = '' }: KeyRejec
 }
 
 /**
- * Tells an operator who develops what only the log says otherwise: there only the operator can call.
+ * Explains in development what is otherwise only logged: there the operator is the only caller.
  *
  * @returns the same for the only upstream, from what it has said: its status, type, code and words
  */
@@ -66,7 +66,7 @@ export function explainErrorInDevelopment(error: ApiError): string | undefined {
 /** The only upstream, as it is called here. */
 export const ONLY_UPSTREAM = { name: 'The Claude API', setting: 'ANTHROPIC_API_KEY' };
 
-/** @returns the parts of what the log says of a refusal. */
+/** @returns the parts of a logged rejection. */
 export function parseKeyRejectionFromLog(logged: string): Pick<KeyRejection, 'status' | 'words' | 'code'> {
   const [, status, code, words = ''] = /^(\d+) (?:\w*(?: (\w+))?: )?(.*)$/s.exec(logged) ?? [];
   return { status: Number(status), words, code };

@@ -162,7 +162,7 @@ function copyHeadersToObject(
   isLeftOut: (name: string, value: string) => boolean,
   as: (value: string) => string = (value) => value,
 ): PlainHeaders {
-  // Without a prototype, because a header may be named like a property of `Object.prototype`, such as `constructor`.
+  // Create the object without a prototype, because a header may be named like an inherited property, such as `constructor`.
   const copy = Object.create(null) as PlainHeaders;
   let connection: string | undefined;
   // `forEach` is faster than an iterator, which creates an array for each header.

@@ -38,7 +38,7 @@ const STREAM_ONLY_HEADERS = ['cache-control', 'x-accel-buffering'];
 /**
  * Reads a stream to its end, and puts its message together.
  *
- * @param exchange its `seen` tells what has come, by which an answer is settled that did not come whole
+ * @param exchange its `seen` is what has been observed, by which an incomplete answer is settled
  * @throws UpstreamFailure when the stream breaks off, falls silent or is malformed; the controller's reason when it was aborted
  */
 export async function readStreamAsWholeMessage(

@@ -35,7 +35,7 @@ export interface RequestOutcome extends ResponseReport {
   written?: VisibleOutput | undefined;
 }
 
-/** @returns what the log says of an answer that ended so, if the answer itself has not told it */
+/** @returns the error type that is logged for an answer that ended like this, if the answer itself contained none */
 export function getLogTypeOfStreamEnd(end: Exclude<StreamEnding, 'complete'>): string {
   return end === 'client_gone' ? end : `upstream_${end}`;
 }

@@ -57,7 +57,7 @@ export interface RelayOptions {
   settings: Settings;
   requestId: string;
   waitUntil(work: Promise<unknown>): void;
-  /** Milliseconds to the end of the answer. Default: as long as it goes on. */
+  /** Milliseconds to the end of the answer. Default: no limit. */
   wholeMs?: number;
   /** Pays for another try after a try that may have run. Default: the request costs nothing. */
   payment?: Payment | undefined;
@@ -190,7 +190,7 @@ async function relayThroughExchange(
       isStreamedInternally && response.body
         ? await readStreamAsWholeMessage(response, response.body, exchange, reading)
         : await readBufferedResponse(response, exchange, expected);
-    // An internally streamed answer already has its created ids in its report.
+    // Search the body for created ids, unless the response was streamed internally: then the report already contains them.
     const report =
       readsIds && !isStreamedInternally ? { ...read.report, made: findCreatedIds(read.json) } : read.report;
     if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';

@@ -39,7 +39,7 @@ type SendStep = FailedAttempt | 'wait' | 'fallback' | 'last resort';
  * Sends a request upstream. Until the first byte of a response, it retries transient failures, and tries other upstreams and
  * fallback models.
  *
- * @returns the response; if no attempt succeeds, the rejection that tells the caller most
+ * @returns the response; if no attempt succeeds, the most informative rejection
  * @throws NoUpstreamError if no upstream can serve the request
  * @throws ApiError if there is no response: no headers came in time, or no upstream could be reached
  * @throws the signal's reason when it is aborted

@@ -7,7 +7,7 @@ export function toSimulatedModels(rows: readonly Model[]): SimulatedModel[] {
   return rows.map(({ thinking, binds_thinking, prices, ...row }) => {
     const columns = further[row.id];
     const checks = binds_thinking ? true : (columns?.checks_thinking ?? false);
-    // The table has no release dates. The API also sends this date for a model whose release date is unknown.
+    // The table has no release dates, so use the date that the API sends for a model whose release date is unknown.
     const model = { ...row, created_at: '1970-01-01T00:00:00Z', checks_thinking: checks };
     if (!thinking || !columns) return { ...model, forced_tools: true, efforts: undefined, refuses: [] };
     const refuses = [...row.refuses, ...(columns.refuses ?? [])];

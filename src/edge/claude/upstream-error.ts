@@ -4,7 +4,7 @@ import { getStatusOfErrorType, isErrorType } from '../kit/http/errors.ts';
 import { maskSecrets } from '../kit/http/secrets.ts';
 import { getMember, toStringOrUndefined } from '../kit/json/object.ts';
 
-/** An error as its upstream tells it. What is absent is empty. */
+/** An error as an upstream reports it. Missing fields are empty. */
 export interface UpstreamError {
   code: string;
   type: string;

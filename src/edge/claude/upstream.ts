@@ -111,8 +111,8 @@ function wrapFetch(fetchUpstream: Fetch): Fetch {
     const response = await (signal
       ? raceAbort(fetchUpstream(url, { ...init, signal }), signal)
       : fetchUpstream(url, init));
-    // Only a network response has a `url`. A custom `fetch` may return a stream that native pipes and BYOB readers do not
-    // accept.
+    // Only a response from the network has a `url`. A custom `fetch` may return a stream that native pipes and BYOB readers
+    // reject, so convert it.
     return toResponseWithByteStream(response, response.url !== '' || !isEventStream(response));
   };
 }

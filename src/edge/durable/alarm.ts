@@ -36,7 +36,7 @@ export class DurableObjectAlarm {
   }
 
   /**
-   * Notes that the alarm has gone off, so that none is set any more.
+   * Records that the alarm has gone off, so that none is set any more.
    *
    * @param now milliseconds since 1970
    * @returns whether something may be due. If not, the alarm has only watched, and what it was set back to is still known

@@ -115,8 +115,8 @@ export class RetryTracker {
   }
 
   /**
-   * Notes that a task has failed and is repeated by the alarm, which the caller sets. Logs the class of the error and never its
-   * words, because they may be a user's.
+   * Records that a task has failed and is repeated by the alarm, which the caller sets. Logs the class of the error and never
+   * its words, because they may be a user's.
    *
    * @param nextAt when it is tried again; milliseconds since 1970
    */
@@ -147,7 +147,7 @@ export class RetryTracker {
     if (isDue) this.#object.waitUntil(this.#reportFailingTask(task, failures, streak.since));
   }
 
-  /** Notes that a task has succeeded for a subject. */
+  /** Records that a task has succeeded for a subject. */
   recordSuccess(task: RetriedTaskName, subject = ''): void {
     const failures = this.#read(task);
     if (!failures) return;

@@ -13,7 +13,9 @@ import { getPluginMembers, getPluginNames } from '../kit/plugins/plugins.ts';
 import { requireUnrevokedCredential } from '../money/admission/refuse-revoked.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
 
-/** Tells whether the settings are valid, and which upstream answers; for admins, with `?upstreams`, how each upstream is. */
+/**
+ * Reports whether the settings are valid, and which upstream is used; to admins, with `?upstreams`, the state of each upstream.
+ */
 export const HEALTH_ROUTES = [
   defineRoute('GET /health', { needs: 'nothing' }, async (c) => {
     const shouldIncludeUpstreams = c.req.query('upstreams') !== undefined;

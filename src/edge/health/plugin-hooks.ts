@@ -21,7 +21,7 @@ declare module '../kit/plugins/plugins.ts' {
   }
 }
 
-/** A number of a family, with what tells it from the others. Without a suffix its name is the family's. */
+/** A number of a metric family, with the labels that distinguish it. Without a suffix its name is that of the family. */
 export interface MetricSample {
   suffix?: string;
   labels?: Readonly<Record<string, string>>;

@@ -137,7 +137,7 @@ const answer = {
   hasPluginHeaders: true,
 };
 
-/** With `background`: the turn, which goes on by itself. */
+/** With `background`: the turn, which continues by itself. */
 const begun = {
   202: {
     description: 'The turn in the background, as `GET /conversations/:id/turns/:turn` returns it.',

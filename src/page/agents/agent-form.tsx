@@ -111,7 +111,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
             />
           )}
         </Field>
-        {/* Any number is sent: the edge says which it takes. */}
+        {/* Accept any number here: the edge rejects a wrong one and explains why. */}
         {renderInput('max_tokens', 'Maximum output tokens', {
           type: 'number',
           min: 1,

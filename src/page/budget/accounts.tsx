@@ -99,7 +99,7 @@ function AccountLists() {
 /** Begins with the tightest where somebody is nearly at a limit or refused, else with who spent most. */
 async function chooseInitialAccountOrder(): Promise<void> {
   if (isOrderChosen.value) return;
-  // If this request fails, keep the usual order. The list makes the same request and shows the error.
+  // If this request fails, keep the usual order. The list's own request shows the error.
   const first = await readJson<Page<AccountSpendRow>>('/accounts', { query: { sort: 'used', limit: 1 } }).catch(
     () => undefined,
   );

@@ -13,7 +13,7 @@ import {
 const AROUND_MINUTE = 'around';
 
 interface DaysPickerProps {
-  /** Tells several pickers apart. */
+  /** Distinguishes several pickers. */
   of: string;
   range?: typeof sharedRange;
   /** The minute around which is looked, where that can be chosen: empty for the days. */

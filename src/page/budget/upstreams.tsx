@@ -26,7 +26,7 @@ const UPSTREAM_COLUMNS: readonly ListColumn<UpstreamModelRow>[] = [
   { name: 'Failures (30 s)', renderCell: ({ model }) => (model ? `${model.failed} of ${model.tries}` : '–') },
 ];
 
-/** Shows how each of several upstreams is. The trouble of a single one is told above the page. */
+/** Shows how each of several upstreams is. Problems of a single upstream are shown above the page. */
 export function UpstreamHealthList() {
   return (
     <section class="stack" aria-labelledby="upstreams">

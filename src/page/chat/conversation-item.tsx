@@ -141,7 +141,8 @@ function renderConversationNote({ id, state, paused, turns, cost_usd }: Conversa
   const current = session.value?.id === id ? session.value : undefined;
   if (current?.liveAnswer.value && current.hasArrived.value) return 'answering…';
   if (state === 'running') {
-    // The list may be older than the end of the turn that was seen here. Then do not show "answering…" any more.
+    // The list may still report a turn as running whose end was seen here. Then show the number of turns, without the cost,
+    // which the list does not contain yet.
     const turnCount = current?.isIdle.value ? current.turnCount.value : 0;
     return turnCount === 0 ? 'answering…' : formatTurnCount(turnCount);
   }

@@ -36,7 +36,7 @@ async function mintPreviewToken(id: string, agent: string): Promise<string> {
   return (await readJson<MintedTokenAnswer>('/tokens', { method: 'POST', body })).token;
 }
 
-/** Shows a conversation as another token sees it: what a page with that token would be told. */
+/** Shows a conversation as another token sees it: what a page with that token would receive. */
 export function ConversationAsToken({ id, agent }: ConversationAsTokenProps) {
   const open = useSignal(false);
   return (

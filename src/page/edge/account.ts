@@ -26,7 +26,10 @@ export async function readAccountQuota(account: string): Promise<AccountQuota> {
   return await readJson<AccountQuota>(`/accounts/${encodePathSegment(account)}`, { query: { if_absent } });
 }
 
-/** Tells what was spent today. The deployment hears of each account within a minute: what oneself has spent is known before. */
+/**
+ * Shows what was spent today. The deployment's report includes each account within a minute, while the user's own account is up
+ * to date.
+ */
 export function setSpentToday(ownQuota?: AccountQuota, all?: DeploymentReport): void {
   const ownUsd = ownQuota ? ownQuota.day.settled_usd + ownQuota.day.held_usd : 0;
   spentToday.value = { usd: Math.max(ownUsd, all?.day.spent_usd ?? 0), byAll: all !== undefined };
@@ -37,7 +40,7 @@ export async function refreshSpentToday(): Promise<void> {
   readCount += 1;
   const question = readCount;
   const { account, operator } = identity.value;
-  // One of the two reports is enough here. The Budget page explains why the other cannot be read.
+  // One of the two reports is enough here, so ignore an error of this one. The Budget page shows it.
   const all =
     operator && hasPlugin('pools') ? readJson<DeploymentReport>('/pools/deployment').catch(() => undefined) : undefined;
   const own = readAccountQuota(account).catch(async (thrown: unknown) => {

@@ -1,11 +1,11 @@
-/** Keeps the list of the agents that can be asked, and tells their names apart. */
+/** Keeps the list of available agents, and distinguishes their names. */
 import { signal } from '@preact/signals';
 import type { NamedResourceRow, Page } from '../../client/index.ts';
 import { readJson } from './client.ts';
 import { hasPlugin } from './plugins.ts';
 
 const MAX_AGENTS = 1_000;
-/** A version's name is long: these many characters tell it from the others. */
+/** The number of characters of a version's long hash that distinguish it from others. */
 const SHORT_VERSION_CHARACTERS = 8;
 
 /** The agents; undefined until they are known. */
@@ -25,7 +25,7 @@ export function parseVersionName(version: string): string {
   return version.slice(0, version.lastIndexOf('@'));
 }
 
-/** @returns as much of a version `name@version` as tells it from the others */
+/** @returns a version `name@version` with a shortened hash */
 export function shortenVersionHash(version: string): string {
   return version.slice(parseVersionName(version).length + 1).slice(0, SHORT_VERSION_CHARACTERS);
 }

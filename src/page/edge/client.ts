@@ -14,11 +14,11 @@ import { includedPlugins } from './plugins.ts';
 export const upstream = signal<HealthAnswer['upstream'] | undefined>(undefined);
 /** Since when an upstream refuses the deployment, and what its operator must do; both undefined while none does. */
 export const deploymentRejection = signal<Pick<HealthAnswer, 'since' | 'todo'>>({});
-/** The names of the edge's own tools; it tells them in development. */
+/** The names of the edge's own tools; it lists them in development. */
 export const edgeToolNames = signal<readonly string[]>([]);
 /** `gate`: the page asks for a token. */
 export const connectionState = signal<'starting' | 'gate' | 'ready' | 'unreachable'>('starting');
-/** Why there is no list of models: then nobody can be asked but agents, and all else goes on. */
+/** Why there is no list of models: then only agents can be used in the chat, and all other parts work. */
 export const modelsFault = signal<string | undefined>(undefined);
 /** Why the edge has refused. */
 export const connectionFault = signal<string | undefined>(undefined);

@@ -21,7 +21,7 @@ const ERROR_SENTENCES: Readonly<Record<Exclude<ErrorType, 'billing_error'> | 'co
   closed: 'The response was stopped before it was complete.',
 };
 const LIMIT_ERROR_TYPES = ['billing_error', 'rate_limit_error'];
-/** Who waits longer than this is told until when. */
+/** For a longer wait than this, the message contains the time at which it ends. */
 const SHORT_WAIT_SECONDS = 300;
 
 /** @returns a sentence for somebody who knows nothing of the edge: what is wrong, and what helps */

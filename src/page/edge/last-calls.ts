@@ -94,7 +94,7 @@ export async function fetchAndRecordCall(url: string, init: RequestInit): Promis
   }
 }
 
-/** Passes bytes on as they come, and notes their events. */
+/** Passes bytes on as they arrive, and records their events. */
 function createEventRecorder(call: RecordedCall, now: () => number): TransformStream<Uint8Array, Uint8Array> {
   const streamed = call.answerHeaders.some(
     ([name, value]) => name === 'content-type' && value.startsWith('text/event-stream'),

@@ -19,7 +19,7 @@ type LeftAddressPair = readonly [from: string, to: string];
 export class UndoableRemovals {
   readonly pendingRemovals = signal<ReadonlyMap<string, PendingRemoval>>(new Map());
   readonly fault = signal<string | undefined>(undefined);
-  /** What the keyboard has deleted: it goes on at the undo. */
+  /** The resources that were deleted by the keyboard. The focus then moves to the undo button. */
   readonly removedByKeyboard = new Set<string>();
   readonly #timers = new Map<string, ReturnType<typeof setTimeout>>();
   readonly #finishingKeys = new Set<string>();

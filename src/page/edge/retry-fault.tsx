@@ -19,7 +19,7 @@ export function StalePartFault({ name, fault: { value } }: { name: string; fault
   return value === undefined ? null : <StaleDataFault text={`${name} cannot be read. ${value}`} />;
 }
 
-/** Tells one fault of several: most often one reason has failed all of them. All are asked again. */
+/** Shows only the first of several errors, which mostly have the same cause. Retrying repeats all of their requests. */
 export function FirstOfFaults({ of: faults }: { of: readonly Signal<string | undefined>[] }) {
   const fault = faults.find(({ value }) => value !== undefined)?.value;
   return fault === undefined ? null : <StaleDataFault text={fault} />;

@@ -22,7 +22,7 @@ export function formatCount(value: number): string {
 }
 
 /**
- * Formats a sum of US dollars, in whole cents; see `Usd` for what else the page tells of it. What is owed is never only “little”.
+ * Formats a sum of US dollars, in whole cents; see `Usd` for further rules. What is owed is never only “little”.
  *
  * @param limit the limit that it is a part of: of less than a dollar it has as many digits as tell its share to a tenth of a percent
  */

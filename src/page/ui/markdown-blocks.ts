@@ -17,7 +17,7 @@ const BASE_EXTENSION: MarkedExtension = {
     image: ({ href, text }) => `<a href="${escapeHtml(href)}">${escapeHtml(text || href)}</a>`,
     // Show HTML as text: an answer must not add elements to the page.
     html: ({ text }) => escapeHtml(text),
-    // A symbol instead of a disabled checkbox, because nobody can change it.
+    // Show a task's checkbox as a symbol, because the reader cannot change it.
     checkbox: ({ checked }) => `<span class="tick">${checked ? '☑' : '☐'}</span> `,
     code: ({ text, lang }) =>
       `<pre><code>${highlighter.peek()?.(text, parseCodeLanguage(lang)) ?? escapeHtml(text)}</code></pre>`,

@@ -25,7 +25,10 @@ const LAZY_EXTENSIONS: readonly { sign: RegExp; loadExtension(): Promise<Markdow
 ];
 const loadedExtensions = signal<ReadonlyMap<RegExp, MarkdownExtensionFactory>>(new Map());
 
-/** @returns the extensions that a text needs, as far as they are loaded; the others are, and then who asked is told */
+/**
+ * @returns the extensions that a text needs, if they are loaded. Loading the others updates a signal, so the caller renders
+ * again
+ */
 export function getLoadedExtensions(text: string): readonly MarkdownExtensionFactory[] {
   const needed = LAZY_EXTENSIONS.filter(({ sign }) => sign.test(text));
   if (needed.length === 0) return [];

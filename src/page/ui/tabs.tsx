@@ -7,7 +7,7 @@ interface TabsProps {
   tabs: readonly { name: string; renderContent(): ComponentChildren }[];
   /** Which one is shown, where it is kept elsewhere: in the URL. */
   shown?: number;
-  /** Is told which one was chosen. */
+  /** Called with the index of the chosen tab. */
   onChoose?(index: number): void;
 }
 

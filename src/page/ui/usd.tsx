@@ -2,7 +2,7 @@ import { formatExactUsd, formatUnitPrice, formatUsd, UNIT_PRICE_DECIMALS } from 
 
 interface UsdProps {
   value: number;
-  /** Is true of what many things came to, which is told in dollars: of little money only that it is little. */
+  /** Whether the amount is a sum. A sum is shown in whole cents, and a very small one only as “little”. */
   isSum?: boolean;
   /** Of a sum: the limit that it is a part of. */
   of?: number | undefined;

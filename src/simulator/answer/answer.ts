@@ -63,7 +63,7 @@ export interface AnswerGenerationOptions {
   stopReason: (typeof FORCIBLE_STOP_REASONS)[number] | undefined;
   /** How many tokens are thought, where anything may be. Default: by the question. */
   thinking?: number | undefined;
-  /** Whether what is refused is answered all the same, as another model would. */
+  /** Whether a refused prompt is answered anyway, as a fallback model would. */
   isFallback?: boolean;
   /** How a summary comes: failed, or in a delta of its own. Default: signed, and whole in its block's start. */
   compaction?: 'null' | 'delta' | undefined;

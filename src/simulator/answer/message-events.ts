@@ -25,7 +25,7 @@ function createSafeguardFields({ request, answer }: AnswerMessageSource): JsonOb
   return { safeguard_results: createSafeguardResults(request.safeguards, calls) };
 }
 
-/** @returns which thinking of the request was made elsewhere, if the answer tells it */
+/** @returns the fields that report which thinking of the request the API has transformed, if the answer has them */
 function createTransformationFields({ request }: AnswerMessageSource): JsonObject {
   return request.transformations === undefined ? {} : { input_transformations: request.transformations };
 }

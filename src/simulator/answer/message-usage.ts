@@ -17,7 +17,7 @@ export interface AnswerMessageSource {
   tier?: 'standard' | 'batch' | undefined;
 }
 
-/** The input and the cache's part in it, as the totals of `usage` and each of its `iterations` tell it. */
+/** The input and the cache's part in it, as the totals of `usage` and each of its `iterations` report it. */
 function createInputUsageFields({ cache }: AnswerMessageSource): JsonObject {
   return {
     input_tokens: cache.uncached,
@@ -39,7 +39,7 @@ function removeSummaryTokens(message: AnswerMessageSource): AnswerMessageSource 
   return { ...message, cache: NO_CACHE, answer: { ...answer, outputTokens: 0, thinkingTokens: 0 } };
 }
 
-/** Tells what was used up to now, without what only the start of a stream tells. */
+/** Creates the usage up to now, without the fields that only the start of a stream has. */
 export function createMessageDeltaUsage(message: AnswerMessageSource): JsonObject {
   const total = removeSummaryTokens(message);
   const { outputTokens, thinkingTokens, webSearches } = total.answer;
@@ -68,7 +68,7 @@ export function createMessageDeltaUsage(message: AnswerMessageSource): JsonObjec
     : { ...usage, iterations: [createIterationUsage('compaction', answer.outputTokens)] };
 }
 
-/** Tells what was used at the start of a stream: the whole input, and one token of the output. */
+/** Creates the usage at the start of a stream: the whole input, and one token of the output. */
 export function createMessageStartUsage(message: AnswerMessageSource): JsonObject {
   const { outputTokens } = removeSummaryTokens(message).answer;
   return createUsageWithOutput(message, {
@@ -78,7 +78,7 @@ export function createMessageStartUsage(message: AnswerMessageSource): JsonObjec
   });
 }
 
-/** Tells what an answer used, all in one. */
+/** Creates the whole usage of an answer. */
 export function createFullUsage(message: AnswerMessageSource): JsonObject {
   const {
     input_tokens: _,

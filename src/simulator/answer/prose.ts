@@ -91,7 +91,7 @@ function describePromptReceived({ text, turns, listToolResults }: PromptContents
     : `You ${verb} ${quoteAtSentenceEnd(subject)}`;
 }
 
-/** Tells that there is a summary, and quotes the sentence of it that is closest to the question. */
+/** Writes that there is a summary, and quotes its sentence that is closest to the question. */
 function quoteClosestSummarySentence(summary: string, question: string): string {
   const beginning = `A summary of ${formatCountWithNoun(countWords(summary), 'word')} stands for what was said before`;
   const sentence = findClosestSentence(summary, question);

@@ -52,8 +52,8 @@ function hasSignature({ signature }: JsonObject): boolean {
 }
 
 /**
- * Tells whether a block is no part of the conversation's turns: a signed summary stands before them all, and a failed
- * one is nothing. An unsigned summary, which the API made by itself, stays where it is.
+ * Checks whether a block belongs to no turn of the conversation. A signed summary precedes all turns, and a failed one has no
+ * content. An unsigned summary, which the API creates at a token threshold, stays in its turn.
  */
 export function isBlockOutsideTurns(block: JsonObject): boolean {
   return block.type === 'compaction' && (hasSignature(block) || !hasCompactionContent(block));

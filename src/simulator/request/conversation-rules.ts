@@ -40,8 +40,8 @@ function getBlockId(block: JsonObject, name: 'id' | 'tool_use_id'): string {
 }
 
 /**
- * Groups messages into turns. A system message neither makes a turn nor divides one, nor does one that has only a signed summary:
- * the conversation goes on behind it as it did behind what it stands for.
+ * Groups messages into turns. A system message neither makes a turn nor divides one, nor does one that has only a signed
+ * summary: the conversation continues after it as after the messages that it replaces.
  */
 function groupIntoTurns(messages: readonly RequestMessage[]): SameRoleMessages[] {
   const turns: SameRoleMessages[] = [];
@@ -180,7 +180,7 @@ interface ThinkingCheckOptions {
   seed: Digest;
   /** Whether the request can say what becomes of it. */
   hasBindingControls: boolean;
-  /** The first message of a loop of tools that goes on, if there is one. */
+  /** The first message of a tool loop that continues, if there is one. */
   toolLoopStart: number | undefined;
 }
 
@@ -286,7 +286,7 @@ export function findLastTurnStart(messages: readonly RequestMessage[]): number {
   );
 }
 
-/** @returns the first message of a loop of tools that the last message goes on with */
+/** @returns the first message of the tool loop that the last message continues */
 function findToolLoopStart(messages: readonly RequestMessage[]): number | undefined {
   const isLoop = messages.at(-1)?.blocks.some(({ type }) => type === 'tool_result');
   // With a leading summary, it is unknown where the turn began: the summary may cover a part of it.

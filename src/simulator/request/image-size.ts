@@ -1,14 +1,14 @@
 import { isJsonObject, type JsonObject } from '../../api-rules/json.ts';
 import { ApiError } from './errors.ts';
 
-/** The kind and the size, in pixels, that an image's own header tells. */
+/** The format of an image and its size in pixels, read from its header. */
 export interface ImageSize {
   mediaType: 'image/png' | 'image/jpeg' | 'image/gif' | 'image/webp';
   width: number;
   height: number;
 }
 
-/** Tells whether a text is base64 with padding, as the API wants it. */
+/** Checks whether a text is base64 with padding, as the API wants it. */
 export function isBase64(text: string): boolean {
   return text.length % 4 === 0 && /^[A-Za-z0-9+/]*={0,2}$/.test(text);
 }

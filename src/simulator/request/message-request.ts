@@ -53,7 +53,7 @@ export type ThinkingConfig =
   | ({ type: 'enabled'; budgetTokens: number } & EnabledThinkingOptions)
   | ({ type: 'adaptive' } & EnabledThinkingOptions);
 
-/** Says that a block of thinking was made elsewhere, and whether the model sees it all the same. */
+/** Reports that a thinking block was created elsewhere, and whether the model sees it anyway. */
 export type ThinkingTransformation = {
   type: 'thinking_dropped' | 'thinking_mismatch_allowed';
   path: string;
@@ -104,7 +104,7 @@ export interface MessageRequest extends ValidatedPrompt {
   inferenceGeo: string | undefined;
   /** What the answer's thinking is bound to. */
   binding: ThinkingBinding;
-  /** Which thinking of the request was made elsewhere; undefined if the answer does not tell. */
+  /** The thinking blocks of the request that were created elsewhere; undefined if the answer does not report them. */
   transformations: ThinkingTransformation[] | undefined;
   /** What the answer's summary is to be, for a request that asks for one. */
   compaction: CompactionRequest | undefined;

@@ -10,7 +10,7 @@ import { countPdfPages } from './pdf-pages.ts';
 // These functions reject features that a model does not support, with the API's wording. A model without known rules supports
 // everything.
 
-/** Tells whether a model does not take something. */
+/** Checks whether a model rejects a feature. */
 export function rejectsFeature({ refuses = [] }: SimulatedModel, feature: string): boolean {
   return refuses.includes(feature);
 }

@@ -37,8 +37,8 @@ function createToolReference(tool: JsonObject): JsonObject {
 }
 
 /**
- * Finds what leads from a request's tools to those at the end of its messages: the last change of each tool. A change that
- * comes to nothing is left out.
+ * Computes the changes between the tools of a request and those at the end of its messages: the last change of each tool.
+ * Changes without effect are left out.
  *
  * @throws ApiError 400 for more tools than a summary can record
  */

@@ -14,12 +14,12 @@ import type { ThinkingConfig, ToolChoice, ValidatedPrompt } from './message-requ
 const SERVER_TOOL_TYPES =
   /^(web_search|web_fetch|code_execution|tool_search_tool|advisor|mcp_toolset|browser_toolset|computer_toolset)/;
 
-/** Tells whether a tool is the caller's to run. */
+/** Checks whether the caller runs a tool. */
 export function isClientTool(tool: JsonObject): boolean {
   return !SERVER_TOOL_TYPES.test(jsonToText(tool.type ?? 'custom'));
 }
 
-/** Tells whether a tool is web search, which the simulator runs (without leaving the machine). */
+/** Checks whether a tool is web search, which the simulator runs (without leaving the machine). */
 export function isWebSearchTool(tool: JsonObject): boolean {
   return /^web_search_\d+$/.test(jsonToText(tool.type));
 }

@@ -72,9 +72,9 @@ function satisfiesObjectSchema(
 }
 
 /**
- * Tells whether a value satisfies a schema; patterns and formats are not checked. It chooses between forms of a schema,
- * above all where exactly one branch of a `oneOf` may fit. Once no steps are left, and too deep within references, every
- * value passes.
+ * Checks whether a value satisfies a schema; patterns and formats are not checked. It chooses between forms of a schema, above
+ * all where exactly one branch of a `oneOf` may fit. Once no steps are left, and too deep within references, every value
+ * passes.
  */
 export function satisfiesSchema(value: Json, schema: Json, search: SchemaSearchBudget, depth = 0): boolean {
   if (typeof schema === 'boolean') return schema;

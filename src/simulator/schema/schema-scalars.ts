@@ -24,7 +24,7 @@ function findProperName(text: string): string | undefined {
   return word === undefined ? undefined : word.charAt(0).toUpperCase() + word.slice(1);
 }
 
-/** What a string is likely to be meant for, told by its property's name, and what is put there. */
+/** Patterns of property names, with a function that creates a likely value for a string of that name. */
 const MEANING_PATTERNS: [RegExp, (text: string) => string][] = [
   [/e-?mail/, (text) => findFirstMatch(text, /[\w.+-]+@[\w-]+\.[\w.-]*\w/) ?? 'ada@example.com'],
   [/ur[li]$|link|href|website/, (text) => findFirstMatch(text, /https?:\/\/[^\s"'<>)]+/) ?? 'https://example.com/'],

@@ -17,9 +17,9 @@ export class ConcurrencyLimiter {
   }
 
   /**
-   * Runs a call as soon as fewer than the most calls run.
+   * Runs a call as soon as fewer calls than the maximum are running.
    *
-   * @param isCrowded tells whether a result is a refusal because too many calls run already
+   * @param isCrowded returns whether a call was rejected because too many are running
    */
   async runWithLimit<T>(call: () => Promise<T>, isCrowded: (result: T) => boolean): Promise<T> {
     if (this.#runningCount < this.#maxRunning) this.#runningCount += 1;

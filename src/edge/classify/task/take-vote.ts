@@ -86,7 +86,7 @@ export async function requestVote(
   let id = createNextCallId(context);
   const callModelOnce = async () => {
     const called = await callClassificationModel(task, { input, delimiter, fault }, context, id);
-    // A rejected call leaves no ledger row, so its id can be used again.
+    // A rejected call has no row in the ledger, so use its id again.
     if (called.call) id = createNextCallId(context);
     return called;
   };

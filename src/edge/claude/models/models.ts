@@ -32,7 +32,7 @@ export interface ModelPrices extends TokenPrices {
 export const EFFORTS = ['low', 'medium', 'high', 'xhigh', 'max'] as const;
 export type Effort = (typeof EFFORTS)[number];
 export const MODEL_LINES = ['fable', 'mythos', 'opus', 'sonnet', 'haiku'] as const;
-/** What a model does if a request says nothing about thinking. Whose default is `always` cannot be told to stop. */
+/** What a model does if a request has no `thinking`. With the default `always`, thinking cannot be turned off. */
 export const THINKING_DEFAULTS = ['always', 'adaptive', 'off'] as const;
 /** `top_p_1`: even a `top_p` of 1. */
 export const REJECTABLE_PARAMETERS = ['sampling', 'top_p_1', 'prefill'] as const;
@@ -357,7 +357,7 @@ export class ModelTable {
   /** @returns the upstream's name of a model: the id behind the deployment's alias, otherwise the name itself. */
   resolveAlias(name: string): string {
     const findAlias = (name: string) => (Object.hasOwn(this.#aliases, name) ? this.#aliases[name] : undefined);
-    // An alias for a model also applies to its dated snapshots.
+    // An alias for a model also applies to its dated snapshots, so look up the name without its date, too.
     const model = stripDate(name);
     return findAlias(name) ?? (this.#byName.has(model) ? findAlias(model) : undefined) ?? name;
   }

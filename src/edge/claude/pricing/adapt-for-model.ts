@@ -80,7 +80,8 @@ export function adaptRequestForModel(
 }
 
 /**
- * Checks what is stored by every model that it can reach. What was stored before is used all the same.
+ * Checks a stored resource against every model with which it can be used. Resources that were stored earlier are used without
+ * this check.
  *
  * @param names the models, as the deployment calls them; first its own, undefined if it has none
  * @throws ApiError 400 that names a member, a model that refuses it, and what that takes
@@ -125,7 +126,7 @@ function isSpecified(value: unknown): boolean {
   return value !== undefined && value !== null;
 }
 
-/** @returns whether the last message begins the answer. Any model goes on from a result of the API's own tools. */
+/** @returns whether the last message begins the answer. Any model may continue after a result of the API's own tools. */
 function hasPrefill(messages: unknown): boolean {
   const last: unknown = Array.isArray(messages) ? messages.at(-1) : undefined;
   if (!isObject(last) || last.role !== 'assistant') return false;

@@ -130,7 +130,7 @@ function findPricedSteps(usage: Usage, { prices }: Model): UsageIterations | und
   return areIterationsComplete(steps, usage) ? steps : undefined;
 }
 
-/** @returns whether iterations tell no less than the totals do. */
+/** @returns whether the iterations report at least as much as the totals. */
 function areIterationsComplete(steps: UsageIterations, usage: Usage): boolean {
   const sumIterations = (kind: (counts: TokenCounts) => number) => steps.reduce((total, step) => total + kind(step), 0);
   return (
@@ -139,7 +139,10 @@ function areIterationsComplete(steps: UsageIterations, usage: Usage): boolean {
   );
 }
 
-/** @returns whether a usage tells a prompt. No prompt has 0 tokens, unless its iterations are priced in place of the totals. */
+/**
+ * @returns whether a usage reports the tokens of the prompt. No prompt has 0 tokens, unless its iterations are priced in place
+ * of the totals.
+ */
 export function hasPromptTokens(usage: Usage): boolean {
   if (countPromptTokens(usage) > 0) return true;
   const steps = getIterations(usage, SAMPLING_TYPES);

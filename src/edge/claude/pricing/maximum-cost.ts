@@ -393,7 +393,10 @@ function computePromptTokenUpperBound(
   return { tokens: Math.min(byBytes, tokens), bounded: true };
 }
 
-/** @returns the least tokens of the first prompt. Of a file, and of what a model may leave out of it, the bytes do not tell */
+/**
+ * @returns the least tokens of the first prompt. The bytes do not bound the tokens of a file, or of content that a model may
+ * leave out
+ */
 function estimateMinimumPromptTokens({ by, encoded, thought }: PromptFeatures, bytes: number): number {
   return by === 'bytes' ? Math.floor(Math.max(0, bytes - encoded - thought) / MAX_BYTES_PER_TOKEN) : 0;
 }

@@ -40,7 +40,7 @@ const LEAD_BYTE_WEIGHTS = Uint8Array.from({ length: 256 }, (_, byte) => {
   // Text in common two-byte scripts, such as Cyrillic and accented Latin, has fewer tokens than bytes, so its characters weigh
   // less.
   if (byte < 0xe0) return isCommonLead(byte) ? 30 : 46;
-  // Chinese characters, including rare ones; Hangul; characters of other planes.
+  // Chinese characters weigh 47, Hangul 54, other three-byte characters 60, and four-byte characters 80.
   if (byte > 0xe4 && byte < 0xea) return 47;
   return byte > 0xea && byte < 0xee ? 54 : byte < 0xf0 ? 60 : 80;
 });

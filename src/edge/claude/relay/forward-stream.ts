@@ -13,9 +13,9 @@ import { waitForCaller } from './wait-for-caller.ts';
  */
 export const COPY_READ_INTERVAL_MS = 200;
 /**
- * How many reads of the copy may still bring bytes after the pipe broke. If the upstream broke, there are at most two: one
- * that was already waiting, and one for what came since. If there are more, the upstream goes on, so the caller is gone. A
- * clock could not decide this, because a busy runtime may pause anywhere for any time.
+ * How many reads of the copy may still bring bytes after the pipe broke. If the upstream broke, there are at most two: one that
+ * was already waiting, and one for what came since. If there are more, the upstream is still sending, so it is the caller that
+ * has disconnected. A clock could not decide this, because a busy runtime may pause anywhere for any time.
  */
 const MAX_READS_AFTER_BREAK = 2;
 /** How often, and for how many milliseconds each time, to wait for a copy that neither brings bytes nor ends. */

@@ -177,7 +177,7 @@ function* findRejectedKeywords(schema: JsonObject): Generator<string> {
 function* listInnerSchemas(schema: JsonObject): Generator<[inner: unknown, where: string]> {
   for (const name of ['$defs', 'definitions', 'properties', ...UNION_KEYWORDS]) {
     const inner = schema[name];
-    // `Object.entries` gives the indexes of an array as keys.
+    // Properties are in an object, alternatives in an array. `Object.entries` works for both: an array's indexes are its keys.
     if (isObject(inner) || Array.isArray(inner)) {
       for (const [key, one] of Object.entries(inner)) yield [one, `${name}.${key}`];
     }

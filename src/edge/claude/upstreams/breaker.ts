@@ -85,7 +85,7 @@ export class CircuitBreaker {
     return this.#probeDueAt;
   }
 
-  /** Notes that another upstream has answered a request which this one would have got if its breaker were closed. */
+  /** Records that another upstream has answered a request which this one would have got if its breaker were closed. */
   recordBypass(upstream: string): void {
     if (this.#isOpen) this.#elsewhere.set(upstream, (this.#elsewhere.get(upstream) ?? 0) + 1);
   }
@@ -105,7 +105,7 @@ export class CircuitBreaker {
     });
   }
 
-  /** Notes that a try failed which may have run. */
+  /** Records that a try failed which may have run. */
   recordPossibleRunFailure(now: number): void {
     this.#doubtedAt = now;
   }
@@ -137,7 +137,7 @@ export class CircuitBreaker {
     return { isProbe: false, generation: this.#generation };
   }
 
-  /** Notes that a try was answered. Any answer to a probe closes the breaker. */
+  /** Records that a try was answered. Any answer to a probe closes the breaker. */
   recordSuccess({ isProbe, generation }: BreakerPermit, now: number): void {
     if (generation !== this.#generation) return;
     if (this.#isOpen && !isProbe) return;
@@ -148,7 +148,7 @@ export class CircuitBreaker {
   }
 
   /**
-   * Notes that a try failed.
+   * Records that a try failed.
    *
    * @param waitMs the wait that the upstream has asked for. The breaker opens at once, for at least this time, but not longer
    *   than `longestWaitMs`
@@ -164,7 +164,7 @@ export class CircuitBreaker {
   }
 
   /**
-   * Notes a refusal that may be about one caller alone. It is a failure if another account was refused, too, or one of them
+   * Records a refusal that may be about one caller alone. It is a failure if another account was refused, too, or one of them
    * ten times in a row.
    *
    * @param account the account; undefined if it is not known, which counts as the same one
@@ -183,7 +183,7 @@ export class CircuitBreaker {
     else this.releasePermitWithoutResult(permit);
   }
 
-  /** Notes that a try has no result, because its caller left. Another try may become the probe. */
+  /** Records that a try has no result, because its caller left. Another try may become the probe. */
   releasePermitWithoutResult({ isProbe, generation }: BreakerPermit): void {
     if (isProbe && generation === this.#generation) this.#probeSince = undefined;
   }

@@ -16,10 +16,10 @@ export class KeyHealth {
   readonly countFailures = new Map<string, { until: number; ms: number }>();
   /** What responses have reported about the rate limits of the key. */
   readonly rateLimits = new RateLimitObserver();
-  /** What the operator has not been told yet. */
+  /** The change that has not been reported to the operator yet. */
   #change: KeyHealthChange | undefined;
 
-  /** Notes an answer, or a refusal of any kind. Only one of the deployment itself, which is no caller's fault, counts. */
+  /** Records an answer, or a refusal of any kind. Only one of the deployment itself, which is no caller's fault, counts. */
   recordAnswerOrRejection(judged: { kind: string; forCaller?: ApiError } | undefined, now: number): void {
     const kind = judged?.kind ?? 'answer';
     if (kind === 'answer' && this.rejectedSince !== undefined) {
@@ -34,7 +34,7 @@ export class KeyHealth {
     }
   }
 
-  /** Whether there is something to tell. */
+  /** Whether a change must be reported. */
   get hasChange(): boolean {
     return this.#change !== undefined;
   }

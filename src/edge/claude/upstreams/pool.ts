@@ -182,7 +182,7 @@ export function listUpstreamsWithUnexpiredCache(caches: CachesByUpstream, now: n
   return Object.entries(caches).flatMap(([name, { until }]) => (now < until ? name : []));
 }
 
-/** Notes which upstream has answered an account. */
+/** Records which upstream has answered an account. */
 export function recordLastUpstream(
   { homes, models }: UpstreamPool,
   { account, model, previousUpstream }: UpstreamRoutingInput,
@@ -193,7 +193,7 @@ export function recordLastUpstream(
   homes.set(key, { caches: homes.get(key)?.caches ?? {}, lastUpstream: name });
 }
 
-/** Notes that an upstream has cached prompts of an account and model, if the usage of its answer says so. */
+/** Records that an upstream has cached prompts of an account and model, if the usage of its answer says so. */
 export function recordCaches(
   { homes, models }: UpstreamPool,
   { account, model }: Pick<UpstreamRoutingInput, 'account' | 'model'>,

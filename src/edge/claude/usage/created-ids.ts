@@ -9,7 +9,7 @@ export type UpstreamResourceKind = 'file' | 'container' | 'thread';
 export interface CreatedId {
   kind: UpstreamResourceKind;
   id: string;
-  /** When it ends at the upstream, in milliseconds since 1970; absent if that is not told. */
+  /** When it ends at the upstream, in milliseconds since 1970; absent if that is unknown. */
   expiresAt?: number | undefined;
 }
 

@@ -62,7 +62,7 @@ export class HiddenOutputClock {
     return this.#state === 'between';
   }
 
-  /** Notes that a block begins. The thinking before its start event belongs to it. */
+  /** Records that a block begins. The thinking before its start event belongs to it. */
   recordBlockStart(blockType: unknown, at: number, since = at): void {
     this.#lastOutputAt = since;
     // A `fallback` block begins where another model takes over
@@ -78,7 +78,7 @@ export class HiddenOutputClock {
     if (isOther || this.#state === 'asking' || this.#state === 'advising') this.#isOpen = false;
   }
 
-  /** Notes that a block ends. */
+  /** Records that a block ends. */
   recordBlockEnd(at: number, since = at): void {
     if (this.#state === 'thinking') {
       this.#addHiddenMsUntil(at);
@@ -94,7 +94,7 @@ export class HiddenOutputClock {
   }
 
   /**
-   * Notes that output was seen.
+   * Records that output was seen.
    *
    * @param since the earliest time at which it may have come, as far as a silence after it is concerned
    * @param earliest the same, for how fast it was written
@@ -115,7 +115,7 @@ export class HiddenOutputClock {
     return this.#isOpen && first !== undefined ? Math.max(0, this.#lastDeltaAt - first) : undefined;
   }
 
-  /** Notes a ping of the upstream. @param since the earliest time at which it may have come */
+  /** Records a ping of the upstream. @param since the earliest time at which it may have come */
   recordPing(since: number): void {
     this.#lastPingAt = since;
   }

@@ -145,17 +145,17 @@ export class VisibleOutputMeter {
     return this.#resultsByTool.size > 0 ? Object.fromEntries(this.#resultsByTool) : undefined;
   }
 
-  /** Notes that something came that is not measured. @param since the earliest time at which it may have come */
+  /** Records that something came that is not measured. @param since the earliest time at which it may have come */
   recordUnmeasuredOutput(since: number): void {
     this.#clock.recordVisibleOutput(since);
   }
 
-  /** Notes a ping of the upstream. @param since the earliest time at which it may have come */
+  /** Records a ping of the upstream. @param since the earliest time at which it may have come */
   recordPing(since: number): void {
     this.#clock.recordPing(since);
   }
 
-  /** Notes the end of a block, which came between `since` and `at`. */
+  /** Records the end of a block, which came between `since` and `at`. */
   recordBlockEnd(at: number, since: number): void {
     this.#clock.recordBlockEnd(at, since);
   }
@@ -170,7 +170,7 @@ export class VisibleOutputMeter {
   }
 
   /**
-   * Notes the beginning of a block, which came between `since` and `at`.
+   * Records the beginning of a block, which came between `since` and `at`.
    *
    * @param block the `content_block` of its start event
    */

@@ -1,4 +1,7 @@
-/** Says what an answer tells of its usage, and whether that is final. Whoever reads answers, in whatever form, asks here. */
+/**
+ * Merges the usage that a response reports, and determines whether it is final. All readers of responses use it, whatever the
+ * form of the response.
+ */
 
 import { getMember, isObject, type JsonObject } from '../../kit/json/object.ts';
 import { countPromptTokens, hasPromptTokens, isCount, toValidCountOrZero, type Usage } from '../pricing/cost.ts';
@@ -21,8 +24,9 @@ const MIN_CHECKED_CHARACTERS = 200;
 const MAX_CHARACTERS_PER_TOKEN = 16;
 
 /**
- * What the reports of one answer tell together. Those of the API are cumulative; the later lacks the cache split, speed and
- * geography. Behind a gateway it may tell 0, or what is no count, where the earlier has told a count: so the larger one holds.
+ * The merged usage of all reports of one response. Those of the API are cumulative; the later lacks the cache split, speed and
+ * geography. Behind a gateway, the later may contain 0 or an invalid count where the earlier has a valid one, so the larger one
+ * is used.
  */
 export class ReportedUsage {
   /** Whether a `message_start` or a whole message has come. Without it the prompt is not known. */
@@ -31,16 +35,16 @@ export class ReportedUsage {
   usage: Usage | undefined;
   /** The part of it that the present message has used. */
   #present: Usage | undefined;
-  /** Whether the answer has blocks. Then an output of 0 is none that was told. */
+  /** Whether the response has blocks. Then an output of 0 counts as not reported. */
   hasBlocks = false;
-  /** Whether a report behind the first has told the output. */
+  /** Whether a report after the first contained the output. */
   #hasOutput = false;
   #isOtherModel = false;
   #isHandedOver = false;
   /** What the messages before the present one have used: the API writes one in a stream, some gateways write several. */
   #before: Usage | undefined;
 
-  /** Notes that one more message begins in the same stream. It is billed beside those before it. */
+  /** Records that one more message begins in the same stream. It is billed beside those before it. */
   beginNextMessage(): void {
     this.#before = this.usage;
     this.usage = undefined;
@@ -52,7 +56,7 @@ export class ReportedUsage {
    * Takes the next report. Of a stream without `message_start`, only the output counts: a `message_delta` lacks what else decides
    * the price of the prompt.
    *
-   * @returns the usage that all of them tell together; undefined if none has told any
+   * @returns the merged usage of all reports; undefined if no report contained any
    */
   addReport(report: unknown, source: 'message_start' | 'message_delta' | 'message'): Usage | undefined {
     this.#hasPrompt ||= source !== 'message_delta';
@@ -81,7 +85,7 @@ export class ReportedUsage {
 
   /**
    * @param letters how many came in deltas of texts and inputs
-   * @returns whether a report behind the first has told the output, and it can be that of so many letters
+   * @returns whether a report after the first contained the output, and that output is plausible for so many letters
    */
   hasPlausibleOutput(letters: number): boolean {
     const { iterations, output_tokens } = this.usage ?? {};
@@ -91,7 +95,7 @@ export class ReportedUsage {
     return this.#hasOutput && toValidCountOrZero(output_tokens) * MAX_CHARACTERS_PER_TOKEN >= letters;
   }
 
-  /** Notes that another model has stepped in. The next report is its own, and tells nothing of the one before. */
+  /** Begins the usage of another model. The next report contains only the usage of that model. */
   startNextModel(): void {
     this.#isOtherModel = true;
     this.#isHandedOver = true;
@@ -110,14 +114,17 @@ export class ReportedUsage {
   }
 }
 
-/** What a report of an answer says of its end. */
+/** The fields of a report that show whether the response has ended. */
 interface ReportWithEnd {
   usage: Usage | undefined;
   completed: boolean;
   seen?: { final: boolean } | undefined;
 }
 
-/** @returns whether an answer has told what it costs: at its end, its output, and the prompt. A prompt of 0 is not told. */
+/**
+ * @returns whether a response has reported all that determines its cost: its end, its output and the prompt. A prompt of 0
+ * tokens counts as not reported.
+ */
 export function hasFinalUsage({ usage, completed, seen }: ReportWithEnd): boolean {
   if (!usage || !(seen ? seen.final : completed)) return false;
   return isCount(usage.input_tokens) && isCount(usage.output_tokens) && hasPromptTokens(usage);

@@ -25,7 +25,7 @@ export class ResponseStatistics {
   readonly #thinking = new LruCache<string, { answers: number; most: number }>({ maxSize: MAX_ENTRIES });
   readonly #results = new LruCache<string, number>({ maxSize: MAX_ENTRIES });
 
-  /** Notes how often another model took over in so many seconds of an answer that might have been handed over. */
+  /** Records how often another model took over in so many seconds of an answer that might have been handed over. */
   recordHandovers(key: string, seconds: number, times: number): void {
     const before = this.#handOvers.get(key) ?? { seconds: 0, times: 0 };
     const after = { seconds: before.seconds + seconds, times: before.times + times };
@@ -39,7 +39,7 @@ export class ResponseStatistics {
     return (times + 1) / (seconds + PRIOR_SECONDS);
   }
 
-  /** Notes how many tokens an answer has thought, and how long the signatures of that are. */
+  /** Records the thinking tokens of an answer, and the length of its signatures. */
   recordThinking(key: string, tokens: number, signed: number): void {
     const { answers, most } = this.#thinking.get(key) ?? { answers: 0, most: 0 };
     this.#thinking.set(key, { answers: answers + 1, most: Math.max(most, tokens / signed) });
@@ -51,7 +51,7 @@ export class ResponseStatistics {
     return answers < MIN_THINKING_RESPONSES ? undefined : most;
   }
 
-  /** Notes the tokens of the longest result of each tool in an answer. */
+  /** Records the tokens of the longest result of each tool in an answer. */
   recordResults(results: Readonly<Record<string, number>>): void {
     for (const [tool, tokens] of Object.entries(results))
       this.#results.set(tool, Math.max(tokens, this.#results.get(tool) ?? 0));

@@ -119,7 +119,7 @@ export class UsageReader {
     return this.#reader;
   }
 
-  /** Tells the reader that an event that lacked only its end has been completed. */
+  /** Reads the completion of an event that lacked only its end. */
   completeUnfinishedEvent(completion: string): void {
     this.#readPendingPieces();
     this.#lineReader.pushPiece(encodeUtf8(completion));
@@ -308,7 +308,7 @@ export class UsageReader {
     }
   }
 
-  /** Whether its end has come, and has told the output. */
+  /** Whether the end of the message has arrived and reported the output. */
   get #hasFinalOutput(): boolean {
     const isTold = this.#reportedUsage.hasPlausibleOutput(this.#observed.characters);
     return isTold && (this.#report.completed || this.#report.stop_reason !== null);

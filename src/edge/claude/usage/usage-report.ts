@@ -50,7 +50,7 @@ export interface ObservedPart {
   /** Uses of an advisor, and the sum of the tokens that had come before each use. */
   advised: number;
   advised_tokens: number;
-  /** Uses of tools that are not known here: nothing tells what they cost. */
+  /** Uses of unknown tools, whose cost cannot be derived. */
   opaque_uses: number;
   /**
    * The later prompts, by how much longer each is than the first. After results of its own tools the API reads the prompt
@@ -67,7 +67,7 @@ export interface ObservedPart {
 export interface ResponseReport {
   model: string | undefined;
   usage: Usage | undefined;
-  /** Whether its output was told as fewer tokens than its letters can have, and counts by these. */
+  /** Whether the reported output is too low for the number of its letters, so that the letters determine the output. */
   raised_output?: boolean | undefined;
   stop_reason: string | null;
   /** Whether it is a refusal that the Claude API does not bill. Other upstreams may. */

@@ -32,7 +32,7 @@ interface HourlySpeedRecord {
   /** Its number since 1970. */
   number: number;
   answers: number;
-  /** Some of the accounts, as many as have to be told apart. */
+  /** Some of the accounts, as many as must be distinguished. */
   accounts: Set<string>;
   /** Tokens a second. */
   fastest: number;
@@ -41,13 +41,13 @@ interface HourlySpeedRecord {
 /**
  * Remembers how fast models write. A key names a model, its upstream and its speed. Times are milliseconds since 1970.
  *
- * It must never take a model for slower than it is, or an answer would be booked below its bill. So it is told only of
- * answers whose reader waited for nobody, and the fastest of them counts, twice.
+ * A speed must never be too low, or an answer would be booked below its bill. So only answers whose reader never waited are
+ * recorded, and twice the speed of the fastest one is used.
  */
 export class WritingSpeeds {
   readonly #hours = new LruCache<string, HourlySpeedRecord[]>({ maxSize: MAX_SPEEDS });
 
-  /** Notes what was written of an answer that has ended. */
+  /** Records what was written of an answer that has ended. */
   recordVisibleOutput(key: string, account: string, { tokens, ms }: VisibleOutput, now: number): void {
     if (tokens < MIN_TOKENS) return;
     const number = Math.floor(now / HOUR_MS);
@@ -87,7 +87,7 @@ export function getModelWritingSpeeds(settings: Settings): WritingSpeeds {
 
 /**
  * @param clock the times of an answer whose reader waited for nobody
- * @returns what was written in the open; undefined if that cannot be told
+ * @returns what was written in the open; undefined if that is unknown
  */
 export function measureVisibleOutput(
   usage: Usage | undefined,

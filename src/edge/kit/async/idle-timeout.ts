@@ -29,7 +29,7 @@ export class IdleTimeout {
     return this.#limitMs;
   }
 
-  /** Notes that something has happened, which restarts the time. */
+  /** Records that something has happened, which restarts the time. */
   restartIdleTime(now = Date.now()): void {
     this.#lastTouchAt = now;
   }

@@ -1,5 +1,5 @@
 /**
- * Waits for work until a signal is aborted. The work itself goes on, unless it observes the signal.
+ * Waits for work until a signal is aborted. The work itself continues, unless it observes the signal.
  *
  * @throws the reason of the signal, or the error of the work
  */

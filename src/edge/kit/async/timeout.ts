@@ -1,5 +1,5 @@
 /**
- * Waits for a promise, but only for a limited time. The work itself goes on.
+ * Waits for a promise, but only for a limited time. The work itself continues.
  *
  * @throws Error when it takes longer, or the error of the work
  */

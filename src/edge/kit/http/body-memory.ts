@@ -117,7 +117,7 @@ export class IsolateBodyMemory {
     this.#lockedOutUntil.set(name, now + LOCKOUT_MS);
   }
 
-  /** Notes that a token had to give way to other accounts: one token does not lock out its account, several do. */
+  /** Records that a token had to give way to other accounts: one token does not lock out its account, several do. */
   lockOutToken(token: string, account: string, now: number): void {
     this.lockOutHolder(token, now);
     const before = [...(this.#lockedOutTokensByAccount.get(account) ?? [])].filter(([, until]) => until > now);
@@ -173,7 +173,7 @@ export class BodyMemoryShare {
     this.#holders = listMemoryHolders(sender);
   }
 
-  /** Notes the body that comes into this memory; undefined once it is there. */
+  /** Records the body that comes into this memory; undefined once it is there. */
   setIncomingBody(body: IncomingBody | undefined): void {
     const { unknownSenderBodies: strangers, incomingBodies: coming } = this.#memory;
     const bodies = this.#isUnknownSender ? strangers : coming;

@@ -18,7 +18,10 @@ import { ApiError } from './errors.ts';
 export const LONG_BODY_BYTES = 262_144;
 /** A hundred thousand messages of a block each, which is the most that the API takes, have 700,000. */
 const MAX_VALUES = 750_000;
-/** The engine notes each new sequence of keys, which takes it up to fifty times as long as a key that it expects. */
+/**
+ * The JavaScript engine stores each new sequence of keys, which takes up to fifty times as long as a key that it expects
+ * (measured).
+ */
 const MAX_SEQUENCES = 20_000;
 /** In how many slots sequences are noted, by 16 bits of a hash. Few of those that are counted share one. */
 const SEQUENCE_SLOTS = 65_536;

@@ -1,7 +1,7 @@
 /** Names what a log line says as the GenAI conventions of OpenTelemetry do, so that other systems find it without a mapping. */
 import { STATUS_BY_TYPE } from './errors.ts';
 
-/** The part of a log line that tells of a call of a model. */
+/** The fields of a log line about a call to a model. */
 export interface ModelCallLogFields {
   'gen_ai.request.model'?: string | undefined;
   'gen_ai.provider.name'?: string | undefined;

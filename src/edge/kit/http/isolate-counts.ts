@@ -19,7 +19,7 @@ export class LabelledCounter {
 
 /** What this isolate has counted since its start, over all of its requests. */
 export class IsolateCounters {
-  /** Tells this isolate from others. It is made late, because nothing is random while a Worker is loaded. */
+  /** Identifies this isolate. It is created at the first use, because Workers have no random numbers while they are loaded. */
   #instance: { id: string; at: number } | undefined;
   /** Requests by the status of their answer, by the type of their error, and by whose limit has refused them. */
   readonly requests = new LabelledCounter();
@@ -65,7 +65,7 @@ export class IsolateCounters {
     if (limited_by) this.rejections.incrementLabel(String(limited_by));
   }
 
-  /** Notes that a request asks for its admission. @returns a function to call when it has its answer */
+  /** Records that a request asks for its admission. @returns a function to call when it has its answer */
   countPendingAdmission(): () => void {
     const asking = { since: Date.now() };
     this.#pendingAdmissions.add(asking);

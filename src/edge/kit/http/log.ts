@@ -63,12 +63,12 @@ export class RequestLogEntry {
     return Date.now() - this.#startedAt;
   }
 
-  /** Notes that the answer goes on after its headers. `end` must be called one more time. */
+  /** Records that the response continues after its headers. `end` must be called one more time. */
   expectLaterEnd(): void {
     this.#openResponses += 1;
   }
 
-  /** Notes that the answer has ended. The last call writes the log line, as JSON, so that Workers Logs indexes its fields. */
+  /** Records that the answer has ended. The last call writes the log line, as JSON, so that Workers Logs indexes its fields. */
   endAndWriteLine(): void {
     this.#openResponses -= 1;
     if (this.#openResponses > 0) return;

@@ -60,7 +60,7 @@ export function createListResponse<T>(data: T[], hasMore: boolean, idOf: (row: T
 /**
  * Makes a page of rows that were selected for it.
  *
- * @param rows the rows of the page, and one more row if the list goes on
+ * @param rows the rows of the page, and one more row if the list continues
  * @param backwards whether they were selected from the page's end to its beginning
  */
 export function createPageResponse<T>(rows: readonly T[], limit: number, backwards: boolean, idOf: (row: T) => string) {

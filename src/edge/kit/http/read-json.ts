@@ -196,7 +196,7 @@ export async function readBodyBytes(
     }
     const asking = onLength(trusted);
     if (asking instanceof Promise) await asking;
-    // Read the body in one step. The runtime ensures that it is not longer than its declared length.
+    // A short body is read in one step, because the runtime ensures that it has its declared length.
     if (trusted <= LONG_BODY_BYTES || !request.body)
       return new Uint8Array(await waitWithTimeout(request.arrayBuffer(), shortMs));
     return await readBodyOfKnownLength(request.body, trusted, stretchMs, onComing);
@@ -368,7 +368,7 @@ export async function discardRestOfBody({ body }: Request, mostMs = DISCARD_MS):
     timer = setTimeout(() => reader?.cancel().catch(ignoreCancelError), mostMs);
     while (await reader?.read());
   } catch {
-    // The caller has left, or the body does not come from a connection.
+    // The caller has disconnected, or the body does not come from a connection. Then there is nothing left to discard.
   } finally {
     clearTimeout(timer);
   }

@@ -17,5 +17,5 @@ export interface Bindings {
   [setting: string]: unknown;
 }
 
-/** The binding that accounts are reached by; with that of the pools, where the operator can be told by it. */
+/** The binding of the accounts, and that of the pools, if it exists, by which alerts reach the operator. */
 export type AccountAndPoolBindings = Pick<Bindings, 'ACCOUNT'> & Partial<Pick<Bindings, 'POOL'>>;

@@ -73,7 +73,7 @@ export abstract class AccountListsBase extends EdgeDurableObject {
     return await this.#changeName(id, by, 'withdrawn', () => this.state.versions.withdrawVersion(id, now));
   }
 
-  /** Changes what is stored under a name, notes which admin has done so, and publishes the name. */
+  /** Changes what is stored under a name, records which admin has done so, and publishes the name. */
   async #changeName(
     place: Omit<VersionId, 'hash'>,
     by: ChangeOrigin | undefined,
@@ -160,7 +160,7 @@ export abstract class AccountListsBase extends EdgeDurableObject {
   }
 
   /**
-   * Notes a change of a conversation that no settlement has reported.
+   * Records a change of a conversation that no settlement has reported.
    *
    * @returns whether the conversation must be erased, because the account was erased after it began
    */
@@ -188,7 +188,7 @@ export abstract class AccountListsBase extends EdgeDurableObject {
   }
 
   /**
-   * Notes an inbox of webhooks that this account pays for.
+   * Records an inbox of webhooks that this account pays for.
    *
    * @returns the time up to which the inbox must erase what came, because the account was erased; 0 for never
    */
@@ -206,7 +206,7 @@ export abstract class AccountListsBase extends EdgeDurableObject {
     callAccountPluginMethod('settleBatchJson', this.state, settlement);
   }
 
-  /** Notes the state of a batch; null if it was deleted. */
+  /** Records the state of a batch; null if it was deleted. */
   noteBatch(id: string, report: MessageBatch | null): void {
     callAccountPluginMethod('noteBatch', this.state, id, report);
   }
@@ -226,7 +226,7 @@ export abstract class AccountListsBase extends EdgeDurableObject {
     return this.state.ownership.findDeletedFiles(ids);
   }
 
-  /** Notes the files, containers and threads that an answer has made. */
+  /** Records the files, containers and threads that an answer has made. */
   recordCreatedResources(resources: readonly OwnedResource[]): void {
     const { ownership: list, alarm } = this.state;
     list.recordCreatedResources(resources, this.state.advanceBudgetToNow());
@@ -248,27 +248,27 @@ export abstract class AccountListsBase extends EdgeDurableObject {
     return callAccountPluginMethod('files', this.state, page);
   }
 
-  /** Notes what the upstream says about a file that a tool has made. */
+  /** Records what the upstream says about a file that a tool has made. */
   describeFile(file: FileDescription): void {
     callAccountPluginMethod('describeFile', this.state, file);
   }
 
-  /** Notes that a file, container or thread is no longer there. */
+  /** Records that a file, container or thread is no longer there. */
   recordFileDeletion(id: string): void {
     this.state.ownership.markDeleted(id);
   }
 
-  /** Lists changes that admins have made anywhere. Only the object of the deployment is asked. @param changes as JSON */
+  /** Lists changes that admins have made to any account. Call this only on the deployment's object. @param changes as JSON */
   recordChanges(changes: string): void {
     callAccountPluginMethod('recordChanges', this.state, changes);
   }
 
-  /** @returns a page of all changes, newest first. Only the object of the deployment is asked */
+  /** @returns a page of all changes, newest first. Call this only on the deployment's object */
   listChanges(query: ChangesPageQuery): ListPage<ChangeRow> {
     return callAccountPluginMethod('listChanges', this.state, query);
   }
 
-  /** Removes the name of an erased account from all changes. Only the object of the deployment is asked. */
+  /** Removes the name of an erased account from all changes. Call this only on the deployment's object. */
   eraseChangeNames(account: string, until: number): void {
     callAccountPluginMethod('eraseChangeNames', this.state, account, until);
   }

@@ -136,7 +136,7 @@ export class AccountState {
     ledger.dropMetaReadAtWake();
   }
 
-  /** Notes that a credential is used, so that it is listed, and its visitor stays. */
+  /** Records that a credential is used, so that it is listed, and a visitor's account is kept. */
   recordCredentialUse(token: CredentialClaims, now: number): void {
     // A visitor's account and tokens appear in no list, so store only until when the visitor's session lasts.
     if (this.visitorSession.isVisitor) this.visitorSession.recordCredential(token);
@@ -223,7 +223,7 @@ export class AccountState {
     return Number(this.ledger.readMetaValue(CONFIGURED_AT) ?? 0);
   }
 
-  /** Notes when its own limits or its group were set. */
+  /** Records when its own limits or its group were set. */
   recordConfigurationTime(at: number): void {
     this.ledger.writeMetaValue(CONFIGURED_AT, String(at));
   }
@@ -252,13 +252,13 @@ export class AccountState {
     return Math.max(this.#erasing, this.#erasedAt);
   }
 
-  /** Notes that all rows up to `now` must be erased. */
+  /** Records that all rows up to `now` must be erased. */
   recordErasureStart(now: number): void {
     this.ledger.writeMetaValue('erasing', String(now));
     this.#erasing = now;
   }
 
-  /** Notes that all these rows are erased. */
+  /** Records that all these rows are erased. */
   recordErasureEnd(): void {
     this.ledger.writeMetaValue('erased_at', String(this.#erasing));
     this.ledger.writeMetaValue('erasing', undefined);

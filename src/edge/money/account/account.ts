@@ -252,7 +252,7 @@ export class Account extends AccountListsBase implements AccountObject {
   }
 
   /**
-   * Notes a credential that was minted, so that it can be listed.
+   * Records a credential that was minted, so that it can be listed.
    *
    * @returns false if the account already has as many as allowed. Then this one must not be given to anybody
    */
@@ -298,11 +298,10 @@ export class Account extends AccountListsBase implements AccountObject {
   }
 
   /**
-   * Tells whether a credential is revoked, for routes without an admission. Otherwise it is noted as seen now, and a read is
-   * counted.
+   * Checks whether a credential is revoked, for routes without an admission. If it is not, records its use and counts a read.
    *
    * @param text the read as JSON; absent for a call that is not counted
-   * @returns for one read too many why it may not be answered, as JSON like `admitJson`
+   * @returns for a read that exceeds the limit the rejection as JSON, like `admitJson`
    */
   isTokenRevoked(token: CredentialClaims | undefined, text?: string): boolean | string {
     const now = this.state.advanceBudgetToNow();
@@ -355,7 +354,7 @@ export class Account extends AccountListsBase implements AccountObject {
 
   /**
    * Erases everything except the revocations and a nameless sum of each window that has begun. First it revokes every
-   * credential. It goes on by itself; calling it again returns how far it is.
+   * credential. It continues by itself; a further call returns its progress.
    *
    * @param until erases and revokes only what is older: the time of an erasure of another deployment
    */

@@ -8,8 +8,8 @@ import { createDiskFullAlert } from '../alerts/create-alert.ts';
 let toldKey: string | undefined;
 
 /**
- * Alerts the operator that something could not be stored, once a day. No object keeps the alert: it could not store it either.
- * If the inbox cannot, the next failure tells it again.
+ * Alerts the operator that something could not be stored, once a day. No object stores the alert, because its disk is full,
+ * too. If the inbox cannot store it either, the next failure sends it again.
  */
 export async function sendDiskFullAlert(env: Bindings, now = Date.now()): Promise<void> {
   const alert = createDiskFullAlert(now);

@@ -212,7 +212,7 @@ function replaceTextTokens(maximumCost: MaximumCost, estimate: (mostTokens: numb
   return { ...maximumCost, usefulOutput: estimate(usefulOutput) };
 }
 
-/** Notes a refusal, so that it can be looked up. @returns the decision */
+/** Records a refusal, so that it can be looked up. @returns the decision */
 function recordRejection(
   state: AccountState,
   request: AdmissionRequest,
@@ -452,8 +452,8 @@ function placeHold(
 }
 
 /**
- * @returns where the answer to a request is stored, and as which request it counts. A label that chooses a model stores nothing in its
- *   conversation, which may come to nothing, and is paid only where the request may be sent for which it is
+ * @returns where the answer to a request is stored, and as which request it counts. A label that chooses a model stores nothing
+ *   in its conversation, which may never be created, and counts as the request for which it chooses
  */
 function getStorageTarget({ route, requestId, conversation }: AdmissionRequest, about: DimensionValues) {
   return route === CHOICE

@@ -48,7 +48,7 @@ export class EffectiveAccountLimits extends TableRowsBase {
     this.setOwnLimits(Object.keys(own).length === 0 ? null : own);
   }
 
-  /** Notes the deployment's limits, which come with a request. Writes them only if they have changed. */
+  /** Records the deployment's limits, which come with a request. Writes them only if they have changed. */
   updateDefaultLimits(defaults: Limits | undefined): void {
     if (defaults === undefined) return;
     const text = JSON.stringify(defaults);

@@ -15,7 +15,7 @@ import type { AccountState } from './account-state.ts';
 import { type AccountPlugin, accountPlugins, listPluginErasables, UNKNOWN_LIST } from './hooks.ts';
 import { recordConversationsToStop } from './notify-revoked.ts';
 
-/** How soon the alarm goes on with what is left; milliseconds. */
+/** Milliseconds until the alarm continues with the remaining rows. */
 const CONTINUE_MS = 1_000;
 /** The value of `answers_kept` for the first page of KV keys. (It says where the next page begins.) */
 const FIRST_PAGE = '1';
@@ -225,7 +225,7 @@ async function eraseCachedAnswersPage(state: AccountState, account: string): Pro
   return isErased;
 }
 
-/** @returns when the alarm goes on; milliseconds since 1970 */
+/** @returns when the alarm continues the erasure; milliseconds since 1970 */
 function scheduleErasureAlarm({ alarm }: AccountState, now: number): number {
   alarm.scheduleAt(now + CONTINUE_MS, 1);
   return now + CONTINUE_MS;
@@ -249,7 +249,7 @@ export function pruneExpiredLedgerRows({ ledger, alarm }: AccountState, now: num
 /**
  * Ends the account of a visitor who cannot come back: first its conversations and files, then its leases.
  *
- * @returns whether nothing is left of it anywhere else, so that its own rows can be deleted. The alarm goes on otherwise
+ * @returns whether no other object stores anything of it, so that its own rows can be deleted. Otherwise the alarm continues
  */
 export async function endExpiredVisitorAccount(state: AccountState): Promise<boolean> {
   const { visitorSession: visit, alarm, budget, ownership, sharedBudgets: shared } = state;

@@ -21,7 +21,7 @@ export const MAX_FORM_OVERHEAD_BYTES = 4_096;
 const MAX_PAGES = 20;
 const PAGE_SIZE = 1_000;
 
-/** Notes how an upload has ended. If it began before the account was erased, its file must be deleted. */
+/** Records how an upload has ended. If it began before the account was erased, its file must be deleted. */
 export function recordUploadEnd(state: AccountState, report: UploadReport): void {
   const isErased = report.at <= state.erasedUntil;
   state.ownership.finishUpload(report, isErased);

@@ -1,4 +1,4 @@
-/** Tells conversations that a credential has ended, so that what runs with it ends. */
+/** Notifies conversations that a credential was revoked, so that they stop the turns that use it. */
 
 import { parseSettingsOnce } from '../../config/settings.ts';
 import { getConversationStub } from '../../durable/stubs.ts';
@@ -6,15 +6,15 @@ import { DAY_MS } from '../../kit/async/durations.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { AccountState } from './account-state.ts';
 
-/** How many conversations are told at the same time. (An object may have six open connections.) */
+/** How many conversations are notified at the same time. (An object may have six open connections.) */
 const CONCURRENT_NOTIFICATIONS = 5;
 const NOTIFY_RETRY_MS = 15_000;
-/** The key under which the ids of those stand that must still be told, as JSON. */
+/** The key of the ids of the conversations that must still be notified, as JSON. */
 const PENDING_CONVERSATIONS_KEY = 'untold';
 
 /**
- * Notes the conversations in which something may run with a token, so that the alarm tells them at once. A run that makes its
- * calls holds nothing meanwhile, so its last step counts, too: that one has asked for tools.
+ * Records the conversations in which a turn may run with a token, so that the alarm notifies them at once. A run has no hold
+ * while it executes tool calls, so its last step, which requested the tools, counts as well.
  *
  * @param jti the token; absent for all of the account
  */
@@ -40,7 +40,7 @@ export function recordConversationsToStop(
   alarm.scheduleAt(now, 1);
 }
 
-/** Tells the next conversations. Each stays noted until it has answered, and whatever is told twice changes nothing. */
+/** Notifies the next conversations. Each stays listed until it has responded. A repeated notification has no effect. */
 export async function stopRevokedConversations({
   accountId,
   env,

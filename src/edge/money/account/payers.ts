@@ -42,11 +42,11 @@ export interface Payer {
   budgetWindows(want: PayingCaller, now: number): readonly BudgetWindow[];
   /** @returns what a request must be held from, if the money itself is in another object */
   leases?(want: PayingCaller): readonly LeasedMoney[];
-  /** Notes a hold that was stored. @param buckets those of the account's rates, as they are then */
+  /** Records a hold that was stored. @param buckets those of the account's rates, as they are then */
   hold?(hold: Hold, buckets: BucketRefillTimes): void;
-  /** Notes that a hold was replaced by what the request has cost. */
+  /** Records that a hold was replaced by what the request has cost. */
   settle(hold: Hold, end: HoldClosing): void;
-  /** Notes what was spent without a hold, or settled late. @param more nanodollars; may be negative */
+  /** Records what was spent without a hold, or settled late. @param more nanodollars; may be negative */
   correct(row: Pick<Hold, 'at' | 'token' | 'group'>, more: Nanodollars): void;
 }
 
@@ -61,30 +61,33 @@ export interface LeasedMoney {
    * @throws ObjectUnreachableError 503 while the other object cannot be reached
    */
   extendLease(demand: HoldDemand, isFirst?: boolean): Promise<void>;
-  /** Notes that a hold was placed. */
+  /** Records that a hold was placed. */
   recordHold(now: number): void;
 }
 
-/** The budgets that an account shares. Whoever keeps them must be told what it has spent, also where they do not pay. */
+/**
+ * The budgets that an account shares. Their objects must receive the account's spending, even of requests for which they do not
+ * pay.
+ */
 export interface SharedBudgetsOfAccount extends Payer {
   leases(want: PayingCaller): readonly LeasedMoney[];
-  /** Notes that the sums have changed, other than by a request: by a backup, say. */
+  /** Records that the sums have changed, other than by a request: by a backup, say. */
   onSumsRestored(): void;
   onRequestRejected(): void;
-  /** Notes what is left of the rate limits of the deployment's keys. The next report has it. */
+  /** Records what is left of the rate limits of the deployment's keys. The next report has it. */
   onKeyLimitsReported(limits: readonly KeyRateLimits[]): void;
   onAccountListed(): void;
-  /** Notes that the account's listed data has changed. */
+  /** Records that the account's listed data has changed. */
   onAccountDataChanged(): void;
   /** Reports to a budget that has asked. */
   reportToBudget(name: string): Promise<void>;
   /** Reports what was spent, if that is due. The alarm calls it. */
   reportDueChanges(): Promise<void>;
-  /** Stores what must still be told, before the rows it is made from are deleted. */
+  /** Stores what must still be reported, before the rows from which it is computed are deleted. */
   storeUnreportedBeforeErasure(): void;
-  /** Whether something of before an erasure is still to be told. */
+  /** Whether something from before an erasure must still be reported. */
   readonly hasLastCalls: boolean;
-  /** Tells the last of before an erasure. @returns whether there is more */
+  /** Reports what is left from before an erasure. @returns whether there is more */
   reportUnreportedBeforeErasure(): Promise<boolean>;
   /** Reports everything of an account that ends. @returns whether there is more to do */
   reportAllAndLeave(): Promise<boolean>;

@@ -37,9 +37,9 @@ export class RejectionLog extends TableRowsBase {
   /** Writes the refusals of the current second at its end, in case no other request comes. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #lastAt: number | undefined;
-  /** The last refusal; null if there is none, undefined until it is asked for. */
+  /** The last rejection; null if there is none, undefined until it is first read. */
   #last: LimitRejectedRequest | null | undefined;
-  /** How many were refused on the day of the last one; undefined until it is asked for. */
+  /** The number of rejections on the day of the last one; undefined until it is first read. */
   #refusedToday: DailyRejectionCount | undefined;
   readonly #onAdded: () => void;
 

@@ -16,7 +16,7 @@ import type { HoldClosing } from './payers.ts';
 
 const NOTHING_USED: TokensTakenFromBuckets = { inputTokens: 0, outputTokens: 0 };
 
-/** Replaces a request's hold by what it cost, and notes what follows: in its conversation, and for those who wait. */
+/** Replaces a request's hold by its cost. Then updates the list of conversations, and admits waiting requests. */
 export function settleRequestAndFollowUps(state: AccountState, settlement: Settlement): SettlementResult {
   if (settlement.keyLimits) state.sharedBudgets?.onKeyLimitsReported(settlement.keyLimits);
   const settled = settleHold(state, settlement);

@@ -174,7 +174,7 @@ export const boundAccountAnswer = z.extend(accountRow, {
   token: z.addDescription(usedSchema, 'The limit of the token that sent this request. Null if the token has no limit.'),
 });
 
-/** How far an erasure has come. It goes on by itself. */
+/** The progress of an erasure, which continues by itself. */
 export const erasureAnswer = z.extend(accountRow, {
   done: z.addDescription(z.boolean(), 'Whether everything is erased.'),
   remaining: z.addDescription(z.int(), 'The number of rows and conversations that are still to be erased.'),

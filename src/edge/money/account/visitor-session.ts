@@ -26,7 +26,7 @@ export class VisitorSession extends TableRowsBase {
     this.#until = Number(this.isVisitor ? (tables.readMetaValue(UNTIL_KEY) ?? 0) : 0);
   }
 
-  /** Notes the credential of a request: until its session ends, its visitor may come back. */
+  /** Records the credential of a request: until its session ends, its visitor may come back. */
   recordCredential({ exp = 0, sessionEnd = exp }: CredentialClaims): void {
     if (!this.isVisitor || sessionEnd * 1_000 <= this.#until) return;
     this.#until = sessionEnd * 1_000;

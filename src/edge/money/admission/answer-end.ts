@@ -1,4 +1,4 @@
-/** Tells how an answer has ended and what it has cost: its caller by headers or comments, its operator by the log line. */
+/** Reports how a response has ended and what it cost: to the caller in headers or comments, to the operator in the log line. */
 
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
@@ -12,8 +12,7 @@ import { formatUsd } from './limit-headers.ts';
 export type OutcomeLogger = (outcome: RequestOutcome, nanodollars?: Nanodollars) => undefined;
 
 /**
- * @returns the headers that say which of several upstreams has answered, what it has cost, and what that leaves. What is undefined is
- *   not told
+ * @returns the headers with the upstream that has answered, the cost, and the remaining budget. Undefined values are omitted
  */
 export function createEndHeaders(
   upstream: string | undefined,
@@ -45,7 +44,7 @@ export function formatEndComments(
   return `${isStopped ? ': sluice-stopped\n\n' : ''}${cost}`;
 }
 
-/** Notes in a log line who has answered, what was used, and what that has cost. */
+/** Records in a log line who has answered, what was used, and what that has cost. */
 export function addEndToLogLine(
   line: Pick<RequestLogLine, 'upstream' | 'upstream_request_id' | 'tokens' | 'cost_usd'>,
   end: Partial<Pick<RequestOutcome, 'upstream' | 'upstream_request_id'>> & { usage?: TokenCounts | undefined },

@@ -44,7 +44,9 @@ export function createAttemptSettlement(
   };
 }
 
-/** Notes where the prompt of a request without a conversation is cached now. The turns of a conversation say it themselves. */
+/**
+ * Records where the prompt of a request without a conversation is cached now. The turns of a conversation say it themselves.
+ */
 export function recordCachingUpstream(
   { upstream, conversation, identity, model }: RequestToSettle,
   outcome: RequestOutcome,
@@ -104,7 +106,7 @@ function adaptGrantToUpstream(
   return { ...grant, cancelStops: stops === 'always' || (stops === 'streams' && streams) };
 }
 
-/** Notes what an answer shows of its model and its tools. */
+/** Records what an answer shows of its model and its tools. */
 function recordLearnedRates(request: RequestToSettle, outcome: RequestOutcome, { terms }: StoredGrant): void {
   const answers = getResponseStatistics(request.settings);
   const { completed, seen, fallbacks = [], after_first_ms = 0, results, usage, signed } = outcome;

@@ -73,10 +73,12 @@ export function getHoldPrices(
   );
 }
 
-/** From what a prompt can cost on, it is counted where nobody has told what it has: a count takes up to three seconds. */
+/**
+ * The cost from which an unreported prompt is counted. A cheaper one is not worth the call, which takes up to three seconds.
+ */
 const MIN_COST_TO_COUNT: Nanodollars = 10_000_000;
 
-/** @returns whether a prompt is counted that nobody has answered */
+/** @returns whether to count the prompt of a request to which no response has arrived */
 export function isPromptWorthCounting({ countable }: MaximumCost, { promptCost }: SettlementTerms): boolean {
   return countable && promptCost >= MIN_COST_TO_COUNT;
 }

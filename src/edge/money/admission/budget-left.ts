@@ -1,17 +1,22 @@
-/** Tells a caller how much is left of their own budget: of their account's windows and credit, and of their token's limit. */
+/**
+ * Reports to a caller how much is left of their own budget: of their account's windows and credit, and of their token's limit.
+ */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { PERIODS } from '../budget/windows.ts';
 import type { QuotaStatus, SpendStatus } from '../contracts/admission.ts';
 
-/** The budget at an admission, with all that is needed to tell what an answer leaves of it. Plain JSON, kept with the grant. */
+/**
+ * The budget at an admission, with all that is needed to compute what a response leaves of it. Plain JSON, stored with the
+ * grant.
+ */
 export interface BudgetAtAdmission {
   windows: { settled: Nanodollars; limit: Nanodollars }[];
   /** What the answer may cost so that the same question fits once more, beside what other requests hold. */
   room: Nanodollars;
 }
 
-/** What an answer has left of the budget. Shared budgets do not count: nobody learns what others spend. */
+/** What an answer has left of the budget. Shared budgets are left out, so that callers do not learn what others spend. */
 export interface RemainingBudget {
   /** The largest share of a limit that is used, of 1; rounded down. */
   used: number;
@@ -57,7 +62,7 @@ export function computeUsedShareOfLimit({ settled, limit }: Pick<SpendStatus, 's
   return settled >= limit ? 1 : Math.floor((Math.max(0, settled) * 10_000) / limit) / 10_000;
 }
 
-/** @returns what is told of the budget that is left, by names of headers */
+/** @returns the headers with the remaining budget */
 export function createBudgetHeaders(budget: Partial<RemainingBudget> | undefined): Record<string, string> {
   const { used, fits } = budget ?? {};
   return {

@@ -73,7 +73,7 @@ export async function requireResourcesOwnedByAccount(
 }
 
 /**
- * Notes in the account what an answer has made.
+ * Records in the account what an answer has made.
  *
  * @param upstream the name of the upstream that has answered; undefined if there is only one
  */

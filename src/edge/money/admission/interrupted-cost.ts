@@ -95,7 +95,8 @@ export function computeInterruptedCost(
   // With an advisor or fallback models, any of them may have written the unseen output, so use the granted speed, which is that
   // of the fastest model.
   const terms = hasOneModel ? { ...granted, tokensPerSecond: ownTokensPerSecond } : granted;
-  // Some upstreams report the whole output at the end, but not the prompt.
+  // Some upstreams report the whole output at the end, but never the prompt. Then use the reported output instead of an
+  // estimate.
   const isEnded = seen.final && toValidCountOrZero(usage.output_tokens) > 0;
   const unseen = computeMaxTokensWritten(seen.unseen_ms, terms.tokensPerSecond);
   const silent = computeMaxTokensWritten(seen.silent_ms, terms.tokensPerSecond);
@@ -104,7 +105,8 @@ export function computeInterruptedCost(
   // that may have begun since is added with `secondModels`.
   const isWriting = hasNamedModel && !seen.is_advising;
   const inFlight = computeMaxTokensWritten(IN_FLIGHT_MS, isWriting ? ownTokensPerSecond : terms.tokensPerSecond);
-  // The shown thinking may be only a summary of longer thinking.
+  // The shown thinking may be only a summary of longer thinking. So count the tokens that can have been written in that time,
+  // if these are more.
   const written = seen.said + silent + Math.max(seen.thinking, unseen) + inFlight;
   const usualMs = begun ? USUAL_PAUSE_MS : USUAL_START_MS;
   const isLimited = (hasOneModel || hasNamedModel) && isSingleStep(terms, seen, usualMs);
@@ -114,7 +116,7 @@ export function computeInterruptedCost(
   // cost. Otherwise, or after a use of an unknown tool, book the whole hold.
   const isCounted = (cancelStops || isEnded) && seen.opaque_uses === 0;
   const cacheTtl = terms.cache === '1h' ? '1h' : '5m';
-  // If the upstream has not reported the prompt's tokens, those of the hold count.
+  // If the upstream has not reported the prompt's tokens, use the number that the hold assumes.
   const lacksPrompt = !isCount(usage.input_tokens) || !hasPromptTokens(usage);
   const prompt = lacksPrompt ? terms.promptTokens : countPromptTokens(usage);
   const laterPrompts = seen.later_prompts.map(
@@ -249,7 +251,7 @@ function computeCostOfUnseenSteps(
   // their number is limited by the length of the silence.
   const stepMs = MIN_STEP_MS + (MIN_CALL_TOKENS * 1_000) / tokensPerSecond;
   const left = Math.min(Math.max(0, served.uses - uses), Math.floor((lost_ms + IN_FLIGHT_MS) / stepMs));
-  // A step may search several times at once, but each call was written.
+  // A step may search several times at once. But the model writes each call, so the time limits their number.
   const calls = Math.ceil((written + computeMaxTokensWritten(IN_FLIGHT_MS, tokensPerSecond)) / MIN_CALL_TOKENS);
   const searched = Math.min(searchesLeft, calls) * WEB_SEARCH_NANODOLLARS;
   if (runs_code) return (Math.ceil(written / MIN_CALL_TOKENS) * prompt + running * result) * inputPrice + searched;

@@ -1,4 +1,4 @@
-/** Tells callers how much of their limits is left, which limit has rejected or lowered a request, and when to retry. */
+/** Reports to callers how much of their limits is left, which limit has rejected or lowered a request, and when to retry. */
 
 import { createModelHint } from '../../claude/models/model-hint.ts';
 import type { ModelTable } from '../../claude/models/models.ts';
@@ -79,8 +79,8 @@ export function createQuotaHeaders(quota: QuotaStatus): Record<string, string> {
 }
 
 /**
- * @returns what an answer says of a lowered `max_tokens`, or of a `max_uses` that was set: to what, and by whose limit, which is free
- *   again at `resets`
+ * @returns the headers about a lowered `max_tokens`, or a `max_uses` that was set: the value, and the limit, which resets at
+ *   `resets`
  */
 export function createLoweredLimitHeaders({
   maxTokens,
@@ -284,7 +284,8 @@ function createSpendHeaders(quota: QuotaStatus): Record<string, string> {
     'anthropic-ratelimit-unified-status': status,
     'anthropic-ratelimit-unified-representative-claim': 'overage',
     'anthropic-ratelimit-unified-overage-status': status,
-    // Clients read a utilization of 1 as "rejected". An account that is still admitted must not get there by rounding.
+    // Claude Code reads a utilization of 1 as "rejected" (https://code.claude.com/docs/en/claude-apps-gateway-spend-limits). An
+    // account that is still admitted must not reach 1 by rounding.
     'anthropic-ratelimit-unified-overage-utilization': Math.min(most.share, MAX_UTILIZATION).toFixed(2),
     ...(threshold === undefined
       ? {}

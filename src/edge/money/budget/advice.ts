@@ -6,7 +6,7 @@ import type { BudgetWindow } from './budget-windows.ts';
 import { computeAffordableToolUses, getMinUsefulOutputTokens, splitCostByToolUses } from './cost-range.ts';
 import type { LimitRules } from './rules.ts';
 
-/** Tokens of a short question: where the limit does not even pay for these, nobody is told to send a shorter one. */
+/** Tokens of a short question. If the limit does not even pay for these, do not advise to send a shorter one. */
 const SHORT_QUESTION = 32;
 
 /** What helps if a limit cannot pay for the maximum cost of server tools, and what it does not guarantee. */

@@ -31,7 +31,7 @@ export class RecentAnswerLengths {
     this.#read = read;
   }
 
-  /** Notes an answer. What ends before somebody asks is read then. */
+  /** Records an answer. Answers that ended before the first read are read from the ledger then. */
   recordAnswer({ model, tokens }: EndedAnswer): void {
     if (!this.#known || (this.#known.size >= MAX_LEARNED_MODELS && !this.#known.has(model))) return;
     const lengths = getOrCreate(this.#known, model, () => []);

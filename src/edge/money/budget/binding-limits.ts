@@ -1,4 +1,4 @@
-/** Tells which limits in USD bind an account: how much of each is used, and which of them refuse. */
+/** Lists the limits in USD that bind an account: how much of each is used, and which of them reject requests. */
 
 import { type Nanodollars, toUsd } from '../../claude/pricing/cost.ts';
 import { toIsoTimeOrNull } from '../../kit/http/times.ts';

@@ -182,7 +182,7 @@ const moment = z
     ),
   );
 
-/** What the answer to a change of limits says of searches that they can never pay for. */
+/** The web searches that changed limits can never pay for, in the response to the change. */
 export const unpaidSearchesSchema = z.createOptionalField(
   z.object({
     limit: z.addDescription(z.string(), 'The limit that is too low, such as `usd_per_day`.'),

@@ -115,7 +115,7 @@ function isNearlySpent({ limit: most, settled }: BudgetWindow): boolean {
 }
 
 /**
- * @returns the amount that the refusal reports as left; 0 for shared budgets, because it would tell what others have spent.
+ * @returns the amount that the refusal reports as left; 0 for shared budgets, because it would reveal what others have spent.
  */
 function getReportableAmountLeft(window: BudgetWindow): Nanodollars {
   return isSharedBudget(window.by) ? 0 : Math.max(0, computeAmountLeft(window));

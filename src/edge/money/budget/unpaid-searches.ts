@@ -19,7 +19,7 @@ const SEARCH = {
   tools: [{ type: 'web_search_20260209', name: 'web_search', max_uses: 1 }],
 };
 
-/** @param limits those in force @returns what their answer says of searches; empty where they can pay for one of each model */
+/** @param limits those in force @returns the warning about searches; empty if the limits pay for a search with each model */
 export function findUnaffordableSearches(
   limits: Limits,
   { models }: Pick<Settings, 'models'>,

@@ -36,7 +36,7 @@ export function findCalendarWindowAt(period: Period, time: number): WindowSpan {
   }
   if (period === 'week') {
     const day = Math.floor(time / DAY_MS);
-    // Day 0 (1970-01-01) was a Thursday.
+    // Day 0 (1970-01-01) was a Thursday, so `(day + 3) % 7` counts the days since Monday.
     const monday = day - ((((day + 3) % 7) + 7) % 7);
     return { start: monday * DAY_MS, end: (monday + 7) * DAY_MS };
   }
@@ -56,7 +56,7 @@ export function formatCalendarWindowId(period: Period, start: number): string {
   if (period === 'hour') return date.slice(0, 13);
   if (period === 'day') return date.slice(0, 10);
   if (period === 'month') return date.slice(0, 7);
-  // In ISO 8601, a week belongs to the year of its Thursday.
+  // In ISO 8601, a week belongs to the year of its Thursday, so count the week within that year.
   const thursday = new Date(start + 3 * DAY_MS);
   const year = thursday.getUTCFullYear();
   const week = Math.floor((thursday.getTime() - Date.UTC(year, 0)) / DAY_MS / 7) + 1;

@@ -214,7 +214,7 @@ export interface InsufficientLimit {
   needed_usd: number;
 }
 
-/** A refused request, as its account keeps it and tells it to the deployment's pool. */
+/** A refused request, as its account stores it and reports it to the deployment's pool. */
 export interface LimitRejectedRequest {
   id: string;
   /** Milliseconds since 1970. Each refusal of an account has another time. */

@@ -34,16 +34,16 @@ export interface AllAccountsUsageQuery extends UsageQuery {
   limit?: number | undefined;
 }
 
-/** Who is told by all accounts, and tells the operator: the plugin of the budgets that they share. */
+/** The plugin to which all accounts report, and which reports to the operator: that of the shared budgets. */
 export interface AllAccountsPlugin {
   getSharedUsage(c: Context<AppEnv>, query: AllAccountsUsageQuery): Promise<UsageReport>;
   /** @returns the accounts of which a request was refused, or failed, since a time; the newest first */
   findAccountsByLastFailure(c: Context<AppEnv>, query: AccountLastFailuresQuery): Promise<AccountLastFailure[]>;
   /** @returns the limits of the budgets that an account shares: its group's, and the deployment's */
   readSharedLimits(c: Context<AppEnv>, group: string | null): Promise<SpendLimitUsageBeforeRejection[]>;
-  /** @returns whether an account has told of itself */
+  /** @returns whether an account has reported itself */
   isAccountKnown(c: Context<AppEnv>, account: string): Promise<boolean>;
-  /** Tells the operator that an upstream refuses its key, in its words, or with null that it answers again. */
+  /** Alerts the operator that an upstream rejects its key, with the upstream's message; with null, that it responds again. */
   alertOnKeyChange(
     place: Pick<AccountTarget, 'accounts' | 'settings'>,
     news: KeyHealthChange,
@@ -60,7 +60,7 @@ declare module '../../kit/plugins/plugins.ts' {
   }
 }
 
-/** @returns who is told by all accounts. @throws ApiError 400 if nobody is */
+/** @returns the plugin to which all accounts report. @throws ApiError 400 if there is none */
 export function requireAllAccountsPlugin(): AllAccountsPlugin {
   const all = getSinglePluginMember('allAccounts');
   if (!all) throw createMissingPluginError('pools', 'account: the usage of all accounts');

@@ -15,7 +15,7 @@ export interface Dimension<T = unknown> {
   readonly name: string;
   /** As what `GET /usage` sums by it: its texts. Absent if it is in the rows alone. */
   readonly group?: string;
-  /** @returns what the caller says of it; undefined if nothing */
+  /** @returns the caller's value; undefined if there is none */
   ofCaller?(identity: Identity): T | undefined;
   /** Where a request has several values, and counts in each: what they are. */
   values?(value: T): readonly string[];

@@ -1,4 +1,4 @@
-/** What an account is told when a request has ended: the cost that replaces its hold. */
+/** The settlement that an account receives when a request has ended: the cost that replaces its hold. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { KeyRateLimits } from '../../claude/upstreams/rate-limits.ts';

@@ -55,7 +55,7 @@ export class TokenTable extends TableRowsBase {
   #revokedBefore: number;
   /** When the last use of each token for operators was noted; a few tokens. */
   readonly #operatorUses = new LruCache<string, number>({ maxSize: MAX_OPERATOR_USES });
-  /** How many tokens are listed; undefined until somebody asks. */
+  /** How many tokens are listed; undefined until it is first read. */
   #count: number | undefined;
 
   /** @param limited the tokens that have limits of their own */
@@ -81,7 +81,7 @@ export class TokenTable extends TableRowsBase {
     return ((token.iat ?? 0) - LEEWAY_S) * 1_000 <= this.#revokedBefore;
   }
 
-  /** Notes the first use of a token, so that it can be listed. Writes one row, once for each token. */
+  /** Records the first use of a token, so that it can be listed. Writes one row, once for each token. */
   recordFirstUse(token: CredentialClaims, now: number): void {
     const { jti } = token;
     if (jti === undefined || jti.length > MAX_JTI_CHARACTERS) return;
@@ -120,7 +120,7 @@ export class TokenTable extends TableRowsBase {
     this.#recordRowChange(jti, 0);
   }
 
-  /** Notes the last use of a token for operators, at most once an hour. */
+  /** Records the last use of a token for operators, at most once an hour. */
   recordOperatorUse({ jti }: CredentialClaims, now: number): void {
     if (jti === undefined || now - (this.#operatorUses.get(jti) ?? 0) < HOUR_MS) return;
     this.#operatorUses.set(jti, now);
@@ -148,7 +148,7 @@ export class TokenTable extends TableRowsBase {
   }
 
   /**
-   * Notes a token that was minted for the account.
+   * Records a token that was minted for the account.
    *
    * @returns false if the account already has as many valid tokens as allowed
    */

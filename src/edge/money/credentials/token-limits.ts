@@ -42,7 +42,7 @@ export class LimitedTokensTracker {
   readonly #holds: ReadonlyMap<string, Hold>;
   /** Those that were used since the object woke. */
   readonly #used = new Map<string, LimitedTokenTotals>();
-  /** What those with a limit in USD that are not revoked have settled; undefined until somebody asks. */
+  /** What those with a limit in USD that are not revoked have settled; undefined until it is first read. */
   #live: Map<string, UsdLimitedTokenTotal> | undefined;
 
   /** @param holds all holds of the account */
@@ -57,13 +57,13 @@ export class LimitedTokensTracker {
     return limits === undefined ? null : JSON.stringify(limits);
   }
 
-  /** Notes that a token's row was made, revoked or deleted. @param limits those that it was minted with */
+  /** Records that a token's row was made, revoked or deleted. @param limits those that it was minted with */
   invalidateToken(jti: string, limits?: TokenLimits): void {
     this.#used.delete(jti);
     if (limits !== undefined || this.#live?.has(jti)) this.#live = undefined;
   }
 
-  /** Notes that the rows of many tokens have changed. */
+  /** Records that the rows of many tokens have changed. */
   invalidateAllTokens(): void {
     this.#live = undefined;
   }

@@ -51,12 +51,12 @@ export class TokenRowCache extends TableRowsBase {
     return token;
   }
 
-  /** Notes that a token's row has changed. */
+  /** Records that a token's row has changed. */
   invalidateTokenRow(jti: string): void {
     this.#known.delete(jti);
   }
 
-  /** Notes that the rows of many tokens have changed. */
+  /** Records that the rows of many tokens have changed. */
   invalidateAllTokenRows(): void {
     this.#known.clear();
   }

@@ -139,7 +139,7 @@ export const TOKEN_ROUTES = [
   }),
 ];
 
-/** Notes the account of a token for operators, so that the token is found before its first use. */
+/** Records the account of a token for operators, so that the token is found before its first use. */
 async function noteOperatorAccount(c: Context<AppEnv>, account: string, jti: string): Promise<void> {
   const { STORE } = c.env;
   const mark = extractMarkOfToken(jti);

@@ -84,7 +84,7 @@ export class Ledger extends SqlTables {
     this.locations = new TokenLocationTable(this, () => this.#fold.marker);
   }
 
-  /** Notes that all parts of the object are awake. From now on each value of `meta` is read from the table. */
+  /** Records that all parts of the object are awake. From now on each value of `meta` is read from the table. */
   dropMetaReadAtWake(): void {
     this.#metaAtWake = undefined;
   }

@@ -173,7 +173,7 @@ const PLACEHOLDERS = SUM_COLUMNS.map(() => '?').join(', ');
 
 /** Keeps the sums of rows by day, model and group, and numbers their changes. */
 export class Rollups extends TableRowsBase {
-  /** The number of the last change of the rollups; undefined until somebody asks. */
+  /** The number of the last change of the rollups; undefined until it is first read. */
   #lastSeq: number | undefined;
   /** The first day whose rollups have changed since a change number; not known when the object wakes. */
   #changed = { since: Number.POSITIVE_INFINITY, day: 0 };
@@ -198,7 +198,10 @@ export class Rollups extends TableRowsBase {
     return this.#lastSeq;
   }
 
-  /** @returns the first day (since 1970) whose rollups may have changed since a number, which is told for the last time. */
+  /**
+   * @returns the first day (since 1970) whose rollups may have changed since a change number. Call it only once for each
+   * number.
+   */
   findFirstChangedDay(since: number): number {
     const day = this.#changed.since <= since ? this.#changed.day : 0;
     this.#changed = { since: this.lastChangeNumber, day: Number.MAX_SAFE_INTEGER };

@@ -55,7 +55,7 @@ export class TokenLocationTable extends TableRowsBase {
     return isFull || recorded.locations.has(text) ? undefined : text;
   }
 
-  /** Notes that a location is stored, so that no other request of the hour stores it. Call it after the write. */
+  /** Records that a location is stored, so that no other request of the hour stores it. Call it after the write. */
   markRecorded(jti: string, location: string): void {
     const { hour } = parseLocation(location);
     const recorded = this.#recorded.get(jti);

@@ -26,7 +26,7 @@ const MAX_KNOWN_CONVERSATIONS = 1_000;
 export class ConversationList extends ErasableRows {
   /** The bytes of recently used conversations, by id. Reading them each time would cost each turn two queries. */
   readonly #known = new Map<string, number>();
-  /** The sums over all rows; undefined until somebody asks. */
+  /** The sums over all rows; undefined until it is first read. */
   #totals: { count: number; bytes: number } | undefined;
 
   constructor(tables: SqlTables) {

@@ -6,7 +6,7 @@ import type { RequestContext } from '../../auth/context.ts';
 import { accountList } from '../../kit/kv/name-list.ts';
 import { type AccountTarget, callAccount } from '../contracts/call-account.ts';
 
-/** Puts an account on the list of accounts, and tells its object that it is there. */
+/** Adds an account to the list of accounts, and records that in the account's object. */
 export async function addToAccountList(request: AccountTarget & Pick<RequestContext, 'store'>): Promise<void> {
   const { store, settings, identity } = request;
   const mark = await getAccountMark(identity.account, settings);

@@ -35,7 +35,7 @@ export const UPLOAD_MS = 20 * MINUTE_MS;
 const GONE_MS = 90 * DAY_MS;
 
 export class OwnershipList extends ErasableRows {
-  /** The sum of all bytes that count; undefined until somebody asks. */
+  /** The sum of all bytes that count; undefined until it is first read. */
   #bytes: number | undefined;
 
   constructor(tables: SqlTables) {
@@ -72,7 +72,7 @@ export class OwnershipList extends ErasableRows {
     return rows.map(({ id }) => id);
   }
 
-  /** Notes what an answer has made. Of a known id only its end changes: a container that is used lives longer. */
+  /** Records what an answer has made. Of a known id only its end changes: a container that is used lives longer. */
   recordCreatedResources(resources: readonly OwnedResource[], now: number): void {
     for (const { id, kind, upstream, expiresAt: end = 0 } of resources) {
       // Ignore an expiry in the past: the upstream's clock differs from ours, so the container may still exist.
@@ -151,7 +151,7 @@ export class OwnershipList extends ErasableRows {
     this.#bytes = undefined;
   }
 
-  /** Notes that something is no longer there. A container or thread leaves the rows: nobody lists it. */
+  /** Records that something is no longer there. A container or thread leaves the rows: nobody lists it. */
   markDeleted(id: string): void {
     if (this.tables.runWriteStatement("delete from owned_resources where id = ? and kind != 'file'", id) > 0) return;
     this.tables.runWriteStatement(

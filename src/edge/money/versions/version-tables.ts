@@ -3,7 +3,8 @@
  * between: who may be asked for beside it, and what was withdrawn; versions, the bytes of each in
  * pieces below the platform's limit for a row, and who holds which version.
  *
- * `told` and `state` say what KV knows: a version is `new` until its value lies there, and `doomed` until it is gone.
+ * `told` and `state` record what KV contains: a version is `new` until its value is stored there, and `doomed` until it is
+ * deleted there.
  */
 export const VERSIONS_SQL = `
   create table names (

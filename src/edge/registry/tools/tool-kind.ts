@@ -23,7 +23,7 @@ export interface ToolListSender {
   isStored: boolean;
 }
 
-/** What the storing of tools tells while it goes on. */
+/** Callbacks while tools are stored. */
 export interface StoreToolsHooks {
   /** Called before a server is asked. If it throws, nothing is stored. */
   onServerRequest(): Promise<unknown>;
@@ -48,7 +48,7 @@ export interface EdgeToolKind {
   runOf?(name: string, run: unknown): ToolRunConfig;
   /** Fills in the description for the model. @param text a tool without `run` @returns undefined for a removed tool */
   show?(name: string, text: string): string | undefined;
-  /** @returns what changes when what is told of tools changes */
+  /** @returns a value that changes when the descriptions of the tools change */
   mark?(names: readonly string[]): string;
   /** @returns whether the edge has a tool of this name by itself */
   knows?(name: string): boolean;

@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 import { DAY_MS } from '../../ui/format.ts';
 
-/** The days to choose from: how many, from the first of this month where that is not told, and how long ago the last of them was. */
+/** The days to choose from: how many (by default from the first of this month), and how many days ago the last one was. */
 const RANGES = {
   today: { name: 'Today', said: 'today', count: 1, ago: 0 },
   yesterday: { name: 'Yesterday', said: 'yesterday', count: 1, ago: 1 },

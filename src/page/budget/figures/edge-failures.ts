@@ -16,7 +16,7 @@ export const EDGE_FAILURES = {
   client_gone: 'The caller disconnected before the response ended.',
 } as const;
 
-/** @returns what a caller has read of a failure that the edge tells in its own words; undefined for the API's */
+/** @returns the text that callers saw for an error of the edge's own; undefined for errors of the API */
 export function describeEdgeFailure(type: string): string | undefined {
   const [, status] = /^upstream_(\d{3})$/.exec(type) ?? [];
   if (status)

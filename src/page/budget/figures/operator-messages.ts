@@ -1,4 +1,4 @@
-/** Says to whoever runs this edge what its callers are told in words for them. */
+/** Describes errors to the operator, with other words than those for callers. */
 
 /** What has failed, by the `error_type` in the ledger. What else there is reads as an `api_error`. */
 const FAILURE_MESSAGES: Readonly<Record<string, string>> = {

@@ -48,7 +48,7 @@ async function readFileAsBase64Source(file: File, mostMb: number, advice: string
   return { type: 'base64', media_type: file.type, data: btoa(binary) };
 }
 
-/** Reads a text in UTF-8, or in UTF-16 if its first two bytes say so. What a file is called tells nothing. */
+/** Reads a text in UTF-8, or in UTF-16 if its first two bytes say so. The name of the file is not considered. */
 async function readTextFile(file: File): Promise<string> {
   if (file.size === 0) throw new Error(`${file.name} is empty. Attach another file.`);
   const bytes = new Uint8Array(await file.slice(0, MAX_TEXT_MB * BYTES_PER_MB).arrayBuffer());

@@ -249,7 +249,7 @@ function DraftTokenCount({ isAnswering }: { isAnswering: boolean }) {
     const hint = draftText.value === '' ? keys : '';
     return (
       <p class="draft-count quiet">
-        {/* Another element for another text: the same one would move, since its text is centred. */}
+        {/* A new element for each text: in the same element, the centred text would visibly move. */}
         <span key={hint} class="draft-hint">
           {hint}
         </span>

@@ -15,9 +15,9 @@ interface EdgeToolCallProps {
   conversation: string;
   part: ContentPart;
   result: ContentPart | undefined;
-  /** What the edge tells of it; not before its step has ended. */
+  /** The edge's report about the call. Undefined until its step has ended. */
   report: ConversationTurn['steps'][number]['calls'][number] | undefined;
-  /** Whether the run goes on: what has no result is on its way. */
+  /** Whether the run continues, so that a call without a result is still running. */
   isLive: boolean;
   /** Whether it is not made before somebody has approved it. */
   isWaiting: boolean;

@@ -68,7 +68,7 @@ function MessageView({ entry, session }: { entry: TranscriptEntry; session: Sess
     <article class={`message ${role}`} data-live={stream !== undefined} aria-label={role === 'user' ? 'You' : 'Answer'}>
       {role === 'assistant' && (
         <header class="message-head">
-          {/* Said once above answers that belong together. Who cannot see that they do hears it again. */}
+          {/* Show the model only above the first of several answers. Screen readers read it for each answer. */}
           <span class={model !== undefined && model === entry.modelAbove ? 'unseen' : 'message-name'}>
             {getModelDisplayName(model ?? 'Answer')}
           </span>
@@ -209,7 +209,7 @@ function MessageTokenCounts({
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   return (
     <span class="figures">
-      {/* One text, and nothing behind it yet: that would move when the sum of a run's steps is longer. */}
+      {/* Show only the input while the answer runs: further figures would move when this one becomes longer. */}
       <span>{`${formatCount(input_tokens ?? 0)} in`}</span>
       {row && read ? <span class="hit">{formatCount(read)} from cache</span> : null}
       {row && written ? <span>{formatCount(written)} to cache</span> : null}

@@ -38,7 +38,7 @@ export function RunTimeline({
   isLive,
 }: RunTimelineProps) {
   const over = steps.filter(({ isOver }) => isOver).length;
-  // `stage` changes whenever a step ends, so the effect reads the report again then.
+  // `stage` changes whenever a step ends, so that the effect below reads the report again.
   const stage = isLive ? `step ${steps.length}, ${over} over` : 'ended';
   useEffect(() => {
     if (stage === '' || turn === undefined) return;

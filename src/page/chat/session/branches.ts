@@ -39,7 +39,7 @@ function parseBranchNumber(id: string): number {
   return Number(BRANCH_ID_PATTERN.exec(id)?.[2] ?? 1);
 }
 
-/** @returns the ids that the conversations of a family can have, as far as the list and the shown conversation tell */
+/** @returns the ids that the conversations of a family can have, as far as the list and the displayed conversation show */
 export function listPossibleBranchIds(id: string, rows: readonly { id: string }[]): string[] {
   const family = getBranchFamilyId(id);
   const numbers = [id, ...rows.map((row) => row.id)]

@@ -30,7 +30,7 @@ export const session = signal<Session | undefined>(undefined);
 
 const CONVERSATIONS_PER_PAGE = 50;
 const CONVERSATIONS_POLL_MS = 10_000;
-/** The other windows of this browser. They are told that something has changed, and nothing of what. */
+/** The other windows of this browser. They are notified that something has changed, but not what. */
 const otherWindows = new BroadcastChannel('sluice');
 
 // Another token may belong to another account with other conversations, so forget what is shown.

@@ -5,7 +5,7 @@ import { markContinuedAnswers } from './models-above.ts';
 import { isTurnWithoutText, type QuestionFailure } from './outcomes.ts';
 import type { Session } from './session.ts';
 
-/** An answer without text: the history has only what was asked, and the report of its turn tells the rest. */
+/** An answer without text: the history contains only the question, and the report of its turn explains the rest. */
 export interface AnswerWithoutText {
   question: ConversationMessage;
   step: ConversationTurn['steps'][number];

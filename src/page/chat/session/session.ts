@@ -36,7 +36,7 @@ import { hasOnlyPageToolCalls, listToolsForNextQuestion, runPageTools } from './
 
 /** So often a question is tried to be sent, within half a second; then it counts as not sent. */
 const MAX_SEND_ATTEMPTS = 3;
-/** The newest answers without text that are told of: each is a request. */
+/** The number of newest answers without text that are explained. Each takes a request. */
 const MAX_SILENT_REPORTS = 20;
 
 /** Keeps one conversation while it is shown: its history, and the answer that comes. */
@@ -48,7 +48,7 @@ export class Session {
   /** Counts up when the answer has grown, at most once a frame. */
   readonly growthCount = signal(0);
   readonly failure = signal<QuestionFailure | undefined>(undefined);
-  /** What the edge tells of the runs that are shown, by the ids of their turns. */
+  /** The edge's reports about the displayed runs, by the ids of their turns. */
   readonly runReports = signal<ReadonlyMap<string, ConversationTurn>>(new Map());
   /** When a lost connection is tried again, in milliseconds since 1970; undefined while there is one. */
   readonly reconnectsAt = signal<number | undefined>(undefined);
@@ -68,7 +68,10 @@ export class Session {
   readonly choices = computed(() => mapBranchesByMessageIndex(this.branches.value, this.id, this.rows.value));
   /** The summaries of the history, by the ids of the messages behind which they stand. */
   readonly summaries = computed(() => mapSummariesByMessage(this.report.value));
-  /** The turns that were sent without the oldest ones and without a summary of them, as this page saw: the history does not tell. */
+  /**
+   * The turns that were sent without the oldest ones and without a summary of them, as this page saw. The history does not
+   * contain that.
+   */
   readonly truncatedTurns = new Set<string>();
   readonly #isBranching = signal(false);
   /** The turns without a text whose reports were read after their end. */
@@ -131,7 +134,7 @@ export class Session {
       await this.#readConversationReport();
   }
 
-  /** Tries again what has failed. A question that has arrived all the same is not asked twice. */
+  /** Tries again what has failed. A question that has arrived anyway is not sent twice. */
   async retryFailedQuestion(): Promise<void> {
     const failed = this.failure.value;
     const before = this.rows.value.length;
@@ -168,7 +171,10 @@ export class Session {
     if (!this.#hasLeft) this.approvals.value = data.filter(({ decision }) => decision === null);
   }
 
-  /** Decides on a call. Once all are decided the run goes on, and is followed. @throws SluiceError in the edge's words */
+  /**
+   * Decides on a call. Once all are decided, the run continues, and the page follows it. @throws SluiceError in the edge's
+   * words
+   */
   async decideApproval(approval: string, decision: ApprovalDecision): Promise<void> {
     const { type } = await getClient().conversations.approve(this.id, approval, decision);
     if (type === 'turn') void this.loadAndFollow();
@@ -228,7 +234,7 @@ export class Session {
     await this.liveAnswer.value?.stream.stop().catch((thrown: unknown) => this.showFailure(thrown));
   }
 
-  /** Stops listening. A running turn goes on. */
+  /** Stops listening. A running turn continues. */
   stopListening(): void {
     this.#hasLeft = true;
     cancelAnimationFrame(this.#frame);

@@ -6,7 +6,7 @@ export interface ThinkingSpan {
   endedAt: number | undefined;
 }
 
-/** Keeps how long Claude thought, as this page saw it: the history does not tell. */
+/** Keeps how long Claude thought, as this page saw it. The history does not contain that. */
 export class ThinkingTimeRecorder {
   readonly #spans = new Map<string, ThinkingSpan>();
 

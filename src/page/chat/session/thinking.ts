@@ -8,7 +8,7 @@ export type ThinkingMode = 'model' | 'on' | 'off';
 /** Tokens for thinking, where a model takes nothing but a number of them. The API takes no fewer. */
 const MIN_BUDGET_TOKENS = 1_024;
 
-/** @returns whether a model answers without thinking where it is told to; true for one that the edge does not know */
+/** @returns whether thinking can be turned off for a model; true for a model that the edge does not know */
 export function canDisableThinking(model: ListedModel | undefined): boolean {
   return model?.thinking?.default !== 'always';
 }

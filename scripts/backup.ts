@@ -23,13 +23,13 @@ const END = '["end",null]';
 const TRIES = 5;
 /** Who has stored what is for everybody. */
 const DEPLOYMENT = '.';
-/** What is stored by name. Prefixes and classifiers come first, since agents name them. */
+/** The kinds of resources stored by name. Prefixes and classifiers come first, because agents refer to them. */
 const KINDS = ['prefix', 'classifier', 'agent'];
 
 const { values } = readArguments(USAGE, { options: { account: { type: 'string' }, erasures: { type: 'boolean' } } });
 
 const done = { groups: 0, erasures: 0, versions: 0, accounts: 0, conversations: 0 };
-/** What was looked for, and whether the edge has it. */
+/** The requested versions, and whether the deployment has them. */
 const versions = new Map<string, boolean>();
 
 /** A version of a backup, or what a conversation has of its agent. */

@@ -8,14 +8,14 @@ function edgeUrl(): string {
   return (process.env.SLUICE_URL || 'http://localhost:8787').replace(/\/$/, '');
 }
 
-/** What the edge cannot give now, while it may give something else. */
+/** Something that the deployment cannot return now, although other requests may succeed. */
 export class Unavailable extends Error {}
 
 /**
- * Calls the edge, and again where it is busy.
+ * Calls the deployment, and retries if it is busy.
  *
- * @throws Unavailable with what the edge says, but for the statuses that are `taken`
- * @throws Error where nothing answers, where the edge does not take the token, and where it needs one and SLUICE_TOKEN is not set
+ * @throws Unavailable with the deployment's message, except for the statuses in `taken`
+ * @throws Error if nothing responds, if the token is rejected, or if a token is needed and SLUICE_TOKEN is not set
  */
 export async function callEdge(
   method: 'GET' | 'PUT',
@@ -95,13 +95,13 @@ export function versionPath(kind: string, ref: string, account?: string): string
   return `/versions/${encodeURIComponent(kind)}/${encodeURIComponent(ref)}/backup${whose}`;
 }
 
-/** @returns what went wrong, with its cause, for whoever started the program */
+/** @returns a description of the error and its cause, for the user of the program */
 export function describeFailure(thrown: unknown): string {
   const cause = thrown instanceof Error && thrown.cause instanceof Error ? ` (${thrown.cause.message})` : '';
   return thrown instanceof Error ? thrown.message + cause : String(thrown);
 }
 
-/** Ends the program with a sentence for whoever started it. */
+/** Prints an error and ends the program. */
 export function stopWith(thrown: unknown): never {
   console.error(describeFailure(thrown));
   process.exit(1);

@@ -96,7 +96,7 @@ interface FramedPage {
   part: 'Guides' | 'Reference';
   /** The name of the button that opens the list, where the window is narrow. */
   all: string;
-  /** What stands beside it, as items of a list. */
+  /** The navigation beside the content, as items of a list. */
   list: string;
   main: string;
   /** Whether the part begins with another page. */

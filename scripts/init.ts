@@ -1,6 +1,6 @@
 /**
- * Makes a folder with an edge of somebody's own: `sluice init DIR --plugins webhooks,agents`. It is the template without what
- * other plugins have in it, and the package, packed. Nothing is asked.
+ * Creates a folder with a new Worker: `sluice init DIR --plugins webhooks,agents`. It contains the template, without the parts
+ * of other plugins, and the package. The command asks no questions.
  */
 import { execFileSync } from 'node:child_process';
 import { cp, mkdir, readdir, readFile, rename, writeFile } from 'node:fs/promises';
@@ -18,7 +18,7 @@ const USAGE = `sluice init DIR [--plugins webhooks,agents] [--no-page]
   --plugins  the plugins to include, separated by commas, or all. Default: none.
              ${NAMES.join(', ').replace(/(.{60,80}?) /g, '$1\n             ')}
   --no-page  without the page and the reference`;
-/** What the template is called, and what it calls the package. */
+/** The name of the template, and of the package in it. */
 const NAME = 'own-edge';
 const TARBALL = /sluice-[\w.-]+\.tgz/g;
 /** As wide as a line may be. */
@@ -111,7 +111,7 @@ function selectInCode(text: string): string {
     });
 }
 
-/** @returns the wrangler.toml of the template without the tables of what nobody needs */
+/** @returns the wrangler.toml of the template without the tables that no chosen plugin needs */
 function selectInConfiguration(text: string): string {
   const kept = text.split('\n\n').filter((table) => {
     if (values['no-page'] && table.includes('[assets]')) return false;

@@ -1,4 +1,4 @@
-/** Lists what `npm run prove` sends. It takes its models from the table, by what that says they take, and so follows it. */
+/** Lists the calls of `npm run prove`. It chooses models from the table by their features, so new models are included. */
 import { getModelLifecycle, MODEL_LINES, MODELS, type Model, ModelTable } from '../src/edge/claude/models/models.ts';
 import { computeMaximumCost } from '../src/edge/claude/pricing/maximum-cost.ts';
 import { isThinkingOff } from '../src/edge/claude/pricing/minimal-thinking.ts';
@@ -6,7 +6,7 @@ import type { JsonObject } from '../src/edge/kit/json/object.ts';
 
 type ProveRequest = { body?: JsonObject & { model: string }; upload?: string; method?: 'DELETE' };
 /**
- * One call. In `path` and `body`, `$file` is the id of the uploaded file, and `$run` is another word in each run. The caller
+ * One call. In `path` and `body`, `$file` is the id of the uploaded file, and `$run` a different word in each run. The caller
  * `stops` once some text has come; `after` names the call whose prompt this one counts, or whose cache entry it reads.
  */
 export type ProveCall = ProveRequest & { name: string; path: string; stops?: boolean; after?: string };

@@ -24,10 +24,10 @@ type AnswerContent = {
 };
 type Body = JsonObject & AnswerContent & { usage?: Usage & JsonObject; error?: { type: string } };
 
-/** What an answer says. A stream is put together; `events` are the kinds of its events. */
+/** The facts of a response. A stream is merged into a message; `events` are the types of its events. */
 export type Facts = { status: number; body: Body; events?: string };
 
-/** What the edge adds to a count. */
+/** The fields that Sluice adds to a token count. */
 const OF_EDGE = /^(context_window|cost_usd|fits)/;
 const STREAM =
   /^message_start( content_block_start( content_block_delta)* content_block_stop)* message_delta message_stop$/;
@@ -60,7 +60,7 @@ function listMembers(body: JsonObject, path = ''): string[] {
   });
 }
 
-/** @returns what the table says that an answer costs, in nanodollars; undefined without a usage, and for an unknown model */
+/** @returns the cost of a response by the price table, in nanodollars; undefined without a usage, and for an unknown model */
 export function expectedPrice({ body: { usage, model } }: Facts, batch = false): number | undefined {
   const row = model === undefined ? undefined : TABLE.findRow(model);
   return usage && row && computeCost(usage, row, { batch, priceOf: (name) => TABLE.findPriceRow(name).row });

@@ -1,4 +1,4 @@
-/** Sends the calls of `npm run prove` through an edge, and to the simulator, which says what is expected. */
+/** Sends the calls of `npm run prove` through Sluice, and to the simulator, whose responses are the expected ones. */
 import { maskSecrets } from '../src/edge/kit/http/secrets.ts';
 import type { LedgerRow } from '../src/edge/money/account/usage-answers.schema.ts';
 import { createSimulator } from '../src/edge/toolkit/simulator.ts';
@@ -11,7 +11,7 @@ export type Send = (path: string, init: RequestInit) => Promise<Response>;
 /** How calls are sent. No other run has the word `run`: prompts with it are in no cache. `isBooked`: each call by itself. */
 type ProveOptions = { edge: Send; run: string; isBooked?: boolean; pause: () => Promise<void> };
 
-/** What came of a call, and what is wrong with that. */
+/** The result of a call, and its differences from the expected one. */
 export type ProvedCall = { call: ProveCall; expected: Facts; came: Facts; answer: Answer; differences: string[] } & {
   booked: LedgerRow | undefined;
 };

@@ -1,4 +1,4 @@
-/** Proves with a real key what the simulator and the price table say of the Claude API, through an edge of its own. */
+/** Compares the Claude API, with a real key, to the simulator and the price table. It starts a separate Worker for that. */
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import Anthropic from '@anthropic-ai/sdk';

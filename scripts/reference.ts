@@ -10,7 +10,7 @@ type Parameter = { name: string; in: string; required?: boolean; description?: s
 type Media = Record<string, { schema?: Schema; example?: unknown; examples?: Record<string, { value?: unknown }> }>;
 type DescribedAnswer = { $ref?: string; description?: string; headers?: object; content?: Media };
 
-/** What the document has of JSON Schema. */
+/** The parts of JSON Schema that occur in the document. */
 interface Schema {
   $ref?: string;
   type?: string | readonly string[];

@@ -15,7 +15,7 @@ import {
   versionPath,
 } from './edge-calls.ts';
 
-/** What an account, a conversation or the end of the file begins with. */
+/** The first line of an account, of a conversation, or of the end of the file. */
 interface BackupHead {
   type: string;
   id: string;
@@ -29,7 +29,7 @@ interface BackupHead {
 
 /** How many of each kind were restored. */
 const done = { groups: 0, erasures: 0, versions: 0, accounts: 0, conversations: 0 };
-/** What was not restored, each with the reason. */
+/** The items that were not restored, each with the reason. */
 const refused: string[] = [];
 /** The conversations that are here already. They stay as they are. */
 const left: string[] = [];
@@ -97,7 +97,7 @@ function parseHead(line: string, number: number): BackupHead {
   }
 }
 
-/** Yields lines. (Those of `node:readline` end at U+2028 and U+2029 too, which may stand in what somebody has said.) */
+/** Yields lines. (Those of `node:readline` end at U+2028 and U+2029 too, which messages may contain.) */
 async function* readBackupLines(texts: AsyncIterable<string>): AsyncGenerator<string> {
   let parts: string[] = [];
   for await (const text of texts) {

@@ -4,7 +4,7 @@ import { convertV4MiniflareOptions, Miniflare } from 'miniflare';
 import { unstable_getMiniflareWorkerOptions, unstable_readConfig } from 'wrangler';
 import { root } from './root.ts';
 
-/** A Worker that runs on this machine, and answers nobody else. */
+/** A Worker that runs on this machine and accepts only local requests. */
 export interface RunningWorker {
   url: string;
   stop(): Promise<void>;

@@ -138,7 +138,7 @@ function parsePair(text: string): Record<string, string> {
   return { [name]: value.join(':') };
 }
 
-/** @returns a port that nobody listens on: the given one, or for 0 any. @throws Error where it is taken */
+/** @returns a free port: the given one, or any for 0. @throws Error if the port is in use */
 async function freePort(port: number): Promise<number> {
   let free = port;
   for (const host of ['127.0.0.1', '::1']) {

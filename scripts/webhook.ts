@@ -101,7 +101,7 @@ function pathOfWritten(payload: Json): string {
   return `/${WRITTEN_KINDS.find((kind) => payload[kind])}`;
 }
 
-/** @returns a payload with an id where a JSON Pointer says so, unless an object on the way to it is missing */
+/** @returns a payload with an id at a JSON Pointer, unless an object on the path is missing */
 function withId(payload: Json, pointer: string, event: string): Json {
   const steps = pointer.split('/').slice(1);
   const last = steps.pop() ?? '';
@@ -115,7 +115,10 @@ function decodeStep(step: string): string {
   return step.replaceAll('~1', '/').replaceAll('~0', '~');
 }
 
-/** @returns the event when it has been processed. A development server asks for no credential: no page sends this request */
+/**
+ * @returns the event when it has been processed. A development server requires no credential for a request that no page has
+ * sent
+ */
 async function waitForEvent(event: string): Promise<Json> {
   const deadline = Date.now() + WORK_MS;
   for (;;) {

@@ -17,7 +17,7 @@ export type TypeTable = Readonly<Record<string, string | Readonly<Record<string,
  */
 export type BetaTable = Readonly<Record<string, readonly string[]>>;
 
-/** What requests are compared with. */
+/** The rules with which requests are compared. */
 export interface FieldRules {
   types: TypeTable;
   betas: BetaTable;

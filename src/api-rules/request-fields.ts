@@ -24,5 +24,5 @@ function addFields(types: TypeTable): TypeTable {
   return { ...types, ...Object.fromEntries(added) };
 }
 
-/** What the bodies of messages and counts are compared with. */
+/** The rules with which the bodies of messages and token counts are compared. */
 export const REQUEST_FIELDS: FieldRules = { types: addFields(REQUEST_TYPES), betas: FIELD_BETAS };

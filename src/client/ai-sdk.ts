@@ -346,7 +346,7 @@ function ignoreMissingTurn(thrown: unknown): undefined {
   if (!(thrown instanceof Error && (status === 404 || status === 410))) throw thrown;
 }
 
-/** @param onEnd called when nothing more is read. `isWhole` says whether all chunks were read */
+/** @param onEnd called when reading ends. `isWhole` is true if all chunks were read */
 function toReadableStream(chunks: ChunkGenerator, onEnd: (isWhole: boolean) => void): ReadableStream<UIMessageChunk> {
   return new ReadableStream<UIMessageChunk>({
     async pull(controller) {

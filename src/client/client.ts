@@ -64,7 +64,7 @@ export function createClient(options: ClientOptions) {
        */
       stream,
       /**
-       * Begins a turn that nobody waits for. Its end is delivered to `deliver_url`. It needs a conversation.
+       * Begins a turn in the background. Its end is delivered to `deliver_url`. It needs a conversation.
        *
        * @example
        * const { id } = await sluice.messages.begin({ conversation: 'report', model, max_tokens: 4_096, messages });
@@ -88,7 +88,7 @@ export function createClient(options: ClientOptions) {
     batches: createBatchesClient(transport),
     conversations: createConversationsClient(transport),
     /**
-     * Counts a prompt, and says whether it fits its model and what it costs as input.
+     * Counts the tokens of a prompt. The result also contains whether it fits its model, and its cost as input.
      *
      * @example
      * const { input_tokens, fits } = await sluice.countTokens({ model, messages });

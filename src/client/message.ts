@@ -8,7 +8,7 @@ export class MessageBuilder {
   #message: Message | undefined;
   readonly #partialInputs = new Map<number, string>();
 
-  /** The message as far as it has come. */
+  /** The part of the message that has been received. */
   get message(): Message | undefined {
     return this.#message;
   }

@@ -22,7 +22,7 @@ export class PausedAnswerMerger {
   /** The index of the block that has begun and not ended, in the part that comes now. */
   #openBlock: number | undefined;
 
-  /** The part that comes now, as far as it has come. */
+  /** The received content of the current part. */
   get currentPart(): ReceivedAnswer {
     return { message: this.#part.message, openBlock: this.#openBlock };
   }
@@ -47,12 +47,12 @@ export class PausedAnswerMerger {
     return this.#heldEvents.length > 0 ? this.#part.message?.content : undefined;
   }
 
-  /** Whether nothing of the part that comes now has come yet. */
+  /** Whether nothing of the current part has been received yet. */
   get isEmpty(): boolean {
     return !this.#part.message?.content.length;
   }
 
-  /** Begins the next part, which is asked for now. */
+  /** Begins the next part, which is requested now. */
   beginNextPart(): void {
     const { message } = this.#part;
     if (!message) return;

@@ -2,10 +2,13 @@ import { isSafeToRetryRead, parseJsonObject, SluiceError } from './errors.ts';
 
 /** How long a token that could not be replaced is used before the next try, in milliseconds. */
 const RENEWAL_RETRY_MS = 5_000;
-/** What a credential is made of (RFC 6750); some issuers have `=` in the middle. Anything else is no header's value, or no token. */
+/**
+ * The characters of a credential (RFC 6750); some issuers have `=` in the middle. Anything else is no header's value, or no
+ * token.
+ */
 const CREDENTIAL_PATTERN = /^[\w.~+/=-]+$/;
 
-/** Gets a token from whoever issues it. */
+/** Gets a token from its issuer. */
 export type GetToken = () => string | Promise<string>;
 
 interface TokenClaims {
@@ -37,7 +40,7 @@ export class RenewingToken {
   readonly #renew: (token: string) => Promise<string>;
   #current: Promise<CachedToken> | undefined;
 
-  /** @param renew asks the edge for the next token of a session */
+  /** @param renew requests the next token of a session from the edge */
   constructor(getToken: GetToken, renew: (token: string) => Promise<string>) {
     this.#getToken = getToken;
     this.#renew = renew;
@@ -113,8 +116,8 @@ export function validateTokenText(text: unknown): string {
 
 /**
  * Reads in a token when to replace it. A token that was issued a while ago ends sooner; but where the clock of this device is
- * wrong, only the times of its issuer are compared. An expired token cannot be renewed, so that is done early: somebody who
- * thinks for half of its life does not lose the session.
+ * wrong, only the times of its issuer are compared. An expired token cannot be renewed, so that is done early: a user who
+ * pauses for half of its lifetime does not lose the session.
  */
 function parseTokenLifetime(text: unknown): CachedToken {
   const token = validateTokenText(text);
@@ -127,7 +130,7 @@ function parseTokenLifetime(text: unknown): CachedToken {
   return { token, isRenewable, due: now + holds * (isRenewable ? 0.5 : 0.9), end: now + holds };
 }
 
-/** @returns what a token says; nothing for one that is no JWT */
+/** @returns the claims of a token; no claims if it is no JWT */
 function parseClaims(token: string): TokenClaims {
   const [, claims = ''] = token.split('.');
   try {

@@ -104,7 +104,7 @@ export interface RequestMessage extends Pick<MessageParam, 'role'> {
   content: string | (ContentBlockParam | { type: string; [member: string]: unknown })[];
 }
 
-/** What is not known here is sent as it is. */
+/** Unknown fields are sent unchanged. */
 interface UntypedRequestFields {
   [member: string]: unknown;
 }
@@ -125,7 +125,7 @@ export interface TypedRequestFields
 /** A request to the Messages API; a conversation, a prefix or an agent may give the model and `max_tokens`. */
 export type MessageRequest = TypedRequestFields & UntypedRequestFields;
 
-/** A request for a turn that nobody waits for. */
+/** A request for a turn in the background. */
 export interface BackgroundRequest extends TypedRequestFields, UntypedRequestFields {
   conversation: string;
   /** Whether it is sent again after a crash of the edge, though it may have run: then each try is paid. */
@@ -173,9 +173,9 @@ export interface BatchRequest {
 }
 
 export interface Batch extends MessageBatch {
-  /** What all items have cost; null until the batch has ended. */
+  /** The cost of all items; null until the batch has ended. */
   cost_usd: number | null;
-  /** There while nobody knows whether the upstream has made it: what to do. */
+  /** What to do, while it is unknown whether the upstream has created the batch. */
   unknown?: string;
 }
 export type BatchResult = MessageBatchIndividualResponse;
@@ -213,12 +213,12 @@ export type Conversation = z.output<typeof conversationReport>;
 /** A summary that is sent, or has been sent, in the place of a conversation's oldest messages. */
 export type ConversationSummary = NonNullable<Conversation['summaries']>[number];
 export type ConversationMessage = z.output<typeof messageRow> & Pick<PluginRowFields, keyof PluginRowFields>;
-/** What a turn did: its requests to the model, and the calls of tools that the edge made. */
+/** The report of a turn: its requests to the model, and the tool calls that the edge ran. */
 export type ConversationTurn = z.output<typeof turnReport>;
 /** A call that waits for approval, or has waited. */
 export type Approval = z.output<typeof approvalRow>;
 export type ApprovalDecision = z.input<typeof decisionRequest>;
-/** The lines of an export, without the one that says that it is complete. */
+/** The lines of an export, without the last one, which marks it as complete. */
 export type ConversationLine = Conversation | ConversationMessage;
 
 export type AgentPut = z.input<(typeof putAgent)['fields']> | z.input<(typeof putAgent)['pointer']>;
@@ -250,7 +250,7 @@ export interface UsageRequest {
   limit?: number;
   /** Another account; an admin may ask. */
   account?: string;
-  /** `empty`: an account that nobody knows yet counts as one that was never used, and is no error. */
+  /** `empty`: an unknown account counts as one that was never used, instead of as an error. */
   if_absent?: 'empty';
 }
 

@@ -1,7 +1,7 @@
 import type { SluiceError } from './errors.ts';
 import { computeBackoffMs, sleepUntilPageReturn } from './pause.ts';
 
-/** The longest pause between two tries, unless the edge asks for a longer one. */
+/** The longest pause between two attempts, unless the edge requests a longer one. */
 export const MAX_PAUSE_MS = 30_000;
 
 /** Does some work again while it fails in a way that may pass, with pauses. */

@@ -10,7 +10,7 @@ type Awaitable<T> = T | Promise<T>;
 export interface ToolHandler {
   name: string;
   /**
-   * Does what the model asks for. If it throws, the model gets the message as the call's error; the caller does not.
+   * Runs the tool. If it throws, the model gets the message as the call's error; the caller does not.
    *
    * @param input as the model gives it. It has the shape of `input_schema`, unless the model has made a mistake
    */

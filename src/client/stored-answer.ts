@@ -5,7 +5,7 @@ import { encodePathSegment, type Transport } from './transport.ts';
 
 type ReceivedBlock = Record<string, unknown> & { type: string };
 
-/** An answer as far as it has come. */
+/** The part of an answer that has been received. */
 export interface ReceivedAnswer {
   message: Message | undefined;
   /** The index of the block that has begun and not ended. */

@@ -15,7 +15,7 @@ export interface MessageStreamOptions {
   signal?: AbortSignal | undefined;
   /** Headers of the request that starts the turn. */
   headers?: Record<string, string> | undefined;
-  /** Called when the connection is open, and each time it is lost; `retryAt` says when it is tried again. */
+  /** Called when the connection is open, and each time it is lost; `retryAt` is the time of the next attempt. */
   onConnection?: ((state: 'open' | 'lost', retryAt?: Date) => void) | undefined;
   /** `empty`: following a conversation that does not exist yet is no error, and finds no turn. */
   ifAbsent?: 'empty' | undefined;
@@ -23,14 +23,14 @@ export interface MessageStreamOptions {
   turn?: string | undefined;
 }
 
-/** What a stream starts with: a request, or a turn that is already running. */
+/** The start of a stream: a request, or a turn that is already running. */
 export interface StreamStart {
   conversation: string | undefined;
   /** The JSON text of the request; without it, the running turn is followed. */
   body?: string;
 }
 
-/** A turn's cost comes after its end. If the connection is lost before it, the cost is asked for so many times. */
+/** A turn's cost comes after its end. If the connection is lost before that, the client requests the cost this many times. */
 const MAX_COST_REQUESTS = 10;
 /** A stream that ended properly without the cost counts as so many requests: something on the way may remove it. */
 const REQUESTS_WITHOUT_COST = 5;
@@ -87,7 +87,7 @@ export class MessageStream extends SdkStyleStreamReader {
   /** The idempotency key of the turn: a request that is sent again attaches to the same turn. */
   #idempotencyKey: string;
   readonly #whenOpened: Promise<boolean>;
-  /** Settles when the turn that is asked for now has started, or will not. */
+  /** Settles when the requested turn has started, or will never start. */
   #whenStarted: Promise<boolean>;
   #isStarted = false;
   #resolveStarted: (isStarted: boolean) => void = () => {};
@@ -106,7 +106,7 @@ export class MessageStream extends SdkStyleStreamReader {
   #lastEventNumber = 0;
   #isComplete = false;
   #isStopping = false;
-  /** The error by which the edge has said that the events of the turn are no longer kept. */
+  /** The edge's error that the events of the turn are no longer stored. */
   #expiredError: SluiceError | undefined;
   /** The error with which the turn has ended, if it did. */
   #failure: SluiceError | undefined;
@@ -164,7 +164,7 @@ export class MessageStream extends SdkStyleStreamReader {
   }
 
   /**
-   * Stops the turn. What has come is kept, the events that end the answer still come, and `finalMessage()` gives the
+   * Stops the turn. The received part is kept, the events that end the answer still arrive, and `finalMessage()` returns the
    * message so far. Without a conversation it is the same as `close()`.
    *
    * @example await stream.stop();
@@ -249,7 +249,7 @@ export class MessageStream extends SdkStyleStreamReader {
     return undefined;
   }
 
-  /** @returns whether everything has come, the cost included */
+  /** @returns whether everything has been received, including the cost */
   #hasReceivedAll(): boolean {
     if (this.#closeController.signal.aborted || this.#failure) return true;
     if (!this.#isComplete) return false;
@@ -491,7 +491,7 @@ export class MessageStream extends SdkStyleStreamReader {
   }
 }
 
-/** @returns whether an error says that the turn has ended, and its events are no longer kept */
+/** @returns whether an error means that the turn has ended and its events are no longer stored */
 function isEventsExpired(thrown: unknown): thrown is SluiceError {
   if (!(thrown instanceof SluiceError)) return false;
   const { status, headers } = thrown;

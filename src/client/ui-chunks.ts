@@ -28,7 +28,7 @@ const FINISH_REASONS: Readonly<Record<string, FinishReason>> = {
   refusal: 'content-filter',
 };
 
-/** What the chunks of an answer depend on beside its events. */
+/** The options of an answer's chunks, beside its events. */
 interface AnswerChunkOptions {
   /** The message that is continued; without it a new message begins. */
   continued?: UIMessage | undefined;

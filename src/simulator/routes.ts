@@ -1,6 +1,6 @@
 import { ApiError } from './request/errors.ts';
 
-/** What a request is for. `id` is empty if none is named. */
+/** The route of a request. `id` is empty if none is named. */
 export type SimulatorRoute =
   | { name: 'messages' | 'count' | 'models' }
   | { name: 'model'; id: string }

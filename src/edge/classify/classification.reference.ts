@@ -76,7 +76,7 @@ const evaluationContent: BodyContent = {
 
 const classifier = z.addReferenceMeta(classifierContent, { id: 'Classifier' });
 
-/** What every answer of several labels has. */
+/** The fields of every response with several labels. */
 export const severalLabels = { version, usage, headers, streams: STREAMS, contents: [events, jsonLines] };
 
 export const classification: ApiResource = {

@@ -28,7 +28,7 @@ import type { NotClassified } from './task/failure.ts';
 import type { ClassifyContext } from './task/take-vote.ts';
 import { type ClassificationTask, resolveTask } from './task/task.ts';
 
-/** What is to be labelled by a batch. */
+/** The texts that a batch must label. */
 export interface BatchClassificationJob {
   task: ClassificationTask;
   inputs: readonly { id: string; input?: unknown }[];
@@ -198,21 +198,21 @@ function respondWithCostHeader(
   });
 }
 
-/** @returns the header that marks a simulated answer, so that nobody thinks it is Claude's */
+/** @returns the header that marks a simulated response, so that it is not mistaken for Claude's */
 function createSimulatorHeader({ upstream }: ClassifyContext): Record<string, string> {
   const { isSimulated: simulated, pool } = upstream;
   const isAll = pool?.all.every((one) => one.isSimulated) ?? simulated;
   return isAll ? { 'sluice-upstream': 'simulator' } : {};
 }
 
-/** Members of a restricted token's request that count. The classifier says all others. */
+/** The fields of a restricted token's request that are used. The classifier determines all others. */
 const RESTRICTED_REQUEST_FIELDS: ReadonlySet<string> = new Set(['classifier', 'input', 'inputs', 'stream']);
 
 /**
- * Finds the classifier that a restricted token asks.
+ * Finds the classifier that a request with a restricted token names.
  *
- * @returns whose it is, to be found; undefined for a caller whose token is not restricted
- * @throws ApiError 403 for a classifier that it may not ask, and for whatever would change what the classifier does
+ * @returns the owner in whose list to find it; undefined for a caller whose token is not restricted
+ * @throws ApiError 403 for a classifier that the token may not use, and for fields that would change the classifier
  */
 function resolveRestrictedClassifier(
   { account, only }: Identity,

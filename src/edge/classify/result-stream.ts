@@ -15,7 +15,7 @@ const MEDIA_TYPES: Record<StreamFormat, string> = { sse: 'text/event-stream', js
  */
 const COMMENT_AFTER_MS = 15_000;
 
-/** @returns the format to stream in, if any: the field `stream` asks for events, the header `accept` for lines */
+/** @returns the format to stream in, if any: the field `stream` requests events, the header `accept` lines */
 export function negotiateFormat(c: Context<AppEnv>, stream: boolean | undefined): StreamFormat | undefined {
   if (stream) return 'sse';
   const accept = c.req.header('accept') ?? '';
@@ -23,7 +23,7 @@ export function negotiateFormat(c: Context<AppEnv>, stream: boolean | undefined)
 }
 
 /**
- * Sends results as they come. The next one is asked for when the reader is ready, so a slow reader slows down the work.
+ * Sends results as they arrive. The next one is requested when the reader is ready, so a slow reader slows down the work.
  *
  * @param results ends with the summary; it is read to its end even if the caller leaves, so that every call is settled
  * @param onEnd called once, at the end

@@ -42,7 +42,7 @@ export interface FailedAttempt {
   isRepeated?: boolean;
 }
 
-/** What an attempt needs. */
+/** The context of an attempt. */
 export interface AttemptContext {
   upstream: Upstream;
   /** The permit of an upstream of UPSTREAMS. Undefined for the only upstream. */

@@ -94,15 +94,15 @@ function createByobReader(body: ReadableStream<Uint8Array>): ReadableStreamBYOBR
 /** A buffered answer, read to its end and judged. */
 export interface BufferedResult {
   /**
-   * What it is: the requested answer; an error, in the API's form or with the status of an error; the beginning of an answer
-   * whose rest has not come; or something that the API would not send.
+   * The kind of the response: the requested answer; an error, in the API's form or with the status of an error; an incomplete
+   * answer; or something that the API would not send.
    */
   kind: 'answer' | 'error' | 'interrupted' | 'nothing';
   body: Uint8Array;
   /** The body as a JSON object; undefined if it is not a JSON object. */
   json: JsonObject | undefined;
   report: ResponseReport;
-  /** What an error means. */
+  /** The classification of an error. */
   refusal: ClassifiedFailure | undefined;
 }
 
@@ -161,7 +161,7 @@ export async function readBufferedResponse(
   return { kind, body, json, report, refusal };
 }
 
-/** @returns what a stream reports that has come where none was asked for: it is no answer, but may have cost something */
+/** @returns the report of a stream that was not requested. It is no valid response, but may have cost something */
 function reportUsageOfUnexpectedStream(body: Uint8Array, sentAt = Date.now()): ResponseReport {
   const reader = new UsageReader({ sentAt });
   reader.addPiece(body);

@@ -39,13 +39,13 @@ import {
 import { findStoredSentence } from './usage/stored-sentence.ts';
 import { isErrorBody } from './usage/usage-report.ts';
 
-/** What the upstream's refusal, or the failure of a call, means. */
+/** The meaning of an upstream's rejection, or of a failed call. */
 export interface ClassifiedFailure {
   /**
    * `request`: the caller can correct it. `overloaded`: the upstream takes no more requests at the moment. `down`: it is
-   * broken. `again`: it works, and asks to get the same request again. `missing`: it does not have the model. `refused`: it
-   * refuses this deployment, which only the operator can change. `unclear`: it refuses, and does not say in the API's form
-   * whether this caller or the deployment; or what it refuses is the operator's, for requests of this sort alone.
+   * broken. `again`: it works, and requests to receive the same request again. `missing`: it does not have the model.
+   * `refused`: it refuses this deployment, which only the operator can change. `unclear`: it refuses, and does not say in the
+   * API's form whether this caller or the deployment; or what it refuses is the operator's, for requests of this sort alone.
    */
   kind: 'request' | 'overloaded' | 'down' | 'again' | 'missing' | 'refused' | 'unclear';
   /** The error as a caller may see it. */
@@ -62,7 +62,7 @@ export interface ClassifiedFailure {
   isAboutThinking?: boolean;
   /** Whether its words are a gateway's about its operator: a budget, a quota, a key. Then another request gets the same. */
   isOfOperator?: boolean;
-  /** Milliseconds that the upstream asks to wait, or for which it is not tried. */
+  /** Milliseconds that the upstream requests to wait, or for which it is not tried. */
   waitMs: number | undefined;
   /** Whether the upstream may have worked on the request, and may bill it. */
   mayHaveRun: boolean;
@@ -93,7 +93,7 @@ const ERROR_EVENT = /^(?:(?::.*|event: ?ping[\r\n]+data:.*)[\r\n]+)*(?:event: ?e
 const MAX_QUOTED_CHARACTERS = 300;
 /** A month, which no spend limit is longer than. */
 const MAX_SPEND_LIMIT_MS = 31 * DAY_MS;
-/** What codes mean that status and type do not say, but for those that stop the whole deployment. */
+/** The meaning of codes that status and type do not show, except those that stop the whole deployment. */
 const KIND_BY_CODE: ReadonlyMap<string, ClassifiedFailure['kind']> = new Map([
   ['cmek_key_unreachable', 'overloaded'],
   ['cmek_context_unavailable', 'overloaded'],
@@ -313,7 +313,7 @@ function isPossiblyExecuted(
   return GATEWAY_TIMEOUT_STATUSES.has(status) || (status >= 500 && !UNREACHABLE_STATUSES.has(status));
 }
 
-/** @returns the milliseconds that an upstream asks to wait; undefined if it does not ask, or for no time that can be waited. */
+/** @returns the milliseconds that an upstream requests to wait; undefined if it requests none, or an unreasonable time. */
 function parseRetryAfterMs(headers: Headers): number | undefined {
   const waits = [parseWaitMs(headers.get('retry-after-ms'), 1), parseWaitMs(headers.get('retry-after'), 1_000)];
   return waits.find((wait) => wait !== undefined);

@@ -22,8 +22,8 @@ export function isSelfRetryingClient(headers: Headers | Readonly<Record<string, 
  *
  * @param caller the headers of the client; undefined if the request is the edge's own
  * @param isReached whether the failed try has reached an upstream
- * @returns true for a client that does not retry, and if nobody was reached: then another try costs nothing, and the client
- *   would wait longer before its own retry
+ * @returns true for a client that does not retry, and if no upstream was reached: then another attempt costs nothing, and the
+ *   client would wait longer before its own retry
  */
 export function canEdgeRetryForClient(
   caller: Headers | Readonly<Record<string, string>> | undefined,

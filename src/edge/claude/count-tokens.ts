@@ -20,7 +20,7 @@ export interface CountOptions {
   only?: string | undefined;
   /** Whether a request waits to be admitted. It waits less, and not for an upstream that has just failed to count. */
   admits?: boolean;
-  /** Aborted when nobody waits for the count any more. */
+  /** Aborted when the count is no longer needed. */
   signal?: AbortSignal | undefined;
 }
 

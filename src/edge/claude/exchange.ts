@@ -19,11 +19,11 @@ import type { Upstream } from './upstream.ts';
 import type { KeyHealth } from './upstreams/key-health.ts';
 import { createResponseReport, createUnobserved, type ResponseReport } from './usage/usage-report.ts';
 
-/** What a call of the upstream needs. */
+/** The options of a call to the upstream. */
 export interface ExchangeOptions {
   upstream: Upstream;
   settings: Settings;
-  /** Aborted when nobody waits for the answer any more. */
+  /** Aborted when the caller no longer waits for the response. */
   signal?: AbortSignal | undefined;
   /** Milliseconds for all tries together, until the headers of the last one. Default: the setting UPSTREAM_TIMEOUT_MS. */
   timeoutMs?: number;
@@ -43,9 +43,9 @@ interface DrainAfterCallerLeftOptions {
   onCallerLeft(over: Promise<void>): void;
 }
 
-/** The most milliseconds to wait for the headers of a stream that nobody wants any more, to learn what it costs. */
+/** The maximum of milliseconds to wait for the headers of an abandoned stream, to learn its cost. */
 export const ABANDONED_HEADERS_MS = 60_000;
-/** Milliseconds for which a stream is read on that nobody wants any more: what was on its way until then is seen. */
+/** Milliseconds for which an abandoned stream is still read, so that output which is in flight is observed. */
 export const DRAIN_CHECK_MS = 250;
 /** The most milliseconds that its first event is waited for: what runs behind an answer may take 30 seconds in all. */
 const FIRST_EVENT_MS = 25_000;
@@ -58,15 +58,15 @@ export interface AnsweredExchange {
 
 /** The controls of a caller that watches the upstream call with its own timer. */
 export interface ExternalTimeoutControl {
-  /** Aborted when the time is up, or nobody waits any more. */
+  /** Aborted at the timeout, or when the caller no longer waits. */
   controller: AbortController;
   /** How far the call has gone. */
   progress: SendProgress;
 }
 
 /**
- * A call of the upstream. It owns what every call has: the controller, the leaving of the caller, the time that may pass, how
- * far the call has gone, and the outcome of a try that nobody answered. Each call must be closed.
+ * A call to the upstream. It owns the controller, the handling of a disconnect, the timeouts, the progress of the call, and the
+ * outcome of an attempt without a response. Each call must be closed.
  */
 export class UpstreamExchange {
   readonly controller: AbortController;
@@ -107,10 +107,10 @@ export class UpstreamExchange {
   }
 
   /**
-   * Records that nobody wants the answer any more: aborts the call, or has it read on to its first event, or for a moment. More
-   * than one call does no harm.
+   * Records that the response is no longer wanted: aborts the call, or lets it be read up to its first event, or for a moment.
+   * A repeated call has no effect.
    *
-   * @returns a promise that settles when nothing is read on any more. It never rejects
+   * @returns a promise that settles when reading has ended. It never rejects
    */
   readonly abandon = (): Promise<void> => {
     const { readsOn } = this.#options;
@@ -194,7 +194,7 @@ export class UpstreamExchange {
     return response;
   }
 
-  /** Records what is left of the key's rate limits. Counting tokens has limits of its own. */
+  /** Records what is left of the key's rate limits. Counting tokens has separate limits. */
   #recordRateLimits({ path, routing }: UpstreamRequest, headers: Headers): void {
     if (path.split('?', 1)[0] !== '/v1/messages') return;
     const { settings } = this.#options;
@@ -203,7 +203,7 @@ export class UpstreamExchange {
     this.#keyHealth?.rateLimits.recordResponse(headers, upstream, model, Date.now());
   }
 
-  /** What is known about the key of the upstream that was tried last. */
+  /** The health of the key of the upstream that was tried last. */
   get #keyHealth(): KeyHealth | undefined {
     const { key, pool } = this.#options.upstream;
     const { upstream } = this.progress;

@@ -5,7 +5,7 @@ import { getErrorCause } from './upstream-error.ts';
 const UNPAID = 'does not respond until its bill is paid. Pay it, or set the key of another organization in';
 const NO_CRYPTO = 'cannot use the encryption key of the workspace. Fix it, or set the key of another workspace in';
 const SPENT = 'rejects requests, because a spend limit is reached. Raise it, or set the key of another organization in';
-/** What to do by the cause of a refusal, and otherwise by its status. */
+/** The remedy by the cause of a rejection, or by its status. */
 const REMEDIES: ReadonlyMap<string, string> = new Map(
   Object.entries({
     401: 'does not know the key. Set a valid one in',
@@ -57,7 +57,7 @@ export function findRemedy({ name, setting, status, words, code = '' }: KeyRejec
 /**
  * Explains in development what is otherwise only logged: there the operator is the only caller.
  *
- * @returns the same for the only upstream, from what it has said: its status, type, code and words
+ * @returns the same for the only upstream, from its error: its status, type, code and message
  */
 export function explainErrorInDevelopment(error: ApiError): string | undefined {
   return explainRejectedKey({ ...parseKeyRejectionFromLog(error.upstreamSaid ?? ''), ...ONLY_UPSTREAM });

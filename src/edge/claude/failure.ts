@@ -114,8 +114,8 @@ export function createRedirectError(): ApiError {
 }
 
 /**
- * Refuses a status below 200. It only says that the request was taken, but some runtimes give it for the answer, and the answer
- * for its body. Its body is cancelled.
+ * Rejects a status below 200, which only means that the request was accepted. Some runtimes return it as the response, with the
+ * actual response as its body. That body is cancelled.
  *
  * @throws UpstreamFailure for such a status. The request may have run
  */

@@ -7,7 +7,7 @@ import type { PlainHeaders } from './headers.ts';
 import { getLogTypeOfStreamEnd } from './outcome.ts';
 import { waitForCaller } from './relay/wait-for-caller.ts';
 
-/** What carrying needs of the request. */
+/** The options of the request that forwarding needs. */
 interface ForwardOptions {
   /** Its line is written when the body has ended. */
   entry: RequestLogEntry;
@@ -34,7 +34,7 @@ export function forwardResponse(answered: AnsweredExchange, headers: PlainHeader
   return new Response(readable, { headers });
 }
 
-/** Carries a body to its end. Never rejects. @returns what the log says about it; undefined if it came whole */
+/** Forwards a body to its end. Never rejects. @returns the type that is logged; undefined if the body was complete */
 async function forwardBody(
   { response, exchange }: AnsweredExchange,
   writable: WritableStream,

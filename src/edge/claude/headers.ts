@@ -127,7 +127,7 @@ export function toCallerHeaders(upstream: Headers): PlainHeaders {
 /** Headers that say how long to wait, with their units in milliseconds. */
 const WAIT_UNITS_MS: Readonly<Record<string, number>> = { 'retry-after': 1_000, 'retry-after-ms': 1 };
 const WAIT_HEADERS = Object.keys(WAIT_UNITS_MS);
-/** No time that an upstream asks for is longer. Milliseconds. */
+/** The maximum of milliseconds that an upstream may request to wait. */
 const MAX_UPSTREAM_WAIT_MS = 7 * DAY_MS;
 
 /** @returns whether a header names no time, or one that a client can wait for. Some would wait for ever, or not at all. */
@@ -136,7 +136,7 @@ export function isHeaderTimeReasonable(name: string, value: string): boolean {
   return unit === undefined || parseWaitMs(value, unit) !== undefined;
 }
 
-/** @returns the milliseconds that a header names, as a number of units or a date; undefined if nobody can wait for that */
+/** @returns the milliseconds that a header contains, as a number of units or a date; undefined for an unreasonable time */
 export function parseWaitMs(value: string | null, unitMs: number): number | undefined {
   if (value === null || value.trim() === '') return undefined;
   // Try a number first, because `Date.parse` accepts even "-5" as a date.

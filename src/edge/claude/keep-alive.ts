@@ -10,8 +10,8 @@ const MAX_OUTPUT_GAP_MS = 3_600_000;
 
 /**
  * @param sentAt when the request was sent; milliseconds since 1970
- * @param lastSignAt returns when its answer has said something last; undefined before its beginning
- * @returns a function that says when the answer is given up. It asks `lastSignAt` only once that may matter
+ * @param lastSignAt returns the time of the last sign of the response; undefined before its beginning
+ * @returns a function that returns the time at which the response is given up. It calls `lastSignAt` only when that may matter
  */
 export function createOutputDeadline(sentAt: number, lastSignAt: () => number | undefined): () => number {
   const beginsBy = sentAt + FIRST_OUTPUT_MS;

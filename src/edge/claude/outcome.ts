@@ -12,7 +12,7 @@ export interface RequestOutcome extends ResponseReport {
   end: StreamEnding;
   /** Whether a client has stopped it. Then its end is `cut`. */
   stopped?: boolean | undefined;
-  /** Whether its object died while it was read on behind a stop: nobody saw what came until then. */
+  /** Whether its object died while it was still read after a stop, so that its further output was not observed. */
   unwatched?: boolean | undefined;
   upstream_request_id: string | undefined;
   /** If there are several upstreams: the name of the one that answered, or was tried last. */
@@ -25,13 +25,19 @@ export interface RequestOutcome extends ResponseReport {
   sent: boolean;
   /** Milliseconds from the request to the first byte of a stream, or to the end of a buffered answer. */
   ttft_ms: number;
-  /** Milliseconds from the first byte to the end, as the caller took them; 0 for a buffered answer. Absent where nothing has come. */
+  /**
+   * Milliseconds from the first byte to the end, as the caller took them; 0 for a buffered answer. Absent if nothing has
+   * arrived.
+   */
   after_first_ms?: number;
-  /** Where nothing has come of an answer: the most tokens of its prompt, by a count. */
+  /** If nothing of the response has arrived: the maximum of tokens of its prompt, by a count. */
   prompt_tokens?: number | undefined;
   /** For an answer that did not end by itself: the output tokens that it was settled at. */
   estimated_output?: number | undefined;
-  /** What was written in the open; absent if somebody may have made the upstream wait, so that it seemed slower than it is. */
+  /**
+   * The output that was observed as it was written; absent if a reader may have made the upstream wait, so that it seemed
+   * slower than it is.
+   */
   written?: VisibleOutput | undefined;
 }
 
@@ -40,7 +46,7 @@ export function getLogTypeOfStreamEnd(end: Exclude<StreamEnding, 'complete'>): s
   return end === 'client_gone' ? end : `upstream_${end}`;
 }
 
-/** @returns the outcome of a try that nobody has answered. Times are milliseconds since 1970. */
+/** @returns the outcome of an attempt without a response. Times are milliseconds since 1970. */
 export function createUnansweredOutcome(
   { sentAt, upstream, failedUpstreams }: SendProgress,
   now: number,

@@ -25,13 +25,13 @@ import type { ResponseReport } from './usage/usage-report.ts';
 const ERROR_START_BYTES = 2_048;
 
 export interface RelayRequest {
-  /** The caller's own request. Its method, headers and query are sent. Its signal says when the caller has left. */
+  /** The caller's own request. Its method, headers and query are sent. Its signal is aborted when the caller disconnects. */
   caller: Request;
   /** The path at the upstream, beginning with `/v1`. */
   path: string;
   /** The caller's bytes, or the text after changes that were needed. */
   body?: RequestBodyFactory | undefined;
-  /** What decides the choice between several upstreams. */
+  /** The input of the choice between several upstreams. */
   routing?: UpstreamRoutingInput | undefined;
   /** Whether only a message or an error counts as an answer. */
   expectsMessage?: boolean;
@@ -51,7 +51,7 @@ export interface RelayRequest {
   idempotencyKey?: string | undefined;
 }
 
-/** What a relay needs, and the functions that it calls. */
+/** The options of a relay, and the functions that it calls. */
 export interface RelayOptions {
   upstream: Upstream;
   settings: Settings;

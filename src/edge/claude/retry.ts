@@ -2,7 +2,7 @@
 
 import { type ClassifiedResponse, classifyFailure } from './classify-failure.ts';
 
-/** If the upstream asks for a longer wait than this, its answer goes to the caller, who can wait. Milliseconds. */
+/** If the upstream requests a longer wait than these milliseconds, its response is returned to the caller, who can wait. */
 export const MAX_RETRY_WAIT_MS = 10_000;
 const FIRST_WAIT_MS = 500;
 const MAX_BACKOFF_MS = 8_000;
@@ -10,8 +10,8 @@ const MAX_BACKOFF_MS = 8_000;
 export const TRANSIENT_KINDS: ReadonlySet<ClassifiedResponse['kind']> = new Set(['again', 'down', 'overloaded']);
 
 /**
- * @param patienceMs the longest wait that is waited for, if the upstream asks for one
- * @returns milliseconds to wait before the next try; undefined if there must be no other try
+ * @param patienceMs the longest wait to accept, if the upstream requests one
+ * @returns milliseconds to wait before the next attempt; undefined if there must be no other attempt
  */
 export function computeRetryWaitMs(
   response: Pick<Response, 'status' | 'headers'> | undefined,

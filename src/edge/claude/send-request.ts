@@ -13,7 +13,7 @@ export interface UpstreamRequest {
   path: string;
   headers: Readonly<Record<string, string>>;
   body?: RequestBodyFactory | undefined;
-  /** What decides the choice between several upstreams. */
+  /** The input of the choice between several upstreams. */
   routing?: UpstreamRoutingInput | undefined;
   /** Whether it is sent as a stream, though the caller requested a non-streaming response. */
   streamInternally?: boolean | undefined;
@@ -27,7 +27,7 @@ export interface SendUpstreamOptions {
   streamHeadersMs?: number | undefined;
   /** The longest wait before another try that an upstream may ask for, in milliseconds. Default: MAX_RETRY_WAIT_MS of `retry.ts`. */
   patienceMs?: number | undefined;
-  /** Aborted when the time is up, or nobody waits any more. This also ends the reading of the body. */
+  /** Aborted at the timeout, or when the caller no longer waits. This also ends the reading of the body. */
   controller: AbortController;
   /** The headers of the caller, if this is the caller's own request. If the client retries by itself, the edge does not. */
   caller?: Headers | Readonly<Record<string, string>>;

@@ -267,7 +267,7 @@ class RequestSender {
     return first.kind === 'missing' || (failure.isPublished === true && !isForeign);
   }
 
-  /** Records a failed attempt. If its upstream asks for a short wait, waits and has the upstream tried again. */
+  /** Records a failed attempt. If its upstream requests a short wait, waits and lets the upstream be tried again. */
   async #recordFailure(failed: FailedAttempt, permit: UpstreamPermit | undefined): Promise<undefined> {
     const { upstream, failure, isRecorded } = failed;
     const { kind, waitMs } = failure;

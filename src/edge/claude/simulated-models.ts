@@ -1,7 +1,7 @@
 import type { SimulatedModel } from '../../simulator/simulator.ts';
 import { createSimulatorColumns, type Model } from './models/models.ts';
 
-/** @returns the models of a table as the simulator knows them. One that nobody knows takes everything. */
+/** @returns the models of a table in the simulator's form. An unknown model accepts everything. */
 export function toSimulatedModels(rows: readonly Model[]): SimulatedModel[] {
   const further: Readonly<Record<string, Partial<SimulatedModel>>> = createSimulatorColumns();
   return rows.map(({ thinking, binds_thinking, prices, ...row }) => {

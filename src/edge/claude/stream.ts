@@ -38,7 +38,7 @@ export type StreamEnding = 'complete' | 'error' | 'cut' | 'silent' | 'client_gon
  */
 type StreamFinishCallback = (report: ResponseReport, end: StreamEnding, firstByte: number) => string | undefined;
 
-/** What relaying a stream needs from its request. */
+/** The options of the request that relaying a stream needs. */
 interface RelayStreamOptions {
   requestId: string;
   waitUntil(work: Promise<unknown>): void;
@@ -46,7 +46,7 @@ interface RelayStreamOptions {
   ownHeaders?(): Record<string, string>;
 }
 
-/** What can end a stream early. */
+/** The objects that can end a stream early. */
 interface StreamRelayState {
   /** The upstream call. It learns the usage so far, and when the caller has left. */
   exchange: {

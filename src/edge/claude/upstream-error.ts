@@ -1,4 +1,4 @@
-/** Reads what an error says about itself. */
+/** Reads the fields of an upstream's error. */
 
 import { getStatusOfErrorType, isErrorType } from '../kit/http/errors.ts';
 import { maskSecrets } from '../kit/http/secrets.ts';
@@ -58,7 +58,7 @@ function sanitizeErrorMessage(words: string): string {
   return words.slice(0, MAX_MESSAGE_CHARACTERS).toWellFormed();
 }
 
-/** @returns the status that belongs to an error which has come with the status of a success. */
+/** @returns the status for an error that was sent with the status of a success. */
 export function getStatusForErrorBody(body: unknown): number {
   const one: unknown = Array.isArray(body) ? body[0] : body;
   const error = getMember(one, 'error') ?? one;
@@ -79,7 +79,7 @@ export function isThinkingRejectionMessage(words: string): boolean {
   return THINKING_MESSAGES.test(words);
 }
 
-/** @returns an error's code; without one, what its sentence says; empty if neither is known. */
+/** @returns an error's code; without one, the code that its message implies; empty if neither is known. */
 export function getErrorCause({ code, message }: Omit<UpstreamError, 'type'>): string {
   return code || (CAUSE_BY_SENTENCE.find(([sentence]) => sentence.test(message))?.[1] ?? '');
 }

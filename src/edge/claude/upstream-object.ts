@@ -1,7 +1,7 @@
 import { type DurableObjectServices, EdgeDurableObject } from '../durable/edge-object.ts';
 import { getUpstreamBySettings, type Upstream } from './upstream.ts';
 
-/** What an object that calls the upstream passes to the modules that do its work. */
+/** The services that a Durable Object which calls the upstream passes to its modules. */
 export interface UpstreamObjectServices extends DurableObjectServices {
   getUpstream(): Upstream;
 }

@@ -5,7 +5,10 @@ import type { BreakerPermit, CircuitBreaker } from './upstreams/breaker.ts';
 import type { UpstreamChoice } from './upstreams/order.ts';
 import type { UpstreamPool, UpstreamRoutingInput } from './upstreams/pool.ts';
 
-/** If an upstream asks for a shorter wait than this, waiting is better than another upstream without the prompt cache. */
+/**
+ * If an upstream requests a shorter wait than these milliseconds, waiting is better than another upstream without the prompt
+ * cache.
+ */
 export const SHORT_WAIT_MS = 2_000;
 
 /**

@@ -23,7 +23,7 @@ export interface Upstream {
   isSimulated: boolean;
   /** The upstreams of the setting UPSTREAMS, if it is set. Then `baseURL` and `apiKey` are empty. */
   pool?: UpstreamPool | undefined;
-  /** What is known about the key of the only upstream; absent for those of UPSTREAMS, and for the simulator. */
+  /** The health of the key of the only upstream; absent for those of UPSTREAMS, and for the simulator. */
   key?: KeyHealth | undefined;
 }
 

@@ -8,7 +8,7 @@ import { parseEventTypeFromData } from './usage/usage-reader.ts';
 /** The JSON texts of an object's values, by key. */
 type JsonTextsByKey = Map<string, string>;
 
-/** What ends a delta after its last string. The API pads some deltas with spaces. */
+/** The end of a delta after its last string. The API pads some deltas with spaces. */
 const DELTA_TAIL = / *\} *\} */y;
 /** The JSON texts of types of deltas that do not simply add to members of the same names. */
 const INPUT_DELTA = '"input_json_delta"';
@@ -81,7 +81,7 @@ class ContentBlockJson {
  * that each number, escape and tool input stays as it was written.
  */
 export class StreamedMessageJson {
-  /** Whether `message_stop` or an `error` has come. */
+  /** Whether `message_stop` or an `error` has arrived. */
   hasEnded = false;
   /** The data of an `error` event. */
   error: string | undefined;
@@ -114,7 +114,7 @@ export class StreamedMessageJson {
     if (!this.hasEnded) this.#applyEvent(this.#frames.unterminatedLastEvent);
   }
 
-  /** Whether it is a message, and has come to its end. */
+  /** Whether it is a message, and complete. */
   get isComplete(): boolean {
     return this.hasEnded && this.#message?.get('type') === '"message"';
   }

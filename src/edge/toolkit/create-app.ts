@@ -5,7 +5,7 @@ import type { AppEnv } from '../auth/context.ts';
 import { getPluginMembers } from '../kit/plugins/plugins.ts';
 import type { PluginOptions } from '../plugins.ts';
 
-/** Which plugin reads what a Worker says to plugins. */
+/** The plugin that reads each of the options that a Worker passes to plugins. */
 const PLUGIN_BY_OPTION: Readonly<Record<keyof PluginOptions, string>> = { webhooks: 'webhooks', tools: 'runs' };
 
 /** The order of all plugins by their names alone: a bundler keeps the plugins that a Worker imports. */

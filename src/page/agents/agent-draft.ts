@@ -8,7 +8,7 @@ import { LIMIT_FIELDS, toPlainSystem } from './agent-fields.ts';
 const TEXT_FIELDS = ['name', 'description', 'model', 'max_tokens', 'system', 'tools', 'approvers', 'more'] as const;
 export type AgentDraftField = (typeof TEXT_FIELDS)[number] | (typeof LIMIT_FIELDS)[number][0];
 export const AGENT_FIELDS: readonly AgentDraftField[] = [...TEXT_FIELDS, ...LIMIT_FIELDS.map(([name]) => name)];
-/** What stands in each field. */
+/** The text of each field. */
 export type AgentDraft = Record<AgentDraftField, string>;
 
 const DRAFTS_KEY = 'sluice-agent-drafts';
@@ -20,7 +20,7 @@ export const agentDrafts = signal<Readonly<Record<string, AgentDraft>>>(
 );
 agentDrafts.subscribe((drafts) => sessionStorage.setItem(DRAFTS_KEY, JSON.stringify(drafts)));
 
-/** Keeps a draft; one that says what is stored already is let go. */
+/** Keeps a draft. A draft that equals the stored agent is discarded. */
 export function saveAgentDraft(name: string, draft: AgentDraft, stored: AgentDraft): void {
   const { [name]: _, ...others } = agentDrafts.value;
   const isChanged = AGENT_FIELDS.some((field) => draft[field] !== stored[field]);

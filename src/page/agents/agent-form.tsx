@@ -30,7 +30,7 @@ import { ToolsForm } from './tools-form.tsx';
 interface AgentFormProps {
   /** The agent that is edited, or `NEW_AGENT`. */
   agentName: string;
-  /** What is stored now, or stands in the form of a new one. */
+  /** The stored agent, or the initial values of a new one. */
   stored: AgentDraft;
 }
 

@@ -29,7 +29,7 @@ import {
 
 const MAX_LISTED_RUNS = 20;
 
-/** What happens to a conversation's history above its limit. */
+/** The strategies for a history that exceeds its limit. */
 const HISTORY_STRATEGIES = {
   error: 'refused',
   truncate: 'truncated: the oldest turns are not sent',

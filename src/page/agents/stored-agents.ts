@@ -14,7 +14,7 @@ import { UndoableRemovals } from '../edge/removals.ts';
 import { formatDay, formatPastTime } from '../ui/format.ts';
 import { navigateToSection } from '../ui/route.ts';
 
-/** What was spent by an agent, or by one version of it. */
+/** The spending of an agent, or of one version of it. */
 export interface AgentSpend {
   requests: number;
   usd: number;
@@ -22,7 +22,7 @@ export interface AgentSpend {
   lastDay?: string | undefined;
 }
 
-/** What each version has spent, by `name@version`. */
+/** The spending of each version, by `name@version`. */
 export const spendByVersion = signal<ReadonlyMap<string, AgentSpend>>(new Map());
 /** The last requests that ran with an agent, newest first. */
 export const agentRequests = signal<LedgerRow[]>([]);

@@ -146,7 +146,7 @@ function getToolRunnerKind({ type, run }: EditedTool): ToolRunnerKind {
   return url !== undefined ? 'http' : agent !== undefined ? 'agent' : 'worker';
 }
 
-/** @returns a tool that somebody else answers; what a person must approve stays so */
+/** @returns a tool with another runner. A required approval stays required */
 function setToolRunner({ run, ...tool }: EditedTool, kind: ToolRunnerKind): EditedTool {
   const { approval } = Object(run) as EditedTool;
   const approved = approval === undefined ? {} : { approval };

@@ -101,7 +101,7 @@ interface ViewHeaderProps {
   children?: preact.ComponentChildren;
 }
 
-/** Says whose view it is, and leads back to the list. Whoever is led here arrives at its heading. */
+/** Shows whose view it is, with a link back to the list. A link to this view moves the focus to its heading. */
 export function ViewHeader({ kind, id, children }: ViewHeaderProps) {
   return (
     <header class="apart view-head">

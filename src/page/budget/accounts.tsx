@@ -32,7 +32,7 @@ const MAX_ACCOUNT_NAMES = 1_000;
 
 const spendPeriod = signal<SpendPeriod>('month');
 
-/** Lists all accounts and groups where they share budgets, which have the lists. A name opens a view of its own. */
+/** Lists all accounts and groups where they share budgets, which have the lists. A name opens a separate view. */
 export function BudgetAccounts() {
   return hasPlugin('pools') ? <AccountLists /> : <AccountFromUrl />;
 }
@@ -96,7 +96,7 @@ function AccountLists() {
   );
 }
 
-/** Begins with the tightest where somebody is nearly at a limit or refused, else with who spent most. */
+/** Sorts by the tightest limit if an account is nearly at a limit or was rejected, otherwise by spending. */
 async function chooseInitialAccountOrder(): Promise<void> {
   if (isOrderChosen.value) return;
   // If this request fails, keep the usual order. The list's own request shows the error.

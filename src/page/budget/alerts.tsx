@@ -50,7 +50,7 @@ function isAlertUndelivered({ state, error }: AlertRow): boolean {
   return state === 'parked' || (state === 'pending' && error !== null);
 }
 
-/** What was tried in vain is never “being sent”. */
+/** An alert whose delivery has failed is never shown as “being sent”. */
 function renderAlertDeliveryState(row: AlertRow) {
   if (!isAlertUndelivered(row)) return ALERT_STATE_TEXTS[row.state];
   return (

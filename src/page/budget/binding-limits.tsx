@@ -100,7 +100,7 @@ function RateLimitCard({ rateLimit: { name, limit, remaining } }: RateLimitCardP
 
 interface BindingLimitCardsProps {
   bindingLimits: readonly SpendLimitUsage[];
-  /** What is said where there is no limit: US dollars, of today or, of a shared budget, of this month. */
+  /** The spending to show if there is no limit, in US dollars: of today, or for a shared budget of this month. */
   spentUsd: number;
   /** Whether it is clear whose limits they are. */
   isOwn?: boolean;

@@ -9,7 +9,7 @@ import {
   listedRange as sharedRange,
 } from './figures/days.ts';
 
-/** What the list of days has in place of days, for the minutes around a time. */
+/** The option in the list of days that stands for the minutes around a time. */
 const AROUND_MINUTE = 'around';
 
 interface DaysPickerProps {

@@ -4,13 +4,15 @@ import { useRef } from 'preact/hooks';
 import { focusTarget } from './figures/report.ts';
 
 interface FocusHeadingProps {
-  /** What `focusTarget` names it by: an account, a group, or the address of a list. Absent for one to which nothing leads. */
+  /**
+   * The value of `focusTarget` for this heading: an account, a group, or the address of a list. Absent if no link leads to it.
+   */
   target: string | undefined;
   id?: string;
   children: ComponentChildren;
 }
 
-/** Heads a view or a list. Whoever is led there arrives at it: it takes the focus. */
+/** The heading of a view or a list. A link to it moves the focus to it. */
 export function FocusHeading({ target: to, id, children }: FocusHeadingProps) {
   const heading = useRef<HTMLHeadingElement>(null);
   useSignalEffect(() => {

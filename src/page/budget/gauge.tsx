@@ -46,7 +46,7 @@ export function computeClampedShare(figure: number, limit: number): number {
   return Math.min(1, Math.max(0, figure / limit));
 }
 
-/** Shows a bar for a limit; the text beside it says the same. Without a limit there is nothing to measure, and no bar. */
+/** Shows a bar for a limit; the text beside it contains the same. Without a limit there is nothing to measure, and no bar. */
 export function Gauge({
   title,
   value,

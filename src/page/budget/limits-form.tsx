@@ -16,11 +16,11 @@ type LimitName = keyof Limits;
 
 interface LimitsFormProps {
   target: LimitOwner;
-  /** The limits that it has of its own. */
+  /** Its own limits. */
   ownLimits: OwnLimits;
   /** The limits that it can have. */
   names: readonly LimitName[];
-  /** The limits in force, where they may be somebody else's. */
+  /** The limits in force, if some of them may be those of a group or the deployment. */
   inForce?: OwnLimits;
 }
 
@@ -28,7 +28,7 @@ interface LimitsFormProps {
 export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }: LimitsFormProps) {
   const { isBusy: busy, fault, run } = useAsyncAction();
   const saved = useSignal('');
-  /** What was added or removed here, and is not saved. */
+  /** The limits that were added or removed here and are not saved. */
   const added = useSignal<readonly LimitName[]>([]);
   const removed = useSignal<readonly LimitName[]>([]);
   const isLimitSet = (name: LimitName) =>

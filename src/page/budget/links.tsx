@@ -11,7 +11,7 @@ import { focusTarget } from './figures/report.ts';
 export const ACCOUNTS_HREF = '#/budget/accounts';
 /** The address of the list of sources of webhooks. */
 export const SOURCES_HREF = '#/budget/webhooks';
-/** What the URL has in place of a source of webhooks, for alerts: no source can have this name. */
+/** The value in the URL that stands for alerts, in place of a webhook source. No source can have this name. */
 export const ALERTS_SOURCE = 'alert';
 
 /** The id of what holds the fields for credit. */
@@ -22,7 +22,7 @@ export function getWebhookSourceHref(source: string): string {
   return `${SOURCES_HREF}/${encodeURIComponent(source)}`;
 }
 
-/** Shows an account, on these days, and leads there whoever has chosen it. */
+/** Shows an account on these days, and moves the focus there. */
 export function navigateToAccount(id: string, days = listedRange.value): void {
   listedRange.value = days;
   focusTarget.value = id;
@@ -34,7 +34,7 @@ export function navigateToGroup(id: string): void {
   navigateToSection('budget', ['groups', id]);
 }
 
-/** Shows the requests of an account, and leads there whoever has chosen them. */
+/** Shows the requests of an account, and moves the focus there. */
 export function navigateToAccountRequests(id: string): void {
   focusTarget.value = createRequestsFocusTarget(id);
   navigateToSection('budget', ['requests', ...(id === identity.value.account ? [] : [id])]);

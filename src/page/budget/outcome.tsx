@@ -64,7 +64,7 @@ export function isUpstreamError({ status, error_type, upstream_request_id }: Req
   return status === 'refused_upstream' && upstream_request_id !== null && !isOwn;
 }
 
-/** What the ledger has behind a colon is for the log. */
+/** Removes the part after a colon, which is for the log. */
 function removeErrorTypeDetail(errorType: string): string {
   return errorType.split(':', 1).join('');
 }

@@ -36,7 +36,7 @@ export function BudgetOverview() {
   );
 }
 
-/** What goes to others: alerts, and requests to Claude. */
+/** Shows the calls to other services: alerts, and requests to Claude. */
 function AlertsAndUpstreams() {
   return (
     <>

@@ -120,7 +120,7 @@ function FailingTasks({ tasks }: { tasks: NonNullable<OverviewResponse['failing_
   );
 }
 
-/** Leads to a list that shows what was counted: that of today, or first whoever can ask for nothing. */
+/** Prepares a list to show what was counted: the requests of today, or the accounts, sorted by the use of their limits. */
 function prepareLinkedList(href: string): void {
   if (href === REJECTED_REQUESTS_HREF || href === FAILED_REQUESTS_HREF)
     [listedRange.value, listedMinute.value] = ['today', ''];

@@ -192,7 +192,7 @@ const MODEL_COLUMN: ListColumn<ListedRequest> = {
   spare: true,
   renderCell: ({ model }) => getModelDisplayName(model),
 };
-/** What went wrong, and the sentence that its caller read. */
+/** The cause of a failure, and the sentence that the caller received. */
 const CAUSE_COLUMN: ListColumn<ListedRequest> = {
   name: 'Outcome and reason',
   kind: 'text',

@@ -13,9 +13,9 @@ import { RequestDetails } from './request-details.tsx';
 
 const UNKNOWN_REQUEST_MESSAGE =
   'No ledger contains this id. Requests that were rejected because of their token or body are only in the log. Rows older than the retention period are deleted. By the upstream’s id, you can find only failed requests of the 200 accounts that failed last.';
-/** What the id of every request begins with. */
+/** The prefix of every request id. */
 const REQUEST_ID_PREFIX = 'req_';
-/** What the id of every token of Sluice begins with. */
+/** The prefix of the id of every token of Sluice. */
 const TOKEN_ID_PREFIX = 'tok_';
 
 /**
@@ -71,7 +71,7 @@ async function listRequestsOfToken(id: string): Promise<void> {
   listedToken.value = id;
 }
 
-/** @throws Error that says where else to look, for an id that no ledger has */
+/** @throws Error that names other places to search, for an id that no ledger contains */
 async function readLedgerRequest(id: string): Promise<LedgerRequest> {
   try {
     return await readJson<LedgerRequest>(`/usage/requests/${encodePathSegment(id)}`);

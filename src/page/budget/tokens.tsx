@@ -29,7 +29,7 @@ const ADMIN_SCOPE_OPTIONS: Record<AdminScope, string> = {
   'admin:backup': 'reads backups, which contain everything',
   admin: 'full access to all accounts',
 };
-/** What a restricted token names, each with an example. */
+/** The resources that a restricted token names, each with an example. */
 const RESTRICTIONS = [
   ['agents', 'Agents', 'support, own:draft'],
   ['classifiers', 'Classifiers', 'tickets'],
@@ -202,7 +202,7 @@ function RestrictionFields() {
   );
 }
 
-/** @returns the member `only` of the token that a form asks for; without members for a token that is not restricted */
+/** @returns the field `only` for the token of a form; an empty object for a token that is not restricted */
 function parseTokenRestrictions(form: FormData): Record<string, unknown> {
   const lists = RESTRICTIONS.map(([name]) => [name, parseCommaSeparatedNames(form.get(name))] as const).filter(
     ([, names]) => names.length > 0,

@@ -20,7 +20,7 @@ import {
 } from './session/conversations.ts';
 import { generateMissingTitle, getConversationTitle } from './session/titles.ts';
 
-/** What can be done with a conversation, which is renamed in its place. */
+/** The actions on a conversation: icon, name and function. Renaming has no function, because it happens in the list itself. */
 const CONVERSATION_ACTIONS: readonly (readonly [IconName, string, ((id: string) => Promise<void>)?])[] = [
   ['edit', 'Rename'],
   ['fork', 'Fork', (id) => forkAndShowConversation(id)],

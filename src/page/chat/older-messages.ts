@@ -3,13 +3,13 @@ import type { RefObject } from 'preact';
 import { useCallback, useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import type { TranscriptEntry } from './session/entries.ts';
 
-/** What is shown in one go: of either as many as keep the page's thread for some 50 ms. */
+/** The maximum of a batch that is rendered at once: it keeps the page's thread busy for about 50 ms. */
 const MESSAGES_PER_BATCH = 12;
 const CHARACTERS_PER_BATCH = 12_000;
 
 /**
- * Shows the newest messages at once, and older ones above them whenever the page has time, or somebody scrolls to them.
- * What is in view stays where it is.
+ * Shows the newest messages at once, and older ones above them whenever the page is idle, or the user scrolls to them. What is
+ * in view stays where it is.
  *
  * @param column the messages, of which the first is the oldest that is shown
  * @returns the entries to show, and what to call when the view is scrolled

@@ -17,7 +17,7 @@ export const chosenClassifier = signal('');
 export const classifiers = signal<NamedResourceRow[]>([]);
 export const shownAnswer = signal<ClassifyAnswer | undefined>(undefined);
 
-/** What the result is of, as text. */
+/** The form that the shown result belongs to, as text. */
 const answeredForm = signal('');
 /** Whether the form has changed since: the result is that of another text, or of other labels. */
 export const isOutdated = computed(

@@ -63,7 +63,10 @@ async function refreshHealth(): Promise<void> {
   includedPlugins.value = new Set(health.plugins);
 }
 
-/** Lists the models, and shows why that fails. The edge may have heard only now that its key is refused: it is asked again. */
+/**
+ * Lists the models, and shows why that fails. The edge may have learned only now that its key is rejected, so its health is
+ * read again.
+ */
 export async function refreshModelList(): Promise<void> {
   try {
     await loadModels(getClient());

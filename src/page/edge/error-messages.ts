@@ -4,7 +4,7 @@ import type { SluiceError } from '../../client/index.ts';
 import type { ErrorType } from '../../edge/answers.ts';
 import { formatFutureTime } from '../ui/format.ts';
 
-/** What is said of each type of error but one of money, and of no answer at all. */
+/** The sentence for each type of error, except `billing_error`, and for a missing response. */
 const ERROR_SENTENCES: Readonly<Record<Exclude<ErrorType, 'billing_error'> | 'connection_error' | 'closed', string>> = {
   invalid_request_error: 'The request is not valid. Change it, then try again.',
   authentication_error: 'Your token is invalid or has expired. Enter another token.',
@@ -24,7 +24,7 @@ const LIMIT_ERROR_TYPES = ['billing_error', 'rate_limit_error'];
 /** For a longer wait than this, the message contains the time at which it ends. */
 const SHORT_WAIT_SECONDS = 300;
 
-/** @returns a sentence for somebody who knows nothing of the edge: what is wrong, and what helps */
+/** @returns a sentence for users who know nothing about the edge: the problem and the remedy */
 export function describeErrorForUser(error: SluiceError): string {
   const { type, status = 500, retryAfter = 0 } = error;
   if (isModelNotAllowedError(error)) return 'This model is not available to you. Choose another one.';

@@ -1,15 +1,15 @@
-/** @returns what the edge has said, which stands behind the sentence for people and the line with the status */
+/** @returns the edge's message, which follows the sentence for users and the line with the status */
 export function extractEdgeMessage(fault: string): string {
   const [, , ...words] = fault.split('\n');
   return words.length > 0 ? words.join('\n') : fault;
 }
 
 /**
- * Finds the field of a form that a refusal of the edge is about: its words begin with a path, such as `limits.max_usd: …`.
+ * Finds the field of a form to which an error of the edge refers. Its message begins with a path, such as `limits.max_usd: …`.
  *
- * @param fault a sentence for people, and below it what the edge has said; or the page's own words alone
+ * @param fault a sentence for users, and below it the edge's message; or only the page's own message
  * @param fields the names of the fields, as paths
- * @returns the field, and what is said of it; without a field all that was said
+ * @returns the field and its message; without a field the whole message
  */
 export function findFaultyField(
   fault: string,

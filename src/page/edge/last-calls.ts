@@ -34,7 +34,7 @@ export interface RecordedCall {
 
 /** The last calls, newest first. */
 export const lastCalls = signal<RecordedCall[]>([]);
-/** Counts what has come of them, so that components render again: calls grow in place. */
+/** Counts the changes of the calls, so that components render again: the call objects are changed in place. */
 export const callGrowthCount = signal(0);
 
 const MAX_LAST_CALLS = 12;

@@ -19,40 +19,40 @@ export interface ListColumn<Row> {
   kind?: 'number' | 'text' | 'action';
   /** Whether it is left out where the window is narrow. */
   spare?: boolean;
-  /** The order of the edge that its heading asks for. */
+  /** The sort order that its heading selects. */
   sort?: string;
   /** @param times how many rows this one stands for, in words: empty for one */
   renderCell(row: Row, times: string): ComponentChildren;
 }
 
-/** What a row is, beside its cells. */
+/** The definition of a row, beside its cells. */
 export interface ListRowDefinition<Row> {
   getKey(row: Row): string;
   /** How it stands out: what is wrong, what runs, what was deleted. */
   look?(row: Row): 'refused' | 'running' | 'removed' | undefined;
-  /** What a row says. The rows of a page that say the same are one line, with the newest of them. */
+  /** The content of a row. Rows of a page with the same content are one line, with the newest of them. */
   says?(row: Row): string;
-  /** What a press on its first cell opens below it. */
+  /** The details that open below the row when its first cell is pressed. */
   details?(row: Row): ComponentChildren;
 }
 
 type ListQuery = Readonly<Record<string, string | number | undefined>>;
 
 interface PolledListProps<Row, Answer> {
-  /** What is listed, such as `Alerts`: names the box that scrolls, and is said where it cannot be read. */
+  /** The name of the list, such as `Alerts`, for screen readers and for the error if the list cannot be read. */
   name: string;
   path: ServedRoutePath;
   /** A function is called for each question: “today” is another day after midnight. */
   query?: ListQuery | (() => ListQuery);
   columns: readonly ListColumn<Row>[];
   row: ListRowDefinition<Row>;
-  /** What is said where there is nothing. */
+  /** The text of an empty list. */
   empty: ComponentChildren;
   /** Takes the rows out of an answer that has all of them. Default: the edge has pages of them. */
   rowsIn?(answer: Answer): readonly Row[];
-  /** What is said of the whole answer, above the rows. @param isPart whether there are other pages of it */
+  /** The text about the whole response, above the rows. @param isPart whether there are other pages of it */
   about?(answer: Answer, isPart: boolean): ComponentChildren;
-  /** The order that is asked for, where headings choose it. */
+  /** The selected sort order, if headings can select it. */
   sort?: Signal<string>;
   /** How many rows a page has. */
   size?: number;
@@ -120,7 +120,10 @@ interface GroupedListLine<Row> {
   rowCount: number;
 }
 
-/** @returns how many rows a line stands for, in words. Of a page among several it is not all of them, and says so */
+/**
+ * @returns the number of rows that a line stands for, as text. If there are several pages, the text adds that it counts only
+ *   those of this page
+ */
 function formatRowCount(times: number, isPart: boolean): string {
   return times === 1 ? '' : `\u00a0×\u00a0${formatCount(times)}${isPart ? ' on this page' : ''}`;
 }

@@ -10,12 +10,12 @@ export function refreshAllPolls(): void {
 }
 
 /**
- * Asks at once, and again after each answer, while the page is visible.
+ * Sends a request at once, and again after each response, while the page is visible.
  *
- * @param ask `isCurrent` says whether its answer is still wanted
- * @param everyMs the pause between an answer and the next question, in milliseconds
- * @param fault gets why the last question has failed; without it `ask` must not reject
- * @returns what stops it
+ * @param ask `isCurrent` returns whether its response is still needed
+ * @param everyMs the pause between a response and the next request, in milliseconds
+ * @param fault gets the error of the last request; without it `ask` must not reject
+ * @returns a function that stops the polling
  */
 export function pollWhileVisible(
   ask: (isCurrent: () => boolean) => Promise<unknown>,
@@ -49,7 +49,7 @@ export function pollWhileVisible(
   };
 }
 
-/** Keeps what is read in a signal, as `poll` asks for it. */
+/** Polls, and keeps the response in a signal. */
 export function pollIntoSignal<T>(
   target: Signal<T>,
   read: () => Promise<T>,

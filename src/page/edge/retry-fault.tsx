@@ -3,7 +3,7 @@ import { SmallButton } from '../ui/button.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { refreshAllPolls } from './poll.ts';
 
-/** Says why the figures are not up to date, and asks for them again. */
+/** Explains why the figures are not up to date, with a button to read them again. */
 export function StaleDataFault({ text }: { text: string }) {
   return (
     <FaultMessage text={text}>
@@ -14,7 +14,7 @@ export function StaleDataFault({ text }: { text: string }) {
   );
 }
 
-/** Says of one part of a view why it is not up to date. The other parts may be. */
+/** Explains why one part of a view is not up to date, while the other parts may be. */
 export function StalePartFault({ name, fault: { value } }: { name: string; fault: Signal<string | undefined> }) {
   return value === undefined ? null : <StaleDataFault text={`${name} cannot be read. ${value}`} />;
 }

@@ -1,6 +1,6 @@
 interface SmallButtonProps {
   name: string;
-  /** What it does, where its name says that only beside others. */
+  /** The action, if the name is clear only beside other buttons. */
   label?: string;
   onClick(): void;
   disabled?: boolean;

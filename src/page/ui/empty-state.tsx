@@ -6,11 +6,11 @@ interface EmptyStateProps {
   example: string;
   busy?: boolean;
   onTry(): void;
-  /** What this place is for. */
+  /** The purpose of this place. */
   children: ComponentChildren;
 }
 
-/** Fills a place where nothing is yet: says what it is for, and offers an example that works. */
+/** Fills an empty place: explains its purpose, and offers a working example. */
 export function EmptyState({ example, busy = false, onTry, children }: EmptyStateProps) {
   return (
     <div class="empty">

@@ -2,13 +2,13 @@ import type { ComponentChildren } from 'preact';
 import { formatTimesInText } from './format.ts';
 
 interface FaultMessageProps {
-  /** Its first line is for everybody. What stands below it is shown to whoever wants the details. */
+  /** Its first line is shown to all users. The rest is shown as details. */
   text: string;
   isOpen?: boolean;
   children?: ComponentChildren;
 }
 
-/** Shows an error: in a sentence, with what helps, and what the edge itself has said of it. */
+/** Shows an error: a sentence with the remedy, and the edge's own message as details. */
 export function FaultMessage({ text, isOpen = false, children }: FaultMessageProps) {
   const [sentence, ...details] = text.split('\n');
   return (

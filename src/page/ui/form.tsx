@@ -31,7 +31,10 @@ interface SubmitButtonProps {
   kind?: '' | 'plain' | 'small';
 }
 
-/** Sends a form. Whoever pressed it by the keyboard is still there once it has ended: what is disabled loses the focus. */
+/**
+ * Submits a form. If it was pressed by the keyboard, it gets the focus again at the end, because a disabled button loses the
+ * focus.
+ */
 export function SubmitButton({ name, disabled = false, kind = '' }: SubmitButtonProps) {
   const button = useRef<HTMLButtonElement>(null);
   const wasPressed = useRef(false);

@@ -117,7 +117,7 @@ export function formatDayHeading(time: string, now = new Date()): string {
   return month.format(then);
 }
 
-/** Says the times in a sentence of the edge as one says them. */
+/** Formats the times in a sentence of the edge for people. */
 export function formatTimesInText(text: string): string {
   return text.replace(
     /(until )?(?:at |on )?(\d{4}-\d\d-\d\dT[\d:.]+Z)/g,

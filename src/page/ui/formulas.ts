@@ -17,7 +17,7 @@ const MONEY_PATTERN = /^\d[^\\]*(?:[a-z]{3}|[\s(][a-z]{2})/i;
 
 /** Functions that are often written without a backslash, where they can be nothing else. */
 const BARE_FUNCTIONS = /(?<=[\s(])(?:log|ln|lg|exp|sin|cos|tan|min|max|gcd|det|lim)(?=[\s(_])/g;
-/** What KaTeX's nodes look like, with the addresses of its fonts: a browser loads those that a formula needs. */
+/** The stylesheet of KaTeX, with the addresses of its fonts. A browser loads only the fonts that a formula needs. */
 const STYLESHEET_PATH = '/page/formulas.css';
 
 /** Finds `$…$`, `$$…$$`, `\(…\)` and `\[…\]`. They are text until {@link renderFormulasInNodes} sets them. */

@@ -1,6 +1,6 @@
 import { signal } from '@preact/signals';
 
-/** Colours code; undefined until it is loaded, which the first block of code asks for. */
+/** Highlights code; undefined until it is loaded, which the first block of code starts. */
 export const highlighter = signal<((code: string, language: string | undefined) => string | undefined) | undefined>(
   undefined,
 );

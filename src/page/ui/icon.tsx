@@ -42,7 +42,7 @@ interface IconButtonProps {
   icon: IconName;
   /** What the button does: read by screen readers, and shown as its tooltip. */
   label: string;
-  /** What it does in a word, which stands beside the icon where there is space. */
+  /** The action as one word, which is shown beside the icon if there is space. */
   word?: string;
   onClick(): void;
   disabled?: boolean;

@@ -4,7 +4,7 @@ import type { MarkdownExtensionFactory } from './create-extension.ts';
 
 let finish: ((nodes: ParentNode) => void) | undefined;
 
-/** What of Markdown is loaded with the first text that needs it. */
+/** The Markdown extensions that are loaded with the first text that needs them. */
 const LAZY_EXTENSIONS: readonly { sign: RegExp; loadExtension(): Promise<MarkdownExtensionFactory> }[] = [
   {
     // Do not match amounts of money: no space may follow the first dollar sign or precede the second, and no digit may follow

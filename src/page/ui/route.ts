@@ -43,11 +43,11 @@ export const conversationId = computed(() =>
   currentPart.value === 'chat' ? pathSteps.value[1] || undefined : undefined,
 );
 
-/** What the URL has in place of a name while an agent is made: no name begins so. */
+/** The value in the URL that stands for a new agent. No agent's name begins like this. */
 export const NEW_AGENT = '@new';
 /** The agent that the URL names, or `NEW_AGENT`. */
 export const agentName = computed(() => (currentPart.value === 'agents' ? pathSteps.value[1] || undefined : undefined));
-/** Whether the URL asks for that agent's form. */
+/** Whether the URL selects that agent's form. */
 export const isEditingAgent = computed(() => agentName.value !== undefined && pathSteps.value[2] === 'edit');
 
 const BUDGET_VIEWS = ['overview', 'accounts', 'groups', 'requests', 'refused', 'failed', 'webhooks'] as const;

@@ -2,7 +2,7 @@ import DOMPurify from 'dompurify';
 
 /** Attributes of lists and tables. */
 const NON_URL_ATTRIBUTES = ['start', 'align'];
-/** What else may have a class is highlighted: no answer can look like a part of the page. */
+/** The allowed classes, beside those of highlighted code, so that an answer cannot look like a part of the page. */
 const ALLOWED_CLASSES = ['tick', 'formula', 'formula-block'];
 
 /** Allows a model's HTML only text and its structure: nothing that loads, runs, submits, or imitates the page. */

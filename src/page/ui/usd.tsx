@@ -6,7 +6,10 @@ interface UsdProps {
   isSum?: boolean;
   /** Of a sum: the limit that it is a part of. */
   of?: number | undefined;
-  /** What stands before and behind it as one text with it: of several texts the later ones move when the first gets longer. */
+  /**
+   * The text before and after the amount. It is part of the same text node, because separate ones would move when an earlier
+   * one becomes longer.
+   */
   before?: string;
   after?: string;
 }

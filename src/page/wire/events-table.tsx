@@ -15,7 +15,7 @@ interface StreamEventRow {
   /** When the first and the last of them came, in milliseconds since the request. */
   firstAt: number;
   lastAt: number;
-  /** What its deltas grow; undefined for what is no delta. */
+  /** The part of the message to which its deltas are added; undefined for other events. */
   deltaTarget: string | undefined;
 }
 

@@ -22,7 +22,7 @@ export type EarlyEndReason = { reason: 'limit' } | { reason: 'stop_sequence'; se
 /** Signs what is shown of thinking, and how many tokens it took. */
 type ThinkingSigner = (shownText: string, tokens: number) => string;
 
-/** What a note says that was cut off. */
+/** The text of a note that was cut off. */
 const INTERRUPTED_NOTE = 'This part of the response was interrupted before it finished.';
 const DIRECT_CALLER = { type: 'direct' };
 

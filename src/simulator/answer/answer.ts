@@ -49,7 +49,7 @@ export interface ComposedAnswer {
   webSearches: number;
 }
 
-/** What an answer depends on, besides the request. */
+/** The options of an answer, besides the request. */
 export interface AnswerGenerationOptions {
   remainingWindow: number;
   /** The seed of signatures and simulated pages. */
@@ -65,7 +65,7 @@ export interface AnswerGenerationOptions {
   thinking?: number | undefined;
   /** Whether a refused prompt is answered anyway, as a fallback model would. */
   isFallback?: boolean;
-  /** How a summary comes: failed, or in a delta of its own. Default: signed, and whole in its block's start. */
+  /** The form of a summary: failed, or in a separate delta. Default: signed, and whole in the start of its block. */
   compaction?: 'null' | 'delta' | undefined;
 }
 
@@ -83,7 +83,7 @@ export function containsTriggerText({ messages }: MessageRequest, trigger: strin
   return messages.some(({ blocks }) => blocks.some((block) => getBlockText(block).includes(trigger)));
 }
 
-/** How a message begins that asks for a summary of all that was said. */
+/** The beginning of a message that requests a summary of the conversation. */
 const SUMMARY_REQUEST = /^summarize this conversation\b/i;
 
 class AnswerComposer {

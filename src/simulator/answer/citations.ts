@@ -9,7 +9,7 @@ export interface Quotation {
   citation: JsonObject;
 }
 
-/** What stands in place of the text of a PDF. */
+/** The text that replaces the text of a PDF. */
 const PDF_PLACEHOLDER = 'The simulator counts the pages of a PDF, and does not read them.';
 
 /**

@@ -16,7 +16,9 @@ import { extractPromptContents } from './prompt-contents.ts';
 import { composeSummary } from './summary-text.ts';
 import { decideThinkingTokens } from './thinking-amount.ts';
 
-/** The prompt that `instructions` replace. The simulator does as it says whatever they say; they only count as input. */
+/**
+ * The prompt that `instructions` replace. The simulator follows this prompt in any case; `instructions` only count as input.
+ */
 const SUMMARIZATION_PROMPT =
   'Summarize the conversation, so that it can go on from the summary alone. Keep what shall be remembered, what is important, and what always or never holds. Do not call tools.';
 const TOKENS_AROUND_PROMPT = 4;
@@ -28,7 +30,7 @@ export function countSummarizationPromptTokens({ instructions = SUMMARIZATION_PR
 
 /**
  * Writes the answer to a request that asks for a summary: one signed block, or nothing where the summary could not be written.
- * What it says is `composeSummary`'s. The same conversation always gets the same.
+ * The summary is that of `composeSummary`. The same conversation always gets the same summary.
  */
 export function composeCompactionAnswer(
   request: MessageRequest,

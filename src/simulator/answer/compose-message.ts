@@ -53,7 +53,7 @@ export function validateMessageAndPlanCache(
   return { request, input: input + asking, plan: called };
 }
 
-/** What an answer depends on, besides what was judged. */
+/** The options of an answer, besides the validated request. */
 export type MessageCompositionOptions = Pick<
   AnswerGenerationOptions,
   'seed' | 'nonce' | 'text' | 'stopReason' | 'compaction' | 'thinking'

@@ -7,7 +7,7 @@ import { findMatchingTools, shouldSkipToolCalls } from './tool-calls.ts';
 /** A tool of an MCP server. */
 export interface McpTool {
   server: string;
-  /** Its definition, with `defer_loading` as its toolset says. */
+  /** Its definition, with the `defer_loading` of its toolset. */
   tool: JsonObject;
 }
 
@@ -29,8 +29,8 @@ export function chooseMcpTool(request: MessageRequest, prompt: PromptContents): 
 }
 
 /**
- * Lists the tools of the MCP servers that a request offers: those that its toolset pins, that an earlier answer has listed, or that
- * the toolset names. The simulator asks no server: one whose tools nobody says gets a tool that searches it.
+ * Lists the tools of the MCP servers that a request offers: those that its toolset pins, that an earlier answer has listed, or
+ * that the toolset names. The simulator calls no server. A server without known tools gets a tool that searches it.
  */
 function listMcpTools({ tools, messages }: Pick<ValidatedPrompt, 'tools' | 'messages'>): McpTool[] {
   const listings = new Map(

@@ -11,7 +11,7 @@ export interface PromptContents {
    * of the last turn that has any.
    */
   text: string;
-  /** Whether a tool's result has come since that text. */
+  /** Whether a tool's result follows that text. */
   isAnswered: boolean;
   /** How many user turns there are, tool results aside. */
   turns: number;
@@ -35,7 +35,7 @@ interface ToolResultText {
   isError: boolean;
 }
 
-/** What an agent writes into its user's messages beside what the user says. Claude Code marks it by these tags. */
+/** The tags by which Claude Code marks text that it adds to its user's messages. */
 const AGENT_NOTE_TAGS = ['system-reminder', 'task-notification'];
 
 /** @returns a user's text without the notes of their agent */

@@ -34,7 +34,7 @@ const FACTS = [
 const REAL_ANSWERS_HINT =
   'For real answers set ANTHROPIC_API_KEY, in .dev.vars or with npm start -- --var ANTHROPIC_API_KEY:…, and start again.';
 
-/** The length that the user asks for. */
+/** The length that the user requests. */
 type RequestedAnswerLength = { unit: 'words' | 'sentences' | 'paragraphs'; countPhrase: number } | undefined;
 
 const NUMERALS = ['one', 'two', 'three', 'four', 'five', 'six', 'seven', 'eight', 'nine', 'ten'];
@@ -143,8 +143,8 @@ function joinSentencesUpToWordCount(sentences: string[], wanted: number, random:
 }
 
 /**
- * Writes what the simulator says: that it is only a simulator, what it was asked, what it saw, and how to get real answers.
- * It is as long as the text asks for, or three to six sentences.
+ * Writes the simulator's text: that it is only a simulator, the question, what it has received, and how to get real answers. It
+ * has the length that the text requests, or three to six sentences.
  * @param limit the most tokens that can be used: longer texts are not made.
  */
 export function composeAnswerText(

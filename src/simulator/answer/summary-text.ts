@@ -9,10 +9,10 @@ const IMPORTANT_WORDS = /\b(remember|important|always|never)\b/i;
 /** Sentences without a mark may take this part of what is summarized, and at least so many tokens. */
 const UNMARKED_SHARE = 0.25;
 const MIN_UNMARKED_TOKENS = 50;
-/** What is said where nothing was said in words, since a summary is never empty. */
+/** The summary of a conversation without text, because a summary is never empty. */
 const EMPTY_SUMMARY = 'Nothing was said in words.';
 
-/** @returns what a block says; nothing for thinking, calls, pictures and documents, which a summary does not carry */
+/** @returns the text of a block; empty for thinking, calls, images and documents, which a summary does not contain */
 function getSummarizableText(block: JsonObject): string {
   return block.type === 'text' || block.type === 'tool_result' || block.type === 'compaction'
     ? getBlockText(block)

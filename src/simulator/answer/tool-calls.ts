@@ -7,13 +7,15 @@ import { createSchemaValue } from '../schema/schema-values.ts';
 import { listContentStems, listContentWords, removeWordEnding, shortenToSingleLine } from '../text/words.ts';
 import type { PromptContents } from './prompt-contents.ts';
 
-/** A text that names more tools than these asks for none of them. */
+/** A text that names more tools than this requests none of them. */
 const MAX_CALLS = 4;
 /** How many steps a check of an input against its schema takes. */
 const MAX_CHECK_STEPS = 10_000;
-/** What a text says that wants an answer in words alone: Claude Code's, where it asks for a summary. */
+/** A text that requests an answer without tools: that of Claude Code, if it requests a summary. */
 const FORBIDS_TOOLS = /\bdo not (?:call|use) any tools?\b/i;
-/** Only the start of a description is read: it says what a tool does. The rest may be pages that contain every word. */
+/**
+ * Only the start of a description is read, which describes what the tool does. The rest may be pages that contain every word.
+ */
 const MAX_DESCRIPTION_CHARACTERS = 200;
 
 /** Schemas of tools that the API defines and the caller runs: requests name them without a schema. */
@@ -120,8 +122,8 @@ function parseDelegatedTask(text: string): { callingTools: Set<string>; text: st
 }
 
 /**
- * Says in the task of a call which tools are called by it. Whoever answers it calls none of these again: an agent that is offered
- * itself as a tool would go on without end.
+ * Adds to the task of a call the names of the tools that are being called. The simulated agent that answers the task calls none
+ * of these again: an agent that is offered itself as a tool would never end.
  */
 function addCallingToolsToTask(
   input: JsonObject,
@@ -159,7 +161,7 @@ export function createToolInput(tool: JsonObject, prompt: PromptContents, random
   return isJsonObject(input) ? input : {};
 }
 
-/** @returns whether the text asks to search, and there is a tool for web search */
+/** @returns whether the text requests a search, and there is a tool for web search */
 export function shouldSearchWeb({ tools, toolChoice }: MessageRequest, prompt: PromptContents): boolean {
   if (toolChoice.type === 'none' || prompt.isAnswered) return false;
   const search = tools.find(isWebSearchTool);

@@ -27,7 +27,7 @@ export interface BatchItem {
   params: JsonObject;
 }
 
-/** The text in an item with which a test says how the item ends. */
+/** The text in an item by which a test chooses how the item ends. */
 const OUTCOME_MARK = /sluice-simulate: (errored|canceled|expired)\b/;
 const OUTCOME_BY_MARK: Readonly<Record<string, ItemOutcomeCode>> = { errored: 'e', canceled: 'c', expired: 'x' };
 

@@ -4,7 +4,7 @@ import type { MessageRequest, RequestMessage } from '../request/message-request.
 import { setMostRecent } from '../store/set-most-recent.ts';
 import type { CacheUsage } from './prompt-cache.ts';
 
-/** What a later request is compared with. */
+/** The fingerprint with which a later request is compared. */
 interface PromptFingerprint {
   model: string;
   system: string;

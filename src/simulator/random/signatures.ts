@@ -1,6 +1,6 @@
 import { computeDigest, type Digest, digestToHex } from './digest.ts';
 
-/** What thinking is bound to: it can be read again only there. */
+/** The context to which thinking is bound. It can be read again only there. */
 export interface ThinkingBinding {
   /** The digest of the conversation before it. */
   prefix: string;
@@ -36,7 +36,7 @@ export function signThinking(
   return btoa(`sluice-simulator:${claims}:${digestToHex(computeDigest(claims, seed))}`);
 }
 
-/** What a block of thinking says about itself. */
+/** The claims in a thinking block's signature. */
 export interface ParsedThinkingSignature {
   model: string;
   user: string;
@@ -63,7 +63,7 @@ export function countThinkingTokens(block: Readonly<Record<string, unknown>>): n
   return thought?.length;
 }
 
-/** Reads what a thinking block says. @returns undefined for one that is not as the simulator made it */
+/** Reads the signature of a thinking block. @returns undefined if the simulator has not created it */
 export function verifyThinkingSignature(
   block: Readonly<Record<string, unknown>>,
   seed: Digest,
@@ -117,7 +117,7 @@ function decodeSignature(sealed: string): string {
   }
 }
 
-/** What a summary's signature answers for. */
+/** The claims that a summary's signature confirms. */
 export interface SignedSummaryClaims {
   content: string;
   /** The JSON of its tool changes. */

@@ -14,7 +14,7 @@ import type { RequestMessage, RequestProtocol } from './message-request.ts';
 
 const KEYS = new Set(['type', 'content', 'encrypted_content', 'signature', 'tool_changes', 'cache_control']);
 
-/** Makes a 400 with the code that the official SDKs turn into an error class of its own. */
+/** Creates a 400 with a code for which the official SDKs have a separate error class. */
 export function createCompactionRejectedError(code: string, message: string): ApiError {
   return new ApiError(400, message, {}, { error_code: `compaction_${code}` });
 }

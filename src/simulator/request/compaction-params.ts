@@ -24,10 +24,10 @@ function hasTaskBudgetRemaining({ output_config: config }: JsonObject): boolean 
 }
 
 /**
- * Reads whether a body of `/v1/messages` asks for a summary, and by which prompt. (`count_tokens` ignores the parameter.)
+ * Reads whether a body of `/v1/messages` requests a summary, and by which prompt. (`count_tokens` ignores the parameter.)
  *
- * @returns undefined for a body that asks for a reply
- * @throws ApiError 400 for an unknown type, for what does not go with it, and for messages that are an empty list
+ * @returns undefined for a body that requests a reply
+ * @throws ApiError 400 for an unknown type, for fields that are not supported with it, and for an empty list of messages
  */
 export function parseCompactionRequest(
   body: JsonObject,
@@ -79,7 +79,7 @@ export function rejectSummaryConflicts(body: JsonObject, compacts: boolean, hasS
 }
 
 /**
- * Checks that a conversation can be summarized: it says something, and its last turn has ended.
+ * Checks that a conversation can be summarized: it is not empty, and its last turn has ended.
  * @throws ApiError 400 with the code of the rule that is broken.
  */
 export function requireSummarizable(messages: readonly RequestMessage[]): void {

@@ -58,7 +58,7 @@ const CHECKED_MEMBERS: Readonly<Record<string, Readonly<Record<string, BlockMemb
   tool_result: { ...RESULT_MEMBERS, ...CACHE_MEMBERS },
 };
 
-/** Reads the lifetime that a `cache_control` asks for; undefined for an absent one and null. */
+/** Reads the lifetime that a `cache_control` requests; undefined for an absent one and null. */
 export function parseCacheControlLifetime(value: Json | undefined, path: string): CacheLifetime | undefined {
   if (value === undefined || value === null) return undefined;
   const control = readRequiredObject(value, path);

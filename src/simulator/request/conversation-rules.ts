@@ -172,10 +172,13 @@ function validateServerToolResults(turn: SameRoleMessages, isLast: boolean): voi
   );
 }
 
-/** What thinking that comes back is compared with. */
+/** The context with which returned thinking is compared. */
 interface ThinkingCheckOptions {
   current: Parameters<typeof findThinkingBindingMismatch>[1];
-  /** What becomes of thinking after another conversation; undefined leaves it where it is, `unchecked` without a word. */
+  /**
+   * How to handle thinking of another conversation; undefined leaves it in place and reports it, `unchecked` does not report
+   * it.
+   */
   onMismatch: 'error' | 'drop_block' | 'unchecked' | undefined;
   seed: Digest;
   /** Whether the request can say what becomes of it. */
@@ -236,8 +239,9 @@ function extendConversationDigest({ role, blocks }: SameRoleMessages, before: Di
 }
 
 /**
- * Says whether thinking was lost within a tool loop. Clients drop it when they believe that the model has changed: Claude Code
- * does so at each alias, because the answer names a dated model. The API then does not think in this request, and says nothing.
+ * Checks whether thinking was lost within a tool loop. Clients drop it when they assume that the model has changed: Claude Code
+ * does so for each alias, because the response names a dated model. The API then does not think in this request, without an
+ * error.
  */
 function hasLostThinking(turns: readonly SameRoleMessages[]): boolean {
   const last = turns.at(-1);
@@ -246,7 +250,7 @@ function hasLostThinking(turns: readonly SameRoleMessages[]): boolean {
   return first !== undefined && !isThinkingBlock(first.block);
 }
 
-/** What a conversation is judged by, beside the prompt that it is part of. */
+/** The context in which a conversation is validated, beside its prompt. */
 interface ConversationValidationContext extends RequestValidationContext {
   user: string;
   /** Whether a summary of it was asked for, so that thinking may follow it even if it has none itself. */

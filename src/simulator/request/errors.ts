@@ -30,7 +30,7 @@ export class ApiError extends Error {
     this.details = details;
   }
 
-  /** Names the kind of error as the API does; a status without a name of its own has that of its class. */
+  /** The API's type of the error. A status without its own type has that of its class. */
   get type(): string {
     return ERROR_TYPE_BY_STATUS.get(this.status) ?? (this.status < 500 ? 'invalid_request_error' : 'api_error');
   }

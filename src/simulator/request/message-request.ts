@@ -6,14 +6,14 @@ import type { SimulatedModel } from './models.ts';
 
 export type CacheLifetime = '5m' | '1h';
 
-/** What of the headers decides how a body is judged. */
+/** The headers that determine how a body is validated. */
 export interface RequestProtocol extends RequestedBetas {
   version: '2023-06-01' | '2026-10-21';
   /** The end user's profile, if a header names it. */
   profile: string | undefined;
 }
 
-/** What decides how a body is judged. */
+/** The context in which a body is validated. */
 export interface RequestValidationContext {
   models: readonly SimulatedModel[];
   protocol: RequestProtocol;
@@ -34,17 +34,17 @@ export interface RequestValidationContext {
 export interface RequestMessage {
   role: 'user' | 'assistant' | 'system';
   blocks: JsonObject[];
-  /** The effort of the answers after it. A message that says one needs no content. */
+  /** The effort of the answers after it. A message with an effort needs no content. */
   effort: string | undefined;
 }
 
 /** How much of its thinking an answer shows; `updates` are short texts while it works, which a beta brings. */
 type ThinkingDisplay = 'summarized' | 'omitted' | 'updates';
 
-/** What thinking that is on has in common. */
+/** The options of enabled thinking, whatever its type. */
 interface EnabledThinkingOptions {
   display: ThinkingDisplay;
-  /** What becomes of thinking that comes back after another conversation; undefined leaves it to the model. */
+  /** How to handle returned thinking of another conversation; undefined uses the model's default. */
   onMismatch: 'error' | 'drop_block' | undefined;
 }
 
@@ -67,7 +67,7 @@ export interface ToolChoice {
   disableParallelToolUse: boolean;
 }
 
-/** What a prompt is made of, once it has been found valid. */
+/** The parts of a validated prompt. */
 export interface ValidatedPrompt {
   model: SimulatedModel;
   tools: JsonObject[];
@@ -80,11 +80,11 @@ export interface ValidatedPrompt {
 
 /** A summary that was asked for. */
 export interface CompactionRequest {
-  /** What replaces the API's own summarization prompt. */
+  /** The text that replaces the API's own summarization prompt. */
   instructions: string | undefined;
   /** The digests that the summarized conversation ends with: thinking made after it is bound to one of them. */
   prefixes: readonly string[];
-  /** What leads from the request's tools to those at the end of the conversation. */
+  /** The changes from the request's tools to those at the end of the conversation. */
   toolChanges: JsonObject[];
 }
 
@@ -96,16 +96,16 @@ export interface MessageRequest extends ValidatedPrompt {
   thinking: ThinkingConfig;
   effort: string | undefined;
   toolChoice: ToolChoice;
-  /** The types of the safeguards that are asked for. */
+  /** The types of the requested safeguards. */
   safeguards: string[];
   speed: string | undefined;
   /** The models that answer in its place what it refuses. */
   fallbacks: readonly SimulatedModel[];
   inferenceGeo: string | undefined;
-  /** What the answer's thinking is bound to. */
+  /** The context to which the answer's thinking is bound. */
   binding: ThinkingBinding;
   /** The thinking blocks of the request that were created elsewhere; undefined if the answer does not report them. */
   transformations: ThinkingTransformation[] | undefined;
-  /** What the answer's summary is to be, for a request that asks for one. */
+  /** The options of the summary, for a request that requests one. */
   compaction: CompactionRequest | undefined;
 }

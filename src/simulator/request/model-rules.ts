@@ -297,9 +297,9 @@ function requireConsistentCitations(messages: readonly RequestMessage[]): void {
 type PromptWithThinking = ValidatedPrompt & { thinking: ThinkingConfig; effort: string | undefined };
 
 /**
- * Checks a prompt by what its model takes.
+ * Checks that the model supports a prompt.
  *
- * @param compacts whether it asks for a summary, which may end with an answer
+ * @param compacts whether it requests a summary; then the last message may be the assistant's
  * @returns the effort of its answer
  * @throws ApiError 400 in the API's words
  */
@@ -318,7 +318,7 @@ export function validatePromptForModel(
   return getFinalEffort(prompt);
 }
 
-/** Checks that a request without an answer asks for none of what an answer would have. */
+/** Rejects options of an answer in a request without one (`max_tokens: 0`). */
 export function rejectAnswerOptionsForZeroTokens(
   body: JsonObject,
   { thinking, outputSchema }: PromptWithThinking,

@@ -21,7 +21,7 @@ export interface SimulatedModel {
   /** Other ids under which it can be asked for. */
   aliases?: readonly string[] | undefined;
   line?: string | null | undefined;
-  /** What it does about thinking that a request says nothing about; the types that it takes, and the efforts at which it stops. */
+  /** Its default for a request without `thinking`, the supported types, and the efforts at which thinking can be turned off. */
   thinking?: ModelThinkingSupport | null | undefined;
   /** The values of `output_config.effort`. Absent, as all that follows: whatever the API knows. */
   efforts?: readonly string[] | undefined;
@@ -30,13 +30,13 @@ export interface SimulatedModel {
   /** Whether a tool can be forced. */
   forced_tools?: boolean | undefined;
   /**
-   * What else it does not take: `sampling`, `top_p_1`, `prefill`, `system` messages, `plain_system` (those without their beta),
-   * `effort` in these, a `geo`, `fallbacks`.
+   * The other features that it rejects: `sampling`, `top_p_1`, `prefill`, `system` messages, `plain_system` (those without
+   * their beta), `effort` in these, a `geo`, `fallbacks`.
    */
   refuses?: readonly string[] | undefined;
-  /** Whether thinking comes without its text unless that is asked for. */
+  /** Whether thinking is returned without its text unless the request asks for it. */
   omits_thinking?: boolean | undefined;
-  /** Whether what it says between calls is thinking. */
+  /** Whether its text between calls is returned as thinking. */
   thinks_aloud?: boolean | undefined;
   /** Whether thinking of earlier turns does not come in. */
   strips_thinking?: boolean | undefined;
@@ -46,7 +46,9 @@ export interface SimulatedModel {
   binds_account?: boolean | undefined;
   /** The other models whose thinking it reads. */
   reads?: readonly string[] | undefined;
-  /** What `speed: "fast"` is, and until when; a model with `thinking` and without this refuses it. */
+  /**
+   * The effect of `speed: "fast"`, and until when it is available. A model with `thinking` and without this field rejects it.
+   */
   fast?: 'fast' | 'beta' | 'standard' | undefined;
   fast_until?: string | null | undefined;
   /** The longest side of an image in pixels, and the most tokens of one. */
@@ -127,7 +129,7 @@ export function getModelResponse(models: readonly SimulatedModel[], id: string, 
 }
 
 /**
- * Makes one page of `GET /v1/models`, newest first. Retired models are listed only when `lifecycle` asks for them.
+ * Makes one page of `GET /v1/models`, newest first. Retired models are listed only if `lifecycle` selects them.
  * @throws ApiError 400 for a bad `limit`, an unknown cursor, or both cursors at once.
  */
 export function createModelsPage(

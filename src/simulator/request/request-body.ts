@@ -14,7 +14,7 @@ export const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: 
 
 const createBodyTooLargeError = (): ApiError => new ApiError(413, 'Request exceeds the maximum size');
 
-/** @throws ApiError 413 for a body that says it is longer */
+/** @throws ApiError 413 for a body whose declared length is greater */
 export function requireContentLengthWithin(headers: Headers, maxBytes: number): void {
   if (Number(headers.get('content-length') ?? 0) > maxBytes) throw createBodyTooLargeError();
 }

@@ -6,7 +6,7 @@ import { readRequiredList, readRequiredObject, readRequiredString } from './fiel
 const TOOL_CALL_SAFEGUARD = 'dangerous_tool_use';
 
 /**
- * Reads which safeguards a request asks for.
+ * Reads the safeguards that a request asks for.
  * @throws ApiError 400 in the API's words.
  */
 export function parseSafeguardTypes(value: Json | undefined): string[] {
@@ -20,8 +20,8 @@ export function parseSafeguardTypes(value: Json | undefined): string[] {
 }
 
 /**
- * Makes the results of the safeguards that were asked for. The simulator made the calls itself, from the user's own words,
- * so it flags none; its explanation says that nothing was judged.
+ * Makes the results of the safeguards that were asked for. The simulator made the calls itself, from the user's own words, so
+ * it flags none. Its explanation states that nothing was checked.
  * @param types the safeguards that the request asks for
  * @param calls the ids of the answer's tool calls
  */

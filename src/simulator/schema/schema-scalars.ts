@@ -4,7 +4,7 @@ import { listContentWords, shortenToSingleLine } from '../text/words.ts';
 import { satisfiesSchema } from './schema-check.ts';
 import { readNumberKeyword } from './schema-forms.ts';
 
-/** A text longer than this is not made, whatever `minLength` says; in characters. */
+/** The maximum of characters of a created text, even if `minLength` is greater. */
 const MAX_STRING_CHARACTERS = 10_000;
 
 function findFirstMatch(text: string, pattern: RegExp): string | undefined {
@@ -91,7 +91,8 @@ function fitTextLength(text: string, minLength: number, maxLength: number): stri
 }
 
 /**
- * Makes a string that satisfies a plain schema, except for its `pattern`, taken from the text where the property's name says what is wanted.
+ * Makes a string that satisfies a plain schema, except for its `pattern`, taken from the text if the property's name shows its
+ * meaning.
  * @param variant 0 for the first of a list; others differ from it.
  */
 export function createSchemaString(

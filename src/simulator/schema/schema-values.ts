@@ -6,11 +6,11 @@ import { satisfiesSchema } from './schema-check.ts';
 import { expandToPlainSchemas, listSchemaTypes, readNumberKeyword, type SchemaSearchBudget } from './schema-forms.ts';
 import { createSchemaNumber, createSchemaString } from './schema-scalars.ts';
 
-/** What a value is made from, besides its schema. */
+/** The source of a value, besides its schema. */
 export interface SchemaValueSource {
   /** The last thing that the user said. */
   text: string;
-  /** What describes labels: the system prompt. */
+  /** The text that describes labels: the system prompt. */
   descriptions: string;
   /** Leaves out what the schema does not require. Default false: what the text speaks of is there as well. */
   requiredOnly?: boolean;
@@ -188,9 +188,9 @@ function joinBranchTexts(branch: JsonObject): string {
 }
 
 /**
- * Makes a value that satisfies a JSON schema and is, where names and labels allow it, about what the user said. Without
- * randomness of its own: the same schema and source give the same value. Where a schema cannot be satisfied (or asks for
- * a thousand items and more), the value comes near.
+ * Makes a value that satisfies a JSON schema and is, where names and labels allow it, about the user's text. Without randomness
+ * of its own: the same schema and source give the same value. Where a schema cannot be satisfied (or asks for a thousand items
+ * and more), the value comes near.
  */
 export function createSchemaValue(schema: JsonObject, source: SchemaValueSource): Json {
   return new SchemaValueGenerator(schema, source).createValue(schema, '', 0, 0);

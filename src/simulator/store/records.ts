@@ -1,7 +1,7 @@
 import { decoder, encoder } from '../text/utf8.ts';
 import type { SimulatorStore } from './store.ts';
 
-/** What every record has: an id, and when it was made, in milliseconds since the epoch. */
+/** The fields of every record: an id, and when it was created, in milliseconds since the epoch. */
 export interface StoredRecord {
   id: string;
   createdAt: number;

@@ -30,7 +30,7 @@ export function createNoUsableLabelError(
   );
 }
 
-/** @returns the failure of a second call, where the first answer was cut: it says that too, and what helps */
+/** @returns the failure of a second call after a truncated answer. Its message also mentions the truncation and the remedy */
 export function createFailureAfterTruncatedAnswer(
   { error, ...failure }: FailedCall,
   fault: string,

@@ -13,11 +13,11 @@ import { parseJsonOrUndefined } from '../../kit/json/parse.ts';
 import { expandPrefix, type ParsedPrefix } from '../../registry/prefixes/prefix.ts';
 import { type NormalizedClassifier, resolveSchema } from './classifier.ts';
 
-/** What depends on the model in how it is asked for a label. */
+/** The parts of a labelling request that depend on the model. */
 export interface ModelPromptOptions extends MinimalThinking {
   /** Whether the model supports structured output; otherwise it calls a tool. */
   hasStructuredOutput: boolean;
-  /** Whether it can be made to call the tool; otherwise it is asked to. */
+  /** Whether it can be forced to call the tool. Otherwise the prompt asks it to. */
   canForceTool: boolean;
   /** Tokens for what it thinks before it answers. */
   thinkingTokens: number;
@@ -47,7 +47,8 @@ export interface ChosenLabels {
 }
 
 /**
- * An answer that cannot be used: its fault, in words for the caller, and its kind, which says whether a correction may help.
+ * An answer that cannot be used: its fault, described for the caller, and its kind, which determines whether a correction may
+ * help.
  */
 export interface AnswerFault {
   fault: string;
@@ -68,7 +69,7 @@ const DELIMITER_BYTES = 16;
 /** An estimate. If the prompt is in fact too short to be cached, the breakpoint does nothing and costs nothing. */
 const INPUT_CHARACTERS_PER_TOKEN = 4;
 
-/** @returns how a model is asked for a label. Of one that is not in the table nothing is known. */
+/** @returns the options for a labelling request to a model. For a model that is not in the table, they assume nothing. */
 export function getModelPromptOptions(row: Model | undefined): ModelPromptOptions {
   const off = getMinimalThinking(row);
   return {
@@ -241,7 +242,7 @@ function createLabelsPropertySchema({ labels, multi, allow_none }: AnswerRules) 
   return z.object({ label: allow_none ? z.nullable(name) : name });
 }
 
-/** What answers are read by. */
+/** The rules by which answers are read. */
 type AnswerRules = Pick<
   NormalizedClassifier,
   'labels' | 'multi' | 'allow_none' | 'fields' | 'schema' | 'label_property'

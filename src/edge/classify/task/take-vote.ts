@@ -54,7 +54,7 @@ export interface ClassifyContext extends RequestContext {
   limiter?: ConcurrencyLimiter | undefined;
 }
 
-/** What one call of the upstream has cost, and who has answered it. */
+/** The cost of one call to the upstream, and the upstream that responded. */
 export interface ModelCallCost extends Pick<RequestOutcome, 'usage' | 'upstream' | 'upstream_request_id'> {
   nanodollars: Nanodollars;
   /** For the response: the account's rate limits, and a hint about a model that the upstream does not have. */
@@ -68,7 +68,7 @@ interface ClassificationVote {
   calls: ModelCallCost[];
 }
 
-/** How long a label's hold lasts: if nobody renews it, who has asked for it has died. Milliseconds. */
+/** Milliseconds that a label's hold lasts. A hold that is not renewed in that time belongs to a process that has died. */
 const LABEL_HOLD_MS = 50_000;
 const RENEW_LABEL_MS = 20_000;
 /** A call has so many numbers: one for each of its tries, at several models. */

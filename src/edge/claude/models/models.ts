@@ -71,7 +71,10 @@ export interface Model {
   default_effort: Effort | null;
   /** Whether it can be made to call a tool, at least while it does not think. */
   forced_tools: boolean;
-  /** What else it refuses; `prefill` is a last message that begins its answer, and `sampling` all but the defaults. */
+  /**
+   * The features that it also rejects; `prefill` is a last message that begins its answer, and `sampling` all values except the
+   * defaults.
+   */
   refuses: readonly (typeof REJECTABLE_PARAMETERS)[number][];
   structured_output: boolean;
   /** Whether the API checks, on every account, that thinking comes back behind the same messages. */
@@ -155,7 +158,7 @@ function createApiModelRow(
   return createModelRow(id, display_name, minimum_cacheable_tokens, price, { ...called, ...more });
 }
 
-/** What all models of the API take. */
+/** The features of all models of the API. */
 const COMMON_FEATURES = {
   efforts: EFFORTS,
   default_effort: 'high',
@@ -261,7 +264,10 @@ export const MODELS: readonly Model[] = [
   createApiModelRow('claude-haiku-4-5-20251001', 4_096, createTokenPrices(1, 5, 1.25, 2, 0.1), THINKS_WITHIN_BUDGET),
 ];
 
-/** @returns what only the simulator reads, by model: of a function that nobody calls the deployed Worker has nothing */
+/**
+ * @returns the columns that only the simulator reads, by model. They are in a function, so that they are left out of a deployed
+ * Worker, which does not call it
+ */
 export function createSimulatorColumns() {
   const long = { batch_max_tokens: 300_000 };
   const bound = { checks_thinking: 'new_accounts' } as const;
@@ -318,7 +324,7 @@ export function createSimulatorColumns() {
   };
 }
 
-/** What `PRICES` may say about a model: any part of a row. A new row needs `prices`. */
+/** The value of `PRICES` for a model: any part of a row. A new row needs `prices`. */
 export type ModelOverride = Partial<Omit<Model, 'id' | 'prices'>> & { prices?: Partial<ModelPrices> | undefined };
 
 /** The models of a deployment: the table above with the deployment's changes. They are found by id or alias, dated or not. */

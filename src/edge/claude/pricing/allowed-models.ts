@@ -1,10 +1,10 @@
 /** The models that an account with the limit `models` may use. */
 import type { ModelTable } from '../models/models.ts';
 
-/** More names than these make a sentence that nobody reads. */
+/** The maximum of names in the sentence of an error. */
 const MAX_LISTED_MODELS = 10;
 
-/** @returns whether a request that asks for this name may be admitted: by that name, or by any that the model has. */
+/** @returns whether a request for this name may be admitted: by that name, or by any other name of the model. */
 export function canUseModel(name: string, allowed: readonly string[], models: ModelTable): boolean {
   const row = models.findRow(name);
   return [name, models.resolveAlias(name), ...(row ? [row.id, ...row.aliases] : [])].some((one) =>
@@ -31,7 +31,7 @@ export function filterAllowedModels<T extends { id: string }>(
   });
 }
 
-/** @returns the sentence of a refusal that says which models may be used instead. */
+/** @returns the sentence of a rejection that lists the models which may be used instead. */
 export function describeAllowedModels(allowed: readonly string[]): string {
   if (allowed.length === 0) return 'Its limit `models` allows none. Ask an admin to change it.';
   const named = allowed.slice(0, MAX_LISTED_MODELS).join(', ');

@@ -19,7 +19,7 @@ export interface TokenCounts {
     | undefined;
 }
 
-/** Anthropic's `usage`, as far as it decides what a request costs or says what it did. */
+/** The fields of Anthropic's `usage` that determine or explain the cost of a request. */
 export interface Usage extends TokenCounts {
   output_tokens_details?: { thinking_tokens?: number | null | undefined } | null | undefined;
   server_tool_use?:

@@ -1,4 +1,4 @@
-/** What admission decides by, and what an interrupted answer is settled by. */
+/** The terms by which admission decides, and by which an interrupted response is settled. */
 import type { Nanodollars } from './cost.ts';
 
 /** The maximum cost of a request. Plain JSON, since it is passed to the account's object. */
@@ -9,7 +9,7 @@ export interface MaximumCost {
   inputCost: Nanodollars;
   /** `max_tokens` as asked. */
   outputTokens: number;
-  /** What each token of `max_tokens` can cost: the output price, once for each step and attempt. */
+  /** The maximum cost of a token of `max_tokens`: the output price, once for each step and attempt. */
   outputPrice: Nanodollars;
   /** The least that `max_tokens` may be lowered to: one more than thinking's budget. */
   leastOutput: number;
@@ -23,13 +23,15 @@ export interface MaximumCost {
   known: boolean;
   /** Every model that may be billed, each with all of its names. `default` means that the API chooses the fallbacks. */
   models: string[][];
-  /** What the steps can cost, if the API itself calls tools. */
+  /** The maximum cost of the steps, if the API itself calls tools. */
   served?: ServerToolsMaximumCost;
   /** Why nothing in the body limits the input, in words for the caller. */
   because?: string;
 }
 
-/** What a loop of the API's own tools can cost. Used by limits that estimate it, and by refusals that say what would fit. */
+/**
+ * The maximum cost of a loop of the API's own tools. Used by limits that estimate it, and by rejections that suggest a remedy.
+ */
 export interface ServerToolsMaximumCost {
   /** The tool that is named in a refusal. */
   tool: string;
@@ -43,13 +45,13 @@ export interface ServerToolsMaximumCost {
   /** `inputTokens` and `inputCost` replace those of the maximum cost where limits say `served_tools: "estimate"`. */
   inputTokens: number;
   inputCost: Nanodollars;
-  /** What each use adds to `inputCost`, exact and estimated, and to `outputPrice`. */
+  /** The amount that each use adds to `inputCost`, exact and estimated, and to `outputPrice`. */
   useCost: Nanodollars;
   estimatedUseCost: Nanodollars;
   useOutputPrice: Nanodollars;
 }
 
-/** What a loop of the API's own tools may do in a silence. */
+/** The limits of what a loop of the API's own tools may do in a silence. */
 interface ServerToolsTerms {
   /** The most uses of all of its tools together, and the most web searches. */
   uses: number;
@@ -71,14 +73,14 @@ export interface SecondModelPrices {
   times?: number;
 }
 
-/** What an interrupted answer is settled by. */
+/** The terms by which an interrupted response is settled. */
 export interface SettlementTerms {
   /** The most that the first prompt can be: in tokens, and in nanodollars. */
   promptTokens: number;
   promptCost: Nanodollars;
   /** The least tokens that the prompt can have, whatever a gateway counts. */
   leastPrompt: number;
-  /** The most that a token of a later prompt can cost, in nanodollars. The answer says the geography. */
+  /** The maximum cost of a token of a later prompt, in nanodollars. The response contains the geography. */
   inputPrice: Nanodollars;
   /** The most that a token of output can cost, in nanodollars, if the answer does not say the price. */
   outputPrice: Nanodollars;
@@ -92,7 +94,7 @@ export interface SettlementTerms {
   steps: 'one' | 'several';
   /** Whether the API may summarize the prompt first, which is billed beside the answer. */
   compacts: boolean;
-  /** What steps can cost that nobody saw; absent if the API itself calls no tools. */
+  /** The maximum cost of steps that were not observed; absent if the API itself calls no tools. */
   served?: ServerToolsTerms;
   /** The advisors; absent without one. */
   advisor?: SecondModelPrices;

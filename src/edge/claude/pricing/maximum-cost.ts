@@ -43,7 +43,10 @@ export interface MaximumCostOptions {
   asked?: string;
   /** Names in the header `anthropic-beta`. */
   betas?: readonly string[];
-  /** Input tokens, from count_tokens or the turn before; null if the upstream does not count them, absent if nobody has asked. */
+  /**
+   * Input tokens, from count_tokens or the turn before; null if the upstream does not count them, absent if they were not
+   * counted.
+   */
   count?: number | null;
   /** Whether the count is that of count_tokens, which leaves out what earlier answers have thought. */
   leavesOutThinking?: boolean;
@@ -176,7 +179,7 @@ function combineTerms(
   return terms;
 }
 
-/** What holds for all models that may answer a request. */
+/** The bounds for all models that may answer a request. */
 interface BoundedRequest {
   body: JsonObject;
   options: MaximumCostOptions;
@@ -188,7 +191,7 @@ interface BoundedRequest {
   estimatedSteps: number;
   /** Factors of the prices, in tenths: the highest that may apply, and the one that the request names. */
   geography: { hold: number; requested: number };
-  /** Whether the request asks for the context window of a million tokens. */
+  /** Whether the request enables the context window of a million tokens. */
   isWide: boolean;
 }
 
@@ -219,7 +222,7 @@ function findBoundedRequest(body: JsonObject, options: MaximumCostOptions): Boun
   };
 }
 
-/** What one model can cost. A request can cost the sum over its models. */
+/** The maximum cost of one model. That of a request is the sum over its models. */
 interface ModelCost {
   /** The names of the model by which limits may allow it. */
   names: string[];
@@ -231,7 +234,7 @@ interface ModelCost {
   estimatedInputTokens: number;
   estimatedInputCost: Nanodollars;
   outputPrice: Nanodollars;
-  /** What each use of the API's own tools adds to these. */
+  /** The amount that each use of the API's own tools adds. */
   useCost: Nanodollars;
   estimatedUseCost: Nanodollars;
   useOutputPrice: Nanodollars;
@@ -240,7 +243,7 @@ interface ModelCost {
 type SummedCost = Exclude<keyof ModelCost, 'names' | 'isKnown'>;
 type RaisedTerm = 'promptTokens' | 'promptCost' | 'inputPrice' | 'outputPrice' | 'tokensPerSecond';
 
-/** What the answer of one model can cost, and by which terms it is settled if it is interrupted. */
+/** The maximum cost of one model's response, and the terms by which it is settled if it is interrupted. */
 interface AttemptBounds {
   cost: ModelCost;
   terms: Pick<SettlementTerms, RaisedTerm>;
@@ -323,7 +326,7 @@ function boundAttempt(request: BoundedRequest, attempt: ModelAttempt, alias?: st
   };
 }
 
-/** What an advisor can cost: each use is a separate request, to the model that the tool names. */
+/** The maximum cost of an advisor: each use is a separate request, to the model that the tool names. */
 interface AdvisorBounds {
   cost: ModelCost;
   tokensPerSecond: number;
@@ -414,7 +417,7 @@ interface ModelAttempt {
   /** Its own `max_tokens`. Lowering the request's `max_tokens` does not change it. */
   maxTokens: number | undefined;
   thinkingBudget: number;
-  /** What it is asked for: a fallback changes members of the request. */
+  /** The fields of the request to this model. A fallback changes some of them. */
   asked: JsonObject;
 }
 

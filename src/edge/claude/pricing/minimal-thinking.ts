@@ -4,9 +4,9 @@ import { toValidCountOrZero } from './cost.ts';
 
 /** How a request has a model answer with as little thinking as possible. */
 export interface MinimalThinking {
-  /** What the request says about thinking; undefined if it says nothing. */
+  /** The request's `thinking`; undefined if it has none. */
   thinking: { type: string } | undefined;
-  /** The effort that it asks for; undefined if it names none. */
+  /** The effort that it requests; undefined if it names none. */
   effort: Effort | undefined;
   /** Whether the model may think anyway, and so needs more tokens. */
   mayThink: boolean;

@@ -67,11 +67,11 @@ const MAX_USES_TOOLS = /^(web_search|web_fetch|advisor)_/;
 const CLIENT_TOOLS = /^(bash|text_editor|computer|memory)_\d/;
 const CLIENT_TOOLSETS = /^(browser|computer)_toolset_\d/;
 
-/** What was found in a body. */
+/** The features that were found in a body. */
 export interface PromptFeatures {
   /** Tokens to add to the bytes of the body. Base64 of images is subtracted. */
   extra: number;
-  /** What limits the input: the bytes of the body, a count of its tokens, or only the context window. */
+  /** The bound of the input: the bytes of the body, a count of its tokens, or only the context window. */
   by: 'bytes' | 'count' | 'window';
   /** The longest cache lifetime asked for. */
   cache: 'none' | '5m' | '1h';

@@ -47,7 +47,7 @@ export const SUM_COLUMNS = ['requests', ...USED_COLUMNS, ...OUTCOME_COLUMNS] as 
 
 export type UsedCounts = Record<(typeof USED_COLUMNS)[number], number>;
 
-/** What several requests have used together. */
+/** The usage of several requests together. */
 export type UsageSums = Record<(typeof SUM_COLUMNS)[number], number>;
 
 /** What is summed up of a row, beside that it is one. */

@@ -73,7 +73,7 @@ export interface ConfiguredUpstream {
    * takes the call.
    */
   findUnsupportedFeature(call: Pick<ClaudeApiCall, 'method' | 'path' | 'headers'>): string | undefined;
-  /** @returns whether the body of a 404 says that this upstream does not have the model after all. */
+  /** @returns whether the body of a 404 means that this upstream does not offer the model. */
   isMissingModelBody(text: string, model: string): boolean;
   /** Puts a call into the form of this upstream, with its credential. */
   prepare(call: ClaudeApiCall, authorizing: AuthorizationContext): Promise<UpstreamCall>;

@@ -1,4 +1,4 @@
-/** Finds out whether a 404 says that a model does not exist at this upstream. Another upstream may have it. */
+/** Determines whether a 404 means that a model does not exist at this upstream. Another upstream may offer it. */
 
 import { isObject } from '../../kit/json/object.ts';
 import { parseJsonOrUndefined } from '../../kit/json/parse.ts';

@@ -36,7 +36,7 @@ export interface UpstreamCall {
   body: SendableBody | undefined;
 }
 
-/** What a kind changes in a request. */
+/** The changes that a provider makes to a request. */
 export interface CallAdaptation {
   /** The headers that replace those of the call. */
   headers: CallHeaders;
@@ -44,9 +44,9 @@ export interface CallAdaptation {
   changes: BodyChanges;
 }
 
-/** What an endpoint needs to get its credential. */
+/** The context in which an endpoint gets its credential. */
 export interface AuthorizationContext {
-  /** Aborted when nobody waits for the answer any more. */
+  /** Aborted when the caller no longer waits for the response. */
   signal: AbortSignal;
   /** Keeps work alive when the request has ended. */
   waitUntil(work: Promise<unknown>): void;
@@ -75,7 +75,7 @@ export interface ProviderAdapter {
   /**
    * @param text the body of a 404
    * @param idThere the id by which the model was called
-   * @returns whether the body says that the model does not exist there. Default: as the Claude API says it
+   * @returns whether the body means that the model does not exist there. Default: by the Claude API's error
    */
   missesModel?(text: string, idThere: string): boolean;
   /**

@@ -8,8 +8,8 @@ import { readTeeCopyToEnd, SMALL_PIECE_BYTES, type StreamReadResult } from './te
 import { waitForCaller } from './wait-for-caller.ts';
 
 /**
- * Milliseconds between two reads of the copy. One read takes everything that has come meanwhile, and each read wakes the
- * isolate. Nobody has to wait for this, since the end of the pipe ends the pause.
+ * Milliseconds between two reads of the copy. One read takes everything that has arrived meanwhile, and each read wakes the
+ * isolate. The pause delays nothing, because the end of the pipe ends it.
  */
 export const COPY_READ_INTERVAL_MS = 200;
 /**
@@ -22,7 +22,7 @@ const MAX_READS_AFTER_BREAK = 2;
 const COPY_WAITS = 20;
 const COPY_WAIT_MS = 50;
 
-/** What the rest of a stream is carried by. */
+/** The context in which the rest of a stream is forwarded. */
 interface ForwardContext {
   writable: WritableStream<Uint8Array>;
   usage: UsageReader;
@@ -43,10 +43,10 @@ interface ForwardResult {
 }
 
 /**
- * Carries the rest of a stream down. If the caller has left before the headers, nobody reads what is written, and a native pipe
- * would not end.
+ * Forwards the rest of a stream to the caller. If the caller disconnected before the headers, the written bytes are never read,
+ * and a native pipe would not end.
  *
- * @throws the error that broke a stream that was carried piece by piece, after everything that came before it
+ * @throws the error that broke a stream that was forwarded piece by piece, after everything that arrived before it
  */
 export async function forwardStream(
   body: ReadableStream<Uint8Array>,

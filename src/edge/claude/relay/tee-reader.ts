@@ -56,12 +56,13 @@ function createWakeablePause(ms: number): { waitForTimeoutOrWake(): Promise<void
 }
 
 /**
- * Reads a copy of a stream to its end, with pauses between the reads. Where much has come, others come first behind each piece.
+ * Reads a copy of a stream to its end, with pauses between the reads. If many bytes have arrived, other work runs after each
+ * piece.
  *
- * @param carried settles when the stream itself has been carried on. Then the rest of the copy is read without pauses
- * @param take gets each piece, whether it was everything that had come, and the earliest time at which it may have come. It
- *   returns true to end the reading. The buffer of the piece is reused
- * @throws the error that broke the copy, after everything that came before it
+ * @param carried settles when the stream itself has been forwarded. Then the rest of the copy is read without pauses
+ * @param take gets each piece, whether it was everything that had arrived, and the earliest time at which it may have arrived.
+ *   It returns true to end the reading. The buffer of the piece is reused
+ * @throws the error that broke the copy, after everything that arrived before it
  */
 export async function readTeeCopyToEnd(
   reader: ReadableStreamBYOBReader,

@@ -38,7 +38,7 @@ export function rejectUnknownHeaders(headers: Headers): void {
   });
 }
 
-/** @returns a test of members: whether they are open to somebody */
+/** @returns a function that checks whether a caller may use a field */
 export function createFieldOpenToTest(
   who: NonNullable<RequestFieldDefinition['open']>[number],
 ): (member: RequestFieldDefinition) => boolean {
@@ -89,7 +89,7 @@ export function rejectConversationFields(headers: Headers, body: JsonObject): vo
   }
 }
 
-/** @throws ApiError 400 for a member that means something to an agent alone, in a request that asks none */
+/** @throws ApiError 400 for a field that applies only to agents, in a request without an agent */
 export function rejectAgentFields(body: JsonObject): void {
   for (const [name, { withoutAgent }] of bodyFields()) {
     if (withoutAgent !== undefined && Object.hasOwn(body, name))

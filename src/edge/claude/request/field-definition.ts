@@ -9,7 +9,7 @@ export interface RequestFieldDefinition<T = unknown> {
   schema: z.ZodMiniType<T | undefined>;
   /** A header that may say it, for clients that cannot add members. */
   header?: `sluice-${string}`;
-  /** How its header is read, where the body never says it. */
+  /** How its header is read, if the body never contains it. */
   ofHeader?: (text: string) => unknown;
   /** Whether null is the same as its absence. */
   mayBeNull?: boolean;
@@ -24,7 +24,7 @@ export interface RequestFieldDefinition<T = unknown> {
   isLimit?: boolean;
   /** Whether to send the field unchanged if no part of the edge reads it, so that the API rejects it. */
   goesUp?: boolean;
-  /** What its conversation keeps, if it needs one. */
+  /** The value that its conversation stores, if it needs a conversation. */
   keeps?: string;
   /** The error for a request that sets the field without naming an agent, if the field needs one. */
   withoutAgent?: string;

@@ -44,7 +44,7 @@ export class RequestBody implements JsonBody {
     this.ownJson = JSON.parse(this.#text) as JsonObject;
   }
 
-  /** What was found in the messages of the history. */
+  /** The features that were found in the messages of the history. */
   get before(): PromptFeatures {
     return this.#history.features;
   }

@@ -1,9 +1,9 @@
 /**
- * What the API refuses in the schemas of a request: that of `output_config.format`, and those of its tools.
+ * Finds what the API rejects in the schemas of a request: that of `output_config.format`, and those of its tools.
  *
- * Source: the words were seen by others, with Opus 5.5 on 2026-09-27, and in public reports of 2026 (optional parameters, enums);
- * what is taken is listed at platform.claude.com/docs/en/build-with-claude/structured-outputs. The API judges, the edge only
- * warns: so a keyword that is not listed here is let through.
+ * Source: the words were seen by others, with Opus 5.5 on 2026-09-27, and in public reports of 2026 (optional parameters,
+ * enums); what is taken is listed at platform.claude.com/docs/en/build-with-claude/structured-outputs. The API decides, and
+ * Sluice only warns, so a keyword that is not listed here is accepted.
  */
 
 import { isOfSchemaType } from '../../kit/json/json-schema.ts';
@@ -59,7 +59,7 @@ interface RequestSchemas {
   output_format?: unknown;
 }
 
-/** What a walk through a schema finds. */
+/** The findings of a walk through a schema. */
 interface SchemaFindings {
   faults: SchemaFault[];
   properties: number;

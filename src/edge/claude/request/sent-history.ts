@@ -37,7 +37,7 @@ export class SentHistory {
 
   readonly #shared: SharedBuffer;
   readonly #length: number;
-  /** What the messages contain that decides the cost of a request, beside their length. */
+  /** The features of the messages that determine the cost of a request, beside their length. */
   readonly features: PromptFeatures;
 
   private constructor(shared: SharedBuffer, length: number, findings: PromptFeatures) {

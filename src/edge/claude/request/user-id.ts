@@ -65,7 +65,7 @@ async function hashAccountKey(account: string, key: string): Promise<string> {
   return `${await getUpstreamUserId(account)}-${short}`;
 }
 
-/** @returns the body with the account's name in `metadata.user_id`, if UPSTREAM_USER_ID says so. */
+/** @returns the body with an identifier of the account in `metadata.user_id`, if UPSTREAM_USER_ID is set so. */
 export function applyUserIdSetting(body: JsonBody, settings: Settings, account: string): JsonBody | Promise<JsonBody> {
   return settings.UPSTREAM_USER_ID === 'account' ? addUserId(body, account) : body;
 }

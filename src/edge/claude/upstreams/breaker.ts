@@ -51,7 +51,7 @@ interface FailureWindowPart {
   failed: number;
 }
 
-/** The breaker of one upstream and model. It has no clock of its own: each call passes the time. */
+/** The breaker of one upstream and model. It has no clock: each call passes the time. */
 export class CircuitBreaker {
   readonly #options: BreakerOptions;
   #parts: FailureWindowPart[] = [];

@@ -3,7 +3,7 @@
 import { createCandidates, orderUpstreams } from './order.ts';
 import { findUpstreams, type UpstreamPool } from './pool.ts';
 
-/** The calls that make a batch or a file. The `lacks` of each kind of upstream says whether it takes such a call. */
+/** The calls that create a batch or a file. The `lacks` of each kind of upstream lists the calls that it does not support. */
 const CREATE_CALLS = {
   batches: { method: 'POST', path: '/v1/messages/batches', headers: {} },
   files: { method: 'POST', path: '/v1/files', headers: {} },

@@ -4,17 +4,17 @@ import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 import { RateLimitObserver } from './rate-limits.ts';
 
-/** What the upstream said when it refused the key; null where it has answered again. */
+/** The upstream's message when it rejected the key; null if it has responded again since. */
 export type KeyHealthChange = string | null;
 
 export class KeyHealth {
   /** When it was first refused, in milliseconds since 1970; undefined while it works, or is not known to be refused. */
   rejectedSince: number | undefined;
-  /** What the upstream said when it last refused it. */
+  /** The upstream's message when it last rejected the key. */
   reason = '';
   /** When an upstream that has not counted a model's tokens may be asked again, by model; and how long it was not asked before. */
   readonly countFailures = new Map<string, { until: number; ms: number }>();
-  /** What responses have reported about the rate limits of the key. */
+  /** The rate limits of the key, as responses have reported them. */
   readonly rateLimits = new RateLimitObserver();
   /** The change that has not been reported to the operator yet. */
   #change: KeyHealthChange | undefined;

@@ -4,7 +4,7 @@ import type { ConfiguredUpstream } from '../providers/entry.ts';
 import type { BreakerState, CircuitBreaker } from './breaker.ts';
 import type { UpstreamPool } from './pool.ts';
 
-/** What decides an upstream's place in the order. */
+/** The state that determines an upstream's position in the order. */
 export interface UpstreamCandidate {
   name: string;
   state: BreakerState;

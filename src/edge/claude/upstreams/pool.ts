@@ -11,7 +11,7 @@ import type { ConfiguredUpstream } from '../providers/entry.ts';
 import type { ClaudeApiCall } from '../providers/provider.ts';
 import { HealthRegistry } from './health.ts';
 
-/** What decides the choice between several upstreams. Not used if there is only one. */
+/** The input of the choice between several upstreams. Not used if there is only one. */
 export interface UpstreamRoutingInput {
   /** The model, as the Claude API names it; undefined if the request has none. */
   model?: string | undefined;
@@ -24,7 +24,7 @@ export interface UpstreamRoutingInput {
   previousUpstream?: string | undefined;
   /** The upstreams that have prompts of its conversation in their caches now. Absent without an earlier turn. */
   cachedAt?: readonly string[] | undefined;
-  /** What the request uses that only one upstream has. Then no other upstream is tried. */
+  /** The kind of resource in the request that only one upstream has. Then no other upstream is tried. */
   owned?: UpstreamBoundResourceKind | undefined;
   /** The name of the upstream that has what the request names, if it is known. The request goes there, or nowhere. */
   only?: string | undefined;
@@ -32,7 +32,7 @@ export interface UpstreamRoutingInput {
   avoids?: ((name: string) => boolean) | undefined;
 }
 
-/** What a request can use that belongs to one upstream. */
+/** The kinds of resources that belong to one upstream. */
 export type UpstreamBoundResourceKind = 'a file' | 'a container' | 'a thread';
 
 /** The parts of a call that decide which upstreams can take it. */
@@ -49,7 +49,7 @@ export interface UpstreamPool {
   fetchOf(upstream: ConfiguredUpstream): (url: string, init: RequestInit) => Promise<Response>;
 }
 
-/** What is known of the prompts of an account and model. */
+/** Where the prompts of an account and model are cached. */
 interface PromptCacheLocation {
   lastUpstream: string;
   caches: CachesByUpstream;
@@ -193,7 +193,7 @@ export function recordLastUpstream(
   homes.set(key, { caches: homes.get(key)?.caches ?? {}, lastUpstream: name });
 }
 
-/** Records that an upstream has cached prompts of an account and model, if the usage of its answer says so. */
+/** Records that an upstream has cached prompts of an account and model, if the usage of its response shows that. */
 export function recordCaches(
   { homes, models }: UpstreamPool,
   { account, model }: Pick<UpstreamRoutingInput, 'account' | 'model'>,

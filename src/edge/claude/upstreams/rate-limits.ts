@@ -3,7 +3,7 @@
 import { OTHER_LABEL } from '../../kit/http/isolate-counts.ts';
 import type { Model } from '../models/models.ts';
 
-/** What the API limits in a minute, by the names in its headers. */
+/** The quantities that the API limits in a minute, by the names in its headers. */
 export const RATE_LIMIT_KINDS = ['requests', 'tokens', 'input_tokens', 'output_tokens'] as const;
 type RateLimitKind = (typeof RATE_LIMIT_KINDS)[number];
 

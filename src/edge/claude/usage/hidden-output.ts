@@ -24,7 +24,7 @@ export class HiddenOutputClock {
   #boundary: number;
   /** The earliest time at which the last thing may have come. */
   #lastOutputAt: number;
-  /** The same for the last ping. What the model wrote before a ping has come before it. */
+  /** The same for the last ping. Output that was written before a ping arrives before it. */
   #lastPingAt = Number.NEGATIVE_INFINITY;
   /** The time up to which the sum counts. Blocks that were read together must not be counted twice. */
   #countedUntil = Number.NEGATIVE_INFINITY;

@@ -18,7 +18,10 @@ const THINKING = encodeUtf8('thinking_delta');
 const SIGNATURE = encodeUtf8('signature_delta');
 const TEXT_TYPE = encodeUtf8('text_delta');
 const INPUT_TYPE = encodeUtf8('input_json_delta');
-/** What a use of each of the API's own tools costs in addition to the steps that follow it. Another tool may cost anything. */
+/**
+ * The cost of a use of each of the API's own tools, in addition to the steps that follow it. The cost of any other tool is
+ * unknown.
+ */
 const SERVER_TOOL_COSTS: ReadonlyMap<string, 'nothing' | 'search' | 'code' | 'advice'> = new Map([
   ['web_fetch', 'nothing'],
   ['tool_search_tool_regex', 'nothing'],
@@ -100,9 +103,9 @@ export class VisibleOutputMeter {
 
   /**
    * @param at when the answer was interrupted; milliseconds since 1970
-   * @param unfinished bytes whose rest has not come. The model has written them, or has read them in the next step: a result
-   *   of the API's own tool may be long
-   * @param final whether the final usage has come
+   * @param unfinished bytes of an incomplete event. The model has written them, or has read them in the next step: a result of
+   *   the API's own tool may be long
+   * @param final whether the final usage has arrived
    * @returns what was seen until then, with its deltas measured
    */
   createObservedPart(

@@ -8,7 +8,7 @@ import { countPromptTokens, hasPromptTokens, isCount, toValidCountOrZero, type U
 
 /** The counts of the prompt. They are taken from one report: those of two do not belong together. */
 const PROMPT_COUNTS = ['input_tokens', 'cache_read_input_tokens', 'cache_creation_input_tokens', 'cache_creation'];
-/** What only grows: counts, and members that have such counts. */
+/** The cumulative fields: counts, and objects with such counts. */
 const CUMULATIVE_COUNTS = ['output_tokens', 'output_tokens_details', 'server_tool_use'];
 /** Members of a usage that have members of their own. */
 const NESTED_FIELDS: ReadonlySet<string> = new Set(['cache_creation', 'output_tokens_details', 'server_tool_use']);
@@ -29,7 +29,7 @@ const MAX_CHARACTERS_PER_TOKEN = 16;
  * is used.
  */
 export class ReportedUsage {
-  /** Whether a `message_start` or a whole message has come. Without it the prompt is not known. */
+  /** Whether a `message_start` or a whole message has arrived. Without it the prompt is not known. */
   #hasPrompt = false;
   /** Without nulls and members that cannot be counts, because costs are computed from it. */
   usage: Usage | undefined;
@@ -41,7 +41,7 @@ export class ReportedUsage {
   #hasOutput = false;
   #isOtherModel = false;
   #isHandedOver = false;
-  /** What the messages before the present one have used: the API writes one in a stream, some gateways write several. */
+  /** The usage of the messages before the current one: the API writes one in a stream, some gateways write several. */
   #before: Usage | undefined;
 
   /** Records that one more message begins in the same stream. It is billed beside those before it. */

@@ -40,7 +40,7 @@ interface TimedPiece {
   since: number;
 }
 
-/** What a reader must know about the request. */
+/** The facts about the request that a reader needs. */
 export interface UsageReaderOptions {
   /** When the request was sent; milliseconds since 1970. Default: now. */
   sentAt?: number;
@@ -170,7 +170,7 @@ export class UsageReader {
     return this.#report.completed;
   }
 
-  /** When an event other than a ping has come last, in milliseconds since 1970; undefined before `message_start`. */
+  /** When the last event other than a ping arrived, in milliseconds since 1970; undefined before `message_start`. */
   get lastOutputAt(): number | undefined {
     this.#readPendingPieces();
     return this.#report.usage && this.#lastOutputAt;
@@ -315,7 +315,7 @@ export class UsageReader {
   }
 }
 
-/** @returns what the data of an event says that it is, since those of some gateways have no name; empty if it says nothing */
+/** @returns the type in the data of an event, because events of some gateways have no name; empty if there is none */
 export function parseEventTypeFromData(data: string): string {
   const value = parseJsonOrUndefined(data);
   return isErrorBody(value) ? 'error' : (toStringOrUndefined(getMember(value, 'type')) ?? '');

@@ -6,7 +6,7 @@ import type { CreatedId } from './created-ids.ts';
 import { isThinkingType } from './hidden-output.ts';
 import { ReportedUsage } from './reported-usage.ts';
 
-/** What had come of an answer at one moment, since its first prompt. */
+/** The received output of a response at one moment, since its first prompt. */
 export interface OutputSnapshot {
   tokens: number;
   /** Milliseconds in which unseen output may have been written. */
@@ -25,7 +25,7 @@ export interface ObservedPart {
   unseen_ms: number;
   /** Milliseconds of silence at the end, in which output may have been written. */
   silent_ms: number;
-  /** Milliseconds since the last event or ping: nobody saw what the API did in them. */
+  /** Milliseconds since the last event or ping, in which it is unknown what the API did. */
   lost_ms: number;
   /** Milliseconds since the last event that is no ping: another model may have begun in them. */
   quiet_ms: number;
@@ -57,13 +57,13 @@ export interface ObservedPart {
    * again.
    */
   later_prompts: readonly OutputSnapshot[];
-  /** What had come when another model last took over. */
+  /** The output received until another model last took over. */
   handed_over?: OutputSnapshot | undefined;
-  /** Whether the final usage has come: `message_delta` with its stop reason. */
+  /** Whether the final usage has arrived: `message_delta` with its stop reason. */
   final: boolean;
 }
 
-/** What an answer reports about itself, for the ledger and the log. */
+/** The report of a response, for the ledger and the log. */
 export interface ResponseReport {
   model: string | undefined;
   usage: Usage | undefined;
@@ -74,7 +74,7 @@ export interface ResponseReport {
   unbilled?: boolean | undefined;
   /** Length of the body in bytes. */
   bytes: number;
-  /** What an interrupted answer is settled by; absent if its end has come, which reports the usage. */
+  /** The observations by which an interrupted response is settled; absent if its end has arrived, which reports the usage. */
   seen?: ObservedPart | undefined;
   /** The models that have written it, if one took over from another. */
   fallbacks?: readonly string[] | undefined;
@@ -132,7 +132,7 @@ function joinWrittenText(content: unknown): string {
   return texts.join('');
 }
 
-/** @returns the `Seen` of an answer of which nothing has come. @param unseen_ms the milliseconds that it has run */
+/** @returns the `seen` of a response of which nothing has arrived. @param unseen_ms the milliseconds that it has run */
 export function createUnobserved(unseen_ms: number): ObservedPart {
   return {
     said: 0,

@@ -7,7 +7,7 @@ import { LruCache } from '../../kit/cache/lru.ts';
 import { isCount, toValidCountOrZero, type Usage } from '../pricing/cost.ts';
 import type { HiddenOutputClock } from './hidden-output.ts';
 
-/** What a model wrote in the open, from the first delta to the last. */
+/** The output of a model that was observed as it was written, from the first delta to the last. */
 export interface VisibleOutput {
   tokens: number;
   /** The least milliseconds that it can have taken for them. */
@@ -27,7 +27,7 @@ const MIN_TOKENS_PER_SECOND = 100;
 /** The models that are remembered, each at each upstream and speed. */
 const MAX_SPEEDS = 200;
 
-/** What was learned in an hour. Its size does not grow with the answers. */
+/** The observations of an hour. Their size does not grow with the number of responses. */
 interface HourlySpeedRecord {
   /** Its number since 1970. */
   number: number;
@@ -86,8 +86,8 @@ export function getModelWritingSpeeds(settings: Settings): WritingSpeeds {
 }
 
 /**
- * @param clock the times of an answer whose reader waited for nobody
- * @returns what was written in the open; undefined if that is unknown
+ * @param clock the times of a response whose reader never waited
+ * @returns the output that was observed as it was written; undefined if that is unknown
  */
 export function measureVisibleOutput(
   usage: Usage | undefined,

@@ -35,8 +35,8 @@ import { callAccountPluginMethod } from './hooks.ts';
 import { recordUploadEnd } from './maintain-files.ts';
 
 /**
- * What an account has lists of: the methods of its object about names and their versions, conversations, batches, inboxes, and what
- * it has made at upstreams. What only a plugin can do is answered by its part.
+ * The methods of an account's object about its lists: names and their versions, conversations, batches, inboxes, and resources
+ * at upstreams. Methods that need a plugin call that plugin's part.
  */
 export abstract class AccountListsBase extends EdgeDurableObject {
   protected state: AccountState;

@@ -36,7 +36,7 @@ import { VisitorSession } from './visitor-session.ts';
 
 /** The key in `meta` of the time at which the account's own limits or its group were last set. */
 const CONFIGURED_AT = 'configured_at';
-/** The key in `meta` that says whether the account is in the list of those with tokens for operators. */
+/** The key in `meta` that records whether the account is in the list of accounts with operator tokens. */
 const OPERATOR_LISTED = 'operator_listed';
 /** Alarm times are rounded up to multiples of this, except for work that must not wait so long. */
 export const ALARM_GRAIN_MS = 60_000;
@@ -70,7 +70,7 @@ export class AccountState {
   readonly alarm: DurableObjectAlarm;
   /** The budgets that it shares; undefined if no plugin provides shared budgets. */
   readonly sharedBudgets: SharedBudgetsOfAccount | undefined;
-  /** Who pays, in the order in which they are asked. */
+  /** The payers, in the order in which they decide. */
   readonly payers: readonly Payer[];
   readonly visitorSession: VisitorSession;
   /** Who waits for money that others hold. */
@@ -78,7 +78,7 @@ export class AccountState {
   readonly answerLengths = new RecentAnswerLengths(() => this.ledger.readRecentAnswerLengths());
   /** The alerts that must be sent to the operator. */
   readonly alerts: AlertOutbox;
-  /** What admins have changed here, until the list of all changes has it. */
+  /** The changes by admins that the list of all changes has not received yet. */
   readonly changes: ChangeOutbox;
   /** Whether another state has replaced this one, so that this one must not decide anything any more. */
   isReplaced = false;

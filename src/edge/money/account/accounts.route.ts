@@ -154,7 +154,7 @@ async function fetchAccountAnswer(c: Context<AppEnv>, id: string) {
   return { type: 'account', id, ...standing, binds: sortByTightness([...standing.binds, ...shared]) };
 }
 
-/** @returns what a page may know: which share of each of its own limits in USD is used, and when that begins anew */
+/** @returns the report for a page: the used share of each of the account's own limits in USD, and when the limit resets */
 function toUsedShares({ id, total, token, ...report }: QuotaReport & { id: string }): RestrictedAccountAnswer {
   const toUsedShare = (limit: number | null | undefined, settled: number) =>
     limit == null
@@ -202,10 +202,10 @@ export function resolveAccountId(c: Context<AppEnv>, name: string): string {
 }
 
 /**
- * Has an admin who has mistyped a name hear of it. One's own account is always known, and so are those of webhook sources: the
- * deployment makes them.
+ * Rejects the name of an unknown account, which an admin may have mistyped. The caller's own account is always known, and so
+ * are those of webhook sources, which the deployment creates.
  *
- * A query with `if_absent=empty` asks for an account that may be new.
+ * A query with `if_absent=empty` accepts an account that does not exist yet.
  *
  * @throws ApiError 404 if neither the list of accounts, nor the account's own object, nor the deployment's pool knows it
  */

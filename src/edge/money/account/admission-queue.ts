@@ -62,13 +62,16 @@ export interface QueuedRequest {
   ): AdmissionDecision | StillWaitingDecision | Promise<AdmissionDecision>;
   /** @returns all limits in money that apply to it, as they are now */
   budgetWindows(): BudgetWindow[];
-  /** Asks the pools that pay for it. It never rejects: the next tick asks again, and the last decision says what failed. */
+  /**
+   * Extends the leases from the pools that pay for the request. It never rejects: the next tick tries again, and the last
+   * decision reports the failure.
+   */
   extendPoolLeases(): Promise<unknown>;
 }
 
 interface AdmissionQueueEntry extends QueuedRequest {
   decision: PromiseWithResolvers<AdmissionDecision>;
-  /** What was free for it when it began to wait. */
+  /** The amount that was free for it when it began to wait. */
   initiallyFree: Nanodollars;
   /** The holds of the requests that have overtaken it, and what those have cost that are settled. */
   passingHolds: Map<string, Nanodollars>;

@@ -182,8 +182,8 @@ function eraseRows(state: AccountState): { remaining: number; more: boolean } {
 }
 
 /**
- * Asks some objects of a list to erase what they keep. Each stays in the list until it has answered that it is done. One that
- * cannot be reached is asked again by the next alarm.
+ * Lets some objects of a list erase their data. Each stays in the list until it has confirmed that. The next alarm calls an
+ * object again that could not be reached.
  *
  * @returns whether none has failed
  */

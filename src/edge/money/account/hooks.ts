@@ -1,4 +1,4 @@
-/** What plugins have inside the object of an account. Their rows are in its tables. */
+/** The hooks of plugins inside the object of an account. Their rows are in its tables. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
@@ -46,12 +46,12 @@ export interface AccountPlugin {
 
 declare module '../../kit/plugins/plugins.ts' {
   interface Plugin {
-    /** What the plugin does in the object of an account. */
+    /** The plugin's part in the object of an account. */
     readonly account?: AccountPlugin;
   }
 }
 
-/** @returns the parts of all plugins in use. Every settlement asks */
+/** @returns the parts of all plugins in use. Called at every settlement */
 export const accountPlugins = memoizeFromPlugins(() => getPluginMembers('account'));
 
 /** Calls a method of the object in the plugin that adds it. Only routes of that plugin call it. */

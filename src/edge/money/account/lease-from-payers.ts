@@ -9,7 +9,7 @@ import type { AdmissionDecision, LimitOwner, LimitRejection, QuotaStatus } from 
 import type { AccountState } from './account-state.ts';
 import type { HoldDemand, LeasedMoney, PayingCaller } from './payers.ts';
 
-/** How often a request asks its pools. Other requests may have taken what it got meanwhile. */
+/** How often a request leases from its pools. Other requests may use up the leased amount meanwhile. */
 const MAX_ROUNDS = 6;
 
 /** A request that would fit if these leases were larger. */

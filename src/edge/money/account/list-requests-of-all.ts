@@ -12,7 +12,7 @@ import { createAccountCaller } from '../contracts/call-account.ts';
 import { toTimeRange } from '../ledger/queries.ts';
 import type { ListedRequest } from './usage-answers.schema.ts';
 
-/** How many accounts are asked at the same time, and for a page at most. */
+/** How many accounts are queried at the same time, and the maximum for a page. */
 const CONCURRENT_ACCOUNTS = 5;
 const MAX_ACCOUNTS = 200;
 /** The clock that an id was made by may be ahead of its account's by less than this. Milliseconds. */
@@ -25,10 +25,11 @@ interface AllAccountsRequestPage extends ListPage<ListedRequest> {
 }
 
 /**
- * Lists what was refused, or failed, of all accounts, newest first. It asks the accounts, the one with the newest such request
- * first, until no other can have a newer one than the page already has, or until it has asked `MAX_ACCOUNTS`.
+ * Lists the rejected or failed requests of all accounts, newest first. It queries the accounts, beginning with the one with the
+ * newest such request, until no other can have a newer one than the page already contains, or until it has queried
+ * `MAX_ACCOUNTS`.
  *
- * @param accountsAfter where an earlier page stopped asking
+ * @param accountsAfter the account at which an earlier page stopped
  * @throws ApiError 400 for a malformed `accountsAfter`
  */
 export async function listFailedRequestsOfAllAccounts(

@@ -67,8 +67,8 @@ async function deleteFileAtUpstream(state: AccountState, { id, upstream }: Resou
 }
 
 /**
- * Checks whether an upload whose answer was lost may have left a file: an unknown file of the same size and time. Nobody can
- * say whose file that is, so it is never deleted or given to anybody, and its bytes stay counted. If there is no such file,
+ * Checks whether an upload whose answer was lost may have left a file: an unknown file of the same size and time. The owner of
+ * that file is unknown, so it is never deleted or given to an account, and its bytes stay counted. If there is no such file,
  * nothing is counted.
  */
 async function mightUploadHaveLeftFile(state: AccountState, row: ResourceWithDueWork): Promise<boolean> {

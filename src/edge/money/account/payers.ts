@@ -1,4 +1,4 @@
-/** Who pays for what is asked of an account: its own budget, its caller's token, and budgets that it shares. */
+/** The payers of an account's requests: its own budget, its caller's token, and budgets that it shares. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { KeyRateLimits } from '../../claude/upstreams/rate-limits.ts';
@@ -16,10 +16,10 @@ import type { SettledRequestFields } from '../ledger/tables.ts';
 import type { AccountCredits } from './credits.ts';
 import type { EffectiveAccountLimits } from './effective-limits.ts';
 
-/** What decides who pays for a request. */
+/** The facts that determine the payers of a request. */
 export type PayingCaller = Pick<AdmissionContext, 'token' | 'pools'>;
 
-/** What a request would hold: the least useful amount, and all that it would take. */
+/** The amounts that a request would hold: the least useful amount, and its maximum. */
 export interface HoldDemand {
   least: Nanodollars;
   most: Nanodollars;
@@ -50,7 +50,7 @@ export interface Payer {
   correct(row: Pick<Hold, 'at' | 'token' | 'group'>, more: Nanodollars): void;
 }
 
-/** What another object has set aside for an account. */
+/** The money that another object has reserved for an account. */
 export interface LeasedMoney {
   readonly by: LimitOwner;
   coversAmount(amount: Nanodollars, now: number): boolean;

@@ -48,7 +48,7 @@ const totalSchema = z.object({
   ),
 });
 
-/** A limit in USD that holds for an account, whoever has set it, with how much of it is used. */
+/** A limit in USD that applies to an account, from any source, with the used amount. */
 export const bindingLimitSchema = z.object({
   by: z.addDescription(
     z.enum(['account', 'token', 'group', 'deployment']),
@@ -326,7 +326,7 @@ export const listedRequestSchema = z.extend(ledgerRowSchema, {
   refusal: z.addDescription(z.optional(refusalSchema), 'Why the request was rejected. Only with `outcome=refused`.'),
 });
 
-/** What a list of requests says beside its rows. */
+/** The fields of a list of requests beside its rows. */
 export const ownerOfListSchema = z.addDescription(
   z.nullable(z.string()),
   'The account that sent the requests. Null if the list covers all accounts.',

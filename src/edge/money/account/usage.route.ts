@@ -125,7 +125,7 @@ function filterReportByKey(report: UsageReport, key: string): UsageReport {
   return { ...report, data, total };
 }
 
-/** @returns whether an admin asks without naming an account. */
+/** @returns whether the request is an admin's and names no account. */
 function isAdminWithoutAccount(c: Context<AppEnv>): boolean {
   return c.req.query('account') === undefined && hasScope(c.get('identity'), 'admin:read');
 }
@@ -169,7 +169,7 @@ async function findFailedRequestByUpstreamId(
 
 /**
  * @param id this edge's, or the upstream's
- * @returns a request of an account, with the account's name where an admin asks
+ * @returns a request of an account, with the account's name if the caller is an admin
  */
 async function findRequestOfAccount(
   c: Context<AppEnv>,

@@ -9,7 +9,7 @@ import { groupings } from '../contracts/dimensions.ts';
 const OWN_GROUPS = ['day', 'model', 'token', 'user', 'tag', 'conversation', 'prefix'] as const;
 const LAST_GROUPS = ['upstream', 'tool', 'account', 'group'] as const;
 
-/** What usage can be grouped by. Those of plugins have any names. */
+/** The groupings of usage. Groupings of plugins may have any name. */
 export const usageGroupSchema = memoizeFromPlugins(() => {
   const own: readonly string[] = [...OWN_GROUPS, ...LAST_GROUPS];
   const ofPlugin = groupings().flatMap(({ group }) => (own.includes(group) ? [] : [group]));
@@ -44,7 +44,7 @@ export const erasureRequest = z.strictObject({
   ),
 });
 
-/** The query that asks for an account of which nobody may know yet. */
+/** The query for an account that may not exist yet. */
 export const absentQuery = z.object({
   if_absent: z.createOptionalField(
     z.literal('empty'),

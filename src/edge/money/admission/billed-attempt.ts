@@ -12,12 +12,12 @@ import { computeRemainingBudget, type RemainingBudget } from './budget-left.ts';
 import { type StoredGrant, UNKNOWN_GRANT } from './price-outcome.ts';
 import type { RequestToSettle } from './request-to-bill.ts';
 
-/** What a request has cost, and what that leaves of the budget. */
+/** The cost of a request, and the budget that remains. */
 export interface BookedCost {
   nanodollars: Nanodollars;
   /** Output tokens as in the ledger; an estimate if the upstream did not report them. */
   outputTokens: number | undefined;
-  /** What the cost leaves of the caller's own budget; undefined if nothing limits that, or if it is not known. */
+  /** The remaining budget of the caller's own; undefined if it is unlimited or unknown. */
   budget: RemainingBudget | undefined;
   /** Resolves once the account has booked the cost. */
   done: Promise<SettlementResult>;
@@ -25,11 +25,11 @@ export interface BookedCost {
   late?: Promise<number | undefined>;
 }
 
-/** What an account has allowed an attempt. */
+/** The admission of an attempt by its account. */
 interface AttemptAdmission {
-  /** What `max_tokens` must be lowered to in the body that is sent; undefined if it may stay. */
+  /** The value to which `max_tokens` must be lowered in the body that is sent; undefined if it stays. */
   maxTokens: number | undefined;
-  /** What is changed in the body for the admitted model. */
+  /** The changes of the body for the admitted model. */
   changes: JsonObject;
   /** Headers for the response: the account's quota status. */
   headers: Record<string, string>;
@@ -78,7 +78,7 @@ export class BilledAttempt {
     this.#countPrompt = countPrompt;
   }
 
-  /** What must be stored to settle the attempt later. */
+  /** The grant that must be stored to settle the attempt later. */
   get grant(): StoredGrant {
     return this.#grant ?? UNKNOWN_GRANT;
   }
@@ -102,7 +102,7 @@ export class BilledAttempt {
     return this.#book(outcome, extra, needsPromptCount(outcome) ? this.#addPromptCount(outcome) : undefined);
   }
 
-  /** Renews the hold, because the attempt still runs. @param stage how far it has come */
+  /** Renews the hold, because the attempt still runs. @param stage the progress of the attempt */
   renew(stage?: string): Promise<boolean> {
     const { requestId, holdMs } = this.#request;
     return callAccount(this.#request, (account) => account.renewHold(requestId, stage, holdMs));

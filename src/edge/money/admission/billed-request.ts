@@ -34,7 +34,7 @@ import {
   reserveFallbackAttempt,
 } from './reserve-attempt.ts';
 
-/** What differs between requests that cost money. */
+/** The options that differ between requests that cost money. */
 interface BilledRequestOptions {
   /** The resources that the request names by id. They must be the account's own. */
   named?: readonly CreatedId[];
@@ -47,8 +47,8 @@ interface BilledRequestOptions {
   /** Called with each later attempt once it is admitted. */
   onAdmitted?(attempt: BilledAttempt): void;
   /**
-   * Called before the account is asked for a later attempt, with the cost of the earlier ones. From then on the account may
-   * have placed a hold for it.
+   * Called before a later attempt is reserved, with the cost of the earlier ones. From then on the account may have placed a
+   * hold for it.
    */
   onReserving?(earlierCost: Nanodollars): void;
   /** Whether a non-streaming request may be sent as a stream, from which its response is assembled. */
@@ -68,8 +68,8 @@ const STREAM_INTERNALLY_ABOVE: Nanodollars = 50_000_000;
 /** A request that costs money. Each of its attempts is reserved and settled by itself; the latest one is open. */
 export class BilledRequest implements Payment {
   /**
-   * The attempts, oldest first. Empty if none was admitted. The first one is here while its account is asked, because the account
-   * may have placed its hold; a later one once it is admitted. The last one may have to be settled.
+   * The attempts, oldest first. Empty if none was admitted. The first one is here while the account decides, because the
+   * account may have placed its hold; a later one once it is admitted. The last one may have to be settled.
    */
   readonly attempts: BilledAttempt[] = [];
   /** Whether the response may have ids of resources that it creates. */
@@ -186,7 +186,7 @@ export class BilledRequest implements Payment {
     return this.latestAttempt.settle(outcome, extra, later);
   }
 
-  /** Renews the hold of the latest attempt. @param stage how far it has come */
+  /** Renews the hold of the latest attempt. @param stage the progress of the attempt */
   async renew(stage?: string): Promise<boolean> {
     return (await this.attempts.at(-1)?.renew(stage)) ?? false;
   }
@@ -306,7 +306,7 @@ export class BilledRequest implements Payment {
     return this.#continueWith(await reserveAttempt(this.#context, this.#variant, options));
   }
 
-  /** Must be called right before the account is asked. */
+  /** Must be called right before the attempt is reserved. */
   #createLaterAttemptOptions(canWait: boolean) {
     const earlierCost = this.#earlierCost;
     this.#options.onReserving?.(earlierCost);

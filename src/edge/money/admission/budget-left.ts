@@ -12,11 +12,11 @@ import type { QuotaStatus, SpendStatus } from '../contracts/admission.ts';
  */
 export interface BudgetAtAdmission {
   windows: { settled: Nanodollars; limit: Nanodollars }[];
-  /** What the answer may cost so that the same question fits once more, beside what other requests hold. */
+  /** The maximum cost of the response at which the same request fits once more, beside the holds of other requests. */
   room: Nanodollars;
 }
 
-/** What an answer has left of the budget. Shared budgets are left out, so that callers do not learn what others spend. */
+/** The budget that remains after a response. Shared budgets are left out, so that callers do not learn what others spend. */
 export interface RemainingBudget {
   /** The largest share of a limit that is used, of 1; rounded down. */
   used: number;

@@ -7,8 +7,8 @@ import { type AccountTarget, callAccount } from '../contracts/call-account.ts';
 import type { OwnedResource } from '../contracts/ownership.ts';
 
 /**
- * Milliseconds to wait before the account is asked again about an unknown id. An answer may just have made it, and the report
- * to the account is still on its way.
+ * Milliseconds to wait before an unknown id is looked up again in the account. A response may just have created the resource,
+ * and its report to the account is still in flight.
  */
 const RECHECK_DELAY_MS = 500;
 
@@ -19,7 +19,7 @@ const UNKNOWN: Readonly<Record<UpstreamResourceKind, (id: string) => string>> = 
   thread: (id) => `thread: no usable Thread state was found for previous_message_id ${id}`,
 };
 
-/** @returns the 404 for something that does not exist, or belongs to somebody else. It does not say which of the two. */
+/** @returns the 404 for a resource that does not exist, or belongs to another account. It does not show which of the two. */
 export function createResourceNotFoundError({ kind, id }: CreatedId): ApiError {
   // Anthropic's SDK reacts to the code `thread_not_found` by sending the whole conversation again.
   const details = kind === 'thread' ? { error_code: 'thread_not_found' } : undefined;

@@ -35,11 +35,11 @@ export interface InterruptedGrantTerms {
   cancelStops: boolean;
   /** Whether a model that steps in reads the cached part of the prompt at the price of its cache, as at the Claude API. */
   sharesCache: boolean;
-  /** What other answers have shown of the model and its tools. */
+  /** The rates learned from other responses of the model and its tools. */
   learned: LearnedModelRates;
 }
 
-/** What other answers have shown. */
+/** The rates learned from other responses. */
 export interface LearnedModelRates {
   /** How often another model steps in in a second of output. */
   handOversPerSecond: number;
@@ -63,8 +63,8 @@ const SEARCH_RESULT_TOKENS = 8_000;
 /** Tokens of any other result: those of a long page (the API's documentation of web fetch: 100 kB are about 25,000). */
 const LONG_RESULT_TOKENS = 25_000;
 /**
- * Milliseconds that a step of such a loop takes at least, beside its call: the tool answers, the prompt is read. Nobody has
- * measured it. A search alone takes longer.
+ * Minimum of milliseconds that a step of such a loop takes, beside its call: the tool responds, and the prompt is read. An
+ * assumption: a search alone takes longer.
  */
 const MIN_STEP_MS = 300;
 /** The least tokens that a model writes to make a call. A step that runs code may take no longer than that. */
@@ -213,11 +213,11 @@ function computeCostOfLaterSteps(
 }
 
 /**
- * Prices what a loop of the API's own tools may have done that nobody saw. While the end is on its way, a running use may bring
- * its result to the next prompt, and another use may begin. In a silence the uses that are left count, as many as there was time
- * for, each with the prompt of its step. Nothing else limits how often code is run.
+ * Prices the unobserved steps of a loop of the API's own tools. While the end is in flight, a running use may add its result to
+ * the next prompt, and another use may begin. In a silence the remaining uses count, as many as there was time for, each with
+ * the prompt of its step. Nothing else limits how often code is run.
  *
- * @param prompt tokens of the last prompt that was seen. While a use runs, that is the prompt of the step behind it
+ * @param prompt tokens of the last prompt that was seen. While a use runs, that is the prompt of the step before it
  * @param usualMs milliseconds of silence that are usual there
  */
 function computeCostOfUnseenSteps(
@@ -294,7 +294,10 @@ function computeCostOfUnseenModels(
   return advice + computeCostOfModel(fallbacks, handOvers, prompt, cached) * (mayHaveBegun ? 1 : Math.min(1, rate));
 }
 
-/** Prices advice. Each use is a request of its own, which reads everything that the model has read and written so far. */
+/**
+ * Prices the uses of an advisor. Each use is a separate request, which reads everything that the model has read and written so
+ * far.
+ */
 function computeAdviceCost(
   { inputPrice, outputPrice }: NonNullable<SettlementTerms['advisor']>,
   { advised, advised_tokens }: ObservedPart,

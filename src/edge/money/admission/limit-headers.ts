@@ -40,10 +40,10 @@ const OWNER_NAMES: Record<LimitOwner, string> = {
 /** The shares of a spend limit at which clients show a warning. */
 const THRESHOLDS = [0.95, 0.75];
 const MAX_UTILIZATION = 0.99;
-/** Seconds up to which a client that waits by itself is asked to. */
+/** The longest wait, in seconds, after which clients are asked to retry by themselves. */
 const MAX_RETRY_SECONDS = 60;
 
-/** What helps if a limit never resets. */
+/** The remedy if a limit never resets. */
 const TOTAL_HELP: Record<LimitOwner, string> = {
   account: 'It does not reset. Ask an admin to add credit, or to raise usd_total.',
   token: 'It does not reset. Get a new token.',
@@ -70,7 +70,7 @@ const ZERO_LIMIT_HELP: Record<LimitOwner, string> = {
 
 const NO_CREDIT = 'No credit is left. Ask an admin to add credit.';
 
-/** What a refusal adds where the prompt may have far fewer tokens than are needed for it. */
+/** The sentence of a rejection whose prompt may have far fewer tokens than were assumed. */
 const NOT_COUNTED = ' The upstream could not count this prompt, so its maximum was used.';
 
 /** @returns the `anthropic-ratelimit-*` headers of an admitted request: they describe this account, never the upstream's. */
@@ -99,7 +99,7 @@ export function createLoweredLimitHeaders({
 }
 
 /**
- * Makes the error of a refusal, with the headers that clients read, and a sentence that says what to do. The refusal is its
+ * Creates the error of a rejection, with the headers that clients read, and a sentence with the remedy. The rejection is its
  * cause.
  *
  * @param models finds what is wrong with the name of a model
@@ -226,7 +226,10 @@ function formatDollars(nanodollars: number): string {
   return `$${formatUsd(nanodollars)}`;
 }
 
-/** @returns how much of the limit that refuses is used. What others have spent of a shared budget nobody learns. */
+/**
+ * @returns the headers with the used share of the limit that rejects the request. They do not reveal what others have spent of
+ * a shared budget.
+ */
 function createUsedShareHeaders(refusal: LimitRejection, quota: QuotaStatus): Record<string, string> {
   const { by } = refusal;
   const window = by === 'token' ? quota.token : quota[getPeriodOfLimit(refusal)];

@@ -1,4 +1,4 @@
-/** Reads from an error what limited a request. The one place that does: whatever waits, tries again or gives up asks here. */
+/** Reads from an error what limited a request. All code that waits, retries or gives up uses this function. */
 
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
@@ -15,7 +15,10 @@ interface LimitingCause {
   retryAt: number | null;
 }
 
-/** Says of an error what limited it, and whether that passes. Its headers say it, or name nobody: all that comes from another object. */
+/**
+ * Reads from an error what limited the request, and whether that passes. Only its headers are used, because errors of other
+ * objects have nothing else.
+ */
 export function parseLimitingCause(
   { type, headers }: { type?: string; headers: ApiError['headers'] },
   now = Date.now(),
@@ -30,7 +33,7 @@ export function parseLimitingCause(
   return { by, isOwn, passes, retryAt: after === null ? null : now + after };
 }
 
-/** @returns whether an error of this type says that an upstream or an account was too busy. */
+/** @returns whether an error of this type means that an upstream or an account was too busy. */
 export function isBusyErrorType(type: string | undefined): boolean {
   return type === 'rate_limit_error' || type === 'overloaded_error';
 }

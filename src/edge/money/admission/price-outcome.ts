@@ -31,11 +31,11 @@ export interface StoredGrant {
   upstream?: string | undefined;
   /** Milliseconds that its admission took: for its account, a count, and the budget. Absent where that is not known. */
   waitedMs?: number | undefined;
-  /** What the earlier tries have cost; nanodollars. */
+  /** The cost of the earlier attempts, in nanodollars. */
   earlier?: Nanodollars | undefined;
-  /** What was set aside, in nanodollars; NaN if it is not known here. */
+  /** The hold, in nanodollars; NaN if it is not known here. */
   hold: Nanodollars;
-  /** What `max_tokens` was lowered to. */
+  /** The value to which `max_tokens` was lowered. */
   lowered: number | undefined;
   /** Whose limit has lowered that, or uses. A grant that the account keeps does not say it. */
   loweredBy?: LoweredBy;
@@ -185,7 +185,7 @@ function priceFinalUsage(usage: Usage, billed: BilledModels, cacheTtl: '5m' | '1
   };
 }
 
-/** What is observed of a complete response whose prompt alone must be estimated. */
+/** The observation of a complete response of which only the prompt must be estimated. */
 const NOTHING_BUT_PROMPT: ObservedPart = { ...createUnobserved(0), final: true };
 
 /** @returns whether a complete response of one step has reported its output, so that only its prompt has to be estimated */

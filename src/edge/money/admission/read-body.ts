@@ -1,4 +1,4 @@
-/** Reads request bodies. A long one is read only after its account has said that the caller may ask at all. */
+/** Reads request bodies. A long one is read only after the account has confirmed that the caller may send requests at all. */
 import type { Context } from 'hono';
 import { type AppEnv, getRequestContext } from '../../auth/context.ts';
 import { pause } from '../../kit/async/pause.ts';
@@ -49,8 +49,8 @@ export async function readJsonBodyToStore(c: Context<AppEnv>, asking: RequestCos
 const MANY_MESSAGES = 1_000;
 
 /**
- * Reads a body as `readJsonBody` does, if it will be forwarded. The long strings of a long body stay in its bytes. If a short body
- * has many messages, the account is asked before anything else is done with them.
+ * Reads a body as `readJsonBody` does, if it will be forwarded. The long strings of a long body stay in its bytes. If a short
+ * body has many messages, the account is checked before they are processed.
  *
  * @throws ApiError as `readJsonBody`
  */

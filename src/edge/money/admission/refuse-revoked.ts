@@ -23,9 +23,9 @@ export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {
 });
 
 /**
- * Refuses a revoked credential at the end, for routes with an admission. The admission refuses it anyway, in a call that is
- * needed anyway. This middleware asks only if the route has refused before the admission, so that a revoked credential
- * learns nothing from that refusal.
+ * Rejects a revoked credential after the route has run, for routes with an admission. The admission rejects it in a call that
+ * is needed anyway. This middleware checks the credential only if the route failed before the admission, so that the holder of
+ * a revoked credential learns nothing from that error.
  */
 export const refuseRevokedAfterwards = createMiddleware<AppEnv>(async (c, next) => {
   await next();

@@ -12,7 +12,7 @@ import type { DimensionValues } from '../contracts/dimensions.ts';
 /** The fields that are sent to the account unchanged. */
 export type ForwardedAdmissionField = 'route' | 'conversation' | 'parent' | 'costLimit' | 'newBytes' | 'holdMs';
 
-/** What is the same for all attempts of a request. */
+/** The context that all attempts of a request share. */
 export interface BillingContext extends RequestContext, Pick<AdmissionRequest, ForwardedAdmissionField> {
   /** Dimensions of the ledger, in addition to those of the caller's identity. */
   dimensions?: DimensionValues | undefined;

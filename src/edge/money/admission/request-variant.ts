@@ -17,7 +17,7 @@ export interface RequestVariant {
   readonly model: string;
   /** The name by which the model was requested, if it is not the body's. */
   readonly nameOfModel?: string | undefined;
-  /** What is changed in the body for the model. */
+  /** The changes of the body for the model. */
   readonly changes: JsonObject;
   /** The model that was requested first; absent unless a fallback model has replaced it. */
   readonly originalModel?: string | undefined;

@@ -36,13 +36,13 @@ import {
   withLimitableTools,
 } from './request-variant.ts';
 
-/** What differs between the attempts of a request. */
+/** The options that differ between the attempts of a request. */
 export interface AttemptOptions {
   /** The id of the attempt in the ledger. */
   requestId: string;
   /** Set for a later attempt. */
   later?: {
-    /** What the earlier attempts have cost. It counts only against the maximum cost of the request itself. */
+    /** The cost of the earlier attempts. It counts only against the maximum cost of the request itself. */
     earlierCost: Nanodollars;
     /** Whether it may wait in the queue: not where the response is otherwise the failure of the attempt before. */
     canWait: boolean;
@@ -332,7 +332,7 @@ export function createSettlementContext(context: BillingContext, requestId: stri
 
 /**
  * @returns whether the account stores the grant. With tools of the API, or several upstreams, the process that ends the turn
- *   after a crash must know the grant at once; and a later attempt is stored before its account is asked
+ *   after a crash must know the grant at once; and a later attempt is stored before it is reserved
  */
 function canAccountKeepGrant(
   { keeps = false, upstream }: BillingContext,

@@ -25,7 +25,7 @@ const OUTBOX_KEY = 'alerts';
 /** Replaces an account's name, for alerts that belong to no account and are not erased with one. */
 export const UNOWNED = '';
 
-/** An alert to raise, with the key that says whether it is the same as another one. */
+/** An alert to raise, with the key by which a repetition is recognized. */
 export interface AlertToRaise {
   /** Alerts with the same key are one alert, which is sent once. */
   key: string;

@@ -3,7 +3,7 @@
 import { createObjectTypeSchema, time, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 
-/** What an alert says; a delivery has it as its body. */
+/** The content of an alert, which is also the body of its delivery. */
 export const alertSchema = z.object({
   type: createObjectTypeSchema('alert'),
   event_id: z.addDescription(z.string(), 'The id of the alert, the same in each delivery.'),

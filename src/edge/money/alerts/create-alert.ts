@@ -7,7 +7,7 @@ import type { CredentialClaims } from '../contracts/admission.ts';
 import type { AlertToRaise } from './alert-outbox.ts';
 import type { Alert } from './alerts-answers.schema.ts';
 
-/** What to do about each kind of alert, and who can do it. */
+/** The remedy for each kind of alert, and who can apply it. */
 const TODO_BY_KIND: Readonly<Record<Alert['kind'], string>> = {
   threshold: 'An admin can raise the limit (PATCH …/limits), or find the spender with GET /usage?group_by=account.',
   over_hold: 'An admin can compare the request’s cost (GET /usage/requests/:request_id) with Anthropic’s Console.',

@@ -9,7 +9,7 @@ import type { LimitRules } from './rules.ts';
 /** Tokens of a short question. If the limit does not even pay for these, do not advise to send a shorter one. */
 const SHORT_QUESTION = 32;
 
-/** What helps if a limit cannot pay for the maximum cost of server tools, and what it does not guarantee. */
+/** The remedy if a limit cannot pay for the maximum cost of server tools, and what it does not guarantee. */
 export const ESTIMATE_HELPS =
   'ask an admin to set `"served_tools": "estimate"` in the account’s limits (which reserves only what such tools usually read, so a request can cost more, and exceed the limit)';
 

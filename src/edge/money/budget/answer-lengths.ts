@@ -26,7 +26,7 @@ export class RecentAnswerLengths {
   readonly #read: () => readonly EndedAnswer[];
   #known: Map<string, number[]> | undefined;
 
-  /** @param read returns the latest answers, the oldest first. It is called once, when somebody asks */
+  /** @param read returns the latest answers, the oldest first. It is called once, at the first read */
   constructor(read: () => readonly EndedAnswer[]) {
     this.#read = read;
   }

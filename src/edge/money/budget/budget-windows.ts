@@ -1,4 +1,4 @@
-/** Limits in money, whoever sets them, with what is settled and held of each. A request needs enough in all of them. */
+/** Limits in money, from any source, with the settled and the held amount of each. A request needs enough in all of them. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { LimitOwner, SharedBudgetKind } from '../contracts/admission.ts';
@@ -6,7 +6,7 @@ import { CEILING, type LimitRules } from './rules.ts';
 import type { Budget } from './state.ts';
 import { getUsdLimitName, PERIODS, type Period } from './windows.ts';
 
-/** What batches hold, for much longer than requests do. */
+/** The holds of batches, which last much longer than those of requests. */
 export interface BatchHoldsTotal {
   nanodollars: Nanodollars;
   /** When the last of them must have ended; milliseconds since 1970. */

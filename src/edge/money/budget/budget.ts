@@ -25,7 +25,7 @@ import type { LimitRules } from './rules.ts';
 import { ABANDONED_STAGE, advanceBudgetTo, type Budget } from './state.ts';
 import { getUsdLimitName, PERIODS } from './windows.ts';
 
-/** What a request reserves when it is admitted. */
+/** The reservation of a request when it is admitted. */
 interface HoldAdmission {
   kind: 'admitted';
   nanodollars: Nanodollars;

@@ -48,7 +48,7 @@ export function computeAffordableOutputTokens(share: Nanodollars, maximumCost: M
   return maximumCost.outputPrice > 0 ? Math.floor(left / maximumCost.outputPrice) : Number.MAX_SAFE_INTEGER;
 }
 
-/** What a request costs without the API's own tools, and what each use of one adds; nanodollars. */
+/** The cost of a request without the API's own tools, and the cost that each use of one adds; nanodollars. */
 export interface CostPerToolUse {
   uses: number;
   input: Nanodollars;

@@ -8,7 +8,7 @@ import type { LimitRules } from './rules.ts';
 import { advanceBudgetTo, type Budget } from './state.ts';
 import { NEVER } from './windows.ts';
 
-/** What decides about a request, apart from its maximum cost. */
+/** The options of a decision about a request, beside its maximum cost. */
 export interface HoldDecisionOptions {
   /** Whether an earlier attempt of the request was admitted. All attempts count as one in `requests_per_minute`. */
   repeats?: boolean | undefined;

@@ -45,7 +45,7 @@ export interface HoldSize {
   preferred: number;
   /** The tokens for which its share pays; negative if the share does not even pay for the input. */
   affordable: number;
-  /** What is free for the request, in nanodollars. */
+  /** The free amount for the request, in nanodollars. */
   free: Nanodollars;
   /** Its share of that. */
   share: Nanodollars;

@@ -7,12 +7,12 @@ import { takeUnitsFromBucket } from './bucket.ts';
 import type { LimitRules } from './rules.ts';
 import { findCalendarWindowAt, mapPeriods, PERIODS, type Period, type WindowSpan } from './windows.ts';
 
-/** The stage of a hold whose stream nobody wants any more, and which is read on. It is no running request either. */
+/** The stage of a hold whose stream is abandoned but still read. It does not count as a running request. */
 export const ABANDONED_STAGE = 'abandoned';
 /** The stage of a batch's hold. Such a hold is only money, and does not count as a running request. */
 export const BATCH_STAGE = 'batch';
 
-/** What a running request has set aside. */
+/** The reservation of a running request. */
 export interface Hold {
   id: string;
   /** When it was admitted, in milliseconds since 1970. Its cost belongs to the windows of this time, whenever it is settled. */
@@ -25,7 +25,7 @@ export interface Hold {
   maxTokens: number;
   /** Whose limit has lowered that, or uses; absent if none has, and after the object has woken. */
   loweredBy?: LoweredBy | undefined;
-  /** How far the request has come, as last reported. */
+  /** The last reported progress of the request. */
   stage: string;
   /** The group whose pool also pays; absent if there is none. */
   group?: string | undefined;
@@ -65,7 +65,7 @@ export interface Budget {
   credit: Nanodollars;
 }
 
-/** What a request took out of the buckets. */
+/** The tokens that a request took from the buckets. */
 export interface TokensTakenFromBuckets {
   /** Input tokens without cache reads. */
   inputTokens: number;

@@ -1,4 +1,4 @@
-/** What admins change. */
+/** The kinds of changes by admins. */
 export const CHANGE_KINDS = [
   'limits.updated',
   'credit.added',

@@ -16,7 +16,7 @@ const subjectType = z.enum([
   'webhook',
 ]);
 
-/** What was changed. */
+/** The subject of a change. */
 const changeSubject = z.object({
   type: z.addDescription(subjectType, 'The kind of object that was changed.'),
   id: z.addDescription(z.nullable(z.string()), 'The name or id of the object. Null if its account was erased.'),
@@ -62,5 +62,5 @@ export const changeRow = z.object({
 export type ChangeRow = z.output<typeof changeRow>;
 export type ChangeSubject = z.output<typeof changeSubject>;
 
-/** What is stored in versions. */
+/** The kinds of versioned resources. */
 export type VersionedKind = 'agent' | 'classifier' | 'prefix';

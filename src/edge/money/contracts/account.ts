@@ -33,7 +33,7 @@ declare module '../../kit/plugins/bindings.ts' {
   }
 }
 
-/** The methods of an account's object, by subject. The object says what each one does. */
+/** The methods of an account's object, by subject. The object documents each one. */
 export interface AccountObject
   extends Rpc.DurableObjectBranded,
     AdmissionMethods,
@@ -82,7 +82,7 @@ export interface NewCredit {
 /** `other`: the key was used for another credit. `full`: more than sums stay exact with. */
 export type GiveCreditOutcome = { outcome: 'given'; id: string } | { outcome: 'other' | 'full' };
 
-/** What the requests of an account have used. */
+/** The methods about the usage of an account's requests. */
 interface UsageMethods {
   getUsageReport(query: UsageQuery): UsageReport;
   listRequests(page: PageSelection, filter?: RequestsFilter): ListPage<ListedRequest>;
@@ -140,8 +140,8 @@ export interface ErasureProgress {
 }
 
 /**
- * What came of the restore of an account. `used`: it has spent something here, or was given something; `held`: a request of it
- * is running; `erased`: it was erased after the backup was made.
+ * The outcome of restoring an account. `used`: it has spent or received something here; `held`: one of its requests is running;
+ * `erased`: it was erased after the backup was made.
  */
 export type RestoreOutcome = 'restored' | 'unchanged' | 'used' | 'held' | 'erased';
 
@@ -208,20 +208,20 @@ interface VersionMethods {
   releaseVersion(id: VersionId, holder: string): Promise<void>;
 }
 
-/** What identifies a version within its owner's object. */
+/** The identifier of a version within its owner's object. */
 export interface VersionId {
   kind: string;
   name: string;
   hash: string;
 }
 
-/** What is known of a name. */
+/** The state of a name. */
 export interface VersionPointer {
   /** Its current version; empty where there is none. */
   hash: string;
   /** The versions that everybody who sees the name may ask for too. */
   pinned: readonly string[];
-  /** The versions that nobody may use any more, not even who holds them. */
+  /** The versions that can no longer be used, not even by their holders. */
   withdrawn: readonly string[];
 }
 

@@ -1,4 +1,7 @@
-/** What an account is asked before a request is sent, and what it decides: a hold, or the limit that rejects the request. */
+/**
+ * The admission request that an account receives before a request is sent, and its decision: a hold, or the limit that rejects
+ * the request.
+ */
 
 import type { TokenLocation } from '../../auth/identity/token-location.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
@@ -8,7 +11,7 @@ import type { DimensionValues } from './dimensions.ts';
 import type { LoweredBy } from './lowered-by.schema.ts';
 import type { ParentToolCall } from './settlement.ts';
 
-/** Who asks an account to set something aside, and what decides beside the account's own limits. */
+/** The caller of an admission, and the facts that decide beside the account's own limits. */
 export interface AdmissionContext {
   about?: DimensionValues | undefined;
   /** The caller's credential; absent in development without one. */
@@ -19,7 +22,7 @@ export interface AdmissionContext {
   pools?: { deployment: boolean; group?: string | undefined } | undefined;
 }
 
-/** What a request takes from its account: a price, a token count, or a request that costs nothing. */
+/** How a request counts for its account: by a price, as a token count, or as a request that costs nothing. */
 export type RequestCostKind = 'price' | 'count' | 'free' | 'nothing';
 
 /** The name in the ledger of the calls that choose a model for another request. */
@@ -51,8 +54,8 @@ export interface AdmissionRequest extends AdmissionContext {
   /** Bytes that a turn adds to its conversation before the answer. */
   newBytes?: number | undefined;
   /**
-   * What the calling process needs to settle the request after a crash, as text. It is stored with the hold until the request is
-   * settled, and `getStoredHold` returns it.
+   * The data that the calling process needs to settle the request after a crash, as text. It is stored with the hold until the
+   * request is settled, and `getStoredHold` returns it.
    */
   keep?: string | undefined;
   /** Milliseconds for which the request can wait while only the holds of others leave too little. Default: not at all. */
@@ -63,7 +66,7 @@ export interface AdmissionRequest extends AdmissionContext {
   free?: { storing?: StorageReservationRequest | undefined } | undefined;
 }
 
-/** A request that asks no model, to be counted for its account. */
+/** A read, which calls no model, to be counted for its account. */
 export interface RateLimitedRead {
   /** Whether its token is restricted. */
   isRestricted: boolean;
@@ -73,7 +76,7 @@ export interface RateLimitedRead {
   stream?: string | undefined;
 }
 
-/** What an account still has of a request that it was to keep something for. */
+/** The stored hold of a request, and the data that the account was to keep for it. */
 export interface RecoverableHold {
   keep: string;
   hold: Nanodollars;
@@ -81,12 +84,12 @@ export interface RecoverableHold {
 }
 
 /**
- * An account's decision. Two of them place no hold, and the caller asks again: after `count_needed` with a count of the input, after
- * `fewer_uses` with a request that the API's own tools can use no more often than that.
+ * An account's decision. Two of them place no hold, and the caller sends the admission request again: after `count_needed` with
+ * a count of the input, after `fewer_uses` with a request that limits the uses of the API's own tools.
  */
 export type AdmissionDecision =
   | { outcome: 'revoked' }
-  /** What the request stands behind was withdrawn by the account itself. */
+  /** A stored version that the request uses was withdrawn by the account itself. */
   | { outcome: 'withdrawn'; kind: string; ref: string }
   | { outcome: 'count_needed' }
   | { outcome: 'fewer_uses'; uses: number; loweredBy: LoweredBy }
@@ -106,7 +109,7 @@ export type AdmissionDecision =
   | {
       outcome: 'admitted';
       hold: Nanodollars;
-      /** What `max_tokens` must be lowered to; absent if it may stay. */
+      /** The value to which `max_tokens` must be lowered; absent if it stays. */
       maxTokens?: number;
       /** Whose limit has lowered that, or uses; absent if none has, and where that is not known any more. */
       loweredBy?: LoweredBy;
@@ -117,7 +120,7 @@ export type AdmissionDecision =
       quota: QuotaStatus;
       /** The models that may step in, according to the account's limits. */
       fallbacks?: readonly string[];
-      /** Whether this account is not on the list of accounts yet. Whoever adds it then calls `markInAccountList`. */
+      /** Whether this account is not on the list of accounts yet. The code that adds it then calls `markInAccountList`. */
       unlisted: boolean;
     };
 
@@ -148,7 +151,7 @@ export interface LimitRejection {
   /** The model that is not allowed, or has no price; and the models that are allowed. */
   model?: string;
   allowed?: readonly string[];
-  /** What helps if the limit is too small for this request, in sentences for the caller. Absent if the limit is 0. */
+  /** The remedies if the limit is too small for this request, in sentences for the caller. Absent if the limit is 0. */
   advice?: string;
   /** Whether the upstream did not count the prompt, so that the most it can be is needed. Only the asking process knows it. */
   uncounted?: boolean;
@@ -169,7 +172,7 @@ export interface QuotaStatus {
   month?: SpendStatus;
   /** All time; it never resets. */
   total?: SpendStatus;
-  /** What the credential may spend in total. */
+  /** The total spending limit of the credential. */
   token?: SpendStatus;
 }
 

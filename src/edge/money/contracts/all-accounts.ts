@@ -1,4 +1,4 @@
-/** What is known of all accounts together. */
+/** Queries about all accounts together. */
 
 import type { Context, MiddlewareHandler } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
@@ -15,7 +15,7 @@ export interface AccountLastFailure {
   at: number;
 }
 
-/** Which accounts are asked, those with the newest last request of an outcome first. */
+/** Selects accounts, those with the newest last request of an outcome first. */
 export interface AccountLastFailuresQuery {
   outcome: RequestFailureKind;
   /** Only those whose last was at this time or later; milliseconds since 1970. */

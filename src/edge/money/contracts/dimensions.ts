@@ -1,4 +1,4 @@
-/** What a request is about, for the ledger: who or what it is for. It goes through untouched, from the request to its row. */
+/** The dimensions of a request in the ledger: who or what it is for. They are passed unchanged from the request to its row. */
 
 import type { Identity } from '../../auth/identity/caller.ts';
 import { parseStoredTags } from '../../auth/identity/tags.ts';
@@ -7,7 +7,10 @@ import type * as z from '../../kit/http/zod.ts';
 import { getPluginMembers, memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
 import type { BatchOutcomeCounts } from '../lists/batches-answers.schema.ts';
 
-/** Plain values by the names of dimensions. A name that nobody knows here is kept and passed on: a newer Worker has said it. */
+/**
+ * Plain values by the names of dimensions. An unknown name is stored and passed on, because a newer version of the Worker may
+ * have set it.
+ */
 export type DimensionValues = Readonly<Record<string, unknown>>;
 
 /** Something that a request can be about: a name in `About`, and the type of what stands there. */
@@ -28,11 +31,13 @@ export interface Dimension<T = unknown> {
   readonly shownInMessage?: Readonly<Record<string, z.ZodMiniType>>;
 }
 
-/** What plugins show in rows and messages: where a plugin declares a dimension, it adds the members here. */
+/**
+ * The fields that plugins add to rows and messages: the file in which a plugin declares a dimension also adds the fields here.
+ */
 // biome-ignore lint/suspicious/noEmptyInterface: plugins fill it
 export interface PluginRowFields {}
 
-/** What each row shows of it. */
+/** The fields of each row. */
 interface CommonRowFields {
   prefix: string | null;
   agent: string | null;
@@ -69,11 +74,11 @@ export const dimensions = memoizeFromPlugins((): readonly Dimension[] => [
   OF_TAGS,
 ]);
 
-/** What the ledger sums up by. */
+/** A grouping by which the ledger sums up. */
 export interface UsageGrouping {
   /** Its name in sums, and for `GET /usage`. */
   group: string;
-  /** What a row has of it, in SQL: a text, for a dimension as JSON; or null. */
+  /** The value of a row, in SQL: a text, for a dimension as JSON; or null. */
   sql: string;
   hasSeveral: boolean;
   /** Whether a request counts only as failed there: as a failure, and not as a request. */

@@ -1,4 +1,4 @@
-/** What an account has made at upstreams: files, containers, threads. */
+/** The resources that an account has created at upstreams: files, containers, threads. */
 
 import type { CreatedId } from '../../claude/usage/created-ids.ts';
 import type { StorageLimitRejection } from './admission.ts';
@@ -46,7 +46,7 @@ export interface FileDescription {
   text: string;
 }
 
-/** A file in an account's list. If a tool has made it, it has no description until somebody asks for the file. */
+/** A file in an account's list. If a tool has created it, it has no description until the file is first requested. */
 export interface FileRow {
   id: string;
   upstream: string;

@@ -67,7 +67,7 @@ export interface TokenUsage {
   webSearches: number;
 }
 
-/** What is known about a request when it is admitted. */
+/** The facts about a request when it is admitted. */
 export interface AdmittedRequestFields {
   route: string;
   model: string;
@@ -77,7 +77,7 @@ export interface AdmittedRequestFields {
   /** The group whose pool also pays. */
   group: string | null;
   about: DimensionValues;
-  /** From where the token is used, if no other row of the hour says so. */
+  /** The location from which the token is used, if no other row of the hour contains it. */
   location?: string | undefined;
 }
 
@@ -102,7 +102,7 @@ export interface ConversationReport {
   messages: number;
   /** The bytes of its object, as the platform counts them. */
   bytes: number;
-  /** What it has cost, without the request that this report comes with. */
+  /** Its cost, without the request that this report belongs to. */
   cost: Nanodollars;
   /** Whether its calls wait for approval. */
   paused: 'approval' | null;

@@ -16,7 +16,10 @@ export class InMemoryRateBuckets {
   /** The streams that were resumed, and how often each still may be for nothing. */
   readonly #resumes = new LruCache<string, { until: number; left: number }>({ maxSize: MAX_BUCKETS });
 
-  /** Counts a request that asks no model. Restricted tokens have a bucket of their own: a page stops no server. @returns the refusal of one too many */
+  /**
+   * Counts a read. Restricted tokens have a separate bucket, so that a page cannot block the account's servers. @returns the
+   * refusal of one too many
+   */
   takeRead({ isRestricted: bound, limit: most, stream }: RateLimitedRead, now: number): LimitRejection | undefined {
     const resumed = stream === undefined ? undefined : this.#resumes.get(stream);
     if (resumed && now < resumed.until && resumed.left > 0) {

@@ -42,7 +42,9 @@ const KNOWN_SINCE = 'coalesce(minted_at, first_seen_at, revoked_at, 0)';
 /** Milliseconds after its expiry for which it is known whether a token was revoked. */
 const REVOCATION_KNOWN_MS = 90 * DAY_MS;
 
-/** @returns whether a token expired so long ago that nobody knows whether it was revoked. What it began may not go on. */
+/**
+ * @returns whether a token expired so long ago that its revocation is no longer known. Turns that it began must not continue.
+ */
 export function isRevocationForgotten({ exp }: CredentialClaims, now: number): boolean {
   return exp !== undefined && exp * 1_000 < now - REVOCATION_KNOWN_MS;
 }

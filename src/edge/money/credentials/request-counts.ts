@@ -5,7 +5,7 @@ import { LruCache } from '../../kit/cache/lru.ts';
 
 const MAX_COUNTED_TOKENS = 1_000;
 
-/** What belongs to another request, and has an id of its own: it is not counted. */
+/** The routes of requests that belong to another request but have a separate id. They are not counted. */
 const BESIDE = ['choice', 'summary'];
 /** The beginning of a row's id that all rows of a request have. */
 const REQUEST = "substr(id, 1, instr(id || '.', '.') - 1)";

@@ -21,11 +21,11 @@ interface UsdLimitedTokenTotal extends Pick<SpendLimitedToken, 'limit_usd' | 'un
   settled: Nanodollars;
 }
 
-/** What a token's row says about its limits. */
+/** The limits in a token's row. */
 export interface TokenLimitsRow {
   jti: string;
   limits: string | null;
-  /** What it has settled, up to the last fold of the ledger. */
+  /** The amount that it has settled, up to the last fold of the ledger. */
   spent: Nanodollars;
 }
 
@@ -42,7 +42,7 @@ export class LimitedTokensTracker {
   readonly #holds: ReadonlyMap<string, Hold>;
   /** Those that were used since the object woke. */
   readonly #used = new Map<string, LimitedTokenTotals>();
-  /** What those with a limit in USD that are not revoked have settled; undefined until it is first read. */
+  /** The settled amounts of the tokens that have a limit in USD and are not revoked; undefined until it is first read. */
   #live: Map<string, UsdLimitedTokenTotal> | undefined;
 
   /** @param holds all holds of the account */

@@ -2,7 +2,7 @@
 
 import { TableRowsBase } from '../../durable/rows.ts';
 
-/** What decisions need of a token's row. */
+/** The fields of a token's row that decisions need. */
 export interface CachedTokenRow {
   mintedAt: number | null;
   isSeen: boolean;
@@ -24,13 +24,13 @@ type TokenSqlColumns = Record<string, SqlStorageValue> & {
 const MAX_CACHED_TOKENS = 1_000;
 
 /**
- * Remembers the rows of tokens that were asked for. An account may have thousands, and an object that wakes needs the one
- * with which it is asked. Whoever writes a token's row must say so here.
+ * Caches the rows of tokens that were read. An account may have thousands, and an object that wakes needs only that of its
+ * caller. Code that writes a token's row must invalidate it here.
  */
 export class TokenRowCache extends TableRowsBase {
   readonly #known = new Map<string, CachedTokenRow>();
 
-  /** @returns what a token's row says; undefined if it has no row. */
+  /** @returns a token's row; undefined if it has none. */
   findTokenRow(jti: string): CachedTokenRow | undefined {
     const cached = this.#known.get(jti);
     if (cached) return cached;

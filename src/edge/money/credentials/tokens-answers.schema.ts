@@ -36,7 +36,7 @@ export const renewedToken = z.object({
   session_ends_at: z.addDescription(z.iso.datetime(), 'When the token can no longer be renewed; ISO 8601, UTC.'),
 });
 
-/** A token of somebody without a login. */
+/** A token of a visitor, who has no login. */
 export const visitorToken = z.object({
   ...renewedToken.shape,
   jti: z.addDescription(z.string(), 'The id of the token, the same for the same response of the Turnstile widget.'),

@@ -81,7 +81,7 @@ export const mintRequest = z
     }),
   );
 
-/** What a visitor's token is made from. @param needsTurnstile whether the page must show that a person has opened it */
+/** The request for a visitor's token. @param needsTurnstile whether the page must show that a person has opened it */
 export const createVisitorRequestSchema = (needsTurnstile: boolean) =>
   needsTurnstile ? withTurnstile : z.partial(withTurnstile);
 

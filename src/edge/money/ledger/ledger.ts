@@ -155,7 +155,10 @@ export class Ledger extends SqlTables {
     this.locations.markRecorded(columns.token, location);
   }
 
-  /** Adds to what a row is about what only its end says. It is in the rows alone, since the sums have the row by now. */
+  /**
+   * Adds dimensions to a row that are known only at the end of its request. They are only in the rows, because the sums already
+   * include the row.
+   */
   addDimensionsToRow(id: string, about: DimensionValues): void {
     this.runWriteStatement(
       "update ledger set about = json_patch(coalesce(about, '{}'), ?) where id = ?",
@@ -164,7 +167,7 @@ export class Ledger extends SqlTables {
     );
   }
 
-  /** Renews a hold: stores until when it lasts, and how far the request has come. */
+  /** Renews a hold: stores its deadline and the progress of the request. */
   renewHoldOfRow(id: string, deadline: number, stage: string): void {
     this.runWriteStatement('update ledger set deadline = ?, stage = ? where id = ?', deadline, stage, id);
   }
@@ -334,7 +337,7 @@ export class Ledger extends SqlTables {
     return this.queryNumberOrZero('select at from ledger order by id desc limit 1');
   }
 
-  /** @returns what a token with limits of its own has settled. */
+  /** @returns the settled amount of a token with its own limits. */
   sumSettledByToken(jti: string): Nanodollars {
     return this.queryNumberOrZero(
       'select spent + (select coalesce(sum(cost), 0) from ledger where id > ?2 and token = ?1) from tokens where jti = ?1',

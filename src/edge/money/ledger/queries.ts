@@ -67,7 +67,7 @@ export function findRequestWithTries(ledger: Ledger, id: string): LedgerRequest 
 /** The newest rows in which an upstream's id is looked for. No index has it: that would cost each request a row. */
 const SEARCHED_ROWS = 20_000;
 
-/** @returns the id of the newest request that an upstream answered under an id of its own. @param only searches only failures */
+/** @returns the id of the newest request that an upstream answered with an id of its own. @param only searches only failures */
 export function findRequestIdByUpstreamId(ledger: Ledger, upstreamId: string, only?: 'failed'): string | undefined {
   const findNewestIn = (rows: string) =>
     ledger.readAllRows<{ id: string }>(`select id ${rows} order by id desc limit 1`, upstreamId)[0]?.id;
@@ -95,7 +95,7 @@ export function findLastFailureTime(ledger: Ledger): number | undefined {
   return ledger.queryNumber(`select at ${FAILED} order by id desc limit 1`);
 }
 
-/** What failed, by the index that has nothing else. */
+/** The failed requests, by the index that contains only them. */
 const FAILED = 'from ledger indexed by failures where error_type is not null';
 
 /** @returns a page of the requests, or of those that failed, newest first. */

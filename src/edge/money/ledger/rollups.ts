@@ -1,6 +1,6 @@
 /**
  * Keeps rollups by token, upstream, and what requests are about: a row for each day and value. They are written when rows are
- * folded, so that they cost no single request anything. What a group pays for has a row of its own in addition.
+ * folded, so that they cost no single request anything. Requests for which a group pays have an additional row.
  *
  * A day has rows for at most 200 values of a dimension; all other values share one row. A request with several tags counts in
  * each of them, so all requests with any tag have a row of their own, with an empty value.
@@ -33,7 +33,7 @@ const MAX_VALUES_PER_DAY = 200;
 
 type LedgerGroupSqlRow = Record<string, SqlStorageValue> & UsageSums & { day: number; pool_group: string };
 
-/** What of a row is summed by, in SQL. */
+/** The columns by which rows are grouped, in SQL. */
 const selected = memoizeFromPlugins(() => {
   const cells = groupings().map(({ sql }, at) => ({ as: `by_${at}`, sql }));
   return {
@@ -44,7 +44,7 @@ const selected = memoizeFromPlugins(() => {
   };
 });
 
-/** What the requests of a day with the same value have used, and the group that paid for them. */
+/** The usage of a day's requests with the same value, and the group that paid for them. */
 export interface DimensionSum {
   day: number;
   dimension: string;

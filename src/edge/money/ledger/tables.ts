@@ -22,13 +22,13 @@ const OWNERSHIP_SQL = `
     description text
   ) strict, without rowid;`;
 
-/** What is known about a request when it is settled. */
+/** The facts about a request when it is settled. */
 export interface SettledRequestFields {
   status: string;
   stage: string | null;
   cost: Nanodollars;
   tokens: TokenUsage;
-  /** What caching has saved; negative where it has cost more. */
+  /** The amount that caching saved; negative if it cost more. */
   saved: Nanodollars;
   estimated: boolean;
   overHold: boolean;
@@ -54,7 +54,7 @@ export interface SettledRequestFields {
   at: number;
 }
 
-/** Unknown model names that nobody paid for share a rollup. Otherwise callers could make any number of rows. */
+/** Unknown model names without any cost share a rollup. Otherwise callers could create any number of rows. */
 export const ROLLUP_MODEL = "case when unpriced = 1 and cost = 0 then '(unknown)' else model end";
 
 /** Replaces a model's name in a sum that is left after an erasure. */

@@ -30,7 +30,7 @@ type LocatedRow = { jti: string; location: string };
 
 /** Keeps the locations of an account's tokens. */
 export class TokenLocationTable extends TableRowsBase {
-  /** What was recorded since the object woke. */
+  /** The locations that were recorded since the object woke. */
   readonly #recorded = new LruCache<string, { hour: number; locations: Set<string> }>({
     maxSize: MAX_REMEMBERED_TOKENS,
   });

@@ -5,12 +5,12 @@ import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
 import type { BucketRefillTimes, Hold } from '../budget/state.ts';
 import { mapPeriods, PERIODS, type Period } from '../budget/windows.ts';
 
-/** What an object must read when it wakes, so that it can decide as if it had never slept. */
+/** The state that an object must read when it wakes, so that it decides as if it had stayed in memory. */
 export interface WakeState {
   last: number;
   fullAt: Omit<BucketRefillTimes, 'counts'>;
   holds: Hold[];
-  /** What was settled by requests admitted in each window, and the part of it that each group pays for too. */
+  /** The settled amounts of requests admitted in each window. */
   settled: SettledByPeriod;
   groups: { group: string; settled: SettledByPeriod }[];
   /** Whether the account was ever given credit. */
@@ -21,7 +21,7 @@ export interface WakeState {
 export type WindowStarts = Readonly<Record<Period, number>>;
 type SettledByPeriod = Record<Period, Nanodollars>;
 
-/** What one scan of the rows that are not folded says about all of them. Sums and highest values of no rows are null. */
+/** The result of one scan of all rows that are not folded. Sums and highest values of no rows are null. */
 type UnfoldedScanRow = Record<'unfolded' | 'grouped' | 'folded' | 'credited', number> &
   Record<'held' | 'at' | 'settled_at' | Period | keyof WakeState['fullAt'], number | null>;
 
@@ -34,7 +34,7 @@ const SCAN = `select count(*) as unfolded, count(pool_group) as grouped, sum(sta
   from ledger where id > ?1`;
 const HOLDS = `select id, at, deadline, hold as nanodollars, held_input as inputTokens, held_output as outputTokens,
   max_tokens as maxTokens, stage, token, pool_group as "group" from ledger`;
-/** A day's rollup says nothing about an hour of it, so it has no time there. */
+/** A day's rollup does not contain the sums of an hour, so it has no `hour_at`. */
 const GROUP_SUMS = `select pool_group as "group", ${createPeriodSumsSql('hour_at')} from (
     select pool_group, at, at as hour_at, cost from ledger where id > ?1 and pool_group is not null
     union all
@@ -142,7 +142,7 @@ export interface LedgerFoldState {
   output: number;
   /** Rows up to the marker that were not settled when it was set. */
   open: string[];
-  /** What the folded rows of the latest hour have cost, in total and by group. */
+  /** The cost of the folded rows of the latest hour, in total and by group. */
   hour: { start: number; cost: Nanodollars; groups?: Record<string, Nanodollars> };
   /** The number of the last change of the rollups that was noted here. */
   seq: number;

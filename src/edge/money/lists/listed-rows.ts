@@ -3,7 +3,7 @@
 import { TableRowsBase } from '../../durable/rows.ts';
 import type { SqlTables } from '../../durable/tables.ts';
 
-/** What is erased with its account. */
+/** A list of resources that are erased with their account. */
 export interface ErasableResourceList {
   /** @returns the ids of at most `limit` that were made up to a time. */
   listIdsCreatedUntil(time: number, limit: number): string[];

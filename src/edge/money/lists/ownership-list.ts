@@ -139,7 +139,7 @@ export class OwnershipList extends ErasableRows {
     this.tables.insertRow('owned_resources', { ...row, ...(isErased ? erasing : values) }, 'insert or ignore');
   }
 
-  /** Adds what the upstream says about a file that a tool has made. */
+  /** Adds the upstream's description of a file that a tool has created. */
   storeFileDescription({ id, bytes, expiresAt, text }: FileDescription): void {
     this.tables.runWriteStatement(
       `update owned_resources set bytes = ?, expires_at = ?, description = ? where id = ? and kind = 'file' and state = 'kept'`,
@@ -151,7 +151,7 @@ export class OwnershipList extends ErasableRows {
     this.#bytes = undefined;
   }
 
-  /** Records that something is no longer there. A container or thread leaves the rows: nobody lists it. */
+  /** Records that something is no longer there. The row of a container or thread is deleted, because these are never listed. */
   markDeleted(id: string): void {
     if (this.tables.runWriteStatement("delete from owned_resources where id = ? and kind != 'file'", id) > 0) return;
     this.tables.runWriteStatement(

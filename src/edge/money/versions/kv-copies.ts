@@ -2,7 +2,7 @@
  * Keeps copies of stored versions in KV: an immutable value for each version, found by the hash of its bytes, and for each
  * name a pointer to its current version. Prefixes are one kind.
  *
- * Requests read from KV, which may be a minute behind. The owner's object is never behind; it is asked for a version that KV
+ * Requests read from KV, which may be a minute behind. The owner's object is never behind; it is queried for a version that KV
  * does not have.
  */
 import { hasScope } from '../../auth/authenticate.ts';
@@ -35,7 +35,7 @@ export interface VersionSource<T> {
   memory: VersionMemory<T>;
   /** The owners, in the order in which a name is looked up. */
   owners: readonly string[];
-  /** Who asks, and so may use other versions than the current one. */
+  /** The caller's rights, which determine whether other versions than the current one may be used. */
   rights: VersionRights;
   /** Asks the owner's object for the bytes of a version. @param isAny whether it need not be current or pinned */
   fetchFromOwner(place: OwnedName, hash: string, isAny: boolean): Promise<Uint8Array | undefined>;
@@ -43,7 +43,7 @@ export interface VersionSource<T> {
   memorySize(value: T, bytes: number): number;
 }
 
-/** What a caller may do. */
+/** The rights of a caller. */
 export interface VersionRights {
   scopes: readonly Scope[];
   /** The hashes that the caller's token lists. */

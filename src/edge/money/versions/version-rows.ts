@@ -2,8 +2,8 @@
  * Keeps the versions that an account, or the deployment, has stored. KV is written from these rows. They know at once what KV
  * knows up to a minute later.
  *
- * Each row says whether KV has it. The account's alarm writes missing rows again. So after any failure KV ends up with what
- * the rows say. If a name is written twice, the later write stays.
+ * Each row says whether KV has it. The account's alarm writes missing rows again. So after any failure KV finally contains what
+ * the rows contain. If a name is written twice, the later write stays.
  */
 
 import type { ListPage, PageSelection } from '../../durable/page.ts';
@@ -46,7 +46,7 @@ export class RegistryVersionStore {
   readonly #owner: string;
   /** The running write to KV by name. Writes of one name must not run at the same time, or the older one might come last. */
   readonly #publishing = new Map<string, Promise<void>>();
-  /** The sum of all bytes; undefined after a change, until somebody asks. */
+  /** The sum of all bytes; undefined after a change, until it is read. */
   #bytes: number | undefined;
 
   constructor(tables: SqlTables, store: KVNamespace, owner: string) {
@@ -192,7 +192,7 @@ export class RegistryVersionStore {
     return paginateRowsInMemory(rows, page, ({ version }) => version);
   }
 
-  /** Deletes a name, and its versions that nobody holds. */
+  /** Deletes a name, and its versions without a holder. */
   remove(kind: string, name: string, now: number): VersionChangeResult {
     if (!this.#tables.hasRows(`names where ${NAME_CONDITION} and (hash is not null or told = 0)`, kind, name))
       return 'unknown';
@@ -242,7 +242,7 @@ export class RegistryVersionStore {
     return true;
   }
 
-  /** Ends a hold. If nobody else holds the version and its name is deleted, the version is deleted. */
+  /** Ends a hold. If the version has no other holder and its name is deleted, the version is deleted. */
   releaseVersion(id: VersionId, holder: string): void {
     this.#tables.runWriteStatement(
       `delete from version_holds where ${VERSION_CONDITION} and holder = ?`,

@@ -3,7 +3,7 @@
 import type { Model } from '../../claude/models/models.ts';
 import { computeInputCosts, usdToNanodollars } from '../../claude/pricing/cost.ts';
 
-/** What a prefix costs a request, in US dollars. */
+/** The cost of a prefix in a request, in US dollars. */
 export interface PrefixCachingCosts {
   /** For each request without caching. */
   cold: number;

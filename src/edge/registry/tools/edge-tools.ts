@@ -18,7 +18,7 @@ export function hasEdgeTools(tools: unknown): boolean {
 
 /**
  * Removes the addresses and headers of the tools that the edge calls. Both may be secrets of the account that sent them, and
- * somebody else may read the conversation.
+ * other callers may read the conversation.
  *
  * @param tools the JSON text of a list
  * @returns the JSON text of the list without addresses and headers

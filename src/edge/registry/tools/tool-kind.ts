@@ -25,7 +25,7 @@ export interface ToolListSender {
 
 /** Callbacks while tools are stored. */
 export interface StoreToolsHooks {
-  /** Called before a server is asked. If it throws, nothing is stored. */
+  /** Called before a server is requested. If it throws, nothing is stored. */
   onServerRequest(): Promise<unknown>;
   /** Called with a sentence about what is stored otherwise than it was sent. */
   warn(sentence: string): void;
@@ -40,11 +40,11 @@ export interface EdgeToolKind {
   readonly hasNoAddress?: true;
   /** @returns all that belongs into its `run`, and has no effect beside it. To read it at the start would build its schemas. */
   listRunFieldNames(): readonly string[];
-  /** What requests may say as `run`, with words for the reference; absent where its tools are only stored. */
+  /** The schemas of `run` in requests, with descriptions for the reference; absent if its tools can only be stored. */
   readonly schemas?: readonly z.ZodMiniType[];
   /** @returns what is wrong with a tool, behind its place in the tool. @throws ApiError 403 for who may not send it */
   findFault(tool: JsonObject, sender: ToolListSender): string | undefined;
-  /** @returns how its calls are made; absent: as `run` says */
+  /** @returns how its calls are run; absent: by `run` */
   runOf?(name: string, run: unknown): ToolRunConfig;
   /** Fills in the description for the model. @param text a tool without `run` @returns undefined for a removed tool */
   show?(name: string, text: string): string | undefined;
@@ -64,7 +64,7 @@ declare module '../../kit/plugins/plugins.ts' {
 
 export const toolKinds = memoizeFromPlugins(() => getPluginMembers('tools').flat());
 
-/** What names the kind of tools that are called at an address. A tool that names no other kind is one of these. */
+/** The field by which tools that are called at an address are recognized. A tool that names no other kind is one of these. */
 const ADDRESS_FIELD = 'url';
 
 /** @returns the kind that a tool names; undefined where no plugin in use calls such tools. @param run its own */

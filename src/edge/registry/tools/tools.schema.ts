@@ -29,7 +29,7 @@ export const mayHaveSchema = { input_schema: z.optional(schemaOfObject) };
 /** A tool that its client calls. */
 export const clientTool = z.looseObject({ ...forwardedToolShape, ...withSchema });
 
-/** @returns where a schema does not hold, and what it says there */
+/** @returns the path at which a value does not match a schema, and the schema's message */
 export function formatFirstIssue({
   error,
 }: {

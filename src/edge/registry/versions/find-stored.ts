@@ -65,9 +65,9 @@ function createVersionSources<T>(kind: StoredResourceKind<T>, { accounts, store,
 }
 
 /**
- * Finds what an account means by a name or a version: its own before the deployment's, and nobody else's.
+ * Finds the version that an account's name or version refers to: its own before the deployment's, and never another account's.
  *
- * @throws ApiError 503 while neither KV nor the owner's object can be asked
+ * @throws ApiError 503 while neither KV nor the owner's object can be read
  */
 export async function findStoredVersion<T>(
   kind: StoredResourceKind<T>,

@@ -36,7 +36,7 @@ import {
 import { pinnedField } from './versions.schema.ts';
 import type { NamedResourceRow, VersionOwner, VersionRow } from './versions-answers.schema.ts';
 
-/** What the routes need to know about one kind. `T` is a version's value, `F` its schema in a `PUT`. */
+/** The definition of one kind of resource for its routes. `T` is a version's value, `F` its schema in a `PUT`. */
 export interface VersionedRouteDefinition<
   T,
   F extends z.ZodMiniType<{ description?: string | undefined }>,
@@ -243,8 +243,8 @@ async function listVersionsOfName<T>(
 
 /**
  * @param ref a name, or a version by name@version
- * @param owners whose it may be, in the order in which they are asked
- * @returns what it means to the caller
+ * @param owners the possible owners, in the order of the search
+ * @returns the version that it refers to for the caller
  * @throws ApiError 404 if the caller sees no such name or version
  */
 export async function requireRequestedVersion<T>(

@@ -3,10 +3,10 @@ import { signal } from '@preact/signals';
 
 /** An order of the edge. */
 export const accountsOrder = signal('spent');
-/** Whether somebody, or what they are near to, has chosen it. */
+/** Whether the order was chosen, by the user or because an account is near a limit. */
 export const isOrderChosen = signal(false);
 
-/** Lists first who can ask for nothing, then who is near a limit. */
+/** Sorts the accounts by the use of their limits: first those that are blocked, then those near a limit. */
 export function sortAccountsByLimitUse(): void {
   [accountsOrder.value, isOrderChosen.value] = ['used', true];
 }

@@ -1,4 +1,7 @@
-/** What a caller reads where a call of the upstream fails, word for word as the edge says it, by the `error_type` in the ledger. */
+/**
+ * The messages that callers receive when a call to the upstream fails, exactly as the edge sends them, by the `error_type` in
+ * the ledger.
+ */
 export const EDGE_FAILURES = {
   upstream_auth: 'The upstream rejected this deployment. The operator can find the reason in the log.',
   upstream_unreachable: 'The upstream could not be reached. Try again in a moment.',

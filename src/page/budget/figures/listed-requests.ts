@@ -11,7 +11,7 @@ export const listedRequestKind = signal<ListedRequestKind>('sent');
 /** The token (its jti) whose requests are listed; empty for all of them. */
 export const listedToken = signal('');
 
-/** Lists an account's refused requests where one is newer than all that it has sent: nobody overlooks them. */
+/** Lists an account's rejected requests if one is newer than all sent ones, so that it is not overlooked. */
 export async function listRefusedRequestsIfNewest(account: string): Promise<void> {
   listedRequestKind.value = 'sent';
   const readNewestTime = async (query: { outcome?: 'refused' }) => {

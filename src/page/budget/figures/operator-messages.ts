@@ -1,6 +1,6 @@
 /** Describes errors to the operator, with other words than those for callers. */
 
-/** What has failed, by the `error_type` in the ledger. What else there is reads as an `api_error`. */
+/** Descriptions of failures, by the `error_type` in the ledger. Other types are described as an `api_error`. */
 const FAILURE_MESSAGES: Readonly<Record<string, string>> = {
   upstream_auth: 'The upstream rejected this deployment.',
   upstream_unreachable: 'The upstream could not be reached.',

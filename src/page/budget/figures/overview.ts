@@ -8,11 +8,11 @@ import { pollIntoSignal, pollWhileVisible } from '../../edge/poll.ts';
 import { formatDateDaysAgo } from './days.ts';
 import { type DaySpend, readDailySpend } from './report.ts';
 
-/** What everybody has spent; its `limits` are null where accounts share no budget. */
+/** The spending of the whole deployment; its `limits` are null if accounts share no budget. */
 export const deploymentReport = signal<DeploymentReport | undefined>(undefined);
 export const deploymentSpend = signal<DaySpend[]>([]);
 export const overviewFault = signal<string | undefined>(undefined);
-/** What is broken; undefined until it is known. */
+/** The current problems; undefined until they are known. */
 export const problems = signal<OverviewResponse | undefined>(undefined);
 export const problemsFault = signal<string | undefined>(undefined);
 

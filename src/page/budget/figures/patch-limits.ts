@@ -1,4 +1,4 @@
-/** Changes some of somebody's limits: those of an account, of a group, or of the whole deployment. */
+/** Changes some limits: those of an account, of a group, or of the whole deployment. */
 import { encodePathSegment } from '../../../client/transport.ts';
 import type { EscapedPathSegment, Limits, PoolQuotaReport } from '../../../edge/answers.ts';
 import type { AccountQuota } from '../../edge/account.ts';
@@ -35,5 +35,5 @@ function getLimitOwnerPath({
   return kind === 'deployment' ? '/pools/deployment' : `/${kind}s/${encodePathSegment(id)}`;
 }
 
-/** Limits that somebody has of their own. */
+/** The own limits of an account, a group or the deployment. */
 export type OwnLimits = Partial<Limits>;

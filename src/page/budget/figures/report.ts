@@ -15,7 +15,7 @@ export const shownAccount = computed(() => {
   const isNamed = operator && (budgetView.value === 'accounts' || budgetView.value === 'requests');
   return (isNamed ? budgetName.value : undefined) ?? own;
 });
-/** The account, or the group, to which somebody is being led. */
+/** The account or group to which a link is leading. */
 export const focusTarget = signal<string | undefined>(undefined);
 export const reportedQuota = signal<AccountQuota | undefined>(undefined);
 export const dailySpend = signal<DaySpend[]>([]);

@@ -26,7 +26,7 @@ const BYTES_PER_MB = 1024 * 1024;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what tells a program's data from a text.
 const CONTROL_CHARACTERS = /[\0-\x08\x0e-\x1a\x1c-\x1f]/;
 
-/** Reads a file. @throws Error for one that the API would refuse; the message says what to do */
+/** Reads a file. @throws Error for one that the API would reject; the message contains the remedy */
 export async function readFileAsAttachment(file: File): Promise<Attachment> {
   const { name } = file;
   if (IMAGE_MEDIA_TYPES.includes(file.type)) {

@@ -267,7 +267,7 @@ function DraftTokenCount({ isAnswering }: { isAnswering: boolean }) {
   );
 }
 
-/** Lets the user choose who answers: a model, or for a new conversation an agent, which has a model of its own. */
+/** Lets the user choose a model, or for a new conversation an agent, which has its own model. */
 function ModelOrAgentPicker() {
   const current = session.value;
   const retained = current?.report.value?.agent?.name;
@@ -309,7 +309,9 @@ function ModelOrAgentPicker() {
   );
 }
 
-/** Takes files that are dropped on an element. @returns the element's properties, of which `data-over` says that some hover */
+/**
+ * Takes files that are dropped on an element. @returns the element's properties; `data-over` is set while files hover over it
+ */
 function useFileDrop(take: (files: FileList) => void) {
   const over: Signal<boolean> = useSignal(false);
   return {

@@ -21,7 +21,7 @@ const LIMIT_DESCRIPTIONS: Record<string, string> = {
   output_tokens_per_minute: 'limit of tokens per minute',
 };
 
-/** @returns what an answer says that came to the end of its max_tokens: who has set those, and what helps */
+/** @returns the note below an answer that reached its max_tokens: who set them, and the remedy */
 export function describeMaxTokensCutOff(lowered: MaxTokensLimiter | undefined, isOfAgent: boolean): string {
   if (lowered) {
     const { by, limit, resets_at } = lowered;

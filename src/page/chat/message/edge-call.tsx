@@ -19,7 +19,7 @@ interface EdgeToolCallProps {
   report: ConversationTurn['steps'][number]['calls'][number] | undefined;
   /** Whether the run continues, so that a call without a result is still running. */
   isLive: boolean;
-  /** Whether it is not made before somebody has approved it. */
+  /** Whether the call waits for an approval. */
   isWaiting: boolean;
 }
 
@@ -74,7 +74,7 @@ interface SubagentConversationProps {
   call: string;
 }
 
-/** Shows what a subagent has said, and what it cost. For the call of another tool it shows nothing. */
+/** Shows the answer of a subagent and its cost. For a call to another tool it shows nothing. */
 function SubagentConversation({ parent, call }: SubagentConversationProps) {
   const { fault, run } = useAsyncAction();
   const read = useSignal<{ row: ConversationRow; messages: ConversationMessage[] } | undefined>(undefined);

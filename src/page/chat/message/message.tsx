@@ -179,7 +179,7 @@ function SummaryText({ id, session, isOpen }: SummaryProps) {
   );
 }
 
-/** @returns how the model was chosen, as the header of an answer says it */
+/** @returns how the model was chosen, from the header of a response */
 function parseModelChoiceReason(header: string): ModelChoiceReason {
   const parsePart = (name: string) => new RegExp(`; ${name}=([^;]+)`).exec(header)?.[1];
   const label = parsePart('label');

@@ -32,7 +32,7 @@ const PAUSE_REASONS: Record<string, string> = {
 const RETRY_TOKENS_FACTOR = 8;
 
 interface PauseNoteProps {
-  /** Why it has paused; undefined where the API itself has, in a tool of its own. */
+  /** Why the run is paused; undefined if the API itself paused it, in one of its own tools. */
   reason: string | undefined;
   session: Session;
   /** Whether nothing has been said since. */
@@ -60,7 +60,7 @@ export function PauseNote({ reason, session, isLast }: PauseNoteProps) {
   );
 }
 
-/** Says why an answer has no text, and asks again: as before, or with more tokens. */
+/** Explains why an answer has no text, with a button to ask again: unchanged, or with more tokens. */
 export function NoTextNote({ silence: { question, step }, session }: { silence: AnswerWithoutText; session: Session }) {
   const used = step.stop_reason === 'max_tokens' ? Number(step.usage?.output_tokens ?? 0) : 0;
   const room = Math.min(used * RETRY_TOKENS_FACTOR, currentModel.value?.max_tokens ?? Number.POSITIVE_INFINITY);

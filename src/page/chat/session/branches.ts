@@ -1,6 +1,6 @@
 /**
- * Branches: what is edited or asked again is asked in a copy of the conversation, so that nothing is lost. Copies share
- * their first conversation's id, with a number behind it; in the list all of them are one.
+ * Branches: an edited or repeated question is asked in a copy of the conversation, so that nothing is lost. The id of a copy is
+ * that of the first conversation with a number. In the list, all copies are one entry.
  */
 import type { Conversation, ConversationRow } from '../../../client/index.ts';
 
@@ -67,8 +67,8 @@ export function pickLatestConversationPerFamily(rows: readonly ConversationRow[]
 }
 
 /**
- * Says where a copy branches off: not from a copy of which it shares no message of its own, but from what that was copied
- * from.
+ * Finds where a copy branches off. If the copy shares no message that its source added, it branches off from the source of that
+ * source.
  *
  * @param rows the messages of the conversation that is copied
  * @param shared how many of them the copy has

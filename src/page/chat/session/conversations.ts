@@ -20,7 +20,7 @@ import { Session } from './session.ts';
 import { createTitleFromContent } from './titles.ts';
 
 const conversations = signal<ConversationRow[]>([]);
-/** What was deleted a moment ago, and can still be brought back, by family. */
+/** The conversations that were just deleted and can still be restored, by family. */
 export const conversationRemovals = new UndoableRemovals();
 /** The conversations as they are listed: copies that were made to ask again are one with their original. */
 export const listedConversations = computed(() => pickLatestConversationPerFamily(conversations.value));

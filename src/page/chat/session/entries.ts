@@ -20,7 +20,7 @@ export interface TranscriptEntry {
   /** The stream of an answer that is coming. */
   stream: MessageStream | undefined;
   silence?: AnswerWithoutText;
-  /** What is said of a question that got no answer. */
+  /** The note about a question without an answer. */
   unsent?: string;
   /** The model of the answer right above, where no question stands between the two. */
   modelAbove?: string;

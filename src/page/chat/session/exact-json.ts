@@ -1,4 +1,4 @@
-/** What TypeScript does not know of yet. A browser without it rounds. */
+/** A JSON feature that TypeScript's types do not contain yet. In a browser without it, numbers are rounded. */
 interface JsonWithRawNumbers {
   parse(text: string, revive: (key: string, value: unknown, context?: { source?: string }) => unknown): unknown;
   rawJSON?(text: string): unknown;

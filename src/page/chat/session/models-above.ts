@@ -1,7 +1,7 @@
 import type { ContentPart } from './content.ts';
 import { splitIntoRunSteps } from './steps.ts';
 
-/** What is read and noted of an entry. */
+/** The fields of an entry that are read and set. */
 interface EntryWithModelAbove {
   role: string;
   parts: readonly ContentPart[];

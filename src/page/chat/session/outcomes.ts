@@ -1,4 +1,4 @@
-/** What becomes of a question: an answer that comes, or a failure. */
+/** The outcome of a question: an answer, or a failure. */
 import { type ConversationMessage, type MessageStream, SluiceError } from '../../../client/index.ts';
 import type { MessageContent } from './content.ts';
 

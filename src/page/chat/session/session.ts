@@ -55,7 +55,7 @@ export class Session {
   readonly thoughts = new ThinkingTimeRecorder();
   /** The calls that wait for a decision. */
   readonly approvals = signal<readonly Approval[]>([]);
-  /** Whether the edge has begun to answer the last question. Until then nobody knows whether it has it. */
+  /** Whether the edge has begun to answer the last question. Until then it is unknown whether the edge has received it. */
   readonly hasArrived = signal(false);
   /** Whether a person must decide on calls before anything else can be asked. */
   readonly isWaitingForApproval = computed(() => this.rows.value.at(-1)?.paused === 'approval');
@@ -96,7 +96,7 @@ export class Session {
     },
   };
   readonly #onChange: () => Promise<void>;
-  /** What the list has said of the conversation last; undefined after a change of its own. */
+  /** The last row of the list for this conversation; undefined after a change by this session. */
   #lastListedRow: ConversationRow | undefined;
   #hasLeft = false;
   #frame = 0;

@@ -14,8 +14,8 @@ export function canDisableThinking(model: ListedModel | undefined): boolean {
 }
 
 /**
- * @param maxAnswerTokens the longest answer, in tokens, without its thinking where a model has a number of its own for that
- * @returns the members of a request that say it; `thinking` is missing where the model decides
+ * @param maxAnswerTokens the longest answer, in tokens, without its thinking if a model has a separate limit for that
+ * @returns the fields of the request; `thinking` is missing if the model decides
  */
 export function createThinkingRequestFields(
   choice: ThinkingMode,

@@ -38,8 +38,8 @@ const PAGE_TOOLS: readonly BrowserTool[] = [
 const pageToolDefinitions: Tool[] = PAGE_TOOLS.map(({ runTool: _, ...definition }) => definition);
 
 /**
- * @param hasAgent whether an agent answers, which has tools of its own
- * @returns the tools of the next question: the page's, and the edge's own, of which the edge knows the rest
+ * @param hasAgent whether an agent answers, which has its own tools
+ * @returns the tools of the next question: the page's, and the names of the edge's own tools
  */
 export function listToolsForNextQuestion(hasAgent: boolean): NonNullable<MessageRequest['tools']> {
   if (hasAgent) return [];

@@ -289,7 +289,7 @@ async function rewindToQuestion(client: Client, conversation: string, messages: 
   const stored = toUIMessages(rows);
   let from = 0;
   for (const { role, id } of messages) {
-    // Search only after the previous match, because several stored answers may have the same id.
+    // Search only after the previous match, so that an id that occurs twice never leads back to an earlier answer.
     if (role === 'assistant') from = stored.findIndex((one, at) => at >= from && one.id === id) + 1 || from;
   }
   const question = stored.slice(from).find(({ role }) => role === 'user');

@@ -41,7 +41,7 @@ export function settleHold(state: AccountState, settlement: Settlement): Settlem
   const now = state.advanceBudgetToNow();
   const hold = budget.holds.get(requestId);
   if (hold) return closeHoldAtCost(state, hold, settlement, now);
-  // Settling a request at 0 removes it from the admission queue if it still waits there. It has no hold then.
+  // A request that still waits in the admission queue has no hold. Settling it at 0 only removes it from the queue.
   if (settlement.cost === 0 && state.admissionQueue.removeFromQueue(requestId))
     return { outcome: 'unheld', cost: 0, overHold: false };
   const row = ledger.findSettlableRow(requestId);

@@ -1,7 +1,7 @@
 /**
  * The names that the header `anthropic-beta` may have. Sources: the type `AnthropicBeta` of @anthropic-ai/sdk 1.14.0, then what
  * recorded requests of Claude Code have (test/fixtures/claude-code), then what @ai-sdk/anthropic and @langchain/anthropic add,
- * and one of the API's documentation that other clients send.
+ * and one of the API's documentation (https://platform.claude.com/docs/en/api/beta-headers) that other clients send.
  */
 export const BETA_NAMES = (
   'computer-use-2024-10-22 computer-use-2025-01-24 output-128k-2025-02-19 mcp-client-2025-04-04 mcp-client-2025-11-20 ' +

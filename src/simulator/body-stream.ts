@@ -30,7 +30,10 @@ export interface ResponsePace {
 
 /** Parts that are due at the same time are joined to chunks of at most this length, in UTF-16 units. */
 const MAX_CHUNK_CHARACTERS = 65_536;
-/** The API sends a ping when it is idle for long. */
+/**
+ * The API sends pings in a long pause of a stream (https://platform.claude.com/docs/en/build-with-claude/streaming). The
+ * interval is an assumption.
+ */
 const PING_INTERVAL_MS = 10_000;
 const OVERLOADED =
   'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}\n\n';

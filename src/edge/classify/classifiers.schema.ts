@@ -6,7 +6,7 @@ import { createPutSchemas, createVersionRefSchema } from '../registry/versions/v
 /** The largest version of a classifier, in the bytes of its stored form. */
 export const MAX_CLASSIFIER_BYTES = 256 * 1024;
 export const MAX_VOTES = 15;
-/** KV does not take a shorter lifetime. */
+/** The shortest lifetime of a key in KV: https://developers.cloudflare.com/kv/api/write-key-value-pairs/ */
 const MIN_CACHE_SECONDS = 60;
 const MAX_CACHE_SECONDS = 30 * 24 * 60 * 60;
 

@@ -107,8 +107,8 @@ const KIND_BY_CODE: ReadonlyMap<string, ClassifiedFailure['kind']> = new Map([
   ['user_profile_not_billable', 'request'],
 ]);
 /**
- * Words of a 403 that is about this deployment: its key, who may use it, or an id of the operator. The API has one error type
- * for both kinds, so only the words distinguish them. If it is not clear, the caller gets no details.
+ * Words of a 403 about this deployment: its key, its users, or an id of the operator. The API has one error type for these and
+ * for the caller's own errors, so only the message distinguishes them. If it is not clear, the caller gets no details.
  */
 const DEPLOYMENT_WORDS =
   /\b(key|oauth|bearer|credentials?|access token|authenticat\w*|authori[sz]\w*|billing|credits?|subscription|disabled|suspended|workspace|ip address|countr(y|ies)|region|iam|arn)\b|sk-ant-|\b[0-9a-f]{8}-[0-9a-f]{4}-/i;

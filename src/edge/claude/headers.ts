@@ -6,7 +6,7 @@ import { maskSecrets } from '../kit/http/secrets.ts';
 import { CONTROL_HEADER_PREFIXES } from './providers/service-headers.ts';
 
 /**
- * Headers that are not sent up unless FORWARD_HEADERS names them. With them a caller could choose a provider, a key or a rule
+ * Headers that are not forwarded unless FORWARD_HEADERS names them. With them a caller could choose a provider, a key or a rule
  * of a gateway before the upstream, or another workspace of the operator.
  */
 const WITHHELD_HEADERS: ReadonlySet<string> = new Set([
@@ -17,8 +17,8 @@ const WITHHELD_HEADERS: ReadonlySet<string> = new Set([
 ]);
 
 /**
- * Headers that are never sent down. They belong to the connection, or are about the operator's account or the upstream's
- * origin.
+ * Response headers that are never forwarded. They belong to the connection, or describe the operator's account or the
+ * upstream's origin.
  */
 const HIDDEN_RESPONSE_HEADERS: ReadonlySet<string> = new Set([
   'connection',
@@ -53,14 +53,14 @@ const isHiddenFromCaller = createHeaderNameMatcher(HIDDEN_RESPONSE_HEADERS, HIDD
 const DEFAULT_VERSION = '2023-06-01';
 
 /**
- * How many characters of a caller's headers are sent. Those that do not fit stay here: a connection that breaks because of them
- * would look like an upstream that fails.
+ * The maximum of characters of a caller's headers that are forwarded. Further headers are dropped: a connection that breaks
+ * because of them would look like a failure of the upstream.
  */
 const MAX_FORWARDED_CHARACTERS = 8_192;
 
 /**
- * How many headers of a caller's own a request may have. Clients send about thirty. A server closes the connection at some
- * number (Node at a thousand), which would look like an upstream that fails.
+ * The maximum of a caller's own headers in a request. Clients send about thirty. A server closes the connection at some number
+ * (Node at a thousand), which would look like an upstream that fails.
  */
 const MAX_CALLER_HEADERS = 64;
 

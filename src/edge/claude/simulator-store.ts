@@ -1,7 +1,7 @@
 import type { SimulatorStore } from '../../simulator/simulator.ts';
 
 const SIMULATOR_KEYS = 'simulator:';
-/** The shortest time that KV accepts. */
+/** The shortest lifetime of a key in KV: https://developers.cloudflare.com/kv/api/write-key-value-pairs/ */
 const MIN_TTL_SECONDS = 60;
 
 /**

@@ -1,4 +1,4 @@
-/** A time that has been over for so long, in milliseconds, will not come any more: the platform has lost it. */
+/** Milliseconds after which an overdue alarm counts as lost by the platform. */
 const OVERDUE_MS = 60_000;
 
 /** The only alarm of an object. It is set to the earliest time that a part of the object needs. */

@@ -21,10 +21,13 @@ const OBJECT_TITLES = {
   inbox: 'The inbox of this source',
   pool: 'A budget that this account shares',
 } as const;
-/** What is said of an object whose database cannot be read: of a whole file the platform says nothing more, and may each time. */
+/**
+ * The platform's error for an object whose database cannot be read. Its first form can also occur for an intact file, at each
+ * call.
+ */
 const UNREADABLE_DATABASE = /^internal error; reference|SQLITE_(?:CORRUPT|NOTADB)/;
 
-/** For so long after an object has said that the disk is full, another one that cannot be opened is not taken for damaged. */
+/** Milliseconds after a report of a full disk in which an object that cannot be opened is not considered damaged. */
 const DISK_FULL_MS = 60_000;
 let diskFullAt = Number.NEGATIVE_INFINITY;
 

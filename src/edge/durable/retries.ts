@@ -10,7 +10,7 @@ import { logBackgroundFailure, logRetry } from '../kit/http/log.ts';
 import type { Bindings } from '../kit/plugins/bindings.ts';
 import { getSinglePluginMember } from '../kit/plugins/plugins.ts';
 
-/** What the alarms of objects repeat. */
+/** The tasks that the alarms of objects repeat. */
 export const RETRIED_TASKS = [
   'account_report',
   'alarm',

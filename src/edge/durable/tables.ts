@@ -35,7 +35,7 @@ interface PagedSelect {
   edge?: string;
 }
 
-/** The most values that the runtime binds to a statement. */
+/** The maximum of parameters in a statement: https://developers.cloudflare.com/durable-objects/platform/limits/ */
 const MAX_BINDINGS = 100;
 
 /** A query of no rows, for tables that do not exist. */

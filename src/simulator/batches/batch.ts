@@ -19,9 +19,12 @@ export interface Batch {
 }
 
 export const DAY_MS = 86_400_000;
-/** The age at which the unfinished items of a batch expire. */
+/**
+ * The age at which the unfinished items of a batch expire:
+ * https://platform.claude.com/docs/en/build-with-claude/batch-processing
+ */
 const EXPIRY_MS = DAY_MS;
-/** How long its results can be read. */
+/** How long the results of a batch can be read; see the same page. */
 export const RESULTS_RETENTION_MS = 29 * DAY_MS;
 /** Items that are being worked on when a batch is canceled are completed. That takes this part of the batch's whole time. */
 const CANCELING_PART = 0.1;

@@ -32,7 +32,10 @@ export interface BatchRequestContext {
 const NEWLINE = 0x0a;
 /** Lines are sent together once they have this length, in UTF-16 units. */
 const MIN_CHUNK_CHARACTERS = 65_536;
-/** The API sends results in no order. Here groups of this many come in reverse. */
+/**
+ * The API returns results in any order (https://platform.claude.com/docs/en/build-with-claude/batch-processing). The simulator
+ * reverses groups of this size.
+ */
 const REVERSED_GROUP_SIZE = 10;
 
 /** The batches of the simulator, kept in a store. */

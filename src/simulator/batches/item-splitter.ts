@@ -2,7 +2,7 @@ import { ApiError } from '../request/errors.ts';
 
 /** The most bytes beside the items: brackets, commas and space for 100,000 of them. */
 const MAX_BYTES_AROUND_ITEMS = 8 * 1024 * 1024;
-/** The longest item, in bytes: the API's limit for a message. */
+/** The longest item, in bytes: the API's limit for a message. See https://platform.claude.com/docs/en/api/errors */
 const MAX_ITEM_BYTES = 32 * 1024 * 1024;
 
 const QUOTE = 0x22;

@@ -16,7 +16,7 @@ import { encoder } from '../text/utf8.ts';
 import type { ItemOutcomeCode } from './batch.ts';
 import { ItemSplitter } from './item-splitter.ts';
 
-/** The API's limits of a batch. */
+/** The API's limits of a batch: https://platform.claude.com/docs/en/build-with-claude/batch-processing */
 const MAX_BATCH_BODY_BYTES = 256 * 1024 * 1024;
 const MAX_ITEMS = 100_000;
 /** After this many items, other requests get their turn. */

@@ -16,7 +16,7 @@ interface StoredFile extends StoredRecord {
   expiresAt: number | null;
 }
 
-/** The API's limit for a file, in bytes. */
+/** The API's limit for a file, in bytes: https://platform.claude.com/docs/en/api/errors */
 const MAX_UPLOAD_BYTES = 500 * 1024 * 1024;
 const MAX_IDS = 100;
 const MIN_EXPIRY_SECONDS = 3_600;

@@ -22,13 +22,16 @@ export interface PromptBlock {
 
 const TOKENS_PER_REQUEST = 3;
 const TOKENS_PER_MESSAGE = 4;
-/** The API tells the model how to use tools, once. */
+/** If a request has tools, the API adds a description of their use to the prompt. The number is an estimate. */
 const TOKENS_FOR_TOOLS = 340;
 const TOKENS_PER_TOOL = 8;
 const TOKENS_FOR_OUTPUT_SCHEMA = 60;
 const TOKENS_PER_PAGE = 1800;
 
-/** Of images: the longest side in pixels, and the most tokens. */
+/**
+ * The limits of images: the longest side in pixels, and the maximum of tokens. See
+ * https://platform.claude.com/docs/en/build-with-claude/vision.md
+ */
 type ImageLimits = NonNullable<ValidatedPrompt['model']['image']>;
 const NEWEST_IMAGE_LIMITS: ImageLimits = [2_576, 4_784];
 const PIXELS_PER_TOKEN = 28;

@@ -28,7 +28,10 @@ interface CachedPrefixEntry {
 const LIFETIME_MS: Record<CacheLifetime, number> = { '5m': 300_000, '1h': 3_600_000 };
 const MAX_ENTRIES = 10_000;
 const MAX_BREAKPOINTS = 4;
-/** A breakpoint finds what was cached at itself or at one of the nineteen blocks before it. */
+/**
+ * A breakpoint finds entries at its own block and at the nineteen blocks before:
+ * https://platform.claude.com/docs/en/build-with-claude/prompt-caching
+ */
 const LOOKBACK = 20;
 
 /**

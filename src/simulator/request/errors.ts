@@ -1,6 +1,6 @@
 import type { JsonObject } from '../../api-rules/json.ts';
 
-/** The error type that the API gives to each status. */
+/** The error type of the API for each status: https://platform.claude.com/docs/en/api/errors */
 const ERROR_TYPE_BY_STATUS = new Map<number, string>([
   [400, 'invalid_request_error'],
   [401, 'authentication_error'],

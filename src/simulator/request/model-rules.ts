@@ -246,7 +246,10 @@ function listNestedBlocks(messages: readonly RequestMessage[]): JsonObject[] {
   return listNestedBlocksWithPaths(messages).map(({ block }) => block);
 }
 
-/** Images of many in a request may have this side, in pixels. */
+/**
+ * In a request with more images than this, the longest side is lower:
+ * https://platform.claude.com/docs/en/build-with-claude/vision.md
+ */
 const IMAGE_COUNT_THRESHOLD = 20;
 const MAX_SIDE_OF_MANY_IMAGES = 2_000;
 

@@ -1,10 +1,10 @@
 import { isJsonObject, isNestedWithinLimit, type Json, type JsonObject } from '../../api-rules/json.ts';
 import { ApiError, createInvalidRequestError } from './errors.ts';
 
-/** The API's limit for messages and counts, in bytes. */
+/** The API's limit for messages and token counts, in bytes: https://platform.claude.com/docs/en/api/errors */
 const MAX_REQUEST_BYTES = 32 * 1024 * 1024;
 
-/** Far above what a request needs and far below what a recursive function over it would need to exhaust the stack. */
+/** Far more than a request needs, and far less than would exhaust the stack in a recursive function. */
 const MAX_BODY_DEPTH = 200;
 
 const ESCAPED_SURROGATE = /\\u[dD][89a-fA-F]/;

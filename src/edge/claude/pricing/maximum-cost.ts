@@ -58,18 +58,21 @@ export interface MaximumCostOptions {
   batch?: boolean;
 }
 
-/** Tokens that the API adds to every request, at the most. */
+/** The maximum of tokens that the API adds to every request. */
 const TOKENS_PER_REQUEST = 256;
 /** Two limits that are higher than any budget pays for. Below them every sum is an exact integer. */
 const MAX_STEPS = 1_000;
 const MAX_HOLD: Nanodollars = 1e15;
-/** The input tokens from which the API summarizes the prompt, unless the request gives another number. */
+/**
+ * The input tokens from which the API summarizes the prompt, unless the request contains another number:
+ * https://platform.claude.com/docs/en/build-with-claude/compaction
+ */
 const COMPACTION_TRIGGER = 150_000;
 /** How many tokens one use of a tool of the API adds to the prompt, by estimate. Searches usually add less. */
 const SERVED_STEP_TOKENS = 25_000;
 /** A prompt is not counted if it is less than this part (a fourth) of what the steps of a loop read by estimate. */
 const MIN_COUNTED_SHARE = 4;
-/** The bytes of a prompt for which a count must have a token. No text is so dense: a lower count is none of its tokens. */
+/** The maximum of bytes for each counted token. No text has so few tokens, so a lower count cannot be that of the prompt. */
 const MAX_BYTES_PER_TOKEN = 16;
 /** The bytes for each character of base64. A token has at least one. */
 const BYTES_PER_BASE64_CHARACTER = 0.75;

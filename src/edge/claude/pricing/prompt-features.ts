@@ -10,12 +10,15 @@ const TOKENS_PER_SCHEMA = 1_024;
 const TOKENS_PER_NATIVE_TOOL = 2_048;
 const TOKENS_PER_TOOLSET = 8_192;
 /**
- * An image costs ⌈width/28⌉ × ⌈height/28⌉ tokens after it was scaled to the model's maximum, which is 4,784 tokens for
- * the newest models and 1,568 for older ones (platform.claude.com/docs, "Vision", November 2026). The rest is for
+ * An image costs ⌈width/28⌉ × ⌈height/28⌉ tokens after it was scaled to the model's maximum, which is 4,784 tokens for the
+ * newest models and 1,568 for older ones (https://platform.claude.com/docs/en/build-with-claude/vision.md). The rest is for
  * what the API puts around it.
  */
 export const TOKENS_PER_IMAGE = 5_000;
-/** The assumed steps of the API's own tool loop if no `max_uses` limits it, and the assumed searches in each step. */
+/**
+ * The steps of the API's own tool loop if no `max_uses` limits it
+ * (https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons), and the assumed searches in each step.
+ */
 export const UNLIMITED_USES = 10;
 /** How deep content is read. The API accepts a nesting of at most four. */
 const MAX_CONTENT_DEPTH = 32;

@@ -15,7 +15,7 @@ const NESTED_FIELDS: ReadonlySet<string> = new Set(['cache_creation', 'output_to
 
 /**
  * Categories of refusals that the Claude API does not bill where they come before any output, since 2026-09-24
- * (platform.claude.com/docs, "Refusals and fallback"). Null is the refusal without a category.
+ * (https://platform.claude.com/docs/en/build-with-claude/refusals-and-fallback). Null is the refusal without a category.
  */
 const UNBILLED_REFUSALS: ReadonlySet<unknown> = new Set(['cyber', 'general_harms', null]);
 

@@ -5,7 +5,10 @@ import { ApiError } from '../http/errors.ts';
 
 const ANSWER_PREFIX = 'classified:';
 const HASH_CHARACTERS = 64;
-/** How many keys are deleted at once. A request may make a thousand calls to KV, and each deletion is one. */
+/**
+ * How many keys are deleted at once. A request may make 1,000 calls to KV
+ * (https://developers.cloudflare.com/kv/platform/limits), and each deletion is one.
+ */
 const MAX_DELETED_ANSWERS = 500;
 
 // The key is unambiguous although the account may contain colons: the hash after the last colon contains none.

@@ -5,7 +5,7 @@ import { type KeyPageQuery, readKeyPage } from './name-list.ts';
 const ERASURE_PREFIX = 'erasure:';
 /** For how long the name of an erased account is known; milliseconds. */
 const ERASURE_RETENTION_MS = 90 * DAY_MS;
-/** KV accepts no earlier expiry; milliseconds from now. */
+/** The shortest lifetime of a key in KV, in milliseconds: https://developers.cloudflare.com/kv/api/write-key-value-pairs/ */
 const MIN_TTL_MS = 60_000;
 
 /** An account that was erased, with all that is not newer than `at`; milliseconds since 1970. */

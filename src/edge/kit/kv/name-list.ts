@@ -2,7 +2,7 @@
 
 import { encoder } from '../http/bytes.ts';
 
-/** KV takes no longer key. */
+/** The longest key in KV: https://developers.cloudflare.com/kv/platform/limits */
 const MAX_KEY_BYTES = 512;
 
 /** A list of names, in the order of their UTF-8 bytes, as KV sorts. */

@@ -21,7 +21,10 @@ const CONTINUE_MS = 1_000;
 const FIRST_PAGE = '1';
 /** The key in `meta` of the time up to which an erasure is not in the list of erasures yet. */
 const UNLISTED_ERASURE_KEY = 'erasure_unlisted';
-/** How many conversations are erased at the same time. (An object may have six open connections.) */
+/**
+ * How many conversations are erased at the same time. (An object may have six open connections:
+ * https://developers.cloudflare.com/workers/platform/limits/)
+ */
 const CONCURRENT_ERASURES = 5;
 
 /**

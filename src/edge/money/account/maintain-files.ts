@@ -9,7 +9,10 @@ import type { UploadReport } from '../contracts/ownership.ts';
 import { type ResourceWithDueWork, SKEW_MS, UPLOAD_MS } from '../lists/ownership-list.ts';
 import type { AccountState } from './account-state.ts';
 
-/** How many files are handled at the same time. (An object may have six open connections.) */
+/**
+ * How many files are processed at the same time. (An object may have six open connections:
+ * https://developers.cloudflare.com/workers/platform/limits/)
+ */
 const CONCURRENT_FILES = 5;
 const INITIAL_RETRY_MS = 1_000;
 const MAX_RETRY_MS = HOUR_MS;

@@ -6,7 +6,10 @@ import { DAY_MS } from '../../kit/async/durations.ts';
 import type { Ledger } from '../ledger/ledger.ts';
 import type { AccountState } from './account-state.ts';
 
-/** How many conversations are notified at the same time. (An object may have six open connections.) */
+/**
+ * How many conversations are notified at the same time. (An object may have six open connections:
+ * https://developers.cloudflare.com/workers/platform/limits/)
+ */
 const CONCURRENT_NOTIFICATIONS = 5;
 const NOTIFY_RETRY_MS = 15_000;
 /** The key of the ids of the conversations that must still be notified, as JSON. */

@@ -55,7 +55,10 @@ const POINTER_CACHE_MS = 60_000;
 /** The shortest time for which KV lets a place of the network remember a value. */
 const MIN_KV_CACHE_SECONDS = 30;
 const MAX_POINTERS = 10_000;
-/** Bytes of memory for values. (An isolate has 128 MB.) The largest value fits, and some more. */
+/**
+ * Bytes of memory for values. (An isolate has 128 MB: https://developers.cloudflare.com/workers/platform/limits/) The largest
+ * value fits, and some more.
+ */
 const MAX_REMEMBERED_BYTES = 24 * 1024 * 1024;
 
 // A name contains no colon, so the key is unambiguous although the owner, which comes last, may contain colons.

@@ -21,7 +21,7 @@ const USAGE =
 const END = '["end",null]';
 /** A conversation that is changed while it is read is read again. */
 const TRIES = 5;
-/** Who has stored what is for everybody. */
+/** The owner of resources that belong to the whole deployment. */
 const DEPLOYMENT = '.';
 /** The kinds of resources stored by name. Prefixes and classifiers come first, because agents refer to them. */
 const KINDS = ['prefix', 'classifier', 'agent'];

@@ -6,8 +6,8 @@ import { UNSERVED, writeIfChanged } from './put.ts';
 const MODULE = join(UNSERVED, 'development.js');
 
 /**
- * Says whether what is bundled next is a development server: `wrangler dev` gets the simulator and the secrets that it needs,
- * and every other command gets nothing.
+ * Configures the next bundle by wrangler's command: `wrangler dev` gets the simulator and the secrets that it needs, and every
+ * other command gets neither.
  *
  * @param command that of wrangler, such as `dev`, `deploy` and `versions upload`
  * @param from where the module is that makes it one

@@ -21,7 +21,7 @@ const USAGE = `sluice init DIR [--plugins webhooks,agents] [--no-page]
 /** The name of the template, and of the package in it. */
 const NAME = 'own-edge';
 const TARBALL = /sluice-[\w.-]+\.tgz/g;
-/** As wide as a line may be. */
+/** The maximum length of a line. */
 const WIDTH = 120;
 
 const { values, positionals } = readArguments(USAGE, {

@@ -133,7 +133,7 @@ async function waitForEvent(event: string): Promise<Json> {
   }
 }
 
-/** By what a source is signed; for one that settings define also how, and where its id stands. */
+/** The key by which a source is signed; for a source from the settings also the scheme, and the position of its id. */
 interface SourceKey {
   secret: string;
   hmac: HmacOptions | undefined;

@@ -55,8 +55,8 @@ export function createClient(options: ClientOptions) {
   return {
     messages: {
       /**
-       * Asks for an answer, and yields its events as they come. In a conversation a lost connection is resumed; elsewhere it
-       * is the error `connection_error`.
+       * Sends a request, and yields the events of the answer as they arrive. In a conversation a lost connection is resumed;
+       * otherwise it throws `connection_error`.
        *
        * @example
        * const stream = sluice.messages.stream({ model, max_tokens: 4_096, messages });

@@ -136,7 +136,7 @@ export function createConversationsClient(transport: Transport) {
     stop: (id: string, only: { turn?: string } = {}): Promise<Conversation> =>
       transport.requestJson(buildConversationPath(id, '/stop'), { method: 'POST', query: only }),
     /**
-     * Goes back to the state before a message's turn, so that something else can be asked.
+     * Rewinds to the state before a message's turn, so that another question can be asked.
      *
      * @example
      * const { data } = await sluice.conversations.messages('trip');

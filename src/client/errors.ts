@@ -1,8 +1,8 @@
 import type { ErrorBody, ErrorType } from '../edge/answers.ts';
 
 /**
- * Says what went wrong: an error type of the API, even one that is not known here; `connection_error` if the network failed;
- * `closed` if the caller stopped listening before the end.
+ * The type of an error: an error type of the API, even an unknown one; `connection_error` if the network failed; `closed` if
+ * the caller stopped listening before the end.
  */
 export type SluiceErrorType = ErrorType | 'connection_error' | 'closed' | (string & {});
 

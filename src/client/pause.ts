@@ -30,7 +30,7 @@ export function onPageReturn(call: (why: 'online' | 'visible') => void): () => v
 }
 
 /**
- * Says how long to wait before the next attempt: twice as long each time, with jitter.
+ * Computes the pause before the next attempt: twice as long each time, with jitter.
  *
  * @param attempt the number of attempts before, from 0
  * @param leastMs the time that the edge has asked to wait

@@ -19,9 +19,9 @@ interface TokenClaims {
 
 interface CachedToken {
   token: string;
-  /** From when on it is replaced, in milliseconds since 1970; NaN for a token that does not say when it ends. */
+  /** The time from which it is replaced, in milliseconds since 1970; NaN for a token without an expiry. */
   due: number;
-  /** From when on the edge refuses it, in the same way. */
+  /** The time from which the edge rejects it, in the same form. */
   end: number;
   isRenewable: boolean;
 }

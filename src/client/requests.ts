@@ -77,7 +77,7 @@ interface SluiceRequestFields {
    * plain message.
    */
   on_pending_tools?: 'refuse' | 'cancel';
-  /** In a conversation: `text` leaves out of the answer what the edge and the API did with their tools. */
+  /** In a conversation: `text` omits the tool calls of the edge and the API from the answer. */
   show?: 'all' | 'text';
 }
 
@@ -244,7 +244,7 @@ export interface UsageRequest {
   from?: string;
   to?: string;
   group_by?: UsageReportGrouping;
-  /** Only this one of what is grouped by. */
+  /** Only this value of the grouping. */
   key?: string;
   /** How many are listed at most. The total is that of all. */
   limit?: number;

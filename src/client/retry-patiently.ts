@@ -4,7 +4,7 @@ import { computeBackoffMs, sleepUntilPageReturn } from './pause.ts';
 /** The longest pause between two attempts, unless the edge requests a longer one. */
 export const MAX_PAUSE_MS = 30_000;
 
-/** Does some work again while it fails in a way that may pass, with pauses. */
+/** Repeats some work, with pauses, while it fails in a way that may pass. */
 export async function retryWithBackoff<T>(
   work: () => Promise<T>,
   mayPassAway: (thrown: unknown) => thrown is SluiceError,

@@ -295,7 +295,7 @@ export class MessageStream extends SdkStyleStreamReader {
   }
 
   /**
-   * Ends the answer with what the conversation has stored of it: its events are no longer kept, or cannot be received.
+   * Completes the answer from the stored conversation, because its events are no longer stored or cannot be received.
    *
    * @param connectionFailure why they cannot be received; undefined if the edge has no more of them
    * @returns the error of an incomplete answer

@@ -5,7 +5,7 @@ import { Dialog } from './ui/dialog.tsx';
 import { FaultMessage } from './ui/fault.tsx';
 import { Field, Form, SubmitButton } from './ui/form.tsx';
 
-/** Asks for a token and uses it. */
+/** Lets the user enter a token, and uses it. */
 function TokenForm({ onTaken = () => {} }: { onTaken?: () => void }) {
   const applyEnteredToken = (data: FormData) => {
     const token = String(data.get('token')).trim();

@@ -134,7 +134,7 @@ export class Attempt {
     return response;
   }
 
-  /** Puts the request into the form of its upstream. */
+  /** Converts the request into the form of its upstream. */
   async #prepareCall(): Promise<UpstreamCall> {
     const { upstream, permit, request, options, routing, body: makeBody } = this.#context;
     const { method, path, headers } = request;

@@ -59,7 +59,7 @@ function getModelIdForCountFailures(model: string, { models }: Settings): string
 }
 
 /**
- * Has the upstream count the tokens of a prompt.
+ * Counts the tokens of a prompt at the upstream.
  *
  * @param body JSON with only the members that counting accepts
  * @throws ApiError if the upstream does not count it, and when the signal is aborted

@@ -1,4 +1,4 @@
-/** One call of the upstream, from its first try to the end of its answer. */
+/** One call to the upstream, from its first attempt to the end of its response. */
 
 import type { Settings } from '../config/settings.ts';
 import { IdleTimeout } from '../kit/async/idle-timeout.ts';
@@ -29,7 +29,7 @@ export interface ExchangeOptions {
   timeoutMs?: number;
   /** Milliseconds to the end of the answer. Default: no limit. */
   wholeMs?: number;
-  /** Has the call read on when its caller leaves. Default: it is aborted at once. */
+  /** Continues to read the response when the caller disconnects. Default: the call is aborted at once. */
   readsOn?: DrainAfterCallerLeftOptions | undefined;
 }
 
@@ -287,7 +287,7 @@ export class UpstreamExchange {
     }
   }
 
-  /** Ends the call. More than one call does no harm. */
+  /** Ends the call. A repeated call has no effect. */
   closeExchange(end: RequestOutcome['end'] = 'complete'): void {
     this.#options.signal?.removeEventListener('abort', this.abandon);
     clearInterval(this.#drainTimer);

@@ -1,4 +1,4 @@
-/** Carries a body of any length down as it comes: nothing keeps it. */
+/** Forwards a body of any length as it arrives, without storing it. */
 
 import type { RequestLogEntry } from '../kit/http/log.ts';
 import type { AnsweredExchange } from './exchange.ts';

@@ -1,6 +1,6 @@
 /**
- * Gives up an answer of which nothing but life signs comes: pings, comments and white space. They end no silence of
- * STREAM_IDLE_MS, so that an upstream that hangs behind them would hold its caller, and its caller's money, for ever.
+ * Gives up a response of which only keep-alive bytes arrive: pings, comments and white space. Because they restart the idle
+ * timeout STREAM_IDLE_MS, an upstream that hangs and sends them would block its caller, and the caller's hold, for ever.
  */
 
 /** Milliseconds after its request in which an answer must begin. Clients and proxies give up a whole answer by then. */

@@ -1,5 +1,5 @@
 /**
- * Asks for messages that the edge itself needs, such as a classification.
+ * Sends the edge's own requests, such as a classification.
  *
  * They are sent by the same exchange as a caller's own. The SDK's client could retry as well, but it would take a fifth of the
  * Worker's allowed size.
@@ -36,7 +36,7 @@ export interface RequestMessageResult {
 }
 
 /**
- * Asks for a message and reads it to its end. It never rejects: an error is part of the reply.
+ * Requests a message and reads it to its end. It never rejects: an error is part of the reply.
  *
  * @param body a Messages request that does not stream
  */

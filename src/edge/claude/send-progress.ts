@@ -8,7 +8,7 @@ export interface SendProgress {
   isStreamedInternally?: boolean;
   /** If there are several upstreams: the name of the one that was tried last. */
   upstream?: string | undefined;
-  /** If there are several upstreams: the names of those that failed since a try was last settled by itself. */
+  /** If there are several upstreams: the names of those that failed since the last attempt with a separate settlement. */
   failedUpstreams?: readonly string[] | undefined;
   /** Whether the caller no longer waits for the response. Then Sluice may still read it, and sends no other try. */
   isAbandoned?: boolean;

@@ -25,8 +25,8 @@ const NO_STREAM_MS = 10 * MINUTE_MS;
 const MAX_NO_STREAM_ENTRIES = 1_000;
 
 /**
- * Until when requests are not streamed internally, by account and upstream. A caller can provoke a rejection, so it counts only
- * for its own account. Each isolate keeps its own list.
+ * The time until which requests are not streamed internally, by account and upstream. A caller can provoke a rejection, so it
+ * affects only its own account. Each isolate keeps its own list.
  */
 const noStreamUntil = new WeakMap<object, LruCache<string, number>>();
 

@@ -186,7 +186,7 @@ function writeStreamStart(
   opening.bytes = NO_BYTES;
 }
 
-/** Carries a stream down to its end, and then writes what the edge itself has to say. */
+/** Forwards a stream to its end, and then writes the edge's own end of the stream. */
 async function forwardStreamToEnd(
   opening: BufferedStreamStart,
   writable: WritableStream<Uint8Array>,

@@ -23,7 +23,10 @@ const CAUSE_BY_SENTENCE: readonly (readonly [RegExp, string])[] = [
 ];
 const NAMED_END_TIME = /\bregain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC\b/;
 
-/** Where the forms of gateways have the words of an error, at most so deep; and how many characters of them an answer may quote. */
+/**
+ * The fields in which gateways put the message of an error, the maximum depth, and the maximum of characters that a response
+ * may quote.
+ */
 const MESSAGE_PATHS = ['message', 'detail', 'msg', 'error'] as const;
 const MAX_MESSAGE_DEPTH = 5;
 const MAX_MESSAGE_CHARACTERS = 500;

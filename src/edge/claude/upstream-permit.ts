@@ -20,7 +20,7 @@ export class UpstreamPermit {
   readonly upstream: ConfiguredUpstream;
   readonly #breaker: CircuitBreaker;
   readonly #permit: BreakerPermit;
-  /** Ends the request's place among the running ones. Further calls have no effect. */
+  /** Stops counting the request as running. Further calls have no effect. */
   readonly #end: () => void;
 
   private constructor(pool: UpstreamPool, { upstream, breaker }: UpstreamChoice, permit: BreakerPermit) {

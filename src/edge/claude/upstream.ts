@@ -129,7 +129,7 @@ function findSharedFetch(): Fetch | undefined {
 
 let openSimulator: ((settings: Settings) => Upstream) | undefined;
 
-/** Has the simulator answer where the settings say so. A deployed Worker does not contain it. */
+/** Registers the simulator for settings that select it. A deployed Worker does not contain it. */
 export function registerSimulator(open: (settings: Settings) => Upstream): void {
   openSimulator = open;
 }
@@ -144,9 +144,10 @@ function getSimulator(settings: Settings): Upstream {
 const BREAK_DELAY_MS = 100;
 
 /**
- * Gives a body that JavaScript has made the form of one from the network, so that the same code relays both. It becomes a
- * stream of bytes that can be piped into a transform stream, and whose error comes after all bytes before it. (The runtime's
- * own transform streams cannot be piped into each other. A stream made by JavaScript drops unread bytes when it fails.)
+ * Converts a body that was created in JavaScript into the form of one from the network, so that the same code relays both. It
+ * becomes a stream of bytes that can be piped into a transform stream, and whose error comes after all bytes before it. (The
+ * runtime's own transform streams cannot be piped into each other. A stream made by JavaScript drops unread bytes when it
+ * fails.)
  *
  * @param isNetworkLike whether a stream of bytes is known to have that form already
  */

@@ -77,8 +77,8 @@ class ContentBlockJson {
 }
 
 /**
- * Puts a message together from the events of its stream: the same JSON as the API's own whole answer. All of it stays text, so
- * that each number, escape and tool input stays as it was written.
+ * Assembles a message from the events of its stream: the same JSON as that of a non-streaming response. All of it stays text,
+ * so that each number, escape and tool input stays as it was written.
  */
 export class StreamedMessageJson {
   /** Whether `message_stop` or an `error` has arrived. */

@@ -32,7 +32,7 @@ export function getAccountStub(
 const idCache = new WeakMap<object, LruCache<string, DurableObjectId>>();
 const MAX_CACHED_IDS = 1_000;
 
-/** Says which object of which account is meant. */
+/** Identifies an object of an account. */
 export interface OwnedObjectKey<Binding extends string> {
   env: Pick<Bindings, Binding>;
   settings: Settings;

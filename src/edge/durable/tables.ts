@@ -10,7 +10,7 @@ interface StatementTrieNode {
 }
 
 const createStatementNode = (): StatementTrieNode => ({ statement: undefined, next: new Map() });
-/** All statements that are made of words. They come from this code only, so there are few. */
+/** All statements, by their text. They come from this code only, so there are few. */
 const statements = createStatementNode();
 
 /**

@@ -49,7 +49,7 @@ export interface PreparedStatelessMessage {
   costLimit?: Nanodollars | undefined;
 }
 
-/** There is no conversation from which it could take more. */
+/** The inherited prompt of a request without a conversation: none. */
 export const NOTHING_INHERITED = { system: undefined, tools: undefined };
 
 /**
@@ -88,11 +88,11 @@ export function requireAllowedMessages({ only }: Identity, body: JsonObject): vo
 }
 
 /**
- * Puts a message without a conversation behind the agent that it names: what is sent is what the first turn of a conversation
- * of that agent would send. A message that names none does not change.
+ * Applies an agent to a message without a conversation: the result is the request that the first turn of a conversation of that
+ * agent would send. A message that names no agent does not change.
  *
- * @throws ApiError 400 for what needs a conversation, and for what the agent does not allow; 403 for what a restricted token may not
- *   ask; 404 for an unknown agent
+ * @throws ApiError 400 for fields that need a conversation, or that the agent does not allow; 403 for requests that a
+ *   restricted token may not send; 404 for an unknown agent
  */
 export async function prepareStatelessMessage(
   c: Context<AppEnv>,

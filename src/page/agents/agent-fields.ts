@@ -1,4 +1,4 @@
-/** Says how members of an agent read on the page. */
+/** Defines how the fields of an agent are shown on the page. */
 import type { AgentContent } from '../../edge/answers.ts';
 
 /** The limits of a run, by the paths with which the edge names them, each with its default. */

@@ -32,7 +32,7 @@ export const agentsFault = signal<string | undefined>(undefined);
 
 const AGENTS_POLL_MS = 5_000;
 const MAX_VERSIONS = 1_000;
-/** Of the last requests, those of agents are shown. */
+/** How many of the last requests are read to find those of agents. */
 const MAX_READ_REQUESTS = 200;
 
 /** Keeps all of it up to date while the page is visible. */

@@ -6,7 +6,7 @@ import { Field, Select } from '../ui/form.tsx';
 import { parseToolListJson } from './example-tools.ts';
 
 type EditedTool = Record<string, unknown>;
-/** Who answers the calls of a tool. */
+/** The runner of a tool's calls. */
 type ToolRunnerKind = 'caller' | 'worker' | 'http' | 'agent' | 'api';
 
 const TOOL_RUNNERS: readonly (readonly [ToolRunnerKind, string])[] = [

@@ -62,7 +62,7 @@ function renderAlertDeliveryState(row: AlertRow) {
   );
 }
 
-/** Says what has happened, and what to do about it. */
+/** Shows what has happened, and the remedy. */
 function renderAlert(alert: AlertRow) {
   return (
     <>

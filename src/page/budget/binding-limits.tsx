@@ -175,7 +175,7 @@ export function BindingLimitCard({ limit, isOwn }: { limit: SpendLimitUsage; isO
   );
 }
 
-/** Leads an admin to the form for credit. */
+/** Links an admin to the form for credit. */
 function GiveCreditLink() {
   if (!identity.value.admin) return <>ask an admin for credit</>;
   return (
@@ -209,7 +209,7 @@ interface BindingLimitCellProps {
   isOwn?: boolean;
 }
 
-/** Says in a row what binds an account: that it is blocked, or its tightest limit. A narrow window has a bar in place of words. */
+/** Shows in a row whether an account is blocked, or its tightest limit. A narrow window has a bar in place of the text. */
 export function BindingLimitCell({ row, isOwn = false }: BindingLimitCellProps) {
   const { tightest, blocked_by: zero } = row;
   if (zero !== null)

@@ -35,7 +35,7 @@ export function selectSpendGrouping(group: SpendGrouping): void {
   spendGroup.value = group;
 }
 
-/** Leads to what one conversation, agent or tag of an account cost in the last 7 days. */
+/** Shows the cost of one conversation, agent or tag of an account in the last 7 days. */
 export function showSpendOfKey(group: SpendGrouping, key: string, accountId = shownAccount.value): void {
   spendGroup.value = group;
   selectedKey.value = key;

@@ -23,7 +23,9 @@ const CREDIT_COLUMNS: readonly ListColumn<CreditRow>[] = [
 ];
 const CREDIT_FORM_FIELDS = ['usd', 'note'];
 
-/** Gives an account credit, and lists what it was given. @param hasTotal whether a limit in all is in force: credit adds to that */
+/**
+ * Adds credit to an account, and lists earlier credit. @param hasTotal whether a total limit is in force, to which credit adds
+ */
 export function Credit({ account, hasTotal }: { account: string; hasTotal: boolean }) {
   const { isBusy: busy, fault, run } = useAsyncAction();
   const notice = useSignal('');

@@ -2,7 +2,7 @@ import type { AlertRow, EventRow } from '../../edge/answers.ts';
 import { formatFutureTime } from '../ui/format.ts';
 
 /**
- * Says how often something was tried in vain, when it is tried next, and why that failed.
+ * Describes how often a delivery has failed, when it is tried next, and why it failed.
  *
  * @returns an empty text where nothing has failed: `tried 5 times, next try at 23:40: the receiver answered 503`
  */

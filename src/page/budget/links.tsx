@@ -1,4 +1,4 @@
-/** Leads to views of accounts and groups. */
+/** Links to views of accounts and groups. */
 
 import { identity } from '../edge/identity.ts';
 import { Identifier } from '../ui/identifier.tsx';
@@ -51,7 +51,7 @@ export function navigateToRequestsRejectedToday(id: string): void {
   navigateToAccountRequests(id);
 }
 
-/** Leads to what is shown of an account. */
+/** Links to the view of an account. */
 export function AccountLink({ account, name = account }: { account: string; name?: string }) {
   return (
     <button type="button" class="link" title={account} onClick={() => navigateToAccount(account)}>

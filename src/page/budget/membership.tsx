@@ -13,7 +13,7 @@ import { GroupLink } from './links.tsx';
 
 const MAX_GROUPS = 1_000;
 
-/** Says in which group an account is, and moves it to another, or out of it. */
+/** Shows the group of an account, and moves the account to another group, or out of it. */
 export function GroupMembership({ account, group }: { account: string; group: string | null }) {
   const [reading, { isBusy: busy, fault, run }] = [useAsyncAction(), useAsyncAction()];
   const names = useSignal<readonly string[]>([]);

@@ -16,7 +16,7 @@ type RequestWithOutcome = Pick<
   refusal?: ReportedRejection | null | undefined;
 };
 
-/** Says how a request has ended. It alone has colour. */
+/** Shows how a request has ended. Only this text has a colour. */
 export function RequestOutcomeText({ row }: { row: RequestWithOutcome }) {
   const { refusal, status, stop_reason, error_type } = row;
   if (refusal)
@@ -69,7 +69,7 @@ function removeErrorTypeDetail(errorType: string): string {
   return errorType.split(':', 1).join('');
 }
 
-/** Says which limit has refused, and whose it was. */
+/** Shows which limit rejected the request, and its owner. */
 function RejectingLimitText({ refusal: { limit, limited_by, group, reason } }: { refusal: ReportedRejection }) {
   if (reason === 'unpriced') return <>a model without a price</>;
   if (reason === 'model') return <>a model that is not allowed</>;

@@ -78,7 +78,7 @@ export function RequestDetails({ request }: RequestDetailsProps) {
   );
 }
 
-/** Says why a request has failed; to an operator also where its reason is, and what its caller has read. */
+/** Explains why a request has failed; to an operator also where the reason is logged, and what the caller received. */
 function FailureExplanation({ request }: RequestDetailsProps) {
   if (!identity.value.operator) return <p>{describeFailureCause(request)}</p>;
   return (
@@ -105,7 +105,7 @@ function FailureExplanation({ request }: RequestDetailsProps) {
   );
 }
 
-/** Says why a request was refused, and what an operator can do. */
+/** Explains why a request was rejected, and what an operator can do. */
 function RejectionExplanation({ request, refusal }: RequestDetailsProps & { refusal: ReportedRejection }) {
   return (
     <div>

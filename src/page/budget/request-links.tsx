@@ -8,7 +8,7 @@ interface RequestCostLinksProps {
   request: Pick<ListedRequest, 'conversation' | 'agent' | 'tags' | 'account'>;
 }
 
-/** Leads from a request to what its conversation, agent and tags have cost in the last 7 days, each. */
+/** Links a request to the cost of its conversation, agent and tags in the last 7 days. */
 export function RequestCostLinks({ request: { conversation, agent, tags, account } }: RequestCostLinksProps) {
   const parts: [SpendGrouping, string | null, string?][] = [
     [

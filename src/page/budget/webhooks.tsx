@@ -96,7 +96,7 @@ function WebhookSources() {
   );
 }
 
-/** Leads to the events of a source. */
+/** Links to the events of a source. */
 function SourceLink({ source, kind, name }: { source: string; kind: WebhookEventFilter; name: string }) {
   const href = getWebhookSourceHref(source);
   return (

@@ -29,7 +29,7 @@ const CONVERSATION_ACTIONS: readonly (readonly [IconName, string, ((id: string) 
 
 interface ConversationItemProps {
   row: ConversationRow;
-  /** Does something, and shows the error if it fails. */
+  /** Runs some work, and shows the error if it fails. */
   runShowingError(work: () => Promise<void>): void;
 }
 

@@ -96,7 +96,7 @@ function ClassifyForm() {
   );
 }
 
-/** Asks for a name, and stores the labels as a classifier. */
+/** Lets the user enter a name, and stores the labels as a classifier. */
 function StoreClassifierForm() {
   return (
     <Form class="store-form" onSubmit={(data) => void storeFormAsClassifier(String(data.get('name')).trim())}>

@@ -7,7 +7,7 @@ export class AsyncAction {
   readonly isBusy = signal(false);
   readonly fault = signal<string | undefined>(undefined);
 
-  /** Does some work. @returns whether it succeeded */
+  /** Runs some work. @returns whether it succeeded */
   readonly run = async (work: () => Promise<unknown>): Promise<boolean> => {
     this.isBusy.value = true;
     this.fault.value = undefined;

@@ -12,7 +12,7 @@ import { loadModels } from './models.ts';
 import { includedPlugins } from './plugins.ts';
 
 export const upstream = signal<HealthAnswer['upstream'] | undefined>(undefined);
-/** Since when an upstream refuses the deployment, and what its operator must do; both undefined while none does. */
+/** The time since which an upstream rejects the deployment, and the operator's remedy; both undefined if none does. */
 export const deploymentRejection = signal<Pick<HealthAnswer, 'since' | 'todo'>>({});
 /** The names of the edge's own tools; it lists them in development. */
 export const edgeToolNames = signal<readonly string[]>([]);
@@ -36,7 +36,7 @@ export function getClient(): Client {
   return currentClient.value;
 }
 
-/** Asks the edge for JSON. @throws SluiceError in the words of the edge */
+/** Reads JSON from the edge. @throws SluiceError with the edge's message */
 export async function readJson<T>(path: ServedRoutePath, call?: Parameters<Client['fetch']>[1]): Promise<T> {
   return (await (await getClient().fetch(path, call)).json()) as T;
 }

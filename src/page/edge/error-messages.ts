@@ -1,4 +1,4 @@
-/** Says errors as people say them. */
+/** Describes errors for people. */
 
 import type { SluiceError } from '../../client/index.ts';
 import type { ErrorType } from '../../edge/answers.ts';

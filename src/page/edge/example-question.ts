@@ -4,7 +4,7 @@ import { currentModel } from './models.ts';
 
 const EXAMPLE_TOKENS = 4_096;
 
-/** Asks a short question that belongs to no conversation, so that there is something to look at. It costs a part of a cent. */
+/** Sends a short question without a conversation, so that there is an example to look at. It costs a fraction of a cent. */
 export async function askExampleQuestion(): Promise<void> {
   if (!currentModel.value) {
     const none = 'This account cannot use any model. Ask an admin to allow one.';

@@ -149,7 +149,7 @@ class ListPageLoader<Row, Answer> {
     { rows: readonly GroupedListLine<Row>[]; answer: Answer; next: string | undefined } | undefined
   >(undefined);
   readonly fault = signal<string | undefined>(undefined);
-  /** Where the pages begin that were turned to: the last one is shown. */
+  /** The starts of the pages that were opened. The last one is shown. */
   readonly pageStarts = signal<readonly string[]>([]);
   /** The row whose details are shown. */
   readonly openedKey = signal<string | undefined>(undefined);
@@ -214,7 +214,7 @@ function resolveListQuery(query: ListQuery | (() => ListQuery)): ListQuery {
   return typeof query === 'function' ? query() : query;
 }
 
-/** Goes from page to page, where there are several. */
+/** Navigates between pages, if there are several. */
 function PageNavigation<Row, Answer>({ name, pages }: { name: string; pages: ListPageLoader<Row, Answer> }) {
   const next = pages.shownPage.value?.next;
   const { isFirstPage: isFirst } = pages;
@@ -280,7 +280,7 @@ function ColumnHeading<Row>({ column, sort }: { column: ListColumn<Row>; sort: S
 
 interface ListRowProps<Row> {
   line: GroupedListLine<Row>;
-  /** As `ListColumn` has it. */
+  /** As in `ListColumn`. */
   rowCountText: string;
   definition: ListRowDefinition<Row>;
   columns: readonly ListColumn<Row>[];

@@ -4,7 +4,7 @@ import { formatErrorForUser } from './client.ts';
 const POLL_NOW = 'now';
 const pollRequests = new EventTarget();
 
-/** Has everything that is polled asked at once. */
+/** Runs all polls at once. */
 export function refreshAllPolls(): void {
   pollRequests.dispatchEvent(new Event(POLL_NOW));
 }

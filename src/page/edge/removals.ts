@@ -8,7 +8,7 @@ const UNDO_MS = 20_000;
 interface PendingRemoval {
   /** Deletes it for good. The page may be closing: only a request with `keepalive` arrives then. */
   deletePermanently(): Promise<unknown>;
-  /** Goes elsewhere, where it is open. */
+  /** Leaves the resource's page, if it is open. */
   leave?(): void;
 }
 

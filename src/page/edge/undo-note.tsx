@@ -2,7 +2,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import { announceToScreenReader } from '../ui/announcer.tsx';
 import type { UndoableRemovals } from './removals.ts';
 
-/** Says that something is deleted, and brings it back. */
+/** Shows that something was deleted, with a button to restore it. */
 export function UndoNote({
   removals,
   of: removalKey,

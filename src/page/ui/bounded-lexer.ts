@@ -4,7 +4,9 @@ import { Lexer, type Token, type TokensList } from 'marked';
 const MAX_BLOCK_DEPTH = 50;
 /** A paragraph with more marks of emphasis, or of images, is, too: the end of each is looked for in all that follows. */
 const MAX_EMPHASIS_MARKS = 1_000;
-/** So is one with a longer word before an `@`, where an address of e-mail may begin at each character. */
+/**
+ * A text with a longer word before an `@` is not parsed either, because an e-mail address may begin at each of its characters.
+ */
 const MAX_EMAIL_NAME_CHARACTERS = 2_000;
 
 /** Reads Markdown in a time that grows with its length alone. What would take longer is left plain. */

@@ -6,7 +6,7 @@ import { sanitizeHtml } from './sanitize.ts';
 interface CodeProps {
   code: string;
   language: string | undefined;
-  /** Gives the text to copy, if it differs from the one that is shown. */
+  /** Returns the text to copy, if it differs from the displayed one. */
   copied?: () => string;
 }
 

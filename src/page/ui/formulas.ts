@@ -10,7 +10,7 @@ const BLOCK_PATTERN = new RegExp(String.raw`^ {0,3}(?:${DISPLAY_PATTERN})[ \t]*(
 const INLINE_PATTERN = new RegExp(
   String.raw`^(?:${DISPLAY_PATTERN}|\\\(.${MAX_CHARACTERS_PATTERN}\\\)|\$(?![\s$])((?:[^$\\\n]|\\.)*(?<!\s))\$(?![\w$]))`,
 );
-/** Where a formula may begin: no dollar behind a letter, as in US$5. */
+/** The beginning of a formula: not a dollar sign after a letter, as in US$5. */
 const FORMULA_START = /(?<![\w\\$])\$|\\[([]/;
 /** Words behind a number, and nothing that TeX calls by a name: `$5 for each, or 6$`. */
 const MONEY_PATTERN = /^\d[^\\]*(?:[a-z]{3}|[\s(][a-z]{2})/i;

@@ -46,7 +46,7 @@ export function getLoadedExtensions(text: string): readonly MarkdownExtensionFac
   return needed.flatMap(({ sign }) => loadedExtensions.value.get(sign) ?? []);
 }
 
-/** Does with the sanitized nodes of a text what its extensions leave to do. */
+/** Applies the remaining work of extensions to the sanitized nodes of a text. */
 export function applyExtensionsToNodes(nodes: ParentNode): void {
   finish?.(nodes);
 }

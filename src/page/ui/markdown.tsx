@@ -41,7 +41,7 @@ const Prose = memo(({ html }: { html: string }) => {
   return <div ref={ref} class="prose" dir="auto" />;
 });
 
-/** Puts what may be wider than its column into a box that scrolls. */
+/** Wraps an element that may be wider than its column in a box that scrolls. */
 function wrapInScrollBox(wide: HTMLElement): HTMLElement {
   const box = document.createElement('div');
   box.className = 'scroll-box';
@@ -53,7 +53,7 @@ function wrapInScrollBox(wide: HTMLElement): HTMLElement {
   return box;
 }
 
-/** Goes to a footnote, or back. The address of the page stays: it names the conversation. */
+/** Scrolls to a footnote, or back. The address of the page stays, because it names the conversation. */
 function scrollToFootnote(event: TargetedMouseEvent<HTMLElement>): void {
   const href = (event.target as Element).closest('a')?.getAttribute('href');
   if (!href?.startsWith('#')) return;

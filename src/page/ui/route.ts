@@ -62,7 +62,7 @@ export const budgetName = computed(() =>
 );
 
 /**
- * Goes to a part.
+ * Navigates to a part.
  *
  * @param id what is shown there: the steps behind the part in the URL
  * @param replace whether it replaces the current entry of the history

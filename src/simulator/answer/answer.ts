@@ -216,7 +216,7 @@ class AnswerComposer {
       this.#writer.writeToolUse('tool_use', this.#createNextId('toolu_'), name, input);
   }
 
-  /** Says what is called: in thinking, where that is how a model speaks between calls. */
+  /** Announces the called tools: in thinking, if the model's text between calls is thinking. */
   #announceToolCalls(calls: ToolCall[]): void {
     const { thinking, model } = this.#request;
     const text = this.#composeAnnouncement(calls);

@@ -66,7 +66,7 @@ export class ItemSplitter {
    */
   pushChunk(chunk: Uint8Array): Uint8Array[] {
     const items: Uint8Array[] = [];
-    /** Where the part begins that is not kept yet. */
+    /** The start of the part that is not stored yet. */
     let from = 0;
     // Copy these fields to locals: the loop would otherwise read them once for each byte.
     let inString = this.#isInString;

@@ -61,7 +61,7 @@ const CALL_TOOL_INSTRUCTION = `Answer with one call of the tool \`${TOOL_NAME}\`
 const SYNTAX_TOKENS = 64;
 const FIELDS_TOKENS = 1_024;
 const THINKING_TOKENS = 4_096;
-/** The same for an item of a batch, which is not asked a second time. */
+/** The same for an item of a batch, which is not sent a second time. */
 export const BATCH_THINKING_TOKENS = 8_192;
 /** The factor by which `max_tokens` grows when a cut response is requested again. */
 const RETRY_TOKENS_FACTOR = 8;

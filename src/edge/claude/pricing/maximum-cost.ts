@@ -190,7 +190,7 @@ interface BoundedRequest {
   /** How often the API may call its own tools, and the resulting number of steps. */
   uses: number;
   steps: number;
-  /** As many as a limit that estimates counts. */
+  /** The number of steps for a limit that estimates. */
   estimatedSteps: number;
   /** Factors of the prices, in tenths: the highest that may apply, and the one that the request names. */
   geography: { hold: number; requested: number };
@@ -233,7 +233,7 @@ interface ModelCost {
   isKnown: boolean;
   inputTokens: number;
   inputCost: Nanodollars;
-  /** The same where limits say `served_tools: "estimate"`. */
+  /** The same for limits with `served_tools: "estimate"`. */
   estimatedInputTokens: number;
   estimatedInputCost: Nanodollars;
   outputPrice: Nanodollars;

@@ -56,12 +56,12 @@ export const SUMMED_COLUMNS = [...USED_COLUMNS, ...OUTCOME_COLUMNS] as const;
 export const USED_TOTALS_SQL = createTotalsSql(SUMMED_COLUMNS);
 /** The columns of a sum over rows of sums, in SQL. */
 export const SUMS_TOTALS_SQL = `sum(requests) as requests, ${USED_TOTALS_SQL}`;
-/** The same without how the requests went: what a backup has. */
+/** The same without the outcome of the requests, as in a backup. */
 export const SPENT_TOTALS_SQL = `sum(requests) as requests, ${createTotalsSql(USED_COLUMNS)}`;
 /** The part of an upsert, in SQL, that adds a row of sums to the existing one. */
 export const ADD_SUMS_SQL = SUM_COLUMNS.map((column) => `${column} = ${column} + excluded.${column}`).join(', ');
 
-/** Where a request may have several values: the value of the sum of all requests with any. */
+/** If a request may have several values: the value of the row that sums up all requests with any value. */
 export const ANY_VALUE = '';
 
 /** The most values in a report. The most expensive ones are listed. */

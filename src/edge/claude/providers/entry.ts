@@ -75,7 +75,7 @@ export interface ConfiguredUpstream {
   findUnsupportedFeature(call: Pick<ClaudeApiCall, 'method' | 'path' | 'headers'>): string | undefined;
   /** @returns whether the body of a 404 means that this upstream does not offer the model. */
   isMissingModelBody(text: string, model: string): boolean;
-  /** Puts a call into the form of this upstream, with its credential. */
+  /** Converts a call into the form of this upstream, with its credential. */
   prepare(call: ClaudeApiCall, authorizing: AuthorizationContext): Promise<UpstreamCall>;
   /** Forgets a credential that was requested: it was refused. */
   forgetCredential(): void;

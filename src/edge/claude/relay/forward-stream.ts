@@ -1,4 +1,4 @@
-/** Carries the rest of a stream down. The native pipe carries the bytes where it can, and usage is read from a copy. */
+/** Forwards the rest of a stream. The native pipe forwards the bytes if possible, and usage is read from a copy. */
 
 import type { IdleTimeout } from '../../kit/async/idle-timeout.ts';
 import { NO_BYTES } from '../../kit/http/bytes.ts';
@@ -58,10 +58,11 @@ export async function forwardStream(
 }
 
 /**
- * Carries the rest of a stream piece by piece, so that its errors can be masked, or nothing need go down. The next piece is read
- * once the one before is on its way down. A caller that takes nothing for as long as an upstream may be silent counts as gone.
+ * Forwards the rest of a stream piece by piece, so that its errors can be masked, or so that nothing is forwarded to a caller
+ * that has disconnected. The next piece is read once the one before has been written. A caller that reads nothing for as long
+ * as an upstream may be silent counts as disconnected.
  *
- * @returns whether the caller has stayed
+ * @returns whether the caller is still connected
  * @throws the error that broke the stream
  */
 async function forwardStreamByPieces(
@@ -109,8 +110,9 @@ export async function writePiece(writable: WritableStream<Uint8Array>, bytes: Ui
 }
 
 /**
- * Carries the rest of a stream by the native pipe. The runtime keeps for a slow caller what the copy has brought already. So a
- * caller that stops reading delays neither the end of the upstream's stream nor what depends on it, such as the hold.
+ * Forwards the rest of a stream by the native pipe. The runtime buffers the bytes that the copy has already read for a slow
+ * caller. So a caller that stops reading delays neither the end of the upstream's stream nor what depends on it, such as the
+ * hold.
  */
 async function forwardStreamByNativePipe(
   body: ReadableStream<Uint8Array>,

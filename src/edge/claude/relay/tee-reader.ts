@@ -22,7 +22,7 @@ export function takePooledBuffer(): ArrayBuffer {
   return spareBuffers.pop() ?? new ArrayBuffer(TEE_PIECE_BYTES);
 }
 
-/** Puts the buffer of a piece back, to be used again. */
+/** Returns the buffer of a piece to the pool. */
 export function returnPooledBuffer({ buffer }: Uint8Array): void {
   if (buffer.byteLength === TEE_PIECE_BYTES && spareBuffers.length < MAX_SPARE_BUFFERS)
     spareBuffers.push(buffer as ArrayBuffer);
@@ -110,7 +110,7 @@ export async function readTeeCopyToEnd(
 }
 
 /**
- * Lets a stream flow without reading it in JavaScript, so that its copy can be read late.
+ * Pipes a stream without reading it in JavaScript, so that its copy can be read late.
  *
  * The runtime's pipe takes each chunk as it comes. Reading many chunks at once would make the copy wait, too, and both would
  * be lost if the stream breaks.

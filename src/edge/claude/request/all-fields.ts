@@ -1,4 +1,4 @@
-/** All members of a request that are for the edge alone: the core's, and those of the plugins in use. Everything reads this list. */
+/** All fields of a request that only Sluice reads: the core's, and those of the plugins in use. All code uses this list. */
 
 import { CONVERSATION_MEMBER } from '../../conversations/object/conversations.schema.ts';
 import { SHOW_MEMBER } from '../../conversations/views/show.schema.ts';

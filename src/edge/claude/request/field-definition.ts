@@ -5,7 +5,7 @@ import type { JsonObject } from '../../kit/json/object.ts';
 
 /** Defines a request field that only the edge reads. It is never sent to the upstream. */
 export interface RequestFieldDefinition<T = unknown> {
-  /** With its words for the reference. */
+  /** The schema, with its description for the reference. */
   schema: z.ZodMiniType<T | undefined>;
   /** A header that may say it, for clients that cannot add members. */
   header?: `sluice-${string}`;
@@ -16,8 +16,8 @@ export interface RequestFieldDefinition<T = unknown> {
   /** Whether it changes the length of the prompt. */
   inPrompt?: boolean;
   /**
-   * Who may say it: a restricted token, the caller of an agent, an item of a batch. A count without a conversation is laid out by
-   * those that are open to `count`, and leaves out the others.
+   * Who may set the field: a restricted token, the caller of an agent, an item of a batch. A token count without a conversation
+   * uses the fields that are open to `count`, and leaves out the others.
    */
   open?: readonly ('bound' | 'agent' | 'item' | 'count')[];
   /** Whether it is a limit of a run. An agent lowers it, and where nothing runs it is sent unchanged. */

@@ -32,7 +32,7 @@ const REJECTED_KEYWORDS_BY_TYPE: Readonly<Record<string, readonly string[]>> = {
 /** Keywords that are refused in any schema, as `oneOf` is. */
 const REJECTED_KEYWORDS = ['not', 'if', 'then', 'else'];
 const STRING_FORMATS = ['date-time', 'time', 'date', 'duration', 'email', 'hostname', 'uri', 'ipv4', 'ipv6', 'uuid'];
-/** None of them is taken at the top of a tool's schema. */
+/** The API rejects them at the top of a tool's schema. */
 export const UNION_KEYWORDS = ['anyOf', 'oneOf', 'allOf'] as const;
 export const MAX_STRICT_TOOLS = 20;
 /** How many members of all schemas of a request may be left out. */
@@ -46,7 +46,7 @@ const TOO_COMPLEX_MESSAGE = 'Schema is too complex for compilation.';
 interface SchemaFault {
   /** The API's words, behind the path of the schema. */
   problem: string;
-  /** Where in the schema it is, such as `properties.age`; empty for the whole schema. */
+  /** Its path in the schema, such as `properties.age`; empty for the whole schema. */
   path: string;
   /** The index of the tool; undefined for a format, and for what is counted over all schemas. */
   tool?: number;

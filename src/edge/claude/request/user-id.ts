@@ -14,7 +14,7 @@ const ID_CHARACTERS = 32;
 const endUserCache = new LruCache<string, string>({ maxSize: MAX_CACHED_USER_IDS });
 /** The most characters that the API accepts. */
 const MAX_USER_ID_CHARACTERS = 512;
-/** As an escape, `\u0000`. */
+/** The longest form of a character: an escape such as `\u0000`. */
 const MAX_BYTES_PER_CHARACTER = 6;
 const userIdCache = new LruCache<string, string>({ maxSize: MAX_CACHED_USER_IDS });
 

@@ -6,7 +6,7 @@ export interface BreakerOptions {
   failures: number;
   /** After this many refusals in a row of one account that may be about this account alone. */
   suspicions: number;
-  /** It opens if half of the tries in this time failed. */
+  /** It opens if half of the attempts in this time failed. */
   windowMs: number;
   /** The least number of tries in that time for this rule. */
   minTries: number;
@@ -67,7 +67,7 @@ export class CircuitBreaker {
   #probeSince: number | undefined;
   /** How many requests each other upstream has answered since it opened. */
   readonly #elsewhere = new Map<string, number>();
-  /** Who was refused since the last answer, and how often. */
+  /** The account that was rejected since the last response, and how often. */
   #suspicion: { by: string | undefined; times: number } = NOT_SUSPECTED;
 
   constructor(options: Partial<BreakerOptions> = {}) {

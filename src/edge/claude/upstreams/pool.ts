@@ -28,7 +28,7 @@ export interface UpstreamRoutingInput {
   owned?: UpstreamBoundResourceKind | undefined;
   /** The name of the upstream that has what the request names, if it is known. The request goes there, or nowhere. */
   only?: string | undefined;
-  /** Says of an upstream, by its name, that it need not be asked to count. */
+  /** Returns whether an upstream, by its name, should not be used to count. */
   avoids?: ((name: string) => boolean) | undefined;
 }
 
@@ -55,7 +55,9 @@ interface PromptCacheLocation {
   caches: CachesByUpstream;
 }
 
-/** By the name of an upstream: until when prompts are cached there, in milliseconds since 1970, and their lifetime. */
+/**
+ * By the name of an upstream: the time until which prompts are cached there, in milliseconds since 1970, and their lifetime.
+ */
 export type CachesByUpstream = Readonly<Record<string, { until: number; lifetimeMs: number }>>;
 
 type PoolState = Pick<UpstreamPool, 'health' | 'homes'>;

@@ -19,7 +19,7 @@ const NESTED_FIELDS: ReadonlySet<string> = new Set(['cache_creation', 'output_to
  */
 const UNBILLED_REFUSALS: ReadonlySet<unknown> = new Set(['cyber', 'general_harms', null]);
 
-/** From so many letters of an answer on, an output with fewer than a token for sixteen of them cannot be. No text is so dense. */
+/** The number of letters from which a reported output is checked: fewer than one token for sixteen letters is impossible. */
 const MIN_CHECKED_CHARACTERS = 200;
 const MAX_CHARACTERS_PER_TOKEN = 16;
 

@@ -222,7 +222,7 @@ export class UsageReader {
     this.#lineReader.pushPiece(piece);
   }
 
-  /** Where in the event format the stream is now. What can be written after it depends on that. */
+  /** The current position of the stream in the event format, which determines what can be written next. */
   get positionInEventFormat(): StreamEndPosition {
     this.#readPendingPieces();
     const rest = this.#lineReader.unfinishedLineBytes;

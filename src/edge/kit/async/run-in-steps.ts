@@ -16,7 +16,7 @@ const MAX_BYTES_PER_SLICE = 65_536;
 /** How long a stretch has the isolate for itself among other paced work, and so many bytes more in one piece. */
 const SLICE_MS = 2;
 const BYTES_PER_MS = 100_000;
-/** No line is longer. What seems so is a clock that was set back. */
+/** The maximum time in the queue. A longer one means that the clock was set back. */
 const MAX_QUEUE_MS = 60_000;
 /**
  * When the next stretch of any work in this isolate may begin. A time cannot be left locked by a request that was dropped, as a
@@ -52,7 +52,7 @@ export class WorkPacer {
   }
 }
 
-/** Does the same with each text, in order. */
+/** Runs the same work with each text, in order. */
 export function* forEachInSteps(
   texts: Iterable<string>,
   work: (text: string, index: number) => void,
@@ -65,7 +65,7 @@ export function* forEachInSteps(
   }
 }
 
-/** Does work in steps, and lets the isolate's other requests work in between. @throws what the work throws */
+/** Runs work in steps, and lets the isolate's other requests run in between. @throws what the work throws */
 export async function runInSteps<T>(work: SteppedWork<T>, pacer = new WorkPacer()): Promise<T> {
   for (;;) {
     const { value, done } = work.next();

@@ -25,7 +25,7 @@ export type DeliveryFunction<Result> = (
   },
 ) => Promise<void>;
 
-/** Where the results of a source go. */
+/** The destination of a source's results. */
 export type DeliveryTarget<Result> =
   | { kind: 'function'; deliver: DeliveryFunction<Result> }
   | { kind: 'url'; url: string; hosts: ReadonlySet<string> };

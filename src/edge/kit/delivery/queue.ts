@@ -10,7 +10,7 @@ declare module '../plugins/plugins.ts' {
   }
 }
 
-/** Has a plugin consume the queue. What nobody consumes comes again, and ends in the second queue. */
+/** Lets a plugin consume the queue. Messages that no plugin consumes are delivered again, and end in the dead letter queue. */
 export const consumeQueueByPlugin: QueueConsumer = async (batch, env, ctx) => {
   const consume = getSinglePluginMember('queue');
   if (consume) await consume(batch, env, ctx);

@@ -16,9 +16,9 @@ const MAX_BYTES = 48 * MEGABYTE;
 const MAX_LONG_BYTES = 40 * MEGABYTE;
 /** Bytes of one holder: if the new body is long, and if it is short. A single body always fits. */
 type HolderMemoryLimits = readonly [long: number, short: number];
-/** One caller, so that the others find memory beside several bodies of it, many short ones included. */
+/** The limits of one caller, so that memory is left for others. */
 const CALLER_LIMITS: HolderMemoryLimits = [30 * MEGABYTE, 40 * MEGABYTE];
-/** One token of an account, and all of its tokens: the others of the account find memory beside several bodies of one. */
+/** The limits of one token of an account, so that memory is left for the account's other tokens. */
 const TOKEN_LIMITS: HolderMemoryLimits = [30 * MEGABYTE, 34 * MEGABYTE];
 const ACCOUNT_LIMITS: HolderMemoryLimits = [36 * MEGABYTE, 40 * MEGABYTE];
 /** Bytes for bodies of senders that are not known yet, so that they do not use up the memory of callers. */
@@ -61,10 +61,10 @@ const MAX_PACE_WINDOW_MS = 5_000;
 const CONTENTION_MS = 5_000;
 /** For so long a token whose body had to give way sends no other long body. Milliseconds. */
 const LOCKOUT_MS = 60_000;
-/** If so many tokens of an account had to give way to other accounts in that time, the whole account sends no other. */
+/** If so many tokens of an account had to yield to other accounts in that time, the whole account is locked out. */
 const MAX_LOCKED_OUT_TOKENS = 3;
 
-/** For whom the bytes of a body count, beside all others. */
+/** A holder for which the bytes of a body count, in addition to the total. */
 interface MemoryHolder {
   name: string;
   limits: HolderMemoryLimits;
@@ -90,7 +90,7 @@ export class IsolateBodyMemory {
   unknownSenderBytes = 0;
   /** Bytes of the bodies, by caller. */
   readonly bytesByCaller = new Map<string, number>();
-  /** Who waits, in their order, and for how many bytes. */
+  /** The waiting shares, in their order, and the bytes for which they wait. */
   readonly waitingShares = new Map<BodyMemoryShare, number>();
   /** The long bodies that have not come whole, each with when it was judged last, and how much of it had come. */
   readonly incomingBodies = new Map<BodyMemoryShare, { body: IncomingBody; at: number; come: number }>();
@@ -101,7 +101,7 @@ export class IsolateBodyMemory {
   #contendedAt = Number.NEGATIVE_INFINITY;
   /** Whose bodies had to give way, and until when. */
   readonly #lockedOutUntil = new LruCache<string, number>({ maxSize: 1_000 });
-  /** Of accounts, which of their tokens had to give way to others, and until when. */
+  /** By account: the tokens that had to yield to others, and until when. */
   readonly #lockedOutTokensByAccount = new LruCache<string, ReadonlyMap<string, number>>({ maxSize: 1_000 });
 
   /** Records that a body lacks memory. */
@@ -134,8 +134,8 @@ export class IsolateBodyMemory {
   readonly sharesByObject = new Map<string, Set<BodyMemoryShare>>();
 
   /**
-   * Gives back what an object had before it died, since what it was doing does not go on. Call it when it wakes. The memory is
-   * left to the collector: a request of the dead object may still be on its way up.
+   * Releases the reservations that an object had before it died, because its work does not continue. Call it when the object
+   * wakes. The bytes themselves are left to the garbage collector: a request of the dead object may still be in flight.
    */
   releaseMemoryOfObject(object: string): void {
     const shares = this.sharesByObject.get(object) ?? [];
@@ -269,7 +269,7 @@ export class BodyMemoryShare {
     return true;
   }
 
-  /** Gives the memory back, and ends the reading of the body. */
+  /** Releases the memory, and ends the reading of the body. */
   #evictBody(body: IncomingBody): void {
     this.releaseMemory(false);
     body.evict(createMemoryFullError());
@@ -325,8 +325,8 @@ export class BodyMemoryShare {
   }
 
   /**
-   * Gives memory to those who wait, in their order. Nobody is passed over but who has too much already, and who waits for much
-   * by who waits for little.
+   * Gives memory to the waiting shares, in their order. A share is passed over only if its holder has too much already, or if
+   * it waits for a long body and another one for a short body.
    */
   static #reserveForWaitingShares({ waitingShares: waiting }: IsolateBodyMemory): void {
     let isFull = false;
@@ -403,7 +403,7 @@ export class BodyMemoryShare {
     this.#bytes = bytes;
   }
 
-  /** Gives the memory back, and frees the memory of the bytes. More than one call does no harm. */
+  /** Releases the memory, and frees the bytes. A repeated call has no effect. */
   releaseMemory(frees = true): void {
     if (this.#bytes && frees) freeBytes(this.#bytes);
     this.#bytes = undefined;

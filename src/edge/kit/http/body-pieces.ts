@@ -7,7 +7,7 @@
 import { delayBytesRelease } from './body/release-bytes.ts';
 import { encoder } from './bytes.ts';
 
-/** Has the bytes that stand-ins replace. */
+/** A source of the bytes that placeholders replace. */
 export interface PlaceholderSource {
   readonly id: string;
   /** @returns the bytes of one of its parts, as pieces in order. */

@@ -23,9 +23,9 @@ const MAX_VALUES = 750_000;
  * (measured).
  */
 const MAX_SEQUENCES = 20_000;
-/** In how many slots sequences are noted, by 16 bits of a hash. Few of those that are counted share one. */
+/** The number of slots in which sequences are recorded, by 16 bits of a hash. Few of the counted sequences share one. */
 const SEQUENCE_SLOTS = 65_536;
-/** At least twice as deep as anything that the API takes. */
+/** At least twice as deep as anything that the API accepts. */
 const MAX_DEPTH = 500;
 /** A string of more bytes than this stays bytes. The longest name that a string is compared with has half as many. */
 const LONG_STRING_BYTES = 512;
@@ -57,7 +57,7 @@ export function* measureJsonShape(bytes: Uint8Array): SteppedWork<JsonTextShape>
   let values = 1;
   let keys = 0;
   let depth = 0;
-  /** Where the last string began, and whether this is inside of it. */
+  /** The start of the last string, and whether the position is inside it. */
   let quoted = 0;
   let isQuoted = false;
   let rest = STEP_BYTES;

@@ -27,7 +27,7 @@ export class IsolateCounters {
   readonly rejections = new LabelledCounter();
   /** How often a request was sent up again, to the same upstream or to another one. */
   retries = 0;
-  /** Since when each request asks its account for admission. */
+  /** The time since which each request waits for its account's admission. */
   readonly #pendingAdmissions = new Set<{ since: number }>();
   /** How many have asked and were answered, and for how many milliseconds in all. */
   admissions = 0;

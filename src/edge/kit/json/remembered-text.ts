@@ -6,7 +6,7 @@ import { hasRepeatedKeys } from './repeated-keys.ts';
 const textByValue = new WeakMap<object, string>();
 const LINE_ENDS = /[\n\r]/g;
 const LONE_SURROGATES = /\p{Surrogate}/gu;
-/** No amount that people write has more characters. */
+/** More characters than any number that people write. */
 const MAX_NUMBER_CHARACTERS = 99;
 
 /**

@@ -73,7 +73,7 @@ export class AccountState {
   /** The payers, in the order in which they decide. */
   readonly payers: readonly Payer[];
   readonly visitorSession: VisitorSession;
-  /** Who waits for money that others hold. */
+  /** The requests that wait for money which other requests hold. */
   readonly admissionQueue: AdmissionQueue;
   readonly answerLengths = new RecentAnswerLengths(() => this.ledger.readRecentAnswerLengths());
   /** The alerts that must be sent to the operator. */

@@ -102,8 +102,8 @@ export class Account extends AccountListsBase implements AccountObject {
   }
 
   /**
-   * Says that a request still runs: its hold lasts fifteen minutes from now, or as long as its admission said. Writes a row each time
-   * that a third of this has passed.
+   * Renews the hold of a running request: it lasts fifteen minutes from now, or as long as its admission specified. Writes a
+   * row each time that a third of this has passed.
    *
    * @returns whether it has a hold
    */

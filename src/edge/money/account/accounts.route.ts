@@ -31,7 +31,7 @@ import { absentQuery, erasureRequest } from './usage.schema.ts';
 import type { QuotaReport, RestrictedAccountAnswer } from './usage-answers.schema.ts';
 
 const MAX_CREDIT_KEY_CHARACTERS = 256;
-/** So much may the clock be ahead by which an account was erased. Milliseconds. */
+/** Milliseconds by which the clock of the other deployment may be ahead. */
 const MAX_CLOCK_SKEW_MS = 60_000;
 
 /**

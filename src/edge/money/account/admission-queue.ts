@@ -23,7 +23,7 @@ const TICK_MS = 1_000;
 /** A request that overtakes another one holds at most this part (a sixteenth) of the free money; so do all that overtake it, together. */
 const PASSING_DIVISOR = 16;
 
-/** Says whose money a request still waits for, as one of its `payers`, and for how much. */
+/** The payer for whose money a request still waits, as one of its `payers`, and the amount. */
 interface StillWaitingDecision {
   outcome: 'held';
   by: string;
@@ -43,7 +43,7 @@ export interface QueuedRequestsAhead {
 /** A request in the queue. */
 export interface QueuedRequest {
   id: string;
-  /** Who pays for it, each by one word. */
+  /** The keys of the payers of the request. */
   payers: readonly string[];
   /** Whose money it waits for now: one of its payers. */
   by: string;

@@ -32,10 +32,10 @@ export interface AccountPlugin {
   listKept?(state: AccountState): ErasableResourceList;
   /** Looks at sums that have changed. @param settled the request that has changed them; absent after any other change */
   summed?(state: AccountState, settled?: JustSettledRequest): void;
-  /** Does what is due, by the alarm. */
+  /** Runs the due work of the plugin, from the alarm. */
   due?(state: AccountState): Promise<void>;
   /**
-   * Has one of its objects erase what it keeps for the account, up to a time.
+   * Lets one of its objects erase the account's data up to a time.
    *
    * @returns whether nothing is left there
    */
@@ -67,7 +67,7 @@ export function callAccountPluginMethod<M extends keyof AccountObject>(
   throw new TypeError(`No plugin implements ${method}.`);
 }
 
-/** Has plugins look at the sums of an account, which have changed. @param settled as for a part */
+/** Notifies plugins that the sums of an account have changed. @param settled as for a part */
 export function notifySumsChanged(state: AccountState, settled?: JustSettledRequest): void {
   for (const part of accountPlugins()) {
     try {
@@ -78,7 +78,7 @@ export function notifySumsChanged(state: AccountState, settled?: JustSettledRequ
   }
 }
 
-/** Has plugins do what is due. One that throws is called again by a later alarm, and the others are called now. */
+/** Runs the due work of plugins. A plugin that throws is called again by a later alarm, and the others are called now. */
 export async function runDuePluginWork(state: AccountState): Promise<void> {
   let hasFailed = false;
   for (const part of accountPlugins()) {

@@ -1,4 +1,4 @@
-/** Asks who pays for a request: what is left with them, and where that is in another object, for more of it. */
+/** Decides with the payers of a request. If the money of a payer is in another object, it leases more from there. */
 
 import { ObjectUnreachableError } from '../../durable/call-object.ts';
 import type { HoldDecision } from '../budget/budget.ts';

@@ -31,7 +31,7 @@ export function recordUploadEnd(state: AccountState, report: UploadReport): void
   if (isErased) state.alarm.scheduleAt(state.now() + INITIAL_RETRY_MS, INITIAL_RETRY_MS);
 }
 
-/** Does the work that is due, and sets the alarm for the rest. It never throws. */
+/** Runs the due work, and sets the alarm for the rest. It never throws. */
 export async function runDueFileWork(state: AccountState): Promise<void> {
   const { ownership } = state;
   let { findNextDueTime: dueAt } = ownership;

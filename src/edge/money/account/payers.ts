@@ -55,9 +55,9 @@ export interface LeasedMoney {
   readonly by: LimitOwner;
   coversAmount(amount: Nanodollars, now: number): boolean;
   /**
-   * Asks for what a request needs. After that everything must be decided again.
+   * Leases the amount that a request needs. After that the request must be decided again.
    *
-   * @param isFirst whether the request has not asked yet
+   * @param isFirst whether this is the request's first lease
    * @throws ObjectUnreachableError 503 while the other object cannot be reached
    */
   extendLease(demand: HoldDemand, isFirst?: boolean): Promise<void>;

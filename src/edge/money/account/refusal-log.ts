@@ -14,7 +14,7 @@ import { omitRowOnlyDimensions, parseDimensionsColumn, serializeDimensions } fro
 import { toTimeRange } from '../ledger/queries.ts';
 import type { LedgerRequest, LedgerRow, ListedRequest } from './usage-answers.schema.ts';
 
-/** At most one row is written in this time, since a refused caller may ask very often. */
+/** At most one row is written in this time, because a rejected caller may retry very often. */
 const WRITE_INTERVAL_MS = 1_000;
 /** The most refusals in a row. If there are more, the oldest are forgotten. */
 const MAX_REFUSALS_PER_ROW = 200;

@@ -332,7 +332,7 @@ export const ownerOfListSchema = z.addDescription(
   'The account that sent the requests. Null if the list covers all accounts.',
 );
 
-/** One request by its id, with each of its tries. Every try that may have run is paid for. */
+/** One request by its id, with each of its attempts. Every attempt that may have run is billed. */
 export const ledgerRequestSchema = z.extend(ledgerRowSchema, {
   account: z.createOptionalField(z.string(), 'The account that sent the request. Only for admins.'),
   tries: z.addDescription(
@@ -419,7 +419,7 @@ export const usageReportSchema = z.object({
   total: z.addDescription(usageTotalSchema, 'The sums of all requests in the report.'),
 });
 
-/** From where a token was used in an hour. */
+/** The location from which a token was used in an hour. */
 const tokenLocation = z.object({
   hour: z.addDescription(time, 'The beginning of the hour; ISO 8601, UTC.'),
   country: z.addDescription(

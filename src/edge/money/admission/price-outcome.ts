@@ -27,7 +27,7 @@ export interface StoredGrant {
   requestId?: string | undefined;
   /** When the try began, in milliseconds since 1970. If its row is gone, this shows whether the account was erased since. */
   startedAt?: number | undefined;
-  /** If there are several upstreams: the name of the one that it went to first. Another one may have answered. */
+  /** If there are several upstreams: the name of the one that was tried first. Another one may have responded. */
   upstream?: string | undefined;
   /** Milliseconds that its admission took: for its account, a count, and the budget. Absent where that is not known. */
   waitedMs?: number | undefined;

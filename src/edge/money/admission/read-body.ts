@@ -76,7 +76,7 @@ export async function parseBodyWithPause(parsing: SteppedWork<JsonBody>): Promis
   return body;
 }
 
-/** Lets others work before more is done with a long body. */
+/** Lets other requests run before a long body is processed further. */
 export async function pauseAfterLongBody(body: JsonBody): Promise<void> {
   if (getBodySize(body) > LONG_BODY_BYTES) await pause(0);
 }

@@ -52,7 +52,7 @@ export async function requireUnrevokedCredential(c: Context<AppEnv>): Promise<vo
 }
 
 /**
- * Asks the account whether a credential is revoked, for answers without an admission.
+ * Checks with the account whether a credential is revoked, for responses without an admission.
  *
  * @param countedRead counted in the same call, and without a token, too
  * @throws ApiError 401 if it is, 429 for one read too many
@@ -62,9 +62,9 @@ export async function requireUnrevokedCaller(request: CallerToCheck, countedRead
 }
 
 /**
- * Asks the account whether a credential is revoked. An expired one is not: what it began may go on.
+ * Checks with the account whether a credential is revoked. An expired one is not, so that turns which it began may continue.
  *
- * @returns true also if the secret that signed it is none of the deployment's any more
+ * @returns true also if the secret that signed it is no longer configured
  * @throws ObjectUnreachableError 503 while the account's object cannot be reached
  */
 export async function isCredentialRevoked(request: CallerToCheck, countedRead?: RateLimitedRead): Promise<boolean> {

@@ -1,4 +1,4 @@
-/** Asks an account's object to admit a request, and reads its answer. */
+/** Requests an admission from an account's object, and reads its decision. */
 
 import type { RequestContext } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
@@ -68,8 +68,8 @@ export async function requestAdmissionOfAccount(
 }
 
 /**
- * Does what `requestAdmissionOfAccount` does, and adds the account to the list of accounts if it is not there. Refused accounts are
- * added, too, so that an admin can find out why.
+ * Does what `requestAdmissionOfAccount` does, and adds the account to the list of accounts if it is not there. Rejected
+ * accounts are added, too, so that an admin can see why.
  *
  * @throws ObjectUnreachableError as `requestAdmissionOfAccount`
  */
@@ -85,10 +85,10 @@ export async function requestAdmissionAndListAccount(
 }
 
 /**
- * Does what `requestAdmissionAndListAccount` does. While only the holds of other requests leave too little, the request waits in its account's line; a
- * caller who leaves leaves it.
+ * Does what `requestAdmissionAndListAccount` does. While only the holds of other requests leave too little, the request waits
+ * in its account's queue. If the caller disconnects, the request leaves the queue.
  *
- * @param until when it has waited long enough; milliseconds since 1970
+ * @param until the end of the waiting time, in milliseconds since 1970
  */
 export async function waitForAdmission(
   request: BillingContext & { model: string },

@@ -37,7 +37,7 @@ export interface AlertToRaise {
 /** An alert on its way to the inbox of all. */
 interface AlertInTransit {
   id: string;
-  /** With which it is erased. */
+  /** The account with which the alert is erased. */
   account: string;
   text: string;
   subject: null;

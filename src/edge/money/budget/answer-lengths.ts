@@ -5,9 +5,9 @@ import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 const MAX_ANSWERS = 64;
 /** The most models of which something is known. */
 const MAX_LEARNED_MODELS = 64;
-/** So many of the longest are no measure. */
+/** The number of longest answers that are ignored as outliers. */
 const OUTLIER_COUNT = 2;
-/** From so many known answers on they say how many tokens the next one needs. */
+/** The number of known answers from which they determine how many tokens the next one needs. */
 const ENOUGH_ANSWERS = 16;
 /** Tokens that are enough to try where fewer are known and the request would be refused. */
 export const MIN_TOKENS_TO_TRY = 1_024;

@@ -1,4 +1,4 @@
-/** Says of limits in USD which models' searches they can never pay for, since these are held exactly. */
+/** Finds the models whose searches can never be paid for by limits in USD, because their maximum cost is held. */
 
 import { getModelLifecycle } from '../../claude/models/models.ts';
 import { toUsd, usdToNanodollars } from '../../claude/pricing/cost.ts';

@@ -1,10 +1,10 @@
-/** Says who makes a change, for the list of changes and for the log. */
+/** Identifies the author of a change, for the list of changes and for the log. */
 
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import type { ChangeSubject } from './changes-answers.schema.ts';
 
-/** Who makes a change, and by which request. */
+/** The author of a change, and the request. */
 export interface ChangeOrigin {
   account: string;
   /** The `jti` of the token; null if none was needed. */

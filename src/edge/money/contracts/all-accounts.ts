@@ -28,7 +28,7 @@ export interface AccountLastFailuresQuery {
 
 /** By whole days. */
 export interface AllAccountsUsageQuery extends UsageQuery {
-  /** Only for what this group has paid. */
+  /** Only for requests for which this group paid. */
   group?: string | undefined;
   /** How many are listed at most. The total is that of all. */
   limit?: number | undefined;

@@ -12,7 +12,7 @@ import type { AccountAndPoolBindings } from '../../kit/plugins/bindings.ts';
 import type { AccountObject } from './account.ts';
 import type { SettlementResult } from './settlement.ts';
 
-/** Says which account is called, and by which binding. */
+/** The account to call, and the binding. */
 export interface AccountTarget {
   identity: Pick<Identity, 'account'>;
   accounts: AccountAndPoolBindings;

@@ -16,11 +16,11 @@ export type DimensionValues = Readonly<Record<string, unknown>>;
 /** Something that a request can be about: a name in `About`, and the type of what stands there. */
 export interface Dimension<T = unknown> {
   readonly name: string;
-  /** As what `GET /usage` sums by it: its texts. Absent if it is in the rows alone. */
+  /** The name of its grouping in `GET /usage`. Absent if it is only in the rows. */
   readonly group?: string;
   /** @returns the caller's value; undefined if there is none */
   ofCaller?(identity: Identity): T | undefined;
-  /** Where a request has several values, and counts in each: what they are. */
+  /** Returns the values, if a request can have several and counts in each. */
   values?(value: T): readonly string[];
   /** Whether it is a version, name@version, of what is stored by its name: once withdrawn it is refused. */
   readonly isVersion?: true;
@@ -87,7 +87,7 @@ export interface UsageGrouping {
   parseGroupValues(cell: string): readonly string[];
 }
 
-/** All that is summed up by, beside days and models. */
+/** All groupings beside days and models. */
 export const groupings = memoizeFromPlugins((): readonly UsageGrouping[] => {
   const createColumnGrouping = (group: string): UsageGrouping => ({
     group,
@@ -122,7 +122,7 @@ function toValueText(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value);
 }
 
-/** Says one thing that a request is about. */
+/** Creates the value of one dimension of a request. */
 export function createDimensionValue<T>({ name }: Dimension<T>, value: T | undefined): DimensionValues {
   return value === undefined ? {} : { [name]: value };
 }

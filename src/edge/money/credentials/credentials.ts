@@ -36,7 +36,7 @@ export const MAX_MINTED_TOKENS = 1_000;
 /** The most tokens in the list, including those of an identity provider that were seen in use. */
 const MAX_LISTED_TOKENS = 10_000;
 
-/** Since when a token is known: when it was minted, or was first seen, or revoked. */
+/** The time since which a token is known: when it was minted, first seen, or revoked. */
 const KNOWN_SINCE = 'coalesce(minted_at, first_seen_at, revoked_at, 0)';
 
 /** Milliseconds after its expiry for which it is known whether a token was revoked. */

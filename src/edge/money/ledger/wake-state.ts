@@ -133,7 +133,7 @@ function toSettledByPeriod(row: Readonly<Record<string, number | null | undefine
   return mapPeriods(PERIODS, (period) => row[period] ?? 0);
 }
 
-/** Where the folded rows end. */
+/** The end of the folded rows. */
 export interface LedgerFoldState {
   marker: string;
   last: number;
@@ -148,7 +148,7 @@ export interface LedgerFoldState {
   seq: number;
 }
 
-/** Where nothing is folded yet. */
+/** The state before the first fold. */
 export const NO_FOLD: LedgerFoldState = {
   marker: '',
   last: 0,

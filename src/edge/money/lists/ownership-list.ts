@@ -173,8 +173,8 @@ export class OwnershipList extends ErasableRows {
   }
 
   /**
-   * Begins to erase what was made up to a time. Containers and threads are forgotten, since they cannot be deleted upstream.
-   * Files are first deleted there.
+   * Begins to erase the resources that were created up to a time. The rows of containers and threads are deleted, because these
+   * cannot be deleted at the upstream. Files are first deleted there.
    */
   beginErasureUntil(until: number): void {
     this.tables.runWriteStatement(

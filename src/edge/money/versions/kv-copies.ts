@@ -28,7 +28,7 @@ export interface FoundVersion<T> {
   value: T;
 }
 
-/** Where the versions of one kind come from. */
+/** The source of the versions of one kind. */
 export interface VersionSource<T> {
   kind: string;
   store: KVNamespace;
@@ -37,7 +37,7 @@ export interface VersionSource<T> {
   owners: readonly string[];
   /** The caller's rights, which determine whether other versions than the current one may be used. */
   rights: VersionRights;
-  /** Asks the owner's object for the bytes of a version. @param isAny whether it need not be current or pinned */
+  /** Reads the bytes of a version from the owner's object. @param isAny whether it need not be current or pinned */
   fetchFromOwner(place: OwnedName, hash: string, isAny: boolean): Promise<Uint8Array | undefined>;
   read(bytes: Uint8Array): T | Promise<T>;
   memorySize(value: T, bytes: number): number;
@@ -151,7 +151,10 @@ export async function findUsableVersion<T>(
   return (await findVersionInMemoryOrKv(source, usable, hash)) ?? (await fetchVersionFromOwners(source, others, hash));
 }
 
-/** Asks the owners' objects, since KV may be behind. What they allow is remembered as pinned for as long as KV is believed. */
+/**
+ * Reads from the owners' objects, because KV may be behind. A version that they allow counts as pinned for as long as values
+ * from KV are cached.
+ */
 async function fetchVersionFromOwners<T>(
   source: VersionSource<T>,
   places: readonly OwnedName[],

@@ -13,10 +13,13 @@ export interface ToolRunConfig {
   timeout_seconds?: number | undefined;
 }
 
-/** Who decides on a call that waits: the account whose conversation it is, or an admin alone. */
+/** The role that decides on a waiting call: the account that owns the conversation, or only an admin. */
 export type ApproverRole = 'owner' | 'admin';
 
-/** Who sends a list of tools, and whether it will be stored: an MCP server, for one, is allowed only there. */
+/**
+ * The sender of a list of tools, and whether the list will be stored: an MCP server, for example, is allowed only in a stored
+ * list.
+ */
 export interface ToolListSender {
   identity: Identity;
   settings: Settings;

@@ -60,7 +60,7 @@ export interface VersionedRouteDefinition<
     version: FoundVersion<T>,
     warnings: readonly string[],
   ): object | Promise<object>;
-  /** Asks the account to admit the request before anything is stored. */
+  /** Requests the account's admission before anything is stored. */
   admitPut(c: Context<AppEnv>, owner: string): Promise<void>;
 }
 

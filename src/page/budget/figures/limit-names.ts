@@ -1,4 +1,4 @@
-/** Says how limits are called on the page: everywhere as the form names them. */
+/** Names limits on the page: everywhere as in the form. */
 import type { Limits, SpendLimitUsage } from '../../../edge/answers.ts';
 import { getModelDisplayName } from '../../edge/models.ts';
 import { formatBytes, formatCount, formatExactUsd, formatPercentage } from '../../ui/format.ts';

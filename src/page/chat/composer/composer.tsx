@@ -201,7 +201,7 @@ function stopAnswerOnEscape(event: KeyboardEvent): void {
   void session.value?.stopRunningTurn();
 }
 
-/** Says why nothing can be sent while calls wait. It stands where else the draft is counted, so that nothing moves. */
+/** Explains why nothing can be sent while calls wait. It replaces the token count of the draft, so that nothing moves. */
 function DecisionNote({ approvals }: { approvals: readonly Approval[] }) {
   const isOthers = approvals.length > 0 && approvals.every((approval) => !canUserDecideApproval(approval));
   return (

@@ -29,7 +29,7 @@ export function createMessageContentFromDraft(): MessageContent {
   return words === '' ? blocks : [...blocks, { type: 'text', text: words }];
 }
 
-/** Puts what was asked into the composer. @param before the message that it will replace, if any */
+/** Loads a question into the composer. @param before the message that the question will replace, if any */
 export function loadMessageIntoDraft(content: MessageContent, before?: string): void {
   const parts = toContentParts(content);
   // Without `before`, this question could not be sent. Insert it before the text that was typed meanwhile.
@@ -40,7 +40,7 @@ export function loadMessageIntoDraft(content: MessageContent, before?: string): 
   document.getElementById('draft')?.focus();
 }
 
-/** Lets a question go that was to be asked again, where another conversation is opened: it belongs to the one before. */
+/** Discards the edit of a question when another conversation is opened, because it belongs to the one before. */
 export function discardEditOfOtherConversation(next: string | undefined): void {
   if (editedMessageId.value !== undefined && session.value?.id !== next) clearDraft();
 }

@@ -1,4 +1,4 @@
-/** Says why an answer was cut off. */
+/** Explains why an answer was cut off. */
 import type { ConversationMessage } from '../../../client/index.ts';
 import { formatFutureTime } from '../../ui/format.ts';
 

@@ -11,10 +11,10 @@ import type { Session } from '../session/session.ts';
 const UNSENT_MESSAGE =
   'Not sent, because Sluice cannot be reached. Your message is kept here. Check your connection, then send it again.';
 const SPENT_MESSAGE = ['billing_error', 'rate_limit_error'];
-/** Who has to wait longer than this comes back by himself. */
+/** The longest wait, in seconds, for which the note offers a retry. After a longer one, the user returns later. */
 const MAX_WAIT_SECONDS = 300;
 
-/** Says what went wrong, and offers what can help against it. */
+/** Shows the error, and offers a remedy. */
 export function FailureNote({ failure, session }: { failure: QuestionFailure; session: Session }) {
   const { question, error, failedAt: at, isCut } = failure;
   const unsent = question !== undefined && error.type === 'connection_error' && !failure.hasArrived;

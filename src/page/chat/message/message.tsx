@@ -124,7 +124,7 @@ function MessageView({ entry, session }: { entry: TranscriptEntry; session: Sess
   );
 }
 
-/** Says that the connection broke, and when it is tried again. @param at in milliseconds since 1970 */
+/** Shows that the connection broke, and when the next attempt is made. @param at in milliseconds since 1970 */
 function ReconnectingNote({ at: retryAt }: { at: number }) {
   useEverySecond();
   const seconds = Math.ceil((retryAt - Date.now()) / 1_000);
@@ -187,7 +187,7 @@ function parseModelChoiceReason(header: string): ModelChoiceReason {
   return { why, label: label === undefined ? null : decodeURIComponent(label), classifier };
 }
 
-/** Says in few words why the agent has chosen this model. */
+/** Explains shortly why the agent has chosen this model. */
 function ModelChoiceNote({ reason: { why, label, classifier } }: { reason: ModelChoiceReason }) {
   const noLabel = why === 'failed' ? 'no label' : 'as asked';
   return <span title={[why, classifier].filter(Boolean).join(', ')}>{`model: ${label ?? noLabel}`}</span>;

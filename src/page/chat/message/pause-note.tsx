@@ -39,7 +39,7 @@ interface PauseNoteProps {
   isLast: boolean;
 }
 
-/** Says why an answer has paused, and lets it go on. */
+/** Explains why an answer is paused, and lets the user continue it. */
 export function PauseNote({ reason, session, isLast }: PauseNoteProps) {
   if (reason === 'approval') return isLast ? <ApprovalCards session={session} /> : null;
   return (

@@ -21,7 +21,7 @@ interface RunTimelineProps {
   turn: string | undefined;
   session: Session;
   results: ReadonlyMap<string, ContentPart>;
-  /** Says when Claude thought a block. */
+  /** Returns when Claude thought a block. */
   getThinkingSpan(part: ContentPart): ThinkingSpan | undefined;
   isLive: boolean;
 }

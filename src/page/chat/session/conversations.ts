@@ -98,7 +98,7 @@ export function showConversation(id: string | undefined): void {
 }
 
 /**
- * Asks a question in the conversation that is shown, or in a new one.
+ * Sends a question in the displayed conversation, or in a new one.
  *
  * @throws SluiceError if a new one cannot be created
  */
@@ -140,7 +140,7 @@ function showCreatedSession(created: Session): void {
 }
 
 /**
- * Asks a question in place of another one, in a copy of the conversation: what was said there stays.
+ * Sends a question in place of another one, in a copy of the conversation, so that the original stays.
  *
  * @param before the message that the question replaces
  * @param maxAnswerTokens the longest answer in tokens, in place of the option

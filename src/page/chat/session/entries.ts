@@ -53,7 +53,7 @@ export function createTranscriptEntries(session: Session): TranscriptEntry[] {
   return markContinuedAnswers(entries);
 }
 
-/** Only what the edge never had was not sent. */
+/** A question counts as not sent only if the edge never received it. */
 function describeUnansweredQuestion(failure: QuestionFailure | undefined): string {
   return failure?.hasArrived || failure?.error.status !== undefined ? 'Not answered' : 'Not sent';
 }

@@ -34,7 +34,7 @@ import { createThinkingRequestFields } from './thinking.ts';
 import { ThinkingTimeRecorder } from './thinking-times.ts';
 import { hasOnlyPageToolCalls, listToolsForNextQuestion, runPageTools } from './tools.ts';
 
-/** So often a question is tried to be sent, within half a second; then it counts as not sent. */
+/** The number of attempts to send a question, within half a second. After that it counts as not sent. */
 const MAX_SEND_ATTEMPTS = 3;
 /** The number of newest answers without text that are explained. Each takes a request. */
 const MAX_SILENT_REPORTS = 20;
@@ -148,7 +148,7 @@ export class Session {
     if (question !== undefined && rows.length === before) await this.sendQuestion(question);
   }
 
-  /** Asks a question, and shows the answer while it comes: of `most` tokens. Tools of the page run in between. */
+  /** Sends a question, and shows the answer while it arrives. Tools of the page run in between. */
   async sendQuestion(content: MessageContent, maxAnswerTokens?: number): Promise<void> {
     for (let next: MessageContent | undefined = content; next !== undefined && !this.#hasLeft; ) {
       this.failure.value = undefined;
@@ -156,7 +156,7 @@ export class Session {
     }
   }
 
-  /** Lets a paused answer go on. */
+  /** Continues a paused answer. */
   async continuePausedTurn(): Promise<void> {
     const last = this.rows.value.at(-1);
     if (last?.role !== 'assistant') return;

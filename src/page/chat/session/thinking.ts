@@ -1,4 +1,4 @@
-/** Asks a model to think, or not to, in the form that it takes. */
+/** Turns thinking on or off, in the form that the model supports. */
 import type { ThinkingConfigParam } from '@anthropic-ai/sdk/resources/messages';
 import type { ListedModel } from '../../edge/models.ts';
 

@@ -3,7 +3,7 @@ import { signal } from '@preact/signals';
 import { getClient } from '../../edge/client.ts';
 import type { MessageContent } from './content.ts';
 
-/** More than any window shows: where a title ends is decided by the width it has. */
+/** More characters than any window shows. The visible part depends on the width of the window. */
 const MAX_TITLE_CHARACTERS = 200;
 
 const generatedTitles = signal<ReadonlyMap<string, string>>(new Map());

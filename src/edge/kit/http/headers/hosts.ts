@@ -48,8 +48,8 @@ const PRIVATE_NAMES = /(^|\.)(localhost|local|internal|intranet|private|lan|home
 const REBOUND_NAMES = /(^|\.)(nip\.io|sslip\.io|xip\.io|localtest\.me|lvh\.me)\.?$/;
 
 /**
- * Says why nothing may be delivered to a URL. A Worker cannot see to which address a public name resolves. But the platform
- * does not let a Worker into a private network.
+ * Explains why nothing may be delivered to a URL. A Worker cannot see to which address a public name resolves, but the platform
+ * does not let it access a private network.
  *
  * @returns a few words such as `must be an https URL`; undefined if the URL is allowed: https and public, or loopback in
  * development

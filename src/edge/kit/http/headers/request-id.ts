@@ -58,7 +58,7 @@ export function createCommonHeaders(requestId: string): Record<string, string> {
 }
 
 /**
- * Puts the mark of an account into an id, after its time. The length does not change, and 40 of its bits stay random.
+ * Inserts the mark of an account into an id, after its time. The length does not change, and 40 of its bits stay random.
  *
  * @param mark eight characters; undefined leaves the id as it is
  */

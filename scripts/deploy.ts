@@ -19,7 +19,7 @@ import { root } from './root.ts';
 
 type Config = ReturnType<typeof unstable_readConfig>;
 
-/** Stand for the secrets without which other settings are refused: Cloudflare has them, and wrangler.toml must not. */
+/** Stand for the secrets without which other settings are rejected: Cloudflare has them, and wrangler.toml must not. */
 const STAND_INS = {
   SIGNING_SECRET: 'x'.repeat(32),
   DELIVERY_SIGNING_SECRET: `whsec_${'x'.repeat(32)}`,

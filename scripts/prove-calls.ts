@@ -7,7 +7,7 @@ import type { JsonObject } from '../src/edge/kit/json/object.ts';
 type ProveRequest = { body?: JsonObject & { model: string }; upload?: string; method?: 'DELETE' };
 /**
  * One call. In `path` and `body`, `$file` is the id of the uploaded file, and `$run` a different word in each run. The caller
- * `stops` once some text has come; `after` names the call whose prompt this one counts, or whose cache entry it reads.
+ * `stops` once some text has arrived; `after` names the call whose prompt this one counts, or whose cache entry it reads.
  */
 export type ProveCall = ProveRequest & { name: string; path: string; stops?: boolean; after?: string };
 

@@ -1,4 +1,4 @@
-/** Compares what came with what was expected. No I/O: an answer is judged as it comes, and years later as a fixture. */
+/** Compares what came with what was expected. No I/O: an answer is judged as it arrives, and years later as a fixture. */
 import {
   computeCost,
   countPromptTokens,

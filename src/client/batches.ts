@@ -88,7 +88,7 @@ export function createBatchesClient(transport: Transport) {
     /** Deletes a batch that has ended. @example await sluice.batches.delete(batch.id); */
     delete: (id: string): Promise<BatchDeletion> => transport.requestJson(buildBatchPath(id), { method: 'DELETE' }),
     /**
-     * Yields the results of an ended batch as they come, in any order.
+     * Yields the results of an ended batch as they arrive, in any order.
      *
      * @throws SluiceError `connection_error` if they break off, even if that looks like their end
      * @example

@@ -76,7 +76,7 @@ export function createConversationsClient(transport: Transport) {
     turn: (id: string, turn: string): Promise<ConversationTurn> =>
       transport.requestJson(buildConversationPath(id, `/turns/${encodePathSegment(turn)}`)),
     /**
-     * Stops a turn, and keeps the part of the answer that has come. An ended turn does not change.
+     * Stops a turn, and keeps the part of the answer that has arrived. An ended turn does not change.
      *
      * @example
      * const { id } = await sluice.messages.begin({ conversation: 'report', model, max_tokens: 4_096, messages });
@@ -128,7 +128,7 @@ export function createConversationsClient(transport: Transport) {
       return null;
     },
     /**
-     * Stops the running turn, if there is one. The part of the answer that has come is kept.
+     * Stops the running turn, if there is one. The part of the answer that has arrived is kept.
      *
      * @param only stops only this turn. Another turn continues
      * @example show((await sluice.conversations.stop('trip')).state);

@@ -31,7 +31,7 @@ export class SluiceError extends Error {
   readonly status: number | undefined;
   /** The request's id in the operator's log and ledger. */
   readonly requestId: string | undefined;
-  /** The seconds to wait before another try. */
+  /** The seconds to wait before another attempt. */
   readonly retryAfter: number | undefined;
   /** The headers of the answer that had the error. */
   readonly headers: Headers | undefined;
@@ -46,7 +46,7 @@ export class SluiceError extends Error {
   }
 }
 
-/** An answer whose `fetch` gives no stream of its body. No other try would be read either. */
+/** An answer whose `fetch` gives no stream of its body. No other attempt would be read either. */
 export class UnreadableError extends SluiceError {
   constructor(headers: Headers) {
     super(

@@ -2,7 +2,7 @@ import { parseJsonObject, UnreadableError } from './errors.ts';
 import { createConnectionError } from './transport.ts';
 
 /**
- * Reads lines of JSON while they come.
+ * Reads lines of JSON while they arrive.
  *
  * @throws SluiceError `connection_error` if the connection breaks, a line is incomplete, or `fetch` gives no stream; `closed` if the signal is aborted
  */

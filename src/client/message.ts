@@ -3,7 +3,7 @@ import { parseJsonObject } from './errors.ts';
 
 type JsonFields = Record<string, unknown>;
 
-/** Builds a message from its events. Blocks and deltas of unknown kinds are kept as they come. */
+/** Builds a message from its events. Blocks and deltas of unknown kinds are kept as they arrive. */
 export class MessageBuilder {
   #message: Message | undefined;
   readonly #partialInputs = new Map<number, string>();

@@ -1,6 +1,6 @@
 import { isSafeToRetryRead, parseJsonObject, SluiceError } from './errors.ts';
 
-/** How long a token that could not be replaced is used before the next try, in milliseconds. */
+/** How long a token that could not be replaced is used before the next attempt, in milliseconds. */
 const RENEWAL_RETRY_MS = 5_000;
 /**
  * The characters of a credential (RFC 6750); some issuers have `=` in the middle. Anything else is no header's value, or no
@@ -49,7 +49,7 @@ export class RenewingToken {
   /**
    * Gets the token that holds now.
    *
-   * @param refused a token that the edge has refused, and is not given again
+   * @param refused a token that the edge has rejected, which is not returned again
    * @throws SluiceError if there is none
    * @example
    * const token = renewingToken({ baseURL: 'https://edge.example.com', token: fetchToken });

@@ -128,7 +128,7 @@ export type MessageRequest = TypedRequestFields & UntypedRequestFields;
 /** A request for a turn in the background. */
 export interface BackgroundRequest extends TypedRequestFields, UntypedRequestFields {
   conversation: string;
-  /** Whether it is sent again after a crash of the edge, though it may have run: then each try is paid. */
+  /** Whether it is sent again after a crash of the edge, though it may have run: then each attempt is paid. */
   retry?: boolean;
   /** The URL to which the end of the turn is reported, signed. The deployment must allow its host. */
   deliver_url?: string;
@@ -254,7 +254,7 @@ export interface UsageRequest {
   if_absent?: 'empty';
 }
 
-/** Which rows of the ledger are listed: all, those that failed, or in place of them what a limit has refused, with its reasons. */
+/** Which rows of the ledger are listed: all, those that failed, or in place of them what a limit has rejected, with its reasons. */
 export interface ListRequestsOptions extends Pick<UsageRequest, 'from' | 'to' | 'account' | 'if_absent'> {
   /** An admin who names no account gets those of all. */
   outcome?: 'refused' | 'failed';

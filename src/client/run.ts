@@ -104,8 +104,8 @@ export class Run extends SdkStyleStreamReader {
   }
 
   /**
-   * Results that were not sent, because the run was stopped or closed while its tools ran. They must be the first part of
-   * the conversation's next message, which is refused without them.
+   * Results that were not sent, because the run was stopped or closed while its tools ran. They must be the first part of the
+   * conversation's next message, which is rejected without them.
    */
   get owed(): ToolResultBlockParam[] {
     return this.#unsentResults;

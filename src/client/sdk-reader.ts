@@ -28,7 +28,7 @@ export abstract class SdkStyleStreamReader implements AsyncIterable<RawMessageSt
     }
   }
 
-  /** Yields the pieces of text as they come. @example for await (const text of stream.textDeltas()) show(text); */
+  /** Yields the pieces of text as they arrive. @example for await (const text of stream.textDeltas()) show(text); */
   async *textDeltas(): AsyncGenerator<string, void, void> {
     for await (const event of this) {
       if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') yield event.delta.text;
@@ -55,7 +55,7 @@ export abstract class SdkStyleStreamReader implements AsyncIterable<RawMessageSt
   }
 }
 
-/** Keeps items as they come. Any number of readers can read them, each from the first item on. */
+/** Keeps items as they arrive. Any number of readers can read them, each from the first item on. */
 class ReplayableFeed<T> {
   readonly #items: T[] = [];
   #end: { error: unknown } | undefined;

@@ -43,10 +43,10 @@ const INTERRUPTED_COMMENT = 'sluice-cut';
 const MAX_BACKOFF_ATTEMPT = 2;
 
 /**
- * Reads an answer while it comes: Anthropic's events, each once, even if the connection is lost in between.
+ * Reads an answer while it arrives: Anthropic's events, each once, even if the connection is lost in between.
  *
- * Events are read as fast as they come, even if nobody iterates. It can be iterated more than once. An answer that the API has
- * paused is sent back, at most ten times, and continues in the same message.
+ * Events are read as fast as they arrive, even if nobody iterates. It can be iterated more than once. An answer that the API
+ * has paused is sent back, at most ten times, and continues in the same message.
  *
  * @example
  * const stream = sluice.messages.stream({ conversation: 'trip', model, max_tokens: 4_096, messages });

@@ -7,7 +7,7 @@ export interface ClientOptions {
   baseURL: string;
   /**
    * The credential, a function that gets one, or that of a `visitor`. The function is called at the first request, and again
-   * when its token ends or is refused, also during an answer. A token that was minted with a `session` is renewed at the edge
+   * when its token ends or is rejected, also during an answer. A token that was minted with a `session` is renewed at the edge
    * instead, until the session ends. An edge in development needs no credential.
    */
   token?: string | GetToken | RenewingToken;
@@ -44,7 +44,7 @@ export interface RouteCallOptions {
   keepalive?: boolean | undefined;
 }
 
-/** Sends requests to one edge, with a credential that is renewed when it is refused. */
+/** Sends requests to one edge, with a credential that is renewed when it is rejected. */
 export class Transport {
   readonly timeouts: ClientTimeouts;
   readonly #options: ClientOptions;

@@ -39,8 +39,8 @@ interface AnswerChunkOptions {
 }
 
 /**
- * Yields the chunks of one answer as they come. A run that continues after an approval repeats its calls in the stream. Each is
- * shown once.
+ * Yields the chunks of one answer as they arrive. A run that continues after an approval repeats its calls in the stream. Each
+ * is shown once.
  *
  * @throws SluiceError why the answer is incomplete, or why the calls that wait cannot be read
  */

@@ -1,6 +1,6 @@
 import { setMostRecent } from './store/set-most-recent.ts';
 
-/** The limits of an account for a minute. The simulator reports them, and never refuses a request for them. */
+/** The limits of an account for a minute. The simulator reports them, and never rejects a request for them. */
 const LIMITS_PER_MINUTE = { requests: 4000, input: 2_000_000, output: 400_000 };
 
 interface MinuteUsage {

@@ -40,7 +40,7 @@ export type { SimulatorStore } from './store/store.ts';
 
 export interface SimulatorOptions {
   models: readonly SimulatedModel[];
-  /** Finds what the API refuses in the schemas of a request's body, in its words. Default: it takes any schema. */
+  /** Finds what the API rejects in the schemas of a request's body, in its words. Default: it takes any schema. */
   refusedSchemas?: RequestValidationContext['refusedSchemas'] | undefined;
   /** Time to the first token, in milliseconds. Default 0. */
   ttftMs?: number | undefined;

@@ -44,8 +44,8 @@ export interface ClassifiedFailure {
   /**
    * `request`: the caller can correct it. `overloaded`: the upstream takes no more requests at the moment. `down`: it is
    * broken. `again`: it works, and requests to receive the same request again. `missing`: it does not have the model.
-   * `refused`: it refuses this deployment, which only the operator can change. `unclear`: it refuses, and does not say in the
-   * API's form whether this caller or the deployment; or what it refuses is the operator's, for requests of this sort alone.
+   * `refused`: it rejects this deployment, which only the operator can change. `unclear`: it rejects, and does not say in the
+   * API's form whether this caller or the deployment; or what it rejects is the operator's, for requests of this sort alone.
    */
   kind: 'request' | 'overloaded' | 'down' | 'again' | 'missing' | 'refused' | 'unclear';
   /** The error as a caller may see it. */
@@ -80,9 +80,9 @@ interface FailureEvidence {
   elapsedMs: number;
 }
 
-/** Milliseconds for which an upstream that refuses this deployment is not tried. A refusal does not change by itself. */
+/** Milliseconds for which an upstream that rejects this deployment is not tried. A rejection does not change by itself. */
 const REJECTED_MS = 30_000;
-/** About the milliseconds that a connection takes. A try that fails sooner has failed before the request was sent. */
+/** About the milliseconds that a connection takes. An attempt that fails sooner has failed before the request was sent. */
 const CONNECT_MS = 50;
 /** Statuses of a proxy that could not reach the upstream. */
 const UNREACHABLE_STATUSES: ReadonlySet<number> = new Set([521, 523, 525, 526, 530]);
@@ -112,7 +112,7 @@ const KIND_BY_CODE: ReadonlyMap<string, ClassifiedFailure['kind']> = new Map([
  */
 const DEPLOYMENT_WORDS =
   /\b(key|oauth|bearer|credentials?|access token|authenticat\w*|authori[sz]\w*|billing|credits?|subscription|disabled|suspended|workspace|ip address|countr(y|ies)|region|iam|arn)\b|sk-ant-|\b[0-9a-f]{8}-[0-9a-f]{4}-/i;
-/** Further words of gateways by which a refusal is about their operator. */
+/** Further words of gateways by which a rejection is about their operator. */
 const OPERATOR_WORDS = /budget(?!_tokens)|quota|organi[sz]ation|\borg[-_]|api.?key|_key\b/i;
 /** The types of errors that come without one. Other statuses have `api_error`, or `invalid_request_error` if it is the caller's. */
 const TYPE_BY_STATUS: ReadonlyMap<number, ErrorType> = new Map([
@@ -171,7 +171,7 @@ export function classifyFailure(
   };
 }
 
-/** @returns what an answer means that is a refusal; undefined for any other. @param elapsedMs as in `FailureEvidence` */
+/** @returns what an answer means that is a rejection; undefined for any other. @param elapsedMs as in `FailureEvidence` */
 export function classifyIfFailed(
   head: ResponseStatusAndHeaders,
   text: string,
@@ -235,7 +235,7 @@ function isHtmlPage(answer: ResponseStatusAndHeaders, text: string): boolean {
   return !isEventStream(answer) && !/^\s*(?:\{|$)/.test(text);
 }
 
-/** @returns the error that hides a refusal which only the operator can correct. Its log line has the upstream's words. */
+/** @returns the error that hides a rejection which only the operator can correct. Its log line has the upstream's words. */
 function createOperatorError(status: number, error: UpstreamError | undefined, body: string): ApiError {
   if (status >= 300 && status < 400) return createRedirectError();
   const upstreamSaid = describeForOperator(status, error, body);
@@ -254,7 +254,7 @@ function describeForOperator(status: number, error: UpstreamError | undefined, b
   return `${status} ${words}`.slice(0, MAX_QUOTED_CHARACTERS);
 }
 
-/** @returns the error of a refusal that the caller may see, in the API's own words if there are any. */
+/** @returns the error of a rejection that the caller may see, in the API's own words if there are any. */
 function createCallerError(
   kind: ClassifiedFailure['kind'],
   status: number,
@@ -293,9 +293,9 @@ function createCallerError(
 }
 
 /**
- * Decides whether a request without an answer may have reached the upstream. Where it is not known whether the body was
- * taken, the time decides, because the runtime throws the same error for a refused connection and for one that broke later.
- * Only failures of DNS and TLS have errors of their own; they happen before anything is sent.
+ * Decides whether a request without an answer may have reached the upstream. Where it is not known whether the body was taken,
+ * the time decides, because the runtime throws the same error for a refused connection and for one that broke later. Only
+ * failures of DNS and TLS have errors of their own; they happen before anything is sent.
  */
 function couldHaveReachedUpstream(failure: unknown, elapsedMs: number): boolean {
   if (failure instanceof NetworkFailure) return failure.isSent;

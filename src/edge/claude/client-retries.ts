@@ -1,5 +1,5 @@
 /**
- * Decides who sends a request again after a failure. If the client does, the edge does not: three tries by each would turn
+ * Decides who sends a request again after a failure. If the client does, the edge does not: three attempts by each would turn
  * one request into nine, just when the upstream is overloaded.
  */
 
@@ -7,7 +7,7 @@ import { isAiSdkUserAgent } from '../kit/http/headers/client-family.ts';
 
 /**
  * The Vercel AI SDK retries by itself without saying so. The official SDKs, which Claude Code and LangChain use, count their
- * tries in a header.
+ * attempts in a header.
  *
  * @param headers the caller's: a `Headers`, or a plain object by names in lower case
  * @returns whether the client sends a failed request again. (A client that was configured not to retry looks the same.)
@@ -21,7 +21,7 @@ export function isSelfRetryingClient(headers: Headers | Readonly<Record<string, 
  * Decides, by the client, whether the edge itself may send a request again.
  *
  * @param caller the headers of the client; undefined if the request is the edge's own
- * @param isReached whether the failed try has reached an upstream
+ * @param isReached whether the failed attempt has reached an upstream
  * @returns true for a client that does not retry, and if no upstream was reached: then another attempt costs nothing, and the
  *   client would wait longer before its own retry
  */

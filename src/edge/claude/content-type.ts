@@ -29,9 +29,9 @@ export function isBinary(text: string): boolean {
 }
 
 /**
- * Refuses an answer in an encoding that was not asked for and that the runtime does not decode. The edge could not read its
- * usage. The caller could not read it either, because the `content-encoding` header is not returned. (Errors pass: their
- * status is enough.)
+ * Rejects an answer in an encoding that was not asked for and that the runtime does not decode. The edge could not read its
+ * usage. The caller could not read it either, because the `content-encoding` header is not returned. (Errors pass: their status
+ * is enough.)
  *
  * @throws ApiError for such an answer. Its body is cancelled
  */

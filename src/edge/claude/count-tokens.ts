@@ -24,7 +24,7 @@ export interface CountOptions {
   signal?: AbortSignal | undefined;
 }
 
-/** Milliseconds for all tries together, to the end of the answer; and where a request waits to be admitted. */
+/** Milliseconds for all attempts together, to the end of the answer; and where a request waits to be admitted. */
 export const COUNT_TIMEOUT_MS = 20_000;
 const ADMISSION_COUNT_MS = 3_000;
 /**
@@ -33,7 +33,7 @@ const ADMISSION_COUNT_MS = 3_000;
  */
 const FIRST_UNCOUNTED_MS = 2_000;
 const COUNT_FAILURE_MS = 60_000;
-/** Statuses by which a gateway, or a proxy before the API, refuses a prompt. Without the path it answers another one. */
+/** Statuses by which a gateway, or a proxy before the API, rejects a prompt. Without the path it answers another one. */
 const PROMPT_REJECTION_STATUSES: ReadonlySet<number> = new Set([400, 413, 422]);
 
 type TokenCountingTarget = Pick<CountOptions, 'upstream' | 'settings' | 'model'>;

@@ -25,7 +25,7 @@ export interface ExchangeOptions {
   settings: Settings;
   /** Aborted when the caller no longer waits for the response. */
   signal?: AbortSignal | undefined;
-  /** Milliseconds for all tries together, until the headers of the last one. Default: the setting UPSTREAM_TIMEOUT_MS. */
+  /** Milliseconds for all attempts together, until the headers of the last one. Default: the setting UPSTREAM_TIMEOUT_MS. */
   timeoutMs?: number;
   /** Milliseconds to the end of the answer. Default: no limit. */
   wholeMs?: number;
@@ -73,7 +73,7 @@ export class UpstreamExchange {
   readonly progress: SendProgress;
   /** When the call began; milliseconds since 1970. */
   readonly startedAt = Date.now();
-  /** The HTTP status of the answer, and the upstream's name for it, as soon as its headers have come. */
+  /** The HTTP status of the answer, and the upstream's name for it, as soon as its headers have arrived. */
   status: number | undefined;
   upstreamRequestId: string | undefined;
   /** Reports what has been observed so far of an answer that is read as a stream. Undefined if nothing has been observed. */
@@ -146,7 +146,7 @@ export class UpstreamExchange {
     return await Promise.race([work, this.#callerLeaving.promise]);
   }
 
-  /** Aborts the call when nothing has happened for too long: at first, until the headers have come. */
+  /** Aborts the call when nothing has happened for too long: at first, until the headers have arrived. */
   get watchdog(): IdleTimeout {
     const { STREAM_IDLE_MS: idleMs } = this.#options.settings;
     const limitMs = this.#timeoutMs;
@@ -247,7 +247,7 @@ export class UpstreamExchange {
     return this.createOutcome(this.createUnusableReport(why, report), end);
   }
 
-  /** Records how the upstream has answered: what a refusal means, or undefined for an answer. */
+  /** Records how the upstream has answered: what a rejection means, or undefined for an answer. */
   recordHealth(refusal: ClassifiedFailure | undefined): void {
     this.#storedSentence = refusal?.storedSentence;
     this.#keyHealth?.recordAnswerOrRejection(refusal, Date.now());
@@ -270,7 +270,7 @@ export class UpstreamExchange {
     this.watchdog.setIdleLimit(this.#options.settings.STREAM_IDLE_MS, () => createInterruptedError(true));
   }
 
-  /** Yields a body as it comes. Only the upstream's silence counts, not the time of the work on a piece. */
+  /** Yields a body as it arrives. Only the upstream's silence counts, not the time of the work on a piece. */
   async *readPieces({ body }: Response): AsyncGenerator<Uint8Array, void> {
     if (!body) return;
     const reader = new StreamPieceReader(body);

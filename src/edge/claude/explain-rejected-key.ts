@@ -1,4 +1,4 @@
-/** Explains to the operator why an upstream refuses the deployment's key. */
+/** Explains to the operator why an upstream rejects the deployment's key. */
 import type { ApiError } from '../kit/http/errors.ts';
 import { getErrorCause } from './upstream-error.ts';
 

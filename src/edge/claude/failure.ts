@@ -91,8 +91,8 @@ export function getAbortReasonOrError({ aborted, reason }: AbortSignal, thrown: 
 }
 
 /**
- * Returns whether the same upstream would probably fail again in the same way, and bill both tries: it took too long, or it received the
- * request and returned no valid headers.
+ * Returns whether the same upstream would probably fail again in the same way, and bill both attempts: it took too long, or it
+ * received the request and returned no valid headers.
  */
 export function wouldProbablyFailAgain(thrown: unknown): boolean {
   if (thrown instanceof NetworkFailure) return thrown.isSent;
@@ -135,7 +135,7 @@ export function createNotApiResponseError(): UpstreamFailure {
 }
 
 /**
- * Makes one try of a call. If its headers come too late, this try alone is aborted, so that another one can follow.
+ * Makes one attempt of a call. If its headers come too late, this attempt alone is aborted, so that another one can follow.
  *
  * @param ms undefined if only `signal` ends the try
  * @throws UpstreamFailure 504 when they come too late

@@ -103,8 +103,8 @@ async function readFirstSmallPiece(body: ReadableStream<Uint8Array>): Promise<Ui
 }
 
 /**
- * Reads a stream in large pieces. The runtime itself fetches the pieces as they come, and JavaScript reads a copy, late: to read
- * each event as it comes would cost several times as much, and to wait for many bytes would hide a silence.
+ * Reads a stream in large pieces. The runtime itself fetches the pieces as they arrive, and JavaScript reads a copy, late: to
+ * read each event as it arrives would cost several times as much, and to wait for many bytes would hide a silence.
  */
 async function readStreamInLargePieces(
   body: ReadableStream<Uint8Array>,

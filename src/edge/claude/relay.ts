@@ -59,7 +59,7 @@ export interface RelayOptions {
   waitUntil(work: Promise<unknown>): void;
   /** Milliseconds to the end of the answer. Default: no limit. */
   wholeMs?: number;
-  /** Pays for another try after a try that may have run. Default: the request costs nothing. */
+  /** Pays for another attempt after an attempt that may have run. Default: the request costs nothing. */
   payment?: Payment | undefined;
   /**
    * Called when the answer is made; for a buffered answer after `onEnd`.
@@ -69,7 +69,8 @@ export interface RelayOptions {
    */
   ownHeaders?(buffered?: { ok: boolean }): Record<string, string>;
   /**
-   * Called once when the upstream's headers have come. No other try will be made, so the request body is not needed any more.
+   * Called once when the upstream's headers have arrived. No other attempt will be made, so the request body is not needed any
+   * more.
    *
    * @param upstream its name, if there are several
    */
@@ -77,7 +78,7 @@ export interface RelayOptions {
   /** Called when the caller has left while the stream is still read: its cost is known later. */
   onLeft?(): void;
   /**
-   * Called once with how the answer ended, even if the caller has left. It must return at once. Longer work must go on by
+   * Called once with how the answer ended, even if the caller has left. It must return at once. Longer work must continue by
    * itself.
    *
    * @returns text for a comment after a complete stream, without the colon
@@ -89,7 +90,7 @@ export interface RelayOptions {
  * Relays a caller's own request: its bytes up, the answer's bytes down, usage read from a copy.
  *
  * @returns the upstream's answer, streaming if the upstream streams; its 400 and 413 word for word
- * @throws ApiError when nothing can be relayed: no answer, the deployment's key was refused, or the body was interrupted
+ * @throws ApiError when nothing can be relayed: no answer, the deployment's key was rejected, or the body was interrupted
  */
 export async function relayRequest(request: RelayRequest, options: RelayOptions): Promise<Response> {
   const { upstream, settings, wholeMs, payment, onLeft, waitUntil } = options;
@@ -135,7 +136,7 @@ async function relayThroughExchange(
   };
 
   const payment = options.payment ?? 'free';
-  /** `error` as soon as the upstream has refused. Errors that are thrown later do not change it. */
+  /** `error` as soon as the upstream has rejected. Errors that are thrown later do not change it. */
   let failed: 'error' | undefined;
   const settleAndRespond = (
     { report, ...read }: Omit<BufferedResult, 'json'>,

@@ -24,7 +24,7 @@ export interface RequestMessageOptions
     Pick<SendUpstreamOptions, 'waitUntil'> {
   /** Faults that the simulator should make, as in the header `sluice-simulate`. A real upstream does not get them. */
   simulate?: string | undefined;
-  /** Pays for another try after a try that may have run. Without it there is no other try. */
+  /** Pays for another attempt after an attempt that may have run. Without it there is no other attempt. */
   payment?: Payment | undefined;
 }
 

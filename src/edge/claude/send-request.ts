@@ -1,4 +1,4 @@
-/** The types of a request on its way up: how it is sent, how far it has gone, and how another try is paid for. */
+/** The types of a request on its way up: how it is sent, how far it has gone, and how another attempt is paid for. */
 
 import type { ClassifiedFailure } from './classify-failure.ts';
 import type { RequestOutcome } from './outcome.ts';
@@ -21,11 +21,11 @@ export interface UpstreamRequest {
 
 export interface SendUpstreamOptions {
   maxRetries: number;
-  /** Milliseconds for all tries together, until the headers of the last one. */
+  /** Milliseconds for all attempts together, until the headers of the last one. */
   timeoutMs: number;
-  /** Milliseconds until the headers of each try that streams. Default: as long as all tries together may take. */
+  /** Milliseconds until the headers of each attempt that streams. Default: as long as all attempts together may take. */
   streamHeadersMs?: number | undefined;
-  /** The longest wait before another try that an upstream may ask for, in milliseconds. Default: MAX_RETRY_WAIT_MS of `retry.ts`. */
+  /** The longest wait before another attempt that an upstream may ask for, in milliseconds. Default: MAX_RETRY_WAIT_MS of `retry.ts`. */
   patienceMs?: number | undefined;
   /** Aborted at the timeout, or when the caller no longer waits. This also ends the reading of the body. */
   controller: AbortController;
@@ -35,15 +35,18 @@ export interface SendUpstreamOptions {
   progress: SendProgress;
   /** Whether the request is sent again without its thinking if an upstream rejects that. */
   repairsThinking?: boolean;
-  /** Pays for another try after a try that may have run. Without it there is no other try. `free`: tries cost nothing. */
+  /**
+   * Pays for another attempt after an attempt that may have run. Without it there is no other attempt. `free`: attempts cost
+   * nothing.
+   */
   payment?: Payment | 'free' | undefined;
-  /** Creates the outcome of a try that failed and may have run, by which it is settled. */
+  /** Creates the outcome of an attempt that failed and may have run, by which it is settled. */
   createFailedOutcome(): RequestOutcome;
   /** Keeps work alive that the answer does not wait for. Default: nothing keeps it alive. */
   waitUntil?(work: Promise<unknown>): void;
 }
 
-/** @returns whether a request may be sent again after a try that may have run. */
+/** @returns whether a request may be sent again after an attempt that may have run. */
 export function canPaymentRepeatRequest({
   payment,
   progress,
@@ -51,23 +54,23 @@ export function canPaymentRepeatRequest({
   return payment === 'free' || payment?.canRetry(progress) === true;
 }
 
-/** Pays for sending a request again after a try that may have run, and may be billed. */
+/** Pays for sending a request again after an attempt that may have run, and may be billed. */
 export interface Payment {
   /** @returns whether the request may be sent again although its latest try may have run. */
   canRetry(progress: Pick<SendProgress, 'isStreamedInternally'>): boolean;
   /** Records a rejection that is the response. */
   recordRejection?(rejection: ClassifiedFailure): void;
-  /** Settles a failed try. */
+  /** Settles a failed attempt. */
   settleFailedAttempt(outcome: RequestOutcome): Promise<void>;
   /**
-   * Sets aside the most that another try can cost.
+   * Sets aside the most that another attempt can cost.
    *
    * @returns the body that is sent now
    * @throws ApiError if the budget does not allow it
    */
   retry(): Promise<RequestBodyFactory>;
   /**
-   * Settles the failed try, and sets aside the most that the next fallback model can cost.
+   * Settles the failed attempt, and sets aside the most that the next fallback model can cost.
    *
    * @returns `none` if there is no other model: then nothing has changed. `refused` if no other model is admitted: then there
    *   is no hold any more, and `retry` can place one for the model that was asked for

@@ -30,7 +30,7 @@ const NAMED_END_TIME = /\bregain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC\
 const MESSAGE_PATHS = ['message', 'detail', 'msg', 'error'] as const;
 const MAX_MESSAGE_DEPTH = 5;
 const MAX_MESSAGE_CHARACTERS = 500;
-/** Words that the API publishes: any upstream refuses the request in them. */
+/** Words that the API publishes: any upstream rejects the request in them. */
 const PUBLISHED_MESSAGES =
   /\b(?:prompt|input) is too long\b|\bmaximum allowed number of output tokens\b|\bassistant message prefill\b|^tool_choice: type .* not supported|\btool_use\W+ids were found without\b|\bcache_control\b.*(?:must not come after|cannot be set|extra inputs)/i;
 
@@ -72,7 +72,7 @@ export function getStatusForErrorBody(body: unknown): number {
   return isStandardApiErrorMessage(findMessage(body)) ? 400 : 500;
 }
 
-/** @returns whether any upstream would refuse the request in these words. */
+/** @returns whether any upstream would reject the request in these words. */
 export function isStandardApiErrorMessage(words: string): boolean {
   return PUBLISHED_MESSAGES.test(words) || isThinkingRejectionMessage(words);
 }

@@ -47,7 +47,7 @@ export class UpstreamPermit {
     this.#breaker.recordSuccess(this.#permit, Date.now());
   }
 
-  /** Records that the first bytes are late. The attempt may go on. */
+  /** Records that the first bytes are late. The attempt may continue. */
   recordLateness(): void {
     this.#breaker.recordFailure(this.#permit, Date.now());
   }

@@ -49,7 +49,7 @@ export const HEALTH_ROUTES = [
   }),
 ];
 
-/** @returns since when upstreams refuse the deployment, and what its operator must do. */
+/** @returns since when upstreams reject the deployment, and what its operator must do. */
 function describeRejectedKeys(refused: [string, KeyHealth][]): Pick<HealthAnswer, 'since' | 'todo'> {
   const todo = refused.map(([name, { reason: words }]) => {
     const called =

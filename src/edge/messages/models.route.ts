@@ -34,7 +34,7 @@ const MODEL_NAME = /^(?![./])(?!.*\.\.)[\w.:@/-]+$/;
 const LIST_PATH = '/v1/models';
 /** Statuses of gateways that do not have the list. */
 const NO_LIST_STATUSES: ReadonlySet<number> = new Set([404, 405, 501]);
-/** The same for what cannot be relayed: a web page, a redirect to one, nothing at all. A refused key is none of these. */
+/** The same for what cannot be relayed: a web page, a redirect to one, nothing at all. A rejected key is none of these. */
 const UNUSABLE_LIST_STATUSES = /^upstream_(?:no_answer|no_headers|redirect|silent|timeout|cut|unreachable(?:: .*)?)$/s;
 /** Milliseconds to wait for the list, in whose place there is a table, and for one model. An upstream that has them is quick. */
 const LIST_TIMEOUT_MS = 2_000;
@@ -188,7 +188,7 @@ async function getCachedUpstreamList(c: Context<AppEnv>, caller: Request): Promi
 
 /**
  * @returns the upstream's list; undefined if it has none, is down, or does not send it in time. The log says so
- * @throws ApiError where the upstream refuses the key: nobody must take a dead key for a live one
+ * @throws ApiError where the upstream rejects the key: nobody must take a dead key for a live one
  */
 async function relayUpstreamList(c: Context<AppEnv>, caller: Request): Promise<Response | undefined> {
   const { line } = c.get('entry');
@@ -240,7 +240,7 @@ async function respondWithPooledModels(c: Context<AppEnv>, pool: UpstreamPool): 
 /**
  * @param areAll whether there is no other upstream, whose key may be good
  * @returns the list of an upstream that has one; undefined while none of them answers. The log says so
- * @throws ApiError where all of them refuse their keys
+ * @throws ApiError where all of them reject their keys
  */
 async function fetchFirstUpstreamList(
   c: Context<AppEnv>,

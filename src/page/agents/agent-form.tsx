@@ -195,7 +195,7 @@ function requireUnusedAgentName(name: string): void {
   throw new Error('name: An agent with this name already exists. Choose another name, or edit the existing agent.');
 }
 
-/** @returns the field that a refusal is about, and what is said of it */
+/** @returns the field that a rejection is about, and what is said of it */
 function findFieldOfFault(fault: string, draft: AgentDraft): { field: AgentDraftField | undefined; message: string } {
   const words = extractEdgeMessage(fault);
   if (words.startsWith('The name of the agent')) return { field: 'name', message: words };

@@ -25,7 +25,7 @@ const RATE_LIMITS = [
 
 const REJECTS_ALL_NOTE = 'rejects all requests';
 
-/** Shows which limits bind an account, the tightest first; what refuses is red. Windows without a limit have no card. */
+/** Shows which limits bind an account, the tightest first; what rejects is red. Windows without a limit have no card. */
 export function BindingLimits({ stands: quota }: { stands: AccountQuota | undefined }) {
   if (!quota) return <p class="quiet">…</p>;
   const { binds, blocked_by: zero, running_requests: running, day } = quota;
@@ -104,7 +104,7 @@ interface BindingLimitCardsProps {
   spentUsd: number;
   /** Whether it is clear whose limits they are. */
   isOwn?: boolean;
-  /** Other cards of limits that refuse: they stand before those that do not. */
+  /** Other cards of limits that reject: they stand before those that do not. */
   first?: ComponentChildren;
   children?: ComponentChildren;
 }

@@ -11,7 +11,7 @@ import { formatDateAndTime, formatMilliseconds } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { Table } from '../ui/table.tsx';
 
-/** Shows what became of an event: its subject, its text, the object that follows its schema, and each try. */
+/** Shows what became of an event: its subject, its text, the object that follows its schema, and each attempt. */
 export function EventDetails({ row }: { row: EventRow }) {
   const { fault, run } = useAsyncAction();
   const report = useSignal<EventReport | undefined>(undefined);

@@ -12,7 +12,7 @@ interface GaugeProps {
   /** The held part of the limit, from 0 to 1. */
   heldShare: number;
   note: ComponentChildren;
-  /** Whether it refuses requests. Default: it does not. */
+  /** Whether it rejects requests. Default: it does not. */
   refuses?: boolean;
 }
 

@@ -45,7 +45,7 @@ export function createRequestsFocusTarget(id: string): string {
   return `requests of ${id}`;
 }
 
-/** Shows which requests of an account were refused today. */
+/** Shows which requests of an account were rejected today. */
 export function navigateToRequestsRejectedToday(id: string): void {
   [listedRange.value, listedMinute.value, listedRequestKind.value] = ['today', '', 'refused'];
   navigateToAccountRequests(id);

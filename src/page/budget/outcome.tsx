@@ -36,7 +36,7 @@ export function RequestOutcomeText({ row }: { row: RequestWithOutcome }) {
 }
 
 /**
- * @returns why a request was refused or has failed, as its caller read it, or in words for an operator; an empty text for one
+ * @returns why a request was rejected or has failed, as its caller read it, or in words for an operator; an empty text for one
  *   that went well
  */
 export function describeFailureCause(request: RequestWithOutcome): string {
@@ -90,7 +90,7 @@ function RejectingLimitText({ refusal: { limit, limited_by, group, reason } }: {
   );
 }
 
-/** @returns what an operator can do about a refusal, by what has happened */
+/** @returns what an operator can do about a rejection, by what has happened */
 export function suggestRejectionRemedy({ limited_by, group, limit, reason, never }: ReportedRejection): string {
   const title = getLimitTitle(limit);
   const wait = never ? '' : ', or wait until it resets';

@@ -63,7 +63,7 @@ function OwnBudgetView() {
 
 /**
  * Shows what is broken, then what everybody has spent: today, on each day, and who. Longer windows only where they have a
- * limit; a limit that refuses everybody stands first, with its form open.
+ * limit; a limit that rejects everybody stands first, with its form open.
  */
 function DeploymentView() {
   useEffect(pollDeploymentSpend, []);

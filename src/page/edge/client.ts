@@ -20,7 +20,7 @@ export const edgeToolNames = signal<readonly string[]>([]);
 export const connectionState = signal<'starting' | 'gate' | 'ready' | 'unreachable'>('starting');
 /** Why there is no list of models: then only agents can be used in the chat, and all other parts work. */
 export const modelsFault = signal<string | undefined>(undefined);
-/** Why the edge has refused. */
+/** Why the edge has rejected. */
 export const connectionFault = signal<string | undefined>(undefined);
 
 const currentClient = computed(() =>

@@ -69,12 +69,12 @@ function isModelNotAllowedError({ type, headers }: SluiceError): boolean {
   return type === 'not_found_error' && headers?.has('sluice-limited-by') === true;
 }
 
-/** @returns whether a conversation has refused a turn because another one is running, which can be followed at its location */
+/** @returns whether a conversation has rejected a turn because another one is running, which can be followed at its location */
 function isTurnRunningError({ type, headers }: SluiceError): boolean {
   return type === 'conflict_error' && headers?.get('location')?.endsWith('/stream') === true;
 }
 
-/** @returns whether a conversation has refused a turn because a person must decide on its calls first */
+/** @returns whether a conversation has rejected a turn because a person must decide on its calls first */
 export function isApprovalRequiredError({ type, status, headers }: SluiceError): boolean {
   return type === 'conflict_error' && (status === 423 || headers?.get('sluice-paused') === 'approval');
 }

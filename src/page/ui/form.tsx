@@ -66,7 +66,7 @@ interface FieldProps {
   children(ids: FieldAttributes): ComponentChildren;
 }
 
-/** Shows a field under its label; below it a note, and what is wrong with it. A field that is refused gets the focus. */
+/** Shows a field under its label; below it a note, and what is wrong with it. A field that is rejected gets the focus. */
 export function Field({ label, note, fault, children }: FieldProps) {
   const id = useId();
   useEffect(() => {

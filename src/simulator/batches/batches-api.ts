@@ -49,7 +49,7 @@ export class BatchesApi {
   }
 
   /**
-   * Makes a batch of the items of a body, which is read as it comes in.
+   * Makes a batch of the items of a body, which is read as it arrives in.
    *
    * @param durationMs how long all its items take, in milliseconds
    * @param nonce makes its id

@@ -45,7 +45,7 @@ class ByteBuffer {
 const EMPTY_OBJECT = new TextEncoder().encode('{}');
 
 /**
- * Takes the items out of `{"requests": [{…}, {…}]}` while it comes in: the objects in a list in the outermost object. It only
+ * Takes the items out of `{"requests": [{…}, {…}]}` while it arrives in: the objects in a list in the outermost object. It only
  * looks at brackets and strings. The reader of an item checks whether it is JSON.
  */
 export class ItemSplitter {

@@ -45,7 +45,7 @@ function parseBatchItem(bytes: Uint8Array, index: number): BatchItem {
 }
 
 /**
- * Refuses an item with features that a batch does not have, or that the API would refuse as a message.
+ * Rejects an item with features that a batch does not have, or that the API would reject as a message.
  *
  * @throws ApiError in the API's words
  */
@@ -81,7 +81,7 @@ function decideItemOutcome(
 }
 
 /**
- * Reads the body of a batch's creation while it comes in, and writes its items, each on a line, as they are complete.
+ * Reads the body of a batch's creation while it arrives in, and writes its items, each on a line, as they are complete.
  *
  * @param obeysMarks whether an item may say how it ends
  * @returns how each item ends if it is worked on, a letter each

@@ -15,7 +15,7 @@ const ERROR_TYPE_BY_STATUS = new Map<number, string>([
   [529, 'overloaded_error'],
 ]);
 
-/** A refusal that becomes the API's error envelope. */
+/** A rejection that becomes the API's error envelope. */
 export class ApiError extends Error {
   readonly status: number;
   readonly headers: Record<string, string>;

@@ -85,7 +85,7 @@ export function readRequiredType<const Tag extends string>(
   throw createInvalidRequestError(`${path}: ${describeTagFault(type, tags)}`);
 }
 
-/** Refuses all keys except the given ones. `path` is that of the object, empty for the body itself. */
+/** Rejects all keys except the given ones. `path` is that of the object, empty for the body itself. */
 export function rejectUnknownKeys(object: JsonObject, keys: ReadonlySet<string>, path: string): void {
   const extra = Object.keys(object).find((key) => !keys.has(key));
   if (extra === undefined) return;

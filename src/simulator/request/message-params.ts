@@ -178,7 +178,7 @@ function validateMetadata(body: JsonObject): void {
 }
 
 /**
- * Refuses to continue a thread, because the simulator keeps none. The official SDK treats this answer as a lost thread, and
+ * Rejects to continue a thread, because the simulator keeps none. The official SDK treats this answer as a lost thread, and
  * sends the whole conversation again.
  */
 function rejectThreadContinuation(body: JsonObject): void {

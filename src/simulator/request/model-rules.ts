@@ -84,7 +84,7 @@ export function requireSupportedSpeed(
   throw createInvalidRequestError('speed: fast mode of this model requires anthropic-beta: fast-mode-2026-02-01');
 }
 
-/** @returns the models that answer what the first one refuses */
+/** @returns the models that answer what the first one rejects */
 export function parseFallbackModels(
   value: Json | undefined,
   model: SimulatedModel,
@@ -337,7 +337,7 @@ export function rejectAnswerOptionsForZeroTokens(
   if (refused !== undefined) throw createInvalidRequestError(`max_tokens: 0 cannot be combined with \`${refused}\`.`);
 }
 
-/** Refuses what messages may have, and items of batches not. */
+/** Rejects what messages may have, and items of batches not. */
 export function rejectUnsupportedBatchParams(params: JsonObject): void {
   for (const name of ['speed', 'fallbacks']) {
     if ((params[name] ?? null) !== null) throw createInvalidRequestError(`${name}: not supported in message batches`);

@@ -40,7 +40,7 @@ export interface SimulatedModel {
   thinks_aloud?: boolean | undefined;
   /** Whether thinking of earlier turns does not come in. */
   strips_thinking?: boolean | undefined;
-  /** Whether thinking after another conversation than its own is refused. Default true. */
+  /** Whether thinking after another conversation than its own is rejected. Default true. */
   checks_thinking?: boolean | 'new_accounts' | undefined;
   /** Whether another account cannot send its thinking back. */
   binds_account?: boolean | undefined;

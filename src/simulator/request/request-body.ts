@@ -9,7 +9,7 @@ const MAX_BODY_DEPTH = 200;
 
 const ESCAPED_SURROGATE = /\\u[dD][89a-fA-F]/;
 
-/** Refuses what is not UTF-8. */
+/** Rejects what is not UTF-8. */
 export const strictDecoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: false });
 
 const createBodyTooLargeError = (): ApiError => new ApiError(413, 'Request exceeds the maximum size');

@@ -2,7 +2,7 @@ import type { SimulatorStore } from './store.ts';
 
 const MAX_PIECE_BYTES = 4 * 1024 * 1024;
 
-/** Writes a body in pieces while it comes in, so that no more than one piece is in memory. */
+/** Writes a body in pieces while it arrives in, so that no more than one piece is in memory. */
 export class PieceWriter {
   readonly #store: SimulatorStore;
   readonly #name: string;
@@ -33,7 +33,7 @@ export class PieceWriter {
     return this.#writtenCount;
   }
 
-  /** Does the work that writes the body. Where the body is refused after all, what was written is removed. */
+  /** Does the work that writes the body. Where the body is rejected after all, what was written is removed. */
   async runAndRemoveOnFailure<Result>(work: () => Promise<Result>): Promise<Result> {
     try {
       return await work();

@@ -1,8 +1,8 @@
 /**
  * Limits how many calls run at the same time, and starts them in the order in which they came.
  *
- * The account may allow fewer. A call that it refuses for that reason waits until another call of this limiter ends, and
- * is then tried again; if no other call runs, its refusal is the result.
+ * The account may allow fewer. A call that it rejects for that reason waits until another call of this limiter ends, and is
+ * then tried again; if no other call runs, its rejection is the result.
  */
 export class ConcurrencyLimiter {
   readonly #maxRunning: number;

@@ -71,7 +71,7 @@ interface ClassificationVote {
 /** Milliseconds that a label's hold lasts. A hold that is not renewed in that time belongs to a process that has died. */
 const LABEL_HOLD_MS = 50_000;
 const RENEW_LABEL_MS = 20_000;
-/** A call has so many numbers: one for each of its tries, at several models. */
+/** A call has so many numbers: one for each of its attempts, at several models. */
 const ATTEMPTS_PER_CALL = 1_000;
 
 /** Takes one vote: makes one call, and a second one if the first answer cannot be used. */

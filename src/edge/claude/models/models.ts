@@ -24,7 +24,7 @@ export interface TokenPrices {
 export interface ModelPrices extends TokenPrices {
   /** Prices of the whole request once its prompt (input, cache reads and cache writes) is longer than this. */
   long_prompt?: TokenPrices & { above_tokens: number };
-  /** Prices at `speed: "fast"`; absent where the API refuses it. */
+  /** Prices at `speed: "fast"`; absent where the API rejects it. */
   fast?: TokenPrices;
 }
 
@@ -177,7 +177,7 @@ const ALWAYS_THINKS = {
   forced_tools: false,
 };
 const ALWAYS_THINKS_5_1 = { ...ALWAYS_THINKS, ...ONE_TOP_P };
-/** The same, before forced tools were refused. */
+/** The same, before forced tools were rejected. */
 const ALWAYS_THINKS_5 = { ...ALWAYS_THINKS, forced_tools: true };
 /** Thinks unless the request disables thinking. */
 const THINKS_BY_DEFAULT = {
@@ -420,7 +420,7 @@ export function getUpcomingRetirement(model: Model | undefined, now = Date.now()
   return Date.parse(model.retires_at) - now <= RETIREMENT_NOTICE_MS ? model.retires_at : undefined;
 }
 
-/** @returns the prices at `speed: "fast"`; undefined where the API refuses that, or does no longer take it */
+/** @returns the prices at `speed: "fast"`; undefined where the API rejects that, or does no longer take it */
 export function getFastModePrices({ prices, fast_until }: Model, now = Date.now()): TokenPrices | undefined {
   return fast_until !== null && Date.parse(fast_until) <= now ? undefined : prices.fast;
 }

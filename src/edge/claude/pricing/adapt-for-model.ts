@@ -21,7 +21,7 @@ const DISPLAYS: ReadonlySet<unknown> = new Set(['summarized', 'omitted', undefin
  *
  * @param row undefined for a model of which nothing is known: it gets everything as it came
  * @param from the model that was asked before: thinking that only this model adds needs tokens
- * @param keepsEffort whether an effort is refused that would be changed, or that no model has
+ * @param keepsEffort whether an effort is rejected that would be changed, or that no model has
  * @returns the members that are changed; and what the model refuses of the others, with what it takes
  */
 export function adaptRequestForModel(
@@ -84,7 +84,7 @@ export function adaptRequestForModel(
  * this check.
  *
  * @param names the models, as the deployment calls them; first its own, undefined if it has none
- * @throws ApiError 400 that names a member, a model that refuses it, and what that takes
+ * @throws ApiError 400 that names a member, a model that rejects it, and what that takes
  */
 export function rejectUnsupportedParameters(
   models: ModelTable,

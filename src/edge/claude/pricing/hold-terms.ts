@@ -33,7 +33,7 @@ export interface MaximumCost {
  * The maximum cost of a loop of the API's own tools. Used by limits that estimate it, and by rejections that suggest a remedy.
  */
 export interface ServerToolsMaximumCost {
-  /** The tool that is named in a refusal. */
+  /** The tool that is named in a rejection. */
   tool: string;
   /** Whether it is the only served tool, so that a lower `max_uses` makes the request cheaper. */
   single: boolean;

@@ -77,7 +77,7 @@ export interface ConfiguredUpstream {
   isMissingModelBody(text: string, model: string): boolean;
   /** Converts a call into the form of this upstream, with its credential. */
   prepare(call: ClaudeApiCall, authorizing: AuthorizationContext): Promise<UpstreamCall>;
-  /** Forgets a credential that was requested: it was refused. */
+  /** Forgets a credential that was requested: it was rejected. */
   forgetCredential(): void;
 }
 

@@ -12,7 +12,7 @@ export type CallHeaders = Readonly<Record<string, string>>;
 /** Changes of a body's top-level members. */
 export type BodyChanges = JsonMemberChanges;
 
-/** Makes the body that is sent, with some members changed. It may be called once for each try. */
+/** Makes the body that is sent, with some members changed. It may be called once for each attempt. */
 export type RequestBodyFactory = (changes: BodyChanges) => SendableBody;
 
 /** A request in the form of the Claude API, before it is changed into the form of an upstream. */
@@ -64,7 +64,7 @@ export interface ProviderAdapter {
   adapt?(call: ClaudeApiCall): CallAdaptation;
   /** @returns the headers that carry the credential, for exactly this request. */
   createAuthorizationHeaders(request: UpstreamCall, context: AuthorizationContext): CallHeaders | Promise<CallHeaders>;
-  /** Forgets a credential that it has requested, because the upstream refuses it. */
+  /** Forgets a credential that it has requested, because the upstream rejects it. */
   forgetCredential?(): void;
   /**
    * @param model the model as the request names it

@@ -112,7 +112,7 @@ export async function readTeeCopyToEnd(
 /**
  * Pipes a stream without reading it in JavaScript, so that its copy can be read late.
  *
- * The runtime's pipe takes each chunk as it comes. Reading many chunks at once would make the copy wait, too, and both would
+ * The runtime's pipe takes each chunk as it arrives. Reading many chunks at once would make the copy wait, too, and both would
  * be lost if the stream breaks.
  *
  * @returns a reader, by which the stream can be cancelled, and a promise of whether the stream was complete. It never rejects

@@ -21,7 +21,7 @@ export interface HistoryReplacement {
 
 /** A Messages body of new messages with a history before them. Bytes, text and JSON are made when they are first read. */
 export class RequestBody implements JsonBody {
-  /** Always null: a conversation refuses a body that repeats keys. */
+  /** Always null: a conversation rejects a body that repeats keys. */
   readonly readings = null;
   /** The body without the history: its other members, and the new messages. */
   readonly ownJson: JsonObject;

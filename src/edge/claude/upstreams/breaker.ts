@@ -4,11 +4,11 @@
 export interface BreakerOptions {
   /** It opens after this many failures in a row. */
   failures: number;
-  /** After this many refusals in a row of one account that may be about this account alone. */
+  /** After this many rejections in a row of one account that may be about this account alone. */
   suspicions: number;
   /** It opens if half of the attempts in this time failed. */
   windowMs: number;
-  /** The least number of tries in that time for this rule. */
+  /** The least number of attempts in that time for this rule. */
   minTries: number;
   /** How long it stays open the first time. Each failed probe doubles the time, up to `longestWaitMs`. */
   firstWaitMs: number;
@@ -21,7 +21,7 @@ export interface BreakerOptions {
 /** The state of a breaker. `half_open` lets one request through, which shows whether the upstream works again. */
 export type BreakerState = 'closed' | 'open' | 'half_open';
 
-/** A breaker's permission for one try. If the try is a probe, its result decides whether the breaker closes. */
+/** A breaker's permission for one attempt. If the attempt is a probe, its result decides whether the breaker closes. */
 export interface BreakerPermit {
   isProbe: boolean;
   /** The breaker's generation when the try began. The result of an older try, from before the last change, does not count. */
@@ -56,7 +56,7 @@ export class CircuitBreaker {
   readonly #options: BreakerOptions;
   #parts: FailureWindowPart[] = [];
   #failuresInRow = 0;
-  /** When a try that may have run last failed; milliseconds since 1970. */
+  /** When an attempt that may have run last failed; milliseconds since 1970. */
   #doubtedAt = Number.NEGATIVE_INFINITY;
   #generation = 0;
   #isOpen = false;
@@ -95,7 +95,7 @@ export class CircuitBreaker {
     return [...this.#elsewhere].map(([upstream, requests]) => ({ upstream, requests }));
   }
 
-  /** @returns the tries and failures in the window. */
+  /** @returns the attempts and failures in the window. */
   countTriesInWindow(now: number): { tries: number; failed: number } {
     const oldest = this.#getWindowPartNumber(now) - WINDOW_PARTS + 1;
     this.#parts = this.#parts.filter(({ number }) => number >= oldest);
@@ -105,24 +105,24 @@ export class CircuitBreaker {
     });
   }
 
-  /** Records that a try failed which may have run. */
+  /** Records that an attempt failed which may have run. */
   recordPossibleRunFailure(now: number): void {
     this.#doubtedAt = now;
   }
 
-  /** @returns whether a try that may have run has failed, not longer ago than the window, and none was answered since. */
+  /** @returns whether an attempt that may have run has failed, not longer ago than the window, and none was answered since. */
   isDoubtful(now: number): boolean {
     return this.#failuresInRow > 0 && now - this.#doubtedAt < this.#options.windowMs;
   }
 
-  /** @returns whether `enter` would permit a try. A half-open breaker permits none while another try is its probe. */
+  /** @returns whether `enter` would permit an attempt. A half-open breaker permits none while another attempt is its probe. */
   canAcquirePermit(now: number): boolean {
     if (!this.#isOpen) return true;
     const isProbed = this.#probeSince !== undefined && now - this.#probeSince < this.#options.probeMs;
     return now >= this.#probeDueAt && !isProbed;
   }
 
-  /** @returns the permission for a try; undefined while the breaker is open, or another try is its probe. */
+  /** @returns the permission for an attempt; undefined while the breaker is open, or another attempt is its probe. */
   acquirePermit(now: number): BreakerPermit | undefined {
     if (!this.#isOpen) return { isProbe: false, generation: this.#generation };
     if (!this.canAcquirePermit(now)) return undefined;
@@ -132,12 +132,12 @@ export class CircuitBreaker {
     return { isProbe: true, generation: this.#generation };
   }
 
-  /** @returns the permission for a try although the breaker is open, because there is no other upstream. */
+  /** @returns the permission for an attempt although the breaker is open, because there is no other upstream. */
   forcePermit(): BreakerPermit {
     return { isProbe: false, generation: this.#generation };
   }
 
-  /** Records that a try was answered. Any answer to a probe closes the breaker. */
+  /** Records that an attempt was answered. Any answer to a probe closes the breaker. */
   recordSuccess({ isProbe, generation }: BreakerPermit, now: number): void {
     if (generation !== this.#generation) return;
     if (this.#isOpen && !isProbe) return;
@@ -148,7 +148,7 @@ export class CircuitBreaker {
   }
 
   /**
-   * Records that a try failed.
+   * Records that an attempt failed.
    *
    * @param waitMs the wait that the upstream has asked for. The breaker opens at once, for at least this time, but not longer
    *   than `longestWaitMs`
@@ -164,8 +164,8 @@ export class CircuitBreaker {
   }
 
   /**
-   * Records a refusal that may be about one caller alone. It is a failure if another account was refused, too, or one of them
-   * ten times in a row.
+   * Records a rejection that may be about one caller alone. It is a failure if another account was rejected, too, or one of
+   * them ten times in a row.
    *
    * @param account the account; undefined if it is not known, which counts as the same one
    * @param waitMs as of `fail`
@@ -183,7 +183,7 @@ export class CircuitBreaker {
     else this.releasePermitWithoutResult(permit);
   }
 
-  /** Records that a try has no result, because its caller left. Another try may become the probe. */
+  /** Records that an attempt has no result, because its caller left. Another attempt may become the probe. */
   releasePermitWithoutResult({ isProbe, generation }: BreakerPermit): void {
     if (isProbe && generation === this.#generation) this.#probeSince = undefined;
   }

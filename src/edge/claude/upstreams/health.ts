@@ -17,7 +17,7 @@ export interface UpstreamHealth {
   state: BreakerState;
   /** When a probe will find out whether it works again; milliseconds since 1970. Null while the breaker is closed. */
   dueAt: number | null;
-  /** The tries of the last 30 seconds. */
+  /** The attempts of the last 30 seconds. */
   tries: number;
   failed: number;
   /** How many requests other upstreams have answered in its place since its breaker opened. */

@@ -1,4 +1,4 @@
-/** Knows in this isolate whether an upstream refuses the deployment, by its key or its spending, and what it does not count. */
+/** Knows in this isolate whether an upstream rejects the deployment, by its key or its spending, and what it does not count. */
 
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
@@ -8,7 +8,7 @@ import { RateLimitObserver } from './rate-limits.ts';
 export type KeyHealthChange = string | null;
 
 export class KeyHealth {
-  /** When it was first refused, in milliseconds since 1970; undefined while it works, or is not known to be refused. */
+  /** When it was first rejected, in milliseconds since 1970; undefined while it works, or is not known to be rejected. */
   rejectedSince: number | undefined;
   /** The upstream's message when it last rejected the key. */
   reason = '';
@@ -19,7 +19,7 @@ export class KeyHealth {
   /** The change that has not been reported to the operator yet. */
   #change: KeyHealthChange | undefined;
 
-  /** Records an answer, or a refusal of any kind. Only one of the deployment itself, which is no caller's fault, counts. */
+  /** Records an answer, or a rejection of any kind. Only one of the deployment itself, which is no caller's fault, counts. */
   recordAnswerOrRejection(judged: { kind: string; forCaller?: ApiError } | undefined, now: number): void {
     const kind = judged?.kind ?? 'answer';
     if (kind === 'answer' && this.rejectedSince !== undefined) {

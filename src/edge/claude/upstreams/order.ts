@@ -12,7 +12,7 @@ export interface UpstreamCandidate {
   dueAt: number;
   /** Whether it has as many requests running as it may. */
   isFull: boolean;
-  /** Whether a try that may have run has failed there a short time ago, and none was answered since. */
+  /** Whether an attempt that may have run has failed there a short time ago, and none was answered since. */
   isDoubtful: boolean;
 }
 
@@ -22,8 +22,8 @@ export interface UpstreamCandidate {
  * are left out.
  *
  * @param cachedAt the names of the upstreams that have the request's prompt in their caches
- * @param isOnlyTry whether no other try can follow one that may have run. Then a doubtful upstream stands behind the others:
- *   the client itself sends such a request again, and it must not fail at the same upstream each time
+ * @param isOnlyTry whether no other attempt can follow one that may have run. Then a doubtful upstream stands behind the
+ *   others: the client itself sends such a request again, and it must not fail at the same upstream each time
  * @returns `well`: those to try; `open`: those whose breaker is open, by the time of their next probe, to try if nothing else
  *   is left
  */

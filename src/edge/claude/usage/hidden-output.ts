@@ -14,7 +14,7 @@ export const USUAL_PAUSE_MS = 500;
  * in a silence during a tool call (its input may come in large pieces), and in a longer silence during a text (then what it
  * writes is late on its way). Seen output is measured by its text, not by time.
  *
- * Times are milliseconds since 1970, and each is at least the one before. Something that was read late may have come at any
+ * Times are milliseconds since 1970, and each is at least the one before. Something that was read late may have arrived at any
  * time from `since` to `at`. A time of unseen output begins with the earlier and ends with the later of the two.
  */
 export class HiddenOutputClock {
@@ -22,7 +22,7 @@ export class HiddenOutputClock {
   #hiddenMs = 0;
   /** The earliest time at which the last block may have ended; before the first block, when the request was sent. */
   #boundary: number;
-  /** The earliest time at which the last thing may have come. */
+  /** The earliest time at which the last thing may have arrived. */
   #lastOutputAt: number;
   /** The same for the last ping. Output that was written before a ping arrives before it. */
   #lastPingAt = Number.NEGATIVE_INFINITY;
@@ -96,7 +96,7 @@ export class HiddenOutputClock {
   /**
    * Records that output was seen.
    *
-   * @param since the earliest time at which it may have come, as far as a silence after it is concerned
+   * @param since the earliest time at which it may have arrived, as far as a silence after it is concerned
    * @param earliest the same, for how fast it was written
    */
   recordVisibleOutput(since: number, earliest = since): void {
@@ -115,7 +115,7 @@ export class HiddenOutputClock {
     return this.#isOpen && first !== undefined ? Math.max(0, this.#lastDeltaAt - first) : undefined;
   }
 
-  /** Records a ping of the upstream. @param since the earliest time at which it may have come */
+  /** Records a ping of the upstream. @param since the earliest time at which it may have arrived */
   recordPing(since: number): void {
     this.#lastPingAt = since;
   }

@@ -73,7 +73,7 @@ function getBlockKind(type: string): BlockKind {
 export class VisibleOutputMeter {
   /** The models that have written the answer, if one took over from another. */
   fallbacks: readonly string[] | undefined;
-  /** The letters that have come in deltas of texts and inputs. */
+  /** The letters that have arrived in deltas of texts and inputs. */
   characters = 0;
   readonly #clock: HiddenOutputClock;
   #outputTokens = 0;
@@ -148,12 +148,12 @@ export class VisibleOutputMeter {
     return this.#resultsByTool.size > 0 ? Object.fromEntries(this.#resultsByTool) : undefined;
   }
 
-  /** Records that something came that is not measured. @param since the earliest time at which it may have come */
+  /** Records that something came that is not measured. @param since the earliest time at which it may have arrived */
   recordUnmeasuredOutput(since: number): void {
     this.#clock.recordVisibleOutput(since);
   }
 
-  /** Records a ping of the upstream. @param since the earliest time at which it may have come */
+  /** Records a ping of the upstream. @param since the earliest time at which it may have arrived */
   recordPing(since: number): void {
     this.#clock.recordPing(since);
   }
@@ -163,7 +163,7 @@ export class VisibleOutputMeter {
     this.#clock.recordBlockEnd(at, since);
   }
 
-  /** The tokens that have come since the first prompt. */
+  /** The tokens that have arrived since the first prompt. */
   get #totalOutputTokens(): number {
     return this.#outputTokens + this.#thinkingTokens + this.#results;
   }

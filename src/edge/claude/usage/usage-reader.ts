@@ -26,14 +26,14 @@ const WRITTEN_DELTA =
   /event: content_block_delta\ndata: \{"type":"content_block_delta","index":\d+,"delta":\{"type":"(?:text_delta","text|input_json_delta","partial_json)":"/g;
 const WRITTEN_END = '"}}';
 const MESSAGE_STOP = encodeUtf8('\nevent: message_stop\ndata: {"type":"message_stop"}\n\n');
-/** The bytes after which a stream is read line by line as it comes, so that it need not stay in memory. */
+/** The bytes after which a stream is read line by line as it arrives, so that it need not stay in memory. */
 const UNREAD_BYTES = 262_144;
 /** The last events are searched for within this many bytes. */
 const TAIL_BYTES = 4_096;
 /** Replaces the data of a measured delta. Its text is not kept: later it matters only that it is complete JSON. */
 const MEASURED_DELTA_DATA = '{}';
 
-/** A piece of a stream, with the earliest and the latest time at which it may have come; milliseconds since 1970. */
+/** A piece of a stream, with the earliest and the latest time at which it may have arrived; milliseconds since 1970. */
 interface TimedPiece {
   piece: Uint8Array;
   at: number;
@@ -71,7 +71,7 @@ export class UsageReader {
   readonly #shouldReadBlocks: boolean;
   readonly #observed: VisibleOutputMeter;
   readonly #createdIds: CreatedResourceIdCollector | undefined;
-  /** The latest and the earliest time at which the current piece may have come. */
+  /** The latest and the earliest time at which the current piece may have arrived. */
   #at: number;
   #since: number;
   readonly #reportedUsage = new ReportedUsage();
@@ -98,7 +98,7 @@ export class UsageReader {
    *
    * @param isAll whether the piece is the whole stream. Then it usually need not be copied
    * @param at when it came, or was read; milliseconds since 1970
-   * @param since the earliest time at which it may have come, if it was read late. Default: the same
+   * @param since the earliest time at which it may have arrived, if it was read late. Default: the same
    */
   addPiece(piece: Uint8Array, isAll = false, at = Date.now(), since = at): void {
     this.#report.bytes += piece.length;

@@ -47,7 +47,7 @@ export interface ObservedPart {
   runs_code: boolean;
   /** Web searches that have begun. */
   searches: number;
-  /** Uses of an advisor, and the sum of the tokens that had come before each use. */
+  /** Uses of an advisor, and the sum of the tokens that had arrived before each use. */
   advised: number;
   advised_tokens: number;
   /** Uses of unknown tools, whose cost cannot be derived. */

@@ -15,7 +15,7 @@ export function pause(milliseconds: number, signal?: AbortSignal): Promise<void>
 }
 
 /**
- * @returns a time up to a quarter longer or shorter, so that requests that were refused together do not come back together.
+ * @returns a time up to a quarter longer or shorter, so that requests that were rejected together do not come back together.
  */
 export function addJitter(milliseconds: number): number {
   return milliseconds * (0.75 + Math.random() / 2);

@@ -41,7 +41,7 @@ export class WorkPacer {
     return pause(this.#reserveSlice(bytes));
   }
 
-  /** @returns in how many milliseconds this work may go on: at once where no other has taken a turn since its own */
+  /** @returns in how many milliseconds this work may continue: at once where no other has taken a turn since its own */
   #reserveSlice(bytes: number): number {
     const now = Date.now();
     const isFirst = nextSliceAt === this.#lastSliceEnd || nextSliceAt > now + MAX_QUEUE_MS;

@@ -1,4 +1,4 @@
-/** Delivers an event to a receiver: signed, with the same id in each try. */
+/** Delivers an event to a receiver: signed, with the same id in each attempt. */
 
 import { createInvalidRequestError } from '../http/errors.ts';
 import { findDeliverUrlFault } from '../http/headers/hosts.ts';
@@ -52,7 +52,7 @@ class DeliveryFailedError extends Error {
 export interface DeliveryAttempt {
   /** Why it has failed; undefined after a success. */
   failure?: DeliveryFailedError;
-  /** When to try again; undefined after a success, or after the last try. */
+  /** When to try again; undefined after a success, or after the last attempt. */
   again?: PendingDelivery;
 }
 

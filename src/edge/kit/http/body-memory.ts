@@ -38,9 +38,9 @@ const MAX_POLL_MS = 2_000;
 
 /** A body that is being received. A long one holds memory for all of its announced length. */
 export interface IncomingBody {
-  /** Its announced length in bytes; without one, how many have come. */
+  /** Its announced length in bytes; without one, how many have arrived. */
   readonly length: number;
-  /** @returns how many bytes of it have come */
+  /** @returns how many bytes of it have arrived */
   getReceivedBytes(): number;
   /** Ends the reading. */
   evict(why: ApiError): void;
@@ -52,8 +52,8 @@ export interface IncomingBody {
  */
 const MAX_TRANSFER_S = 60;
 /**
- * A body is judged by at least so long a time, and by little more than the longer one. Milliseconds. A body that has come at all
- * has the shorter one besides: its pieces come in bursts.
+ * A body is judged by at least so long a time, and by little more than the longer one. Milliseconds. A body that has arrived at
+ * all has the shorter one besides: its pieces come in bursts.
  */
 const MIN_PACE_WINDOW_MS = 1_000;
 const MAX_PACE_WINDOW_MS = 5_000;
@@ -92,9 +92,12 @@ export class IsolateBodyMemory {
   readonly bytesByCaller = new Map<string, number>();
   /** The waiting shares, in their order, and the bytes for which they wait. */
   readonly waitingShares = new Map<BodyMemoryShare, number>();
-  /** The long bodies that have not come whole, each with when it was judged last, and how much of it had come. */
+  /**
+   * The long bodies that have not arrived completely, each with the time of the last check, and how much of it had arrived
+   * then.
+   */
   readonly incomingBodies = new Map<BodyMemoryShare, { body: IncomingBody; at: number; come: number }>();
-  /** The bodies of senders that are not known yet and that have not come whole, each with its last step forward. */
+  /** The bodies of unknown senders that have not arrived completely, each with the time of its last progress. */
   readonly unknownSenderBodies = new Map<BodyMemoryShare, { body: IncomingBody; at: number; come: number }>();
   /** The one body of an unknown sender that may be longer than all others of them together. */
   longUnknownShare: BodyMemoryShare | undefined;

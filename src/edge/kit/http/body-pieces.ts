@@ -1,7 +1,7 @@
 /**
- * JSON whose long strings stay bytes. As text and as objects, a long prompt takes three to five times its bytes, and nearly
- * all of it is strings that nobody reads here. Short stand-ins replace them. No caller can have written a stand-in, because
- * each contains a random number that is chosen after the body has come.
+ * JSON whose long strings stay bytes. As text and as objects, a long prompt takes three to five times its bytes, and nearly all
+ * of it is strings that nobody reads here. Short placeholders replace them. No caller can have written a placeholder, because
+ * each contains a random number that is chosen after the body has arrived.
  */
 
 import { delayBytesRelease } from './body/release-bytes.ts';
@@ -12,28 +12,28 @@ export interface PlaceholderSource {
   readonly id: string;
   /** @returns the bytes of one of its parts, as pieces in order. */
   getPieces(index: number): readonly Uint8Array[];
-  /** @returns the length in bytes of the string that a stand-in replaces; undefined for any other text. */
+  /** @returns the length in bytes of the string that a placeholder replaces; undefined for any other text. */
   lengthOf?(value: string): number | undefined;
 }
 
 const PLACEHOLDER_PATTERN = /~(string|part):([0-9a-f]{16}):(\d+)~/g;
 
-/** @returns a random id of 16 hexadecimal digits, by which a source recognizes its stand-ins. */
+/** @returns a random id of 16 hexadecimal digits, by which a source recognizes its placeholders. */
 export function createPlaceholderSourceId(): string {
   return crypto.getRandomValues(new Uint8Array(8)).toHex();
 }
 
-/** @returns a stand-in for the inside of a string. */
+/** @returns a placeholder for the inside of a string. */
 export function createStringPlaceholder(id: string, index: number): string {
   return `~string:${id}:${index}~`;
 }
 
-/** @returns a stand-in for some items of a list, with its quotes. */
+/** @returns a placeholder for some items of a list, with its quotes. */
 export function createPartPlaceholder(id: string, index: number): string {
   return `"~part:${id}:${index}~"`;
 }
 
-/** @returns the bytes of a text as pieces in order, with the real bytes instead of its stand-ins. */
+/** @returns the bytes of a text as pieces in order, with the real bytes instead of its placeholders. */
 export function replacePlaceholdersByPieces(text: string, sources: readonly PlaceholderSource[]): Uint8Array[] {
   const pieces: Uint8Array[] = [];
   let at = 0;

@@ -21,7 +21,7 @@ export class LabelledCounter {
 export class IsolateCounters {
   /** Identifies this isolate. It is created at the first use, because Workers have no random numbers while they are loaded. */
   #instance: { id: string; at: number } | undefined;
-  /** Requests by the status of their answer, by the type of their error, and by whose limit has refused them. */
+  /** Requests by the status of their answer, by the type of their error, and by whose limit has rejected them. */
   readonly requests = new LabelledCounter();
   readonly errors = new LabelledCounter();
   readonly rejections = new LabelledCounter();

@@ -26,7 +26,7 @@ export interface RequestLogLine {
   model?: string | undefined;
   status?: number | undefined;
   error_type?: string | undefined;
-  /** With what the upstream has refused the deployment's key: its status, type and message. */
+  /** With what the upstream has rejected the deployment's key: its status, type and message. */
   upstream_said?: string | undefined;
   tokens?: { input: number; output: number; cache_read: number; cache_write: number } | undefined;
   cost_usd?: number | undefined;

@@ -11,7 +11,7 @@ import { strictDecoder } from './bytes.ts';
 /** A changed body with at least this many bytes is sent as a stream. If it was joined, its bytes would be in memory twice. */
 const MIN_STREAMED_BYTES = 1_048_576;
 
-/** A body whose long strings stay bytes. In `text` and `json`, short stand-ins replace them. */
+/** A body whose long strings stay bytes. In `text` and `json`, short placeholders replace them. */
 export class LongStringBody implements JsonBody {
   readonly text: string;
   readonly json: Record<string, unknown>;
@@ -46,7 +46,7 @@ export class LongStringBody implements JsonBody {
     return this.#size;
   }
 
-  /** @returns the length of a string of this body in bytes, even if a stand-in replaces it. */
+  /** @returns the length of a string of this body in bytes, even if a placeholder replaces it. */
   getStringByteLength(value: string): number {
     for (const source of this.sources) {
       const length = source.lengthOf?.(value);
@@ -55,7 +55,7 @@ export class LongStringBody implements JsonBody {
     return value.length;
   }
 
-  /** @returns a string as it was sent, even if a stand-in replaces it; undefined if it has more bytes than that */
+  /** @returns a string as it was sent, even if a placeholder replaces it; undefined if it has more bytes than that */
   getOriginalString(value: string, mostBytes: number): string | undefined {
     if (this.getStringByteLength(value) > mostBytes) return undefined;
     const isReplaced = this.sources.some((source) => source.lengthOf?.(value) !== undefined);

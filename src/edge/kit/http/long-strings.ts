@@ -22,7 +22,7 @@ export class LongStrings implements PlaceholderSource {
   }
 
   /**
-   * @returns the JSON text with a stand-in for each long string
+   * @returns the JSON text with a placeholder for each long string
    * @throws TypeError if it is not UTF-8, SyntaxError for a long string that is not valid JSON
    */
   *createTextWithPlaceholders(): SteppedWork<string> {

@@ -22,7 +22,7 @@ import { parseMediaType } from './headers/media-type.ts';
 import { LongStringBody } from './long-body.ts';
 import { LongStrings } from './long-strings.ts';
 
-/** How long the rest of a refused body is read, in milliseconds. */
+/** How long the rest of a rejected body is read, in milliseconds. */
 const DISCARD_MS = 10_000;
 /** If fewer bytes of a long body come in this time, it is given up, because others wait for its memory. */
 const PROGRESS_WINDOW_MS = 15_000;
@@ -162,7 +162,7 @@ export interface ReadBodyOptions {
   shortMs?: number;
   /** How often to check whether a long body still comes, in milliseconds. */
   stretchMs?: number;
-  /** How long the rest of a refused body is read, in milliseconds. */
+  /** How long the rest of a rejected body is read, in milliseconds. */
   discardMs?: number;
   /** Called with a body that is read piece by piece, and with undefined once no more of it is read. */
   onComing?(body: IncomingBody | undefined): void;
@@ -311,7 +311,7 @@ interface PaceGuardOptions {
   mostMs?: number | undefined;
   shortMs?: number | undefined;
   stretchMs: number;
-  /** How many bytes must have come before the speed is checked. With fewer of them the body is a short one. */
+  /** How many bytes must have arrived before the speed is checked. With fewer of them the body is a short one. */
   longFrom: number;
 }
 
@@ -321,7 +321,7 @@ export class BodyPaceGuard {
   #isLate = false;
 
   /**
-   * @param come how much of the body has come, in bytes
+   * @param come how much of the body has arrived, in bytes
    */
   constructor(
     reader: { cancel(): Promise<void> },
@@ -358,7 +358,7 @@ function ignoreCancelError(): void {}
 
 /**
  * Reads the rest of a body and drops it. Otherwise the connection would be reset while the caller still sends, and the caller
- * would never see why the request was refused.
+ * would never see why the request was rejected.
  */
 export async function discardRestOfBody({ body }: Request, mostMs = DISCARD_MS): Promise<void> {
   let timer: ReturnType<typeof setTimeout> | undefined;

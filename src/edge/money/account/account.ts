@@ -83,7 +83,7 @@ export class Account extends AccountListsBase implements AccountObject {
   /**
    * Decides whether a caller may ask at all. It takes nothing from the budget. With JSON texts, like `admitJson`.
    *
-   * @returns the refusal; `null` if the caller may ask
+   * @returns the rejection; `null` if the caller may ask
    */
   checkCallerJson(request: string): string {
     return JSON.stringify(
@@ -214,13 +214,13 @@ export class Account extends AccountListsBase implements AccountObject {
     return computeUsageReport(this.state.ledger, query);
   }
 
-  /** @returns a page of the ledger, or of what was refused in place of it, newest first. */
+  /** @returns a page of the ledger, or of what was rejected in place of it, newest first. */
   listRequests(page: PageSelection, filter: RequestsFilter = {}): ListPage<ListedRequest> {
     if (filter.outcome === 'refused') return this.state.refusals.listRejectionsPage(page, filter);
     return listRequests(this.state.ledger, page, filter);
   }
 
-  /** @returns the ledger's row of a request, or its refusal; undefined if the id is not known. */
+  /** @returns the ledger's row of a request, or its rejection; undefined if the id is not known. */
   findRequest(id: string): LedgerRequest | undefined {
     return findRequestWithTries(this.state.ledger, id) ?? this.state.refusals.findRejectedRequest(id);
   }

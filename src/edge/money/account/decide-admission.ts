@@ -212,7 +212,7 @@ function replaceTextTokens(maximumCost: MaximumCost, estimate: (mostTokens: numb
   return { ...maximumCost, usefulOutput: estimate(usefulOutput) };
 }
 
-/** Records a refusal, so that it can be looked up. @returns the decision */
+/** Records a rejection, so that it can be looked up. @returns the decision */
 function recordRejection(
   state: AccountState,
   request: AdmissionRequest,
@@ -256,7 +256,7 @@ function tryAdmission(
   return admitWithoutHold(state, request, now);
 }
 
-/** @returns why any request of a caller would be refused; null if they may ask. Takes nothing from the budget. */
+/** @returns why any request of a caller would be rejected; null if they may ask. Takes nothing from the budget. */
 export function findCallerRejection(
   state: AccountState,
   { asking, token, defaults }: Pick<AdmissionRequest, 'token' | 'defaults'> & { asking: RequestCostKind },
@@ -461,7 +461,7 @@ function getStorageTarget({ route, requestId, conversation }: AdmissionRequest, 
     : { conversation, countedAs: requestId };
 }
 
-/** @returns the refusal by a token that may make no more requests; undefined for any other. */
+/** @returns the rejection by a token that may make no more requests; undefined for any other. */
 function findRequestQuotaRejection(
   { requestCounts }: AccountState,
   { jti, maxRequests }: CredentialClaims,

@@ -30,8 +30,8 @@ export function collectLeases({ payers }: AccountState, want: PayingCaller): Lea
 }
 
 /**
- * @returns the decision that a request needs more leased: of all if one of them refuses it and may still be asked, or of those that do
- *   not cover its hold. Undefined if it needs none
+ * @returns the decision that a request needs more leased: of all if one of them rejects it and may still be asked, or of those
+ *   that do not cover its hold. Undefined if it needs none
  */
 export function findLeaseShortage(
   decision: Exclude<HoldDecision, { kind: 'count_needed' | 'behind' }>,
@@ -92,7 +92,7 @@ export async function extendLeasesAndDecide<Decision extends { outcome: string }
   return attempt;
 }
 
-/** @returns the refusal of a request for which its pools have enough by their figures: others took it, or their answers came late. */
+/** @returns the rejection of a request for which its pools have enough by their figures: others took it, or their answers came late. */
 export function createLatePoolRejection(state: AccountState, { leases, demand }: LeaseShortage): AdmissionDecision {
   const now = state.advanceBudgetToNow();
   const by = leases[0]?.by ?? 'deployment';
@@ -104,7 +104,7 @@ function isLeaseShortage(attempt: { outcome: string }): attempt is LeaseShortage
   return attempt.outcome === 'short';
 }
 
-/** @returns the account's answer for a refusal. */
+/** @returns the account's answer for a rejection. */
 export function createRejectedDecision(
   state: AccountState,
   refusal: LimitRejection,

@@ -1,4 +1,4 @@
-/** Keeps which requests an account has refused, and why, so that they can be looked up by their id. */
+/** Keeps which requests an account has rejected, and why, so that they can be looked up by their id. */
 
 import { toTokenReport } from '../../claude/pricing/usage-sums.ts';
 import type { ListPage, PageSelection } from '../../durable/page.ts';
@@ -16,25 +16,25 @@ import type { LedgerRequest, LedgerRow, ListedRequest } from './usage-answers.sc
 
 /** At most one row is written in this time, because a rejected caller may retry very often. */
 const WRITE_INTERVAL_MS = 1_000;
-/** The most refusals in a row. If there are more, the oldest are forgotten. */
+/** The most rejections in a row. If there are more, the oldest are forgotten. */
 const MAX_REFUSALS_PER_ROW = 200;
 const MAX_REFUSAL_ROWS = 2_000;
 const MAX_LISTED_REFUSALS = 1_000;
 /** How many rows are read at once for a list. Each may have about 100 kB. */
 const REFUSAL_ROWS_PER_READ = 10;
-/** The most milliseconds between the making of a request's id and its refusal. A long body comes in between. */
+/** The most milliseconds between the making of a request's id and its rejection. A long body comes in between. */
 const MAX_BODY_DELAY_MS = 15 * 60_000;
 /** The most characters of a model's name that are kept: a caller may name anything. */
 const MAX_MODEL_CHARACTERS = 200;
 /** The most groups whose refusals are counted by name on a day: tokens of an identity provider can name any group. */
 const MAX_COUNTED_GROUPS = 100;
 
-/** Keeps the refusals of an account. Those of one second share a row, and are only in memory until the second is over. */
+/** Keeps the rejections of an account. Those of one second share a row, and are only in memory until the second is over. */
 export class RejectionLog extends TableRowsBase {
   #unwritten: LimitRejectedRequest[] = [];
   #writtenAt = 0;
   #rows: number | undefined;
-  /** Writes the refusals of the current second at its end, in case no other request comes. */
+  /** Writes the rejections of the current second at its end, in case no other request comes. */
   #timer: ReturnType<typeof setTimeout> | undefined;
   #lastAt: number | undefined;
   /** The last rejection; null if there is none, undefined until it is first read. */
@@ -43,26 +43,26 @@ export class RejectionLog extends TableRowsBase {
   #refusedToday: DailyRejectionCount | undefined;
   readonly #onAdded: () => void;
 
-  /** @param onAdded called after each refusal */
+  /** @param onAdded called after each rejection */
   constructor(tables: SqlTables, onAdded: () => void) {
     super(tables);
     this.#onAdded = onAdded;
   }
 
-  /** @returns the time of the last refusal, in milliseconds since 1970; 0 if there is none. */
+  /** @returns the time of the last rejection, in milliseconds since 1970; 0 if there is none. */
   get lastRejectionTime(): number {
     this.#lastAt ??= this.tables.queryNumberOrZero('select max(at) from refusals');
     return this.#lastAt;
   }
 
-  /** @returns the last refusal; null if there is none. */
+  /** @returns the last rejection; null if there is none. */
   get lastRejection(): LimitRejectedRequest | null {
     if (this.lastRejectionTime === 0) return null;
     if (this.#last === undefined) this.#last = this.#readRejectionsBetween(0, Number.MAX_SAFE_INTEGER, 1)[0] ?? null;
     return this.#last;
   }
 
-  /** @returns how many requests were refused on the day of the last refusal, in UTC; undefined if none is known */
+  /** @returns how many requests were rejected on the day of the last rejection, in UTC; undefined if none is known */
   countRejectionsOnDayOfLastRejection(): DailyRejectionCount | undefined {
     if (this.lastRejectionTime === 0) return undefined;
     const day = Math.floor(this.lastRejectionTime / DAY_MS);
@@ -104,15 +104,15 @@ export class RejectionLog extends TableRowsBase {
     this.#onAdded();
   }
 
-  /** @returns a refused request in the form of a ledger row, with the reason; undefined if it is not known here. */
+  /** @returns a rejected request in the form of a ledger row, with the reason; undefined if it is not known here. */
   findRejectedRequest(id: string): LedgerRequest | undefined {
     const found = this.#unwritten.find((one) => one.id === id) ?? this.#readRejection(id);
     return found && toLedgerRequest(found);
   }
 
   /**
-   * @returns a page of the refusals of some days, newest first by their ids, as the ledger's are. If there are more than 1,000,
-   *   only the newest are searched
+   * @returns a page of the rejections of some days, newest first by their ids, as the ledger's are. If there are more than
+   *   1,000, only the newest are searched
    */
   listRejectionsPage(
     { limit = 20, after_id, before_id }: PageSelection,
@@ -130,7 +130,7 @@ export class RejectionLog extends TableRowsBase {
     return createPageResponse(rows, limit, before_id !== undefined, ({ request_id }) => request_id);
   }
 
-  /** @returns the refusals from one time to before another, newest first; so many at most */
+  /** @returns the rejections from one time to before another, newest first; so many at most */
   #readRejectionsBetween(from: number, to: number, limit: number): LimitRejectedRequest[] {
     const isBetween = ({ at }: LimitRejectedRequest) => at >= from && at < to;
     const found = this.#unwritten.filter(isBetween).reverse();
@@ -153,7 +153,7 @@ export class RejectionLog extends TableRowsBase {
     return found.slice(0, limit);
   }
 
-  /** Deletes the refusals up to a time. */
+  /** Deletes the rejections up to a time. */
   pruneRejections(until: number): void {
     this.#unwritten = this.#unwritten.filter(({ at }) => at > until);
     if (!this.tables.hasRows('refusals where at <= ?', until)) return;
@@ -197,7 +197,7 @@ export class RejectionLog extends TableRowsBase {
   }
 }
 
-/** @returns whose limit has refused a request, and why, as the count of a day names it */
+/** @returns whose limit has rejected a request, and why, as the count of a day names it */
 function describeRejectionCause(refusal: LimitRejectedRequest['refusal']): string {
   return refusal.kind === 'full' ? 'account storage' : `${refusal.by} ${refusal.reason}`;
 }
@@ -214,7 +214,7 @@ function addRejections(all: DailyRejectionCount, cause: string, group: string | 
   all.groups = Object.fromEntries(groups);
 }
 
-/** @returns a refused request in the form of a list's row, with the reason. */
+/** @returns a rejected request in the form of a list's row, with the reason. */
 function toListedRejection(refused: LimitRejectedRequest): ListedRequest {
   const { tries: _, refusal, ...row } = toLedgerRequest(refused);
   return { ...row, ...(refusal ? { refusal } : {}) };

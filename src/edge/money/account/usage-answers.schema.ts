@@ -505,7 +505,7 @@ export const revokedAnswer = z.object({
 });
 
 export type SpendLimitUsage = z.output<typeof bindingLimitSchema>;
-/** A limit with what is used of it, before it is known whether that refuses. */
+/** A limit with what is used of it, before it is known whether that rejects. */
 export type SpendLimitUsageBeforeRejection = Omit<SpendLimitUsage, 'refuses'>;
 export type RestrictedAccountAnswer = z.output<typeof boundAccountAnswer>;
 export type QuotaReport = z.output<typeof quotaReportSchema>;

@@ -161,7 +161,7 @@ interface CountableRequest extends CountOptions {
   model: string;
 }
 
-/** The fields of a Messages request that count_tokens accepts; it refuses all others. */
+/** The fields of a Messages request that count_tokens accepts; it rejects all others. */
 const COUNTED_FIELDS: ReadonlySet<string> = new Set([
   'messages',
   'model',

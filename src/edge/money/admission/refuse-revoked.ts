@@ -16,7 +16,7 @@ const STREAM_SUFFIX = /conversations\/[^/]{1,200}\/stream$/;
 
 type CallerToCheck = AccountTarget & { identity: Identity };
 
-/** Refuses a revoked credential. (Requests without a credential pass: their routes need none.) */
+/** Rejects a revoked credential. (Requests without a credential pass: their routes need none.) */
 export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {
   await requireUnrevokedCredential(c);
   await next();

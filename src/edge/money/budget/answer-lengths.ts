@@ -9,7 +9,7 @@ const MAX_LEARNED_MODELS = 64;
 const OUTLIER_COUNT = 2;
 /** The number of known answers from which they determine how many tokens the next one needs. */
 const ENOUGH_ANSWERS = 16;
-/** Tokens that are enough to try where fewer are known and the request would be refused. */
+/** Tokens that are enough to try where fewer are known and the request would be rejected. */
 export const MIN_TOKENS_TO_TRY = 1_024;
 /** How much longer than the longest of the others, or than what is enough for a text, the next answer may become. */
 const PATIENCE_FACTOR = 1.5;
@@ -50,7 +50,7 @@ export class RecentAnswerLengths {
     return lengths.length < ENOUGH_ANSWERS ? forText : Math.min(forText, addLengthMargin(0, lengths[OUTLIER_COUNT]));
   }
 
-  /** @returns the tokens that are worth a try where the request would be refused: no more than `forText` */
+  /** @returns the tokens that are worth an attempt where the request would be rejected: no more than `forText` */
   estimateTokensWorthTrying(model: string, forText: number): number {
     const lengths = this.#sortLengthsDescending(model);
     if (lengths.length >= ENOUGH_ANSWERS) return this.estimateTokensForText(model, forText);

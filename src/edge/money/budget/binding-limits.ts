@@ -14,7 +14,7 @@ import { getUsdLimitName, NEVER, PERIODS } from './windows.ts';
 /**
  * @param limits with `refuses` if that is already known
  * @param insufficient the limit that rejected the last request
- * @returns limits, the tightest first: those that refuse, then by how much is used, then the lowest
+ * @returns limits, the tightest first: those that reject, then by how much is used, then the lowest
  */
 export function sortByTightness(
   limits: readonly (SpendLimitUsageBeforeRejection | SpendLimitUsage)[],

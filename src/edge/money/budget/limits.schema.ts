@@ -110,7 +110,7 @@ export type PoolLimits = z.output<typeof poolLimitsSchema>;
 
 export type Limits = z.output<typeof limitsSchema>;
 
-/** The limits that refuse every request where they are 0, or have no models. A `usd_total` of 0 is prepaid: credit adds to it. */
+/** The limits that reject every request where they are 0, or have no models. A `usd_total` of 0 is prepaid: credit adds to it. */
 export const BLOCKING_LIMITS = [
   'usd_per_hour',
   'usd_per_day',

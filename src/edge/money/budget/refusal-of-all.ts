@@ -1,4 +1,4 @@
-/** Finds out whether an account would refuse any request of a kind, before its caller is known better. */
+/** Finds out whether an account would reject any request of a kind, before its caller is known better. */
 
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import type { LimitRejection, RequestCostKind } from '../contracts/admission.ts';

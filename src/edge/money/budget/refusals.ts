@@ -1,4 +1,4 @@
-/** Makes the refusals of requests that do not fit into a budget. */
+/** Makes the rejections of requests that do not fit into a budget. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
@@ -101,7 +101,7 @@ function createSpendRejection(window: BudgetWindow, needed: Nanodollars, now: nu
   return { ...createLimitRejection('spend', name, now, resetsAt, needed, left, needed > most), by };
 }
 
-/** @returns the refusal by a shared budget in which next to nothing is left, for whatever request; undefined if there is none */
+/** @returns the rejection by a shared budget in which next to nothing is left, for whatever request; undefined if there is none */
 export function findEmptySharedBudgetRejection(
   windows: readonly BudgetWindow[],
   now: number,
@@ -115,7 +115,7 @@ function isNearlySpent({ limit: most, settled }: BudgetWindow): boolean {
 }
 
 /**
- * @returns the amount that the refusal reports as left; 0 for shared budgets, because it would reveal what others have spent.
+ * @returns the amount that the rejection reports as left; 0 for shared budgets, because it would reveal what others have spent.
  */
 function getReportableAmountLeft(window: BudgetWindow): Nanodollars {
   return isSharedBudget(window.by) ? 0 : Math.max(0, computeAmountLeft(window));
@@ -142,7 +142,7 @@ export function createRateRejection(
   );
 }
 
-/** @returns a refusal by the account; times in milliseconds since 1970. */
+/** @returns a rejection by the account; times in milliseconds since 1970. */
 export function createLimitRejection(
   reason: LimitRejection['reason'],
   limit: string,

@@ -121,7 +121,7 @@ function findWindowsAt(budget: Budget, at: number, group: string | undefined): W
   return all.filter(({ start, end }) => at >= start && at < end);
 }
 
-/** Takes a token count out of its bucket. It was made for a request that was then refused. */
+/** Takes a token count out of its bucket. It was made for a request that was then rejected. */
 export function takeTokenCountFromBucket(budget: Budget, rules: LimitRules): void {
   if (rules.counts !== undefined)
     budget.fullAt.counts = takeUnitsFromBucket(budget.fullAt.counts, rules.counts, budget.last, 1);

@@ -97,10 +97,10 @@ export interface DateRange {
   to?: string | undefined;
 }
 
-/** How a request went wrong: a limit has refused it, or it failed later. */
+/** How a request went wrong: a limit has rejected it, or it failed later. */
 export type RequestFailureKind = 'refused' | 'failed';
 
-/** How many requests limits have refused on a day. */
+/** How many requests limits have rejected on a day. */
 export interface DailyRejectionCount {
   /** Days since 1970. */
   day: number;

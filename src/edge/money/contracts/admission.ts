@@ -126,7 +126,7 @@ export type AdmissionDecision =
 
 export type SharedBudgetKind = Extract<LimitOwner, 'group' | 'deployment'>;
 
-/** Why a request is refused: by which limit, and when it is worth trying again. */
+/** Why a request is rejected: by which limit, and when it is worth trying again. */
 export interface LimitRejection {
   kind: 'refused';
   reason: 'model' | 'unpriced' | 'requests' | 'concurrency' | 'rate' | 'spend' | 'held';
@@ -142,7 +142,7 @@ export interface LimitRejection {
   left: number;
   /** Whether batches hold the money: then it takes longer than a moment until it is free. */
   byBatch?: boolean;
-  /** Whether the owner has enough by its figures, and could not set it aside in time: then no limit has refused it. */
+  /** Whether the owner has enough by its figures, and could not set it aside in time: then no limit has rejected it. */
   late?: boolean;
   /** Whether the limit is too small for this request even when nothing is used. */
   never: boolean;
@@ -217,10 +217,10 @@ export interface InsufficientLimit {
   needed_usd: number;
 }
 
-/** A refused request, as its account stores it and reports it to the deployment's pool. */
+/** A rejected request, as its account stores it and reports it to the deployment's pool. */
 export interface LimitRejectedRequest {
   id: string;
-  /** Milliseconds since 1970. Each refusal of an account has another time. */
+  /** Milliseconds since 1970. Each rejection of an account has another time. */
   at: number;
   route: string;
   model: string;

@@ -37,7 +37,7 @@ export interface AllAccountsUsageQuery extends UsageQuery {
 /** The plugin to which all accounts report, and which reports to the operator: that of the shared budgets. */
 export interface AllAccountsPlugin {
   getSharedUsage(c: Context<AppEnv>, query: AllAccountsUsageQuery): Promise<UsageReport>;
-  /** @returns the accounts of which a request was refused, or failed, since a time; the newest first */
+  /** @returns the accounts of which a request was rejected, or failed, since a time; the newest first */
   findAccountsByLastFailure(c: Context<AppEnv>, query: AccountLastFailuresQuery): Promise<AccountLastFailure[]>;
   /** @returns the limits of the budgets that an account shares: its group's, and the deployment's */
   readSharedLimits(c: Context<AppEnv>, group: string | null): Promise<SpendLimitUsageBeforeRejection[]>;
@@ -49,7 +49,7 @@ export interface AllAccountsPlugin {
     news: KeyHealthChange,
     upstream: string,
   ): Promise<void>;
-  /** Called before the body of a request that spends money is read: it refuses the request, or calls `next`. */
+  /** Called before the body of a request that spends money is read: it rejects the request, or calls `next`. */
   beforeSpending: MiddlewareHandler<AppEnv>;
 }
 

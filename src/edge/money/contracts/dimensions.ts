@@ -22,7 +22,7 @@ export interface Dimension<T = unknown> {
   ofCaller?(identity: Identity): T | undefined;
   /** Returns the values, if a request can have several and counts in each. */
   values?(value: T): readonly string[];
-  /** Whether it is a version, name@version, of what is stored by its name: once withdrawn it is refused. */
+  /** Whether it is a version, name@version, of what is stored by its name: once withdrawn it is rejected. */
   readonly isVersion?: true;
   /** @returns the request whose place among those of its token this one has; undefined for a place of its own */
   placeOf?(value: T): string | undefined;

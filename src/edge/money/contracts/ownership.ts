@@ -23,7 +23,7 @@ export type UploadDecision =
   | { outcome: 'admitted'; left: number; at: number }
   | ({ outcome: 'full' } & StorageLimitRejection);
 
-/** How an upload has ended. `unknown`: it is not known whether there is a file; `bytes` have come, including the form. */
+/** How an upload has ended. `unknown`: it is not known whether there is a file; `bytes` have arrived, including the form. */
 export type FileUploadOutcome =
   | { outcome: 'made'; file: FileDescription }
   | { outcome: 'failed' }

@@ -18,7 +18,7 @@ export class InMemoryRateBuckets {
 
   /**
    * Counts a read. Restricted tokens have a separate bucket, so that a page cannot block the account's servers. @returns the
-   * refusal of one too many
+   * rejection of one too many
    */
   takeRead({ isRestricted: bound, limit: most, stream }: RateLimitedRead, now: number): LimitRejection | undefined {
     const resumed = stream === undefined ? undefined : this.#resumes.get(stream);
@@ -32,7 +32,7 @@ export class InMemoryRateBuckets {
     return refusal;
   }
 
-  /** Takes units from a bucket. @param name the limit's @returns the refusal if they are not in it */
+  /** Takes units from a bucket. @param name the limit's @returns the rejection if they are not in it */
   takeUnitsOrReject(
     bucket: string,
     name: string,

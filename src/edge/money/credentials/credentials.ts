@@ -233,7 +233,7 @@ export class TokenTable extends TableRowsBase {
   }
 
   /**
-   * Deletes tokens that expired a day ago or earlier: their own `exp` refuses them anyway. One that was revoked by itself stays
+   * Deletes tokens that expired a day ago or earlier: their own `exp` rejects them anyway. One that was revoked by itself stays
    * longer, because a run that it began may still wait for an approval.
    */
   deleteExpiredTokens(now: number): void {

@@ -10,7 +10,7 @@ const BESIDE = ['choice', 'summary'];
 /** The beginning of a row's id that all rows of a request have. */
 const REQUEST = "substr(id, 1, instr(id || '.', '.') - 1)";
 
-/** Counts the requests of tokens that may make only so many. Later tries, steps and votes have their request's id and a number. */
+/** Counts the requests of tokens that may make only so many. Later attempts, steps and votes have their request's id and a number. */
 export class TokenRequestCounts extends TableRowsBase {
   readonly #counts = new LruCache<string, number>({ maxSize: MAX_COUNTED_TOKENS });
 

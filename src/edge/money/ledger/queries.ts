@@ -51,7 +51,7 @@ type LedgerSqlRow = Record<string, SqlStorageValue> &
     lowered_by: string | null;
   };
 
-/** @returns a request's row with those of all its tries, by the id of any of them; undefined if there is none. */
+/** @returns a request's row with those of all its attempts, by the id of any of them; undefined if there is none. */
 export function findRequestWithTries(ledger: Ledger, id: string): LedgerRequest | undefined {
   // Later attempts have the id of the request followed by `.` and a number. `/` follows `.` in ASCII, so the condition selects
   // exactly the ids that begin with `<id>.`.

@@ -83,7 +83,7 @@ const COURSE = Object.entries({
 
 /**
  * `group_rollups` and `group_dimensions` have what groups pay for, which is also in the sums of all. A change of `rollups` or
- * `dimensions` has a number, `seq`. A row of `refusals` has the refused requests of one second, as JSON.
+ * `dimensions` has a number, `seq`. A row of `refusals` has the rejected requests of one second, as JSON.
  */
 export const LEDGER_TABLES = `
   create table ledger (

@@ -11,7 +11,7 @@ import { ErasableRows } from './listed-rows.ts';
 
 /**
  * `uploading`: the upload has not ended; the id is that of the request. `kept`: it exists. `gone`: it was deleted or has
- * expired. It still belongs to its owner, and the upstream refuses requests that name it. `erasing`: it must be deleted
+ * expired. It still belongs to its owner, and the upstream rejects requests that name it. `erasing`: it must be deleted
  * upstream.
  */
 
@@ -20,7 +20,7 @@ export type ResourceWithDueWork = Record<string, SqlStorageValue> & {
   id: string;
   upstream: string;
   state: 'uploading' | 'kept' | 'gone' | 'erasing';
-  /** The bytes of an upload, including its form. If `is_exact` is 0, the most that may have come. */
+  /** The bytes of an upload, including its form. If `is_exact` is 0, the most that may have arrived. */
   bytes: number;
   is_exact: number;
   created_at: number;

@@ -226,7 +226,7 @@ async function callKvOrThrowUnavailable<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** @returns the 503 for KV that does not respond, or refuses a second write to a key within a second. */
+/** @returns the 503 for KV that does not respond, or rejects a second write to a key within a second. */
 export function createKvUnavailableError(cause?: unknown): ApiError {
   const logged = `kv_unavailable: ${cause instanceof Error ? cause.message : 'unknown'}`;
   return createRetryableError('The store of this deployment could not be reached. Try again in a second.', logged, {

@@ -43,7 +43,7 @@ export interface ParsedPrefix {
   marked: readonly PromptPart[];
   /** The tools that the edge calls itself, each with its name and `run`, as a JSON list; undefined if it has none. */
   runs: string | undefined;
-  /** The long strings that are replaced by stand-ins in `content` and `json`. */
+  /** The long strings that are replaced by placeholders in `content` and `json`. */
   sources: readonly PlaceholderSource[];
   /** Its size in memory, in bytes. */
   memorySize: number;

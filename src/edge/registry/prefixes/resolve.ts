@@ -1,4 +1,4 @@
-/** Resolves the prefix that a request names, so that the request can go on like any other. */
+/** Resolves the prefix that a request names, so that the request can continue like any other. */
 import type { Context } from 'hono';
 import type { AppEnv } from '../../auth/context.ts';
 import { defaultedRequest } from '../../claude/messages.schema.ts';

@@ -75,7 +75,7 @@ function findEdgeToolFault(tool: JsonObject, sender: ToolListSender): string | u
     : 'run: tools that Sluice calls require the plugin `runs`, which this deployment does not include. Ask its operator to add it.';
 }
 
-/** @returns why the API would refuse a tool that the client runs, as far as it is known here */
+/** @returns why the API would reject a tool that the client runs, as far as it is known here */
 function findClientToolFault(tool: JsonObject): string | undefined {
   const { name, type, input_schema: schema } = tool;
   if (type !== undefined && type !== null && type !== 'custom')

@@ -112,7 +112,7 @@ export function describeLimitOwner({ by, id }: Pick<SpendLimitUsage, 'by' | 'id'
   }
 }
 
-/** @returns a limit as one says it, with how much of it is used: `85% of $5.00, dollars per day of group blue`, and whether it refuses */
+/** @returns a limit as one says it, with how much of it is used: `85% of $5.00, dollars per day of group blue`, and whether it rejects */
 export function describeBindingLimit(limit: SpendLimitUsage): string {
   const isEmpty = computeUsedShare(limit) >= EMPTY_FROM_SHARE;
   if (limit.prepaid && limit.refuses && isEmpty) return 'no budget left: no credit';

@@ -180,7 +180,7 @@ export function Composer() {
   );
 }
 
-/** Takes a question back that the edge refused because a person must decide first: that is said below it then. */
+/** Takes a question back that the edge rejected because a person must decide first: that is said below it then. */
 function restoreRejectedDraft(): void {
   const failed = session.value?.failure;
   if (

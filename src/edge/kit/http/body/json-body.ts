@@ -12,5 +12,5 @@ export interface JsonBody {
 /** Replaces a body that is not needed any more, so that its memory can be freed. */
 export const RELEASED_BODY: JsonBody = { bytes: new Uint8Array(0), text: '', json: {} };
 
-/** A body that can be sent several times: a function makes a new stream for each try. */
+/** A body that can be sent several times: a function makes a new stream for each attempt. */
 export type SendableBody = BodyInit | (() => BodyInit);

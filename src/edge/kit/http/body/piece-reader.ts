@@ -29,7 +29,7 @@ export class StreamPieceReader {
   #turnReads = 0;
   #hasEnded = false;
 
-  /** @param isLive whether each chunk is wanted as soon as it has come, as of a stream of events that may stay open */
+  /** @param isLive whether each chunk is wanted as soon as it has arrived, as of a stream of events that may stay open */
   constructor(stream: ReadableStream<Uint8Array>, { isLive = false } = {}) {
     this.#isLive = isLive;
     // `getReader` throws for a stream that is not a byte stream, as a stream made in JavaScript may be. Read such a stream with

@@ -55,7 +55,7 @@ try {
   stopWith(thrown);
 }
 
-/** Writes everything, in the order in which a restore needs it: what limits and revokes comes before what it applies to. */
+/** Writes everything in the order in which a restore needs it: limits and revocations before the data to which they apply. */
 async function writeDeployment(): Promise<void> {
   await noteIfMissing('the limits of the deployment', async () => {
     process.stdout.write(`${await (await callEdge('GET', '/pools/deployment/backup')).text()}\n`);
@@ -209,7 +209,10 @@ async function writeReferences(
     });
 }
 
-/** Writes a version once, after what it names; that to which its name points goes with it. @returns whether it is there */
+/**
+ * Writes a version once, after the resources that it names, together with the current version of its name. @returns whether it
+ * exists
+ */
 async function writeVersion(kind: string, ref: string, account: string | undefined): Promise<boolean> {
   const path = versionPath(kind, ref, account);
   const known = versions.get(path);

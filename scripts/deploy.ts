@@ -19,7 +19,10 @@ import { root } from './root.ts';
 
 type Config = ReturnType<typeof unstable_readConfig>;
 
-/** Stand for the secrets without which other settings are rejected: Cloudflare has them, and wrangler.toml must not. */
+/**
+ * Placeholders for the secrets without which other settings are rejected. The secrets are stored by Cloudflare, and must not be
+ * in wrangler.toml.
+ */
 const STAND_INS = {
   SIGNING_SECRET: 'x'.repeat(32),
   DELIVERY_SIGNING_SECRET: `whsec_${'x'.repeat(32)}`,
@@ -75,7 +78,7 @@ async function deploy(): Promise<void> {
 /**
  * Checks the settings in wrangler.toml, and names those that are probably misspelt.
  *
- * @throws Error that names a malformed setting, or a secret, which must not stand in that file
+ * @throws Error that names a malformed setting, or a secret, which must not be in that file
  */
 function checkSettings(vars: Config['vars']): void {
   const shape = settingsShape();

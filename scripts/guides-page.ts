@@ -23,7 +23,10 @@ document.addEventListener('DOMContentLoaded', () => {
   if (search) filterList(search);
 });
 
-/** Shows in the list only what has all words of the field in its text. Enter goes to the first, and a press closes the list. */
+/**
+ * Shows in the list only the guides that contain all words of the field. Enter opens the first one, and a click closes the
+ * list.
+ */
 function filterList(search: HTMLInputElement): void {
   const nav = search.closest('nav');
   const links = [...(nav?.querySelectorAll('a') ?? [])].map((link) => ({

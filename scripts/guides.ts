@@ -103,7 +103,7 @@ interface FramedPage {
   isBelow?: boolean;
 }
 
-/** @returns a page of the documentation: its head, the list beside it, and what it says */
+/** @returns a page of the documentation: its head, the list beside it, and its content */
 export function renderFrame({ title, part, all, list, main, isBelow = false }: FramedPage): string {
   const link = (name: FramedPage['part'], href: string) =>
     `<a href="${href}"${name === part ? ` aria-current="${isBelow ? 'true' : 'page'}"` : ''}>${name}</a>`;
@@ -176,7 +176,7 @@ function contentsOf(markdown: string): string {
   return `<nav class="contents" aria-label="On this page"><ul>${links.join('')}</ul></nav>\n`;
 }
 
-/** @returns where a link of a guide leads on the served pages; what is not served stands as it is */
+/** @returns the target of a guide's link on the served pages; a link to a file that is not served is unchanged */
 function resolveLink(href: string): string {
   return href
     .replace(/^(?:docs\/)?([\w-]+)\.md(#.*)?$/, '/docs/guides/$1$2')

@@ -1,4 +1,4 @@
-/** Compares what came with what was expected. No I/O: an answer is judged as it arrives, and years later as a fixture. */
+/** Compares a response with the expected one. No I/O, so that stored responses can be compared, too. */
 import {
   computeCost,
   countPromptTokens,

@@ -46,7 +46,7 @@ function createCaller(send: Send, run: string): (call: ProveCall) => Promise<{ a
   };
 }
 
-/** Sends each call, and judges what came, until the key is rejected. @param pause waits for what is not settled yet */
+/** Sends each call, and compares the response, until the key is rejected. @param pause waits until the request is settled */
 export async function* prove(calls: ProveCall[], options: ProveOptions): AsyncGenerator<ProvedCall> {
   const { edge, run, isBooked = true, pause } = options;
   const simulate = createSimulator({ faults: false });

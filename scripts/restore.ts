@@ -1,7 +1,7 @@
 /**
- * Restores a backup in another deployment, or one account of it. What the deployment rejects is left out, and named at the end.
- * What is already there stays, so it may be repeated: `SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore [-- --account alice
- * [--replace]] < backup.jsonl`.
+ * Restores a backup in another deployment, or one account of it. Items that the deployment rejects are left out, and listed at
+ * the end. Existing items stay unchanged, so the command may be repeated: `SLUICE_URL=https://… SLUICE_TOKEN=… npm run restore
+ * [-- --account alice [--replace]] < backup.jsonl`.
  */
 import { readArguments } from './arguments.ts';
 import {
@@ -152,7 +152,7 @@ function describeHead({ type, id, account, kind, version }: BackupHead): string 
   return type === 'unreadable' ? id : `a line of the type ${type}`;
 }
 
-/** @throws Unavailable for what the edge rejects, and for what is no backup */
+/** @throws Unavailable for an item that the deployment rejects, or that is no backup */
 async function restoreOne(head: BackupHead, what: string, first: string, rest: string[]): Promise<void> {
   const { type, id, account, kind, version, erased_at } = head;
   if (type === 'deployment_backup') await put('/pools/deployment/backup', first);

@@ -9,7 +9,7 @@ export function isJsonObject(value: unknown): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-/** Reads a member whose name comes from outside; undefined for an absent one, and for what the object only inherits. */
+/** Reads a property whose name comes from outside; undefined if it is absent or only inherited. */
 export function readOwnMember(object: JsonObject, name: string): Json | undefined {
   return Object.hasOwn(object, name) ? object[name] : undefined;
 }

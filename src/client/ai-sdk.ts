@@ -25,7 +25,7 @@ export interface SluiceChatOptions {
   /** Gives the id of a chat's conversation. Default: the chat's id. */
   conversation?: (chatId: string) => string;
   /**
-   * Whether `stop()` also stops the turn at the edge, so that nothing more is paid for. Default true. Closing or reloading the
+   * Whether `stop()` also stops the turn at the edge, so that nothing more is billed. Default true. Closing or reloading the
    * page stops nothing, unless the transport is on a server that hands it the signal of the page's request. And `useChat` calls
    * `stop()` when its component is removed. If the answer should continue then, give the component a `Chat` that lives longer
    * than it does.

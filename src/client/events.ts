@@ -14,8 +14,8 @@ export function parseEventNumber(id: string | undefined): number | undefined {
 }
 
 /**
- * Reads an event stream that comes in pieces of any size, in linear time. Lines end with LF or CRLF, as at this edge and
- * at the API. A comment counts only if an empty line follows it: any other may be incomplete.
+ * Reads an event stream that arrives in pieces of any size, in linear time. Lines end with LF or CRLF, as at this edge and at
+ * the API. A comment counts only if an empty line follows it: any other may be incomplete.
  *
  * @returns a function that takes the next piece
  */

@@ -10,7 +10,7 @@ const MAX_CONTINUATIONS = 10;
  * client sends it back.
  */
 export class PausedAnswerMerger {
-  /** The part that comes now. */
+  /** The current part. */
   #part = new MessageBuilder();
   /** The usage of the parts before it. */
   #earlierUsage: Message['usage'] | undefined;
@@ -19,7 +19,7 @@ export class PausedAnswerMerger {
   #continuations = 0;
   /** The events that end a part which may be continued. They are emitted only if no part follows. */
   #heldEvents: RawMessageStreamEvent[] = [];
-  /** The index of the block that has begun and not ended, in the part that comes now. */
+  /** The index of the block that has begun and not ended, in the current part. */
   #openBlock: number | undefined;
 
   /** The received content of the current part. */
@@ -27,7 +27,7 @@ export class PausedAnswerMerger {
     return { message: this.#part.message, openBlock: this.#openBlock };
   }
 
-  /** Takes an event of the part that comes now. @returns the events of the merged message to emit for it */
+  /** Takes an event of the current part. @returns the events of the merged message to emit for it */
   applyEvent(event: RawMessageStreamEvent): RawMessageStreamEvent[] {
     this.#part.applyEvent(event);
     if (event.type === 'content_block_start') this.#openBlock = event.index;

@@ -47,7 +47,7 @@ export class RenewingToken {
   }
 
   /**
-   * Gets the token that holds now.
+   * Gets the current token.
    *
    * @param refused a token that the edge has rejected, which is not returned again
    * @throws SluiceError if there is none

@@ -16,7 +16,7 @@ export abstract class SdkStyleStreamReader implements AsyncIterable<RawMessageSt
     return () => signal?.removeEventListener('abort', close);
   }
 
-  /** @returns the message that stands at the end, once all events have been read */
+  /** @returns the final message, once all events have been read */
   protected abstract lastMessage(): Message;
 
   /** Yields the events. Leaving the loop before the end calls `close()`. */

@@ -30,7 +30,7 @@ export interface StreamStart {
   body?: string;
 }
 
-/** A turn's cost comes after its end. If the connection is lost before that, the client requests the cost this many times. */
+/** A turn's cost arrives after its end. If the connection is lost before that, the client requests the cost this many times. */
 const MAX_COST_REQUESTS = 10;
 /** A stream that ended properly without the cost counts as so many requests: something on the way may remove it. */
 const REQUESTS_WITHOUT_COST = 5;
@@ -68,7 +68,7 @@ export class MessageStream extends SdkStyleStreamReader {
   used: number | undefined;
   /** Whether the budget would pay for the same question once more; known as `used` is. */
   fits: boolean | undefined;
-  /** Why a run has paused (its next message lets it go on); undefined if it has not paused, or the reason did not come. */
+  /** Why a run is paused (its next message continues it); undefined if it is not paused, or the reason has not arrived. */
   paused: string | undefined;
   /** Whether `stop()` has ended it, here or in another client. */
   stopped = false;

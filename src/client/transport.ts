@@ -135,7 +135,7 @@ export class Transport {
   }
 }
 
-/** @returns the error for an answer that did not come, or not completely */
+/** @returns the error for a response that did not arrive, or not completely */
 export function createConnectionError(cause: unknown, signal?: AbortSignal | null): SluiceError {
   if (signal?.aborted && !(signal.reason instanceof SluiceError)) {
     return new SluiceError('closed', 'The request was closed before the response ended.', { cause });

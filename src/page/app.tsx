@@ -170,7 +170,10 @@ function CurrentPagePart() {
   return part === 'chat' ? <Chat /> : <LazyComponent load={LAZY_PARTS[part]} />;
 }
 
-/** Shows what was spent today: to an admin by everybody. Its place is reserved, so that nothing moves when the number comes. */
+/**
+ * Shows what was spent today: to an admin by all accounts. Its place is reserved, so that nothing moves when the number
+ * arrives.
+ */
 export function TodaySpend() {
   const spent = spentToday.value;
   const isOfDeployment = spent?.byAll === true;

@@ -3,7 +3,7 @@ import * as z from '../kit/http/zod.ts';
 import { createStoredVersionFields } from '../registry/versions/versions-answers.schema.ts';
 import { labels, putClassifier } from './classifiers.schema.ts';
 
-/** A version as it is stored: with a `schema`, its labels stand beside it. */
+/** A version as it is stored: with a `schema`, it also contains the labels. */
 export const classifierContent = z.object({
   ...createStoredVersionFields('classifier'),
   ...putClassifier.fields.shape,

@@ -205,7 +205,7 @@ export function toCallerResponse(
   return new Response(body, { status: error?.status ?? response.status, headers });
 }
 
-/** @returns whether a body begins like a JSON object but does not end like one, so that the rest has not come. */
+/** @returns whether a body begins like a JSON object but does not end like one, so that the rest has not arrived. */
 function isTruncatedJson(body: Uint8Array): boolean {
   return readTrimmedStart(body).startsWith('{') && parseJsonObject(body) === undefined;
 }

@@ -45,7 +45,8 @@ export interface ClassifiedFailure {
    * `request`: the caller can correct it. `overloaded`: the upstream takes no more requests at the moment. `down`: it is
    * broken. `again`: it works, and requests to receive the same request again. `missing`: it does not have the model.
    * `refused`: it rejects this deployment, which only the operator can change. `unclear`: it rejects, and does not say in the
-   * API's form whether this caller or the deployment; or what it rejects is the operator's, for requests of this sort alone.
+   * API's form whether this caller or the deployment; or it rejects only requests of this kind, for a reason that the operator
+   * must fix.
    */
   kind: 'request' | 'overloaded' | 'down' | 'again' | 'missing' | 'refused' | 'unclear';
   /** The error as a caller may see it. */
@@ -114,7 +115,7 @@ const DEPLOYMENT_WORDS =
   /\b(key|oauth|bearer|credentials?|access token|authenticat\w*|authori[sz]\w*|billing|credits?|subscription|disabled|suspended|workspace|ip address|countr(y|ies)|region|iam|arn)\b|sk-ant-|\b[0-9a-f]{8}-[0-9a-f]{4}-/i;
 /** Further words of gateways by which a rejection is about their operator. */
 const OPERATOR_WORDS = /budget(?!_tokens)|quota|organi[sz]ation|\borg[-_]|api.?key|_key\b/i;
-/** The types of errors that come without one. Other statuses have `api_error`, or `invalid_request_error` if it is the caller's. */
+/** The types for errors without one. Other statuses have `api_error`, or `invalid_request_error` if it is the caller's. */
 const TYPE_BY_STATUS: ReadonlyMap<number, ErrorType> = new Map([
   [404, 'not_found_error'],
   [409, 'conflict_error'],
@@ -171,7 +172,10 @@ export function classifyFailure(
   };
 }
 
-/** @returns what an answer means that is a rejection; undefined for any other. @param elapsedMs as in `FailureEvidence` */
+/**
+ * @returns the classification of a response that is a rejection; undefined for any other response. @param elapsedMs as in
+ * `FailureEvidence`
+ */
 export function classifyIfFailed(
   head: ResponseStatusAndHeaders,
   text: string,
@@ -221,7 +225,7 @@ function classifyErrorKind(
   return status === 409 || headers.get('x-should-retry') === 'true' ? 'again' : 'request';
 }
 
-/** @returns a refusal's body, or the error that a body or a stream is and nothing else; undefined if there is none. */
+/** @returns the body of a rejection, or the error if a body or a stream contains nothing else; otherwise undefined */
 function parseErrorBody(text: string, isSuccess: boolean): unknown {
   const [, data = text] = ERROR_EVENT.exec(text) ?? [];
   // Skip parsing the large bodies of successful responses: an error body contains `"error"`.

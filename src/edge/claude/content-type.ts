@@ -1,4 +1,4 @@
-/** Finds out in which form an upstream's answer comes: whether it is a stream, and whether its bytes can be read. */
+/** Determines the form of an upstream's response: whether it is a stream, and whether its bytes can be read. */
 
 import { createNonRetryableError } from '../kit/http/errors.ts';
 

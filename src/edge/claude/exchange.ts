@@ -35,7 +35,7 @@ export interface ExchangeOptions {
 
 /** A call that is read on when its caller leaves, so that what it has cost is seen. */
 interface DrainAfterCallerLeftOptions {
-  /** Whether its answer comes as a stream: others come only at their end. */
+  /** Whether its response is a stream. Other responses arrive only at their end. */
   streams: boolean;
   /**
    * Called when the caller has disconnected and the call continues. @param over settles when the call has ended; never rejects
@@ -247,7 +247,7 @@ export class UpstreamExchange {
     return this.createOutcome(this.createUnusableReport(why, report), end);
   }
 
-  /** Records how the upstream has answered: what a rejection means, or undefined for an answer. */
+  /** Records the upstream's response in its health: the classification of a rejection, or undefined for a success. */
   recordHealth(refusal: ClassifiedFailure | undefined): void {
     this.#storedSentence = refusal?.storedSentence;
     this.#keyHealth?.recordAnswerOrRejection(refusal, Date.now());

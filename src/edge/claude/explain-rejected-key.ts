@@ -25,7 +25,7 @@ const REMEDIES: ReadonlyMap<string, string> = new Map(
 );
 const MAX_SHOWN_CHARACTERS = 300;
 
-/** @returns whether a cause stands against each request of this deployment, until its operator ends it. */
+/** @returns whether a cause makes the upstream reject each request of this deployment, until the operator fixes it. */
 export function doesCauseBlockDeployment(cause: string): boolean {
   return REMEDIES.has(cause);
 }

@@ -1,4 +1,4 @@
-/** The errors of an answer that does not come, or does not come to its end. */
+/** The errors of a response that does not arrive, or is incomplete. */
 import { ApiError, createNonRetryableError, type ErrorType } from '../kit/http/errors.ts';
 import { maskSecrets } from '../kit/http/secrets.ts';
 import { NetworkFailure } from './call-network.ts';
@@ -61,7 +61,7 @@ export function createCallerLeftError(): UpstreamFailure {
   return new UpstreamFailure('api_error', message, { end: 'client_gone', logged: 'client_gone' });
 }
 
-/** @returns the error for an upstream whose headers did not come in time. */
+/** @returns the error for an upstream whose headers did not arrive in time. */
 export function createHeadersTimeoutError(): UpstreamFailure {
   const message = 'The upstream did not respond in time. Try again, or stream the response.';
   return new UpstreamFailure('timeout_error', message, { end: 'cut', logged: 'upstream_timeout' });

@@ -87,7 +87,8 @@ export interface RelayOptions {
 }
 
 /**
- * Relays a caller's own request: its bytes up, the answer's bytes down, usage read from a copy.
+ * Relays a caller's own request: its bytes are forwarded to the upstream, the response's bytes to the caller, and usage is read
+ * from a copy.
  *
  * @returns the upstream's answer, streaming if the upstream streams; its 400 and 413 word for word
  * @throws ApiError when nothing can be relayed: no answer, the deployment's key was rejected, or the body was interrupted
@@ -136,7 +137,7 @@ async function relayThroughExchange(
   };
 
   const payment = options.payment ?? 'free';
-  /** `error` as soon as the upstream has rejected. Errors that are thrown later do not change it. */
+  /** `error` as soon as the upstream has rejected the request. Errors that are thrown later do not change it. */
   let failed: 'error' | undefined;
   const settleAndRespond = (
     { report, ...read }: Omit<BufferedResult, 'json'>,

@@ -21,11 +21,11 @@ import type { ResponseReport } from './usage/usage-report.ts';
 
 /** This many streams that begin at the same time may hold a large buffer each. */
 const MAX_LARGE_OPENINGS = 16;
-/** The size of a buffer for bytes that should not come at all. */
+/** The size of a buffer for bytes that are not expected. */
 const SMALL_STREAM_BYTES = 1_024;
 /** Milliseconds that a complete answer waits for the upstream to close the stream after it. */
 export const CLOSE_WAIT_MS = 25;
-/** The services of the Claude API themselves: they quote no key. Only what stands before them, a gateway, may do that. */
+/** The services of the Claude API themselves: they quote no key. Only a gateway before them may do that. */
 const CLAUDE_SERVICES =
   /^https:\/\/(?:api\.anthropic\.com|[\w.-]+\.(?:api\.aws|googleapis\.com|services\.ai\.azure\.com))\//;
 

@@ -7,7 +7,7 @@ export class DurableObjectAlarm {
   readonly #now: () => number;
   readonly #abort: (thrown: unknown) => void;
   readonly #grain: number;
-  /** When it comes, in milliseconds since 1970; null while none is set. */
+  /** The time of the alarm, in milliseconds since 1970; null while none is set. */
   #scheduledAt: number | null = null;
   /** The earliest time at which something is due; null while that is not known. A watch is not due. */
   #dueAt: number | null = null;

@@ -9,7 +9,7 @@ import { RetryTracker } from './retries.ts';
 export interface DurableObjectServices {
   readonly env: Bindings;
   readonly alarm: DurableObjectAlarm;
-  /** Makes visible what the alarm repeats. */
+  /** Reports the work that the alarm repeats. */
   readonly retries: RetryTracker;
   /** The clock; milliseconds since 1970. */
   now(): number;

@@ -1,6 +1,6 @@
 /**
- * Makes visible what an object's alarm repeats until it succeeds. Nobody waits for such work, so without a log line and a report a
- * failure that lasts stays unknown.
+ * Reports the work that an object's alarm repeats until it succeeds. No caller waits for such work, so without a log line and a
+ * report a lasting failure would stay unknown.
  */
 
 import { HOUR_MS, MINUTE_MS } from '../kit/async/durations.ts';

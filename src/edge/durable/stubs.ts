@@ -44,7 +44,10 @@ export const getConversationStub = createStubGetter(({ CONVERSATION }: Pick<Bind
 
 export const getBatchStub = createStubGetter(({ BATCH }: Pick<Bindings, 'BATCH'>) => BATCH);
 
-/** @returns a function that makes stubs. Both names are part of an object's id: nobody reaches another account's. */
+/**
+ * @returns a function that makes stubs. Both names are part of an object's id, so that a caller cannot reach another account's
+ * object.
+ */
 function createStubGetter<Env, T extends Rpc.DurableObjectBranded>(
   everywhere: (env: Env) => DurableObjectNamespace<T>,
 ) {

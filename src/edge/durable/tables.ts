@@ -162,7 +162,7 @@ export class SqlTables {
     return this.iterateRows<Row>(query, ...bindings).toArray();
   }
 
-  /** @returns the rows of one query, which are read one after the other: who has enough stops. */
+  /** @returns the rows of one query, which are read one by one, so that the caller can stop early. */
   iterateRows<Row extends Record<string, SqlStorageValue>>(query: string, ...bindings: SqlStorageValue[]) {
     return this.#createOnWrite
       ? this.storage.sql.exec<Row>(EMPTY_QUERY)

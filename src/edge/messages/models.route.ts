@@ -187,8 +187,8 @@ async function getCachedUpstreamList(c: Context<AppEnv>, caller: Request): Promi
 }
 
 /**
- * @returns the upstream's list; undefined if it has none, is down, or does not send it in time. The log says so
- * @throws ApiError where the upstream rejects the key: nobody must take a dead key for a live one
+ * @returns the upstream's list; undefined if it has none, is down, or does not send it in time, which is logged
+ * @throws ApiError if the upstream rejects the key, so that a dead key is not mistaken for a working one
  */
 async function relayUpstreamList(c: Context<AppEnv>, caller: Request): Promise<Response | undefined> {
   const { line } = c.get('entry');
@@ -239,7 +239,7 @@ async function respondWithPooledModels(c: Context<AppEnv>, pool: UpstreamPool): 
 
 /**
  * @param areAll whether there is no other upstream, whose key may be good
- * @returns the list of an upstream that has one; undefined while none of them answers. The log says so
+ * @returns the list of an upstream that has one; undefined while none of them responds, which is logged
  * @throws ApiError where all of them reject their keys
  */
 async function fetchFirstUpstreamList(

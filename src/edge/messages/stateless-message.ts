@@ -147,7 +147,7 @@ export async function prepareStatelessMessage(
   };
 }
 
-/** @returns a request that asks no agent, without what it says to plugins: that is never sent */
+/** @returns a request without an agent, without its fields for plugins, which are never sent to the upstream */
 export function removeEdgeFields(sent: JsonBody): JsonBody {
   const { ofMessage } = fieldRemovals();
   if (!Object.keys(ofMessage).some((name) => Object.hasOwn(sent.json, name))) return sent;

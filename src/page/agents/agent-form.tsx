@@ -34,7 +34,7 @@ interface AgentFormProps {
   stored: AgentDraft;
 }
 
-/** Edits an agent. What is typed is kept, wherever one goes, until it is stored or discarded. */
+/** Edits an agent. The draft is kept on all other pages, until it is stored or discarded. */
 export function AgentForm({ agentName: of, stored }: AgentFormProps) {
   const { isBusy: busy, fault, run } = useAsyncAction();
   const asJson = useSignal(false);
@@ -195,7 +195,7 @@ function requireUnusedAgentName(name: string): void {
   throw new Error('name: An agent with this name already exists. Choose another name, or edit the existing agent.');
 }
 
-/** @returns the field that a rejection is about, and what is said of it */
+/** @returns the field to which an error refers, and its message */
 function findFieldOfFault(fault: string, draft: AgentDraft): { field: AgentDraftField | undefined; message: string } {
   const words = extractEdgeMessage(fault);
   if (words.startsWith('The name of the agent')) return { field: 'name', message: words };

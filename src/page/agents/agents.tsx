@@ -117,7 +117,7 @@ function AgentList() {
   );
 }
 
-/** Fills the form of a new agent with an example. What stands there already is kept. */
+/** Fills the form of a new agent with an example. Existing text is kept. */
 function fillNewAgentWithExample(): void {
   if (currentModel.value && !agentDrafts.value[NEW_AGENT]) {
     saveExampleAgentDraft(EXAMPLE_AGENT, currentModel.value.id, createExampleToolsJson(EXAMPLE_AGENT));

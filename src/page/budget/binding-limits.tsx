@@ -25,7 +25,10 @@ const RATE_LIMITS = [
 
 const REJECTS_ALL_NOTE = 'rejects all requests';
 
-/** Shows which limits bind an account, the tightest first; what rejects is red. Windows without a limit have no card. */
+/**
+ * Shows which limits bind an account, the tightest first. A limit that rejects requests is red. Windows without a limit have no
+ * card.
+ */
 export function BindingLimits({ stands: quota }: { stands: AccountQuota | undefined }) {
   if (!quota) return <p class="quiet">…</p>;
   const { binds, blocked_by: zero, running_requests: running, day } = quota;
@@ -104,7 +107,7 @@ interface BindingLimitCardsProps {
   spentUsd: number;
   /** Whether it is clear whose limits they are. */
   isOwn?: boolean;
-  /** Other cards of limits that reject: they stand before those that do not. */
+  /** Other cards of limits that reject requests. They are shown before those that do not. */
   first?: ComponentChildren;
   children?: ComponentChildren;
 }
@@ -140,7 +143,7 @@ export function BindingLimitCards({
   );
 }
 
-/** An operator sees limits of several owners: whose each is stands with it, and leads to its group. */
+/** An operator sees limits of several owners, so each is shown with its owner, and a link to its group. */
 function renderLimitOwner({ by, id }: SpendLimitUsage): ComponentChildren {
   if (!identity.value.operator) return describeLimitOwner({ by, id });
   if (by === 'group' && id !== null) return ['of group ', <GroupLink key={id} group={id} />];

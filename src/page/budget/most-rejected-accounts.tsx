@@ -13,7 +13,7 @@ import { ACCOUNTS_HREF, navigateToRequestsRejectedToday } from './links.tsx';
 const MAX_LISTED_ACCOUNTS = 5;
 const REJECTED_POLL_MS = 5_000;
 
-/** Names the accounts that were rejected most today. Each leads to its rejections; there is nothing where none was rejected. */
+/** Lists the accounts with the most rejected requests today, each with a link to these. It shows nothing if there are none. */
 export function MostRejectedAccounts() {
   const accounts = useSignal<Page<AccountSpendRow> | undefined>(undefined);
   const fault = useSignal<string | undefined>(undefined);

@@ -62,8 +62,8 @@ function OwnBudgetView() {
 }
 
 /**
- * Shows what is broken, then what everybody has spent: today, on each day, and who. Longer windows only where they have a
- * limit; a limit that rejects everybody stands first, with its form open.
+ * Shows the current problems, then the spending of the deployment: today, by day, and by account. Longer windows are shown only
+ * if they have a limit. A limit that rejects all requests is shown first, with its form open.
  */
 function DeploymentView() {
   useEffect(pollDeploymentSpend, []);

@@ -163,7 +163,7 @@ function createProblemCounts(
   ];
 }
 
-/** They stand first in one list, so they are one link. */
+/** They are first in one list, so they are one link. */
 function describeRejectedAccounts(blocked: number, spent: number): string {
   if (blocked > 0 && spent > 0) return `accounts cannot send requests: ${blocked} blocked, ${spent} without budget`;
   if (blocked > 0) return blocked === 1 ? 'account blocked' : 'accounts blocked';

@@ -25,7 +25,7 @@ interface RequestDetailsProps {
     >;
 }
 
-/** Shows what one request was, what it cost, or why it was rejected and what helps. */
+/** Shows the details and the cost of one request, or why it was rejected and the remedy. */
 export function RequestDetails({ request }: RequestDetailsProps) {
   const { request_id, account, created_at, model, route, status, refusal, error_type } = request;
   const { cost_usd, estimated, token, conversation, agent, tags, upstream_request_id: upstreamId } = request;

@@ -100,7 +100,7 @@ function AccountRequests() {
 /** A page of requests of all accounts. `accounts_after` is not null if it asked only some of them. */
 type UnsuccessfulRequestsPage = Page<ListedRequest> & { accounts_after?: string | null };
 
-/** Lists what was rejected, or has failed, of all accounts, each with the sentence that its caller read. */
+/** Lists the rejected or failed requests of all accounts, each with the sentence that the caller received. */
 function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
   return (
     <>

@@ -19,8 +19,8 @@ const REQUEST_ID_PREFIX = 'req_';
 const TOKEN_ID_PREFIX = 'tok_';
 
 /**
- * Finds a request by its id, this edge's or the upstream's, whosever it is, and says what it cost or why it was rejected; and
- * lists the requests of a token. To an operator any other text is the name of an account, whose requests are listed.
+ * Finds a request of any account by its id, Sluice's or the upstream's, and shows its cost or why it was rejected; or lists the
+ * requests of a token. To an operator any other text is the name of an account, whose requests are listed.
  */
 export function RequestSearch() {
   const { operator } = identity.value;

@@ -15,7 +15,7 @@ import { formatDateAndTime } from '../ui/format.ts';
 
 type AdminScope = Extract<Scope, `admin${string}`>;
 
-/** All scopes but those of operators, which stand apart. A scope that is missing here is a type error. */
+/** All scopes except those of operators, which are shown separately. A scope that is missing here is a type error. */
 const SCOPE_OPTIONS: Record<Exclude<Scope, AdminScope>, true> = {
   messages: true,
   classify: true,

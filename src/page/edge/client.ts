@@ -20,7 +20,7 @@ export const edgeToolNames = signal<readonly string[]>([]);
 export const connectionState = signal<'starting' | 'gate' | 'ready' | 'unreachable'>('starting');
 /** Why there is no list of models: then only agents can be used in the chat, and all other parts work. */
 export const modelsFault = signal<string | undefined>(undefined);
-/** Why the edge has rejected. */
+/** Why the edge cannot be used: it has rejected the token, or cannot be reached. */
 export const connectionFault = signal<string | undefined>(undefined);
 
 const currentClient = computed(() =>
@@ -84,7 +84,7 @@ export async function changeToken(next: string | undefined): Promise<void> {
   await checkConnection();
 }
 
-/** @returns an error as a sentence for the user; what the edge said of it stands on the lines below, see `Fault` */
+/** @returns an error as a sentence for the user; the edge's message is on the lines below, see `FaultMessage` */
 export function formatErrorForUser(thrown: unknown): string {
   if (thrown instanceof SluiceError) return `${describeErrorForUser(thrown)}\n${formatErrorDetails(thrown)}`;
   return thrown instanceof Error ? thrown.message : String(thrown);

@@ -12,23 +12,26 @@ import { readJson } from './client.ts';
 import { pollWhileVisible } from './poll.ts';
 import { StalePartFault } from './retry-fault.tsx';
 
-/** A column, and what stands in it. */
+/** A column and its content. */
 export interface ListColumn<Row> {
   name: string;
-  /** `number` stands right, `text` may take several lines, and `action` is a button: its heading is for screen readers alone. */
+  /**
+   * `number` is aligned to the right, `text` may take several lines, and `action` is a button, whose heading is only for screen
+   * readers.
+   */
   kind?: 'number' | 'text' | 'action';
   /** Whether it is left out where the window is narrow. */
   spare?: boolean;
   /** The sort order that its heading selects. */
   sort?: string;
-  /** @param times how many rows this one stands for, in words: empty for one */
+  /** @param times the number of rows that this one stands for, as text: empty for one */
   renderCell(row: Row, times: string): ComponentChildren;
 }
 
 /** The definition of a row, beside its cells. */
 export interface ListRowDefinition<Row> {
   getKey(row: Row): string;
-  /** How it stands out: what is wrong, what runs, what was deleted. */
+  /** How the row is highlighted: an error, a running item, or a deleted one. */
   look?(row: Row): 'refused' | 'running' | 'removed' | undefined;
   /** The content of a row. Rows of a page with the same content are one line, with the newest of them. */
   says?(row: Row): string;

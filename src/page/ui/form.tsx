@@ -66,7 +66,7 @@ interface FieldProps {
   children(ids: FieldAttributes): ComponentChildren;
 }
 
-/** Shows a field under its label; below it a note, and what is wrong with it. A field that is rejected gets the focus. */
+/** Shows a field under its label; below it a note, and its error. A field with an error gets the focus. */
 export function Field({ label, note, fault, children }: FieldProps) {
   const id = useId();
   useEffect(() => {
@@ -117,7 +117,7 @@ export function TextArea({ label, rows, placeholder, value }: TextAreaProps) {
 }
 
 interface SelectProps extends Partial<FieldAttributes> {
-  /** The name for screen readers, where no label stands beside it. */
+  /** The name for screen readers, if there is no label beside it. */
   label?: string;
   disabled?: boolean;
   value: string | number | undefined;

@@ -1,5 +1,5 @@
 /**
- * Limits how many calls run at the same time, and starts them in the order in which they came.
+ * Limits how many calls run at the same time, and starts them in their order.
  *
  * The account may allow fewer. A call that it rejects for that reason waits until another call of this limiter ends, and is
  * then tried again; if no other call runs, its rejection is the result.

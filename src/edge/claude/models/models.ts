@@ -77,7 +77,7 @@ export interface Model {
    */
   refuses: readonly (typeof REJECTABLE_PARAMETERS)[number][];
   structured_output: boolean;
-  /** Whether the API checks, on every account, that thinking comes back behind the same messages. */
+  /** Whether the API checks, on every account, that returned thinking follows the same messages. */
   binds_thinking: boolean;
   /** When the API stops to take `speed: "fast"` for it; null if that is not announced. */
   fast_until: string | null;

@@ -16,11 +16,11 @@ const MIN_THINKING_BUDGET = 1_024;
 const DISPLAYS: ReadonlySet<unknown> = new Set(['summarized', 'omitted', undefined, null]);
 
 /**
- * Decides how a model takes a request. `thinking` becomes the nearest kind that it has, an effort the highest that it has and that
- * is not above; nothing else is changed.
+ * Adapts a request to a model. `thinking` becomes the nearest kind that the model supports, an effort the highest supported one
+ * that is not above it; nothing else is changed.
  *
- * @param row undefined for a model of which nothing is known: it gets everything as it came
- * @param from the model that was asked before: thinking that only this model adds needs tokens
+ * @param row undefined for an unknown model: its requests are not changed
+ * @param from the original model: thinking that only the new model adds needs tokens
  * @param keepsEffort whether an effort is rejected that would be changed, or that no model has
  * @returns the members that are changed; and what the model refuses of the others, with what it takes
  */

@@ -41,8 +41,8 @@ const TEXT_TOKENS_BY_EFFORT: Readonly<Record<string, number>> = { low: 1_024, me
 const TOKENS_ABOVE = 8_192;
 
 /**
- * @param row undefined for a model of which nothing is known: it is taken to think only if it is asked to
- * @param asked the members of the request that decide what it thinks
+ * @param row undefined for an unknown model: it is assumed to think only if the request enables thinking
+ * @param asked the fields of the request that determine its thinking
  * @returns the fewest `max_tokens` that leave tokens for text
  */
 export function computeMinTokensForText(

@@ -12,12 +12,14 @@ import { CARRIAGE_RETURN } from '../../kit/sse/lines.ts';
 /** An error is passed on no further than this. */
 const MAX_MASKED_EVENT_BYTES = 262_144;
 const WHOLE_EVENT = /.*?(?:\r\n|\r(?!\n)|\n){2}|.+/gs;
-/** What a model says is not masked, because a short key may be a word. */
+/** A model's output is not masked, because a short key may be a word. */
 const MODEL_OUTPUT_EVENT = /^event: ?content_block_/;
 const MODEL_OUTPUT_DELTA = /^event: ?content_block_(?!start)/;
 const NOT_AN_ERROR = /^event: ?(?!error[\r\n])[^\r\n]+[\r\n]/;
 
-/** Passes on a stream that is split anywhere. Each event goes when it is complete, since no client uses it before. */
+/**
+ * Forwards a stream whose pieces end anywhere. Each event is forwarded when it is complete, because no client uses it before.
+ */
 export class StreamErrorMasker {
   /** A copy of the unfinished event. */
   #pending: Uint8Array<ArrayBuffer> = NO_BYTES;

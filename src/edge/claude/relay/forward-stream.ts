@@ -95,9 +95,10 @@ async function forwardStreamByPieces(
 }
 
 /**
- * Writes a piece. It takes no lock for longer: of a caller who has left, the runtime does not give it back.
+ * Writes a piece. It releases the lock of the stream at once, because the runtime never releases it if the caller has
+ * disconnected.
  *
- * @returns whether the caller is there
+ * @returns whether the caller is still connected
  */
 export async function writePiece(writable: WritableStream<Uint8Array>, bytes: Uint8Array): Promise<boolean> {
   const writer = writable.getWriter();

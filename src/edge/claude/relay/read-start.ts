@@ -9,10 +9,10 @@ const MAX_ERROR_BYTES = 65_536;
 const ERROR_BODY_MS = 5_000;
 
 /**
- * Reads the beginning of an error, to judge it.
+ * Reads the beginning of an error, to classify it.
  *
- * @returns it as text, and the response as it came, to be read from its first byte on. Of a body that broke off, or whose
- *   beginning does not come in time, it has what came, without the length that was announced
+ * @returns it as text, and the unchanged response, to be read from its first byte on. If the body broke off, or its beginning
+ *   does not arrive in time, the response contains the received part, without the declared length
  */
 export async function readStartOfError(response: Response): Promise<{ text: string; response: Response }> {
   // `new Response` throws for a status below 200. Such a response has no body, so return it unchanged.

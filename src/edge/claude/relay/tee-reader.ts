@@ -28,7 +28,10 @@ export function returnPooledBuffer({ buffer }: Uint8Array): void {
     spareBuffers.push(buffer as ArrayBuffer);
 }
 
-/** @returns the buffer for the piece after this one: a large one only while much comes, as an open answer must not hold it */
+/**
+ * @returns the buffer for the piece after this one: a large one only while many bytes arrive, because an idle stream must not
+ * occupy it
+ */
 export function chooseNextBuffer(piece: Uint8Array): ArrayBuffer {
   const isMuch = piece.length >= SMALL_PIECE_BYTES;
   if (isMuch === piece.buffer.byteLength > SMALL_PIECE_BYTES) return piece.buffer as ArrayBuffer;

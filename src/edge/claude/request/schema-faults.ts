@@ -12,7 +12,7 @@ import { findReferencedSchema } from '../../kit/json/schema-references.ts';
 
 const NUMBER_KEYWORDS = ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum', 'multipleOf'];
 
-/** The keywords that are refused beside a type. */
+/** The keywords that are rejected beside a type. */
 const REJECTED_KEYWORDS_BY_TYPE: Readonly<Record<string, readonly string[]>> = {
   integer: NUMBER_KEYWORDS,
   number: NUMBER_KEYWORDS,
@@ -67,7 +67,7 @@ interface SchemaFindings {
 }
 
 /**
- * Finds what the API refuses in the schemas of a request. Of a tool that is not strict it reads the top alone.
+ * Finds what the API refuses in the schemas of a request. Of a tool that is not strict, it reads only the top level.
  *
  * @param request the body of a message; what is not of a known form is left to the API
  * @returns the faults, in the order of the request; none for what is sent
@@ -173,7 +173,7 @@ function* findRejectedKeywords(schema: JsonObject): Generator<string> {
   }
 }
 
-/** Yields the schemas within a schema, and where each stands. */
+/** Yields the schemas within a schema, each with its path. */
 function* listInnerSchemas(schema: JsonObject): Generator<[inner: unknown, where: string]> {
   for (const name of ['$defs', 'definitions', 'properties', ...UNION_KEYWORDS]) {
     const inner = schema[name];

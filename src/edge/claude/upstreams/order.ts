@@ -17,12 +17,12 @@ export interface UpstreamCandidate {
 }
 
 /**
- * Orders the upstreams that could answer a request. First comes the first one that has the request's prompt in its cache, then
- * the others as they are configured. A half-open one keeps its place, since one request must find out whether it works again. Full ones
+ * Orders the upstreams that could answer a request. First the one that has the request's prompt in its cache, then the others
+ * in the configured order. A half-open one keeps its place, since one request must find out whether it works again. Full ones
  * are left out.
  *
  * @param cachedAt the names of the upstreams that have the request's prompt in their caches
- * @param isOnlyTry whether no other attempt can follow one that may have run. Then a doubtful upstream stands behind the
+ * @param isOnlyTry whether no other attempt can follow one that may have run. Then a doubtful upstream is tried after the
  *   others: the client itself sends such a request again, and it must not fail at the same upstream each time
  * @returns `well`: those to try; `open`: those whose breaker is open, by the time of their next probe, to try if nothing else
  *   is left

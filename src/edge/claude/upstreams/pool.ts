@@ -16,7 +16,7 @@ export interface UpstreamRoutingInput {
   /** The model, as the Claude API names it; undefined if the request has none. */
   model?: string | undefined;
   streams: boolean;
-  /** Whether the whole answer should come within a few seconds, as for a count or a list. */
+  /** Whether the whole response should arrive within a few seconds, as for a count or a list. */
   isQuick?: boolean | undefined;
   /** The account, whose earlier prompts an upstream may have in its cache. */
   account?: string | undefined;
@@ -26,7 +26,7 @@ export interface UpstreamRoutingInput {
   cachedAt?: readonly string[] | undefined;
   /** The kind of resource in the request that only one upstream has. Then no other upstream is tried. */
   owned?: UpstreamBoundResourceKind | undefined;
-  /** The name of the upstream that has what the request names, if it is known. The request goes there, or nowhere. */
+  /** The name of the upstream that has the resource which the request names, if it is known. The request is sent only there. */
   only?: string | undefined;
   /** Returns whether an upstream, by its name, should not be used to count. */
   avoids?: ((name: string) => boolean) | undefined;

@@ -27,7 +27,7 @@ export function* findFileIds(value: unknown): Generator<string> {
   }
 }
 
-/** The most ids that are noted for one answer. No answer of the API comes near. */
+/** The maximum of ids that are recorded for one response, which is far more than any response of the API has. */
 const MAX_CREATED_IDS = 1_000;
 
 /** Collects the ids from a message, or from the events of one. */

@@ -3,16 +3,16 @@ export function isThinkingType(blockType: unknown): boolean {
   return typeof blockType === 'string' && blockType.endsWith('thinking');
 }
 
-/** The block type of a use of an advisor. The advisor writes until its result comes. */
+/** The block type of a use of an advisor. The advisor writes until its result arrives. */
 export const ADVISOR_BLOCK = 'advisor';
 
 /** Milliseconds of silence that are usual between two deltas of a text, with the time by which a piece may be read late. */
 export const USUAL_PAUSE_MS = 500;
 
 /**
- * Measures for how long a model may have written unseen output: before its first block, while it thinks, between two blocks,
- * in a silence during a tool call (its input may come in large pieces), and in a longer silence during a text (then what it
- * writes is late on its way). Seen output is measured by its text, not by time.
+ * Measures for how long a model may have written unseen output: before its first block, while it thinks, between two blocks, in
+ * a silence during a tool call (its input may come in large pieces), and in a longer silence during a text (then its output is
+ * delayed). Seen output is measured by its text, not by time.
  *
  * Times are milliseconds since 1970, and each is at least the one before. Something that was read late may have arrived at any
  * time from `since` to `at`. A time of unseen output begins with the earlier and ends with the later of the two.

@@ -148,7 +148,7 @@ export class VisibleOutputMeter {
     return this.#resultsByTool.size > 0 ? Object.fromEntries(this.#resultsByTool) : undefined;
   }
 
-  /** Records that something came that is not measured. @param since the earliest time at which it may have arrived */
+  /** Records that output arrived which is not measured. @param since the earliest time at which it may have arrived */
   recordUnmeasuredOutput(since: number): void {
     this.#clock.recordVisibleOutput(since);
   }

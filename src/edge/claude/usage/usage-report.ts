@@ -31,11 +31,11 @@ export interface ObservedPart {
   quiet_ms: number;
   /** Whether the last event has ended a block, behind which another model may have begun. */
   is_between?: boolean | undefined;
-  /** Whether the last event is a use of an advisor, which writes unseen until its result comes. */
+  /** Whether the last event is a use of an advisor, whose output is not observed until its result arrives. */
   is_advising?: boolean | undefined;
   /** Uses of the API's own tools that have begun. */
   uses: number;
-  /** The uses whose result has not come. */
+  /** The uses whose result has not arrived. */
   running_uses: number;
   /** The names of their tools. */
   running_tools?: readonly string[] | undefined;

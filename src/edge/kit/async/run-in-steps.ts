@@ -7,9 +7,9 @@ import { pause } from './pause.ts';
 export type SteppedWork<T> = Generator<number, T, undefined>;
 
 /**
- * A stretch ends behind so many units, or so many bytes, whichever is first. It is counted: the clock stands still in a
- * deployed Worker while it works, and a row costs the same however short it is. Rows are read and written many at a time, so
- * that a hundred take a millisecond or two.
+ * A slice ends after this many units, or so many bytes, whichever is first. It is counted: the clock stands still in a deployed
+ * Worker while it works, and a row costs the same however short it is. Rows are read and written many at a time, so that a
+ * hundred take a millisecond or two.
  */
 const MAX_UNITS_PER_SLICE = 100;
 const MAX_BYTES_PER_SLICE = 65_536;
@@ -24,7 +24,7 @@ const MAX_QUEUE_MS = 60_000;
  */
 let nextSliceAt = 0;
 
-/** Counts the units of one piece of work, and lets others come first behind each stretch. */
+/** Counts the units of one piece of work, and lets other work run after each slice. */
 export class WorkPacer {
   #sliceUnits = 0;
   #sliceBytes = 0;
@@ -41,7 +41,7 @@ export class WorkPacer {
     return pause(this.#reserveSlice(bytes));
   }
 
-  /** @returns in how many milliseconds this work may continue: at once where no other has taken a turn since its own */
+  /** @returns the milliseconds until this work may continue: 0 if no other work has run since its last slice */
   #reserveSlice(bytes: number): number {
     const now = Date.now();
     const isFirst = nextSliceAt === this.#lastSliceEnd || nextSliceAt > now + MAX_QUEUE_MS;

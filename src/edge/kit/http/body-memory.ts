@@ -47,8 +47,8 @@ export interface IncomingBody {
 }
 
 /**
- * While others lack memory, a body must come so fast that all of it takes a minute: what is sent in a trickle is free, and would
- * hold the memory of everybody. Seconds.
+ * Seconds in which a body must arrive completely while others lack memory. Otherwise a caller could occupy the memory at no
+ * cost by sending very slowly.
  */
 const MAX_TRANSFER_S = 60;
 /**
@@ -176,7 +176,7 @@ export class BodyMemoryShare {
     this.#holders = listMemoryHolders(sender);
   }
 
-  /** Records the body that comes into this memory; undefined once it is there. */
+  /** Records the body that is being received into this memory; undefined once it is complete. */
   setIncomingBody(body: IncomingBody | undefined): void {
     const { unknownSenderBodies: strangers, incomingBodies: coming } = this.#memory;
     const bodies = this.#isUnknownSender ? strangers : coming;
@@ -252,7 +252,7 @@ export class BodyMemoryShare {
     return true;
   }
 
-  /** Takes the memory of the slowest body that comes too slowly. @returns false if there is none */
+  /** Evicts the slowest body that arrives too slowly. @returns false if there is none */
   #evictSlowestBody(now: number, lacks: MemoryShortageCause): boolean {
     let slowest: { share: BodyMemoryShare; body: IncomingBody; pace: number } | undefined;
     for (const [share, judged] of this.#memory.incomingBodies) {
@@ -296,10 +296,10 @@ export class BodyMemoryShare {
   }
 
   /**
-   * Takes memory, and waits until there is some. First it gives back what it has: whoever waits holds nothing, so those who wait
-   * never wait for each other.
+   * Reserves memory, and waits until there is enough. First it releases its own memory: a waiting share holds nothing, so that
+   * shares never wait for each other.
    *
-   * @param object who waits. If it dies, `IsolateBodyMemory.forget` gives the memory back
+   * @param object the object that waits. If it dies, its memory is released when it wakes
    * @throws ApiError 503 after so many milliseconds; the reason of the signal
    */
   async waitForBytes(bytes: number, object: string, mostMs: number, signal: AbortSignal): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * JSON whose long strings stay bytes. As text and as objects, a long prompt takes three to five times its bytes, and nearly all
- * of it is strings that nobody reads here. Short placeholders replace them. No caller can have written a placeholder, because
- * each contains a random number that is chosen after the body has arrived.
+ * of it is strings that Sluice does not read. Short placeholders replace them. No caller can have written a placeholder,
+ * because each contains a random number that is chosen after the body has arrived.
  */
 
 import { delayBytesRelease } from './body/release-bytes.ts';

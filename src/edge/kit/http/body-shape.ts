@@ -14,7 +14,7 @@ import {
 } from '../json/characters.ts';
 import { ApiError } from './errors.ts';
 
-/** A body of more bytes than this is long: its account is asked first, and its shape is judged before it is parsed. */
+/** A body of more bytes than this is long: its account is checked first, and its shape before it is parsed. */
 export const LONG_BODY_BYTES = 262_144;
 /** A hundred thousand messages of a block each, which is the most that the API takes, have 700,000. */
 const MAX_VALUES = 750_000;
@@ -97,7 +97,7 @@ export function* measureJsonShape(bytes: Uint8Array): SteppedWork<JsonTextShape>
 
 /** Counts the different sequences of keys with which objects begin: `a`, `a b`, `a c` and so on. */
 class KeySequenceCounter {
-  /** Chosen for each text, so that nobody can choose keys that share a slot. */
+  /** Chosen for each text, so that a caller cannot choose keys that share a slot. */
   readonly #factor = (crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) | 1;
   readonly #seen = new Uint8Array(SEQUENCE_SLOTS);
   /** The sequence of each open object so far, by its depth. */

@@ -1,7 +1,7 @@
 /** Reads through the escapes of JSON and of URLs, so that a text can be searched for what it means. */
 
 const [BACKSLASH, PERCENT, LETTER_U] = [0x5c, 0x25, 0x75];
-/** What the letters behind a backslash stand for, as far as a key can have it: a private key has lines. */
+/** The characters that letters after a backslash represent, as far as a key can contain them: a private key has lines. */
 const CHARACTER_BY_ESCAPE: ReadonlyMap<number, number> = new Map([
   [0x6e, 0x0a],
   [0x72, 0x0d],
@@ -19,8 +19,8 @@ export interface DecodedEscapes {
 const utf16 = new TextDecoder('utf-16le', { fatal: false, ignoreBOM: true });
 
 /**
- * Replaces `\uXXXX`, `%XX` and what stands behind backslashes by the characters that are meant. JSON within JSON has several
- * backslashes, so all that stand together count as one. One pass, and eight bytes a character.
+ * Replaces `\uXXXX`, `%XX` and escapes with backslashes by the characters that they represent. JSON within JSON has several
+ * backslashes, so consecutive ones count as one. One pass, and eight bytes a character.
  *
  * @param isCut whether an escape that the end of the text cuts is left out
  */

@@ -16,9 +16,9 @@ export function isBrowserPageRequest({ method, headers }: Request): boolean {
 }
 
 /**
- * Makes a page that says what is wrong, with a way back.
+ * Creates a page that explains the error, with a link back.
  *
- * @param home where the way back leads: the root of the edge; undefined if nothing is there either
+ * @param home the target of the link: the root of the edge; undefined if there is no page either
  */
 export function createHtmlErrorPage({ status, message }: ApiError, home: string | undefined): Response {
   const [link, tag] = home ? [`a href="${escapeForHtml(home)}"`, 'a'] : ['span', 'span'];

@@ -40,7 +40,7 @@ export interface ApiErrorOptions {
   /** HTTP status. Default: the one that belongs to the type. */
   status?: number;
   headers?: Record<string, string>;
-  /** What the log says instead of the type. The caller never gets it. */
+  /** The value that is logged instead of the type. It is never sent to the caller. */
   logged?: string;
   /** What the upstream has said, for the operator. The log has it, the caller never gets it. */
   upstreamSaid?: string | undefined;
@@ -50,7 +50,7 @@ export interface ApiErrorOptions {
 }
 
 /**
- * An error that a caller may see. Its type decides the status; its message says what to do.
+ * An error that a caller may see. Its type determines the status; its message contains the remedy.
  *
  * @example
  * const edge = createApp();
@@ -123,14 +123,14 @@ export function createTooLargeError(limitBytes: number): ApiError {
   );
 }
 
-/** @returns the header that says after how many seconds to come again. */
+/** @returns the header with the number of seconds after which to retry. */
 export function createRetryAfterHeader(seconds = 1): { 'retry-after': string } {
   return { 'retry-after': String(seconds) };
 }
 
 /**
- * @param as its type, and the seconds after which to come again
- * @returns an error for what is busy, or cannot be reached, and may not be so later: a 503, or with a type the status of that
+ * @param as its type, and the seconds after which to retry
+ * @returns an error for a service that is temporarily busy or unreachable: a 503, or with a type the status of that type
  */
 export function createRetryableError(message: string, logged?: string, as: RetryableErrorOptions = {}): ApiError {
   const { type = 'api_error', seconds, ...options } = as;

@@ -1,4 +1,7 @@
-/** Names what a log line says as the GenAI conventions of OpenTelemetry do, so that other systems find it without a mapping. */
+/**
+ * Adds the field names of OpenTelemetry's GenAI conventions to a log line, so that other systems understand it without a
+ * mapping.
+ */
 import { STATUS_BY_TYPE } from './errors.ts';
 
 /** The fields of a log line about a call to a model. */
@@ -21,7 +24,7 @@ const PROVIDERS: Readonly<Record<string, string>> = {
 };
 
 /**
- * Notes who has answered, and which model was asked for, before the line names the one that answered.
+ * Records the provider and the requested model, before the line names the model that answered.
  *
  * @param kind the kind of the upstream, if there are several
  */

@@ -21,7 +21,7 @@ export class LabelledCounter {
 export class IsolateCounters {
   /** Identifies this isolate. It is created at the first use, because Workers have no random numbers while they are loaded. */
   #instance: { id: string; at: number } | undefined;
-  /** Requests by the status of their answer, by the type of their error, and by whose limit has rejected them. */
+  /** Requests by the status of their response, by the type of their error, and by the owner of the limit that rejected them. */
   readonly requests = new LabelledCounter();
   readonly errors = new LabelledCounter();
   readonly rejections = new LabelledCounter();
@@ -39,7 +39,10 @@ export class IsolateCounters {
     return this.#instance;
   }
 
-  /** The requests that ask for admission now. One that its runtime has ended with its caller never says so: it counts no longer than it could wait. */
+  /**
+   * The number of requests that wait for admission now. A request that the runtime has ended with its caller never reports its
+   * end, so it counts no longer than it could wait.
+   */
   get pendingAdmissionCount(): number {
     const now = Date.now();
     for (const asking of this.#pendingAdmissions)

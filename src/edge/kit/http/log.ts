@@ -16,7 +16,7 @@ export interface RequestLogLine {
   conversation?: string | undefined;
   /** The agent of the conversation: name@version. */
   agent?: string | undefined;
-  /** The model that the agent has chosen, and why, as the header `sluice-model-chosen` says it. */
+  /** The model that the agent has chosen, and why, as in the header `sluice-model-chosen`. */
   model_chosen?: string | undefined;
   event_id?: string | undefined;
   /** What an admin has changed. */
@@ -26,7 +26,7 @@ export interface RequestLogLine {
   model?: string | undefined;
   status?: number | undefined;
   error_type?: string | undefined;
-  /** With what the upstream has rejected the deployment's key: its status, type and message. */
+  /** The error by which the upstream has rejected the deployment's key: its status, type and message. */
   upstream_said?: string | undefined;
   tokens?: { input: number; output: number; cache_read: number; cache_write: number } | undefined;
   cost_usd?: number | undefined;
@@ -34,7 +34,7 @@ export interface RequestLogLine {
   /** Milliseconds before it was sent, until its account and its budgets admitted it. */
   waited_ms?: number | undefined;
   ms?: number | undefined;
-  /** Whose limit has lowered `max_tokens`, or has set `max_uses`, as the header `sluice-lowered-by` says it. */
+  /** The owner of the limit that has lowered `max_tokens`, or has set `max_uses`, as in the header `sluice-lowered-by`. */
   lowered_by?: string | undefined;
   limited_by?: 'account' | 'group' | 'deployment' | 'token' | 'run' | 'upstream' | null | undefined;
   'gen_ai.request.model'?: string | undefined;
@@ -44,7 +44,7 @@ export interface RequestLogLine {
 /** Collects the log line of one request. It is written once, when the answer has ended. */
 export class RequestLogEntry {
   readonly line: RequestLogLine;
-  /** Resolves when no work of the request runs any more. Even if the caller leaves, the work must come to its end. */
+  /** Resolves when no work of the request runs any more. Even if the caller disconnects, the work must be completed. */
   readonly whenClosed: Promise<void>;
   readonly #startedAt = Date.now();
   #close: () => void = () => {};
@@ -78,7 +78,7 @@ export class RequestLogEntry {
     this.#writeLineIfEnded();
   }
 
-  /** Keeps the request alive for work that nobody waits for. If the work fails, a separate line says so. */
+  /** Keeps the request alive for work in the background. If the work fails, a separate line is logged. */
   keepAliveFor(work: Promise<unknown>): void {
     this.#pendingWork += 1;
     work.then(
@@ -118,7 +118,7 @@ export function logEventWork(line: EventWorkLogLine): void {
   console.log(maskSecrets(JSON.stringify(line)));
 }
 
-/** Writes a line for work that failed after the answer, or without one. @param subject says to what the work belongs */
+/** Writes a line for work that failed after the answer, or without one. @param subject identifies what the work belongs to */
 export function logBackgroundFailure(subject: Readonly<Record<string, string>>, thrown: unknown): void {
   const failure = thrown instanceof Error ? thrown.message : 'unknown';
   console.error(maskSecrets(JSON.stringify({ ...subject, failed_after_answer: failure })));

@@ -24,13 +24,13 @@ import { LongStrings } from './long-strings.ts';
 
 /** How long the rest of a rejected body is read, in milliseconds. */
 const DISCARD_MS = 10_000;
-/** If fewer bytes of a long body come in this time, it is given up, because others wait for its memory. */
+/** If fewer bytes of a long body arrive in this time, it is rejected, because others wait for its memory. */
 const PROGRESS_WINDOW_MS = 15_000;
 const MIN_PROGRESS_BYTES = 65_536;
 /** How long a short body may take, in milliseconds. It takes little memory, but its request must end. */
 const MAX_SHORT_BODY_MS = 2 * MINUTE_MS;
 
-/** @throws ApiError 415 for a compressed body: nobody knows how long it becomes */
+/** @throws ApiError 415 for a compressed body, whose decompressed length is unknown */
 export function rejectCompressedBody(headers: Headers): void {
   const encoding = headers.get('content-encoding')?.trim().toLowerCase() ?? '';
   if (encoding !== '' && encoding !== 'identity') throw createCompressedBodyError();
@@ -154,13 +154,13 @@ type BeforeBufferingBytes = (bytes: number) => void | Promise<void>;
 
 /** Options for reading a body. */
 export interface ReadBodyOptions {
-  /** Whether `content-length` is not trusted. Then `onLength` gets the bytes that have really come. */
+  /** Whether `content-length` is not trusted. Then `onLength` gets the number of bytes that have arrived. */
   isDoubted?: boolean;
   /** Milliseconds that a body may take if it is read piece by piece. Default: no limit. */
   mostMs?: number;
   /** Milliseconds that a short body may take. */
   shortMs?: number;
-  /** How often to check whether a long body still comes, in milliseconds. */
+  /** How often to check whether a long body still arrives, in milliseconds. */
   stretchMs?: number;
   /** How long the rest of a rejected body is read, in milliseconds. */
   discardMs?: number;
@@ -267,7 +267,7 @@ async function readBodyOfUnknownLength(
   }
 }
 
-/** Reads a body into one piece of memory, and checks whether it still comes. */
+/** Reads a body into one piece of memory, and checks whether it still arrives. */
 async function readBodyOfKnownLength(
   body: ReadableStream<Uint8Array>,
   length: number,
@@ -315,7 +315,7 @@ interface PaceGuardOptions {
   longFrom: number;
 }
 
-/** Ends the reading of a body that comes too slowly. */
+/** Ends the reading of a body that arrives too slowly. */
 export class BodyPaceGuard {
   readonly #timers: ReturnType<typeof setTimeout>[] = [];
   #isLate = false;

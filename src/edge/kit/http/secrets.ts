@@ -1,6 +1,6 @@
 /**
- * Remembers the credentials that are sent, and masks them in what comes back, because a gateway may quote them in its errors,
- * and a tool in its answer.
+ * Stores the credentials that are sent, and masks them in responses, because a gateway may quote them in its errors, and a tool
+ * in its result.
  */
 
 import { encoder, encodeUtf8, exactDecoder, toBase64 } from './bytes.ts';

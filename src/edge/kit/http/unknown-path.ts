@@ -1,4 +1,7 @@
-/** Makes the answer for a path that does not exist. The usual cause is a wrong base URL, so the answer says the right one. */
+/**
+ * Creates the response for a path that does not exist. The usual cause is a wrong base URL, so the response contains the right
+ * one.
+ */
 import { type ApiError, createNonRetryableError, createNotFoundError } from './errors.ts';
 
 /** A longer path is cut before it is shown. */
@@ -21,7 +24,7 @@ interface EdgeRoutes {
  * Explains that a path does not exist.
  *
  * @param path within the edge
- * @returns a 404 or 501 whose message says what was probably meant, or what exists
+ * @returns a 404 or 501 whose message names the path that was probably meant, or the existing paths
  */
 export function createUnknownPathError(path: string, edge: EdgeRoutes): ApiError {
   const shown = (edge.base + path).slice(0, MAX_SHOWN_CHARACTERS);

@@ -29,7 +29,7 @@ function appendNearestKey(
 /**
  * Describes a schema for the reference.
  *
- * @returns a copy with the description: the same schema may stand in several places with different meanings
+ * @returns a copy with the description: the same schema may be used in several places with different meanings
  */
 export function addDescription<T extends mini.ZodMiniType>(schema: T, description: string): T {
   return addReferenceMeta(schema, { description });
@@ -46,7 +46,7 @@ export function createOptionalField<T extends mini.ZodMiniType>(
   return optional;
 }
 
-/** @returns a copy of a schema with what the reference says about it: a name, a description, an example. */
+/** @returns a copy of a schema with its texts for the reference: a name, a description, an example. */
 export function addReferenceMeta<T extends mini.ZodMiniType>(schema: T, meta: mini.core.GlobalMeta): T {
   const copy = schema.clone();
   mini.globalRegistry.add(copy, meta);

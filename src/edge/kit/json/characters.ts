@@ -1,4 +1,4 @@
-/** Bytes, and characters, by what they stand for. */
+/** Bytes and characters, by their meaning. */
 export const BACKSLASH = 92;
 export const COMMA = 44;
 export const QUOTE = 34;

@@ -3,8 +3,8 @@
 import type { KVNamespace, Queue, RateLimit, WorkerVersionMetadata } from '@cloudflare/workers-types';
 
 /**
- * The Worker's bindings, from wrangler.toml, secrets and variables. The settings are strings. Whoever has the class of an object
- * adds its binding.
+ * The Worker's bindings, from wrangler.toml, secrets and variables. The settings are strings. The file with the class of an
+ * object adds its binding.
  */
 export interface Bindings {
   STORE: KVNamespace;

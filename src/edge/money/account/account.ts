@@ -60,8 +60,8 @@ import type {
 const RENEW_BELOW = 2 / 3;
 
 /**
- * The object of one account: its limits, holds, ledger and credentials. What its methods do is in the modules beside it, which
- * share an `AccountState`.
+ * The object of one account: its limits, holds, ledger and credentials. Its methods are implemented in the modules beside it,
+ * which share an `AccountState`.
  *
  * Decisions are made in memory, which is rebuilt from the rows when the object wakes. They never wait for anything, so no
  * other request can come between a check and its hold.
@@ -81,9 +81,9 @@ export class Account extends AccountListsBase implements AccountObject {
   }
 
   /**
-   * Decides whether a caller may ask at all. It takes nothing from the budget. With JSON texts, like `admitJson`.
+   * Decides whether a caller may send requests at all. It takes nothing from the budget. With JSON texts, like `admitJson`.
    *
-   * @returns the rejection; `null` if the caller may ask
+   * @returns the rejection; `null` if the caller may send requests
    */
   checkCallerJson(request: string): string {
     return JSON.stringify(
@@ -214,7 +214,7 @@ export class Account extends AccountListsBase implements AccountObject {
     return computeUsageReport(this.state.ledger, query);
   }
 
-  /** @returns a page of the ledger, or of what was rejected in place of it, newest first. */
+  /** @returns a page of the ledger, or of the rejected requests instead, newest first. */
   listRequests(page: PageSelection, filter: RequestsFilter = {}): ListPage<ListedRequest> {
     if (filter.outcome === 'refused') return this.state.refusals.listRejectionsPage(page, filter);
     return listRequests(this.state.ledger, page, filter);

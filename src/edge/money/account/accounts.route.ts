@@ -192,7 +192,7 @@ function getIdempotencyKeyOfCredit(c: Context<AppEnv>): string | undefined {
 /**
  * Resolves the account of a request that only reads.
  *
- * @throws ApiError 404 for somebody else's account, the same as for one that does not exist
+ * @throws ApiError 404 for another account, the same as for one that does not exist
  */
 export function resolveAccountId(c: Context<AppEnv>, name: string): string {
   const identity = c.get('identity');

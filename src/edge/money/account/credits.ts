@@ -16,7 +16,7 @@ interface AccountCredit {
   /** The caller's name of the grant, so that a repeated request does not give it twice. */
   key: string | null;
   amount: Nanodollars;
-  /** What was spent of it, if it expires. For other credits this is computed when somebody asks. */
+  /** The amount that was spent of it, if it expires. For other credits this is computed when it is read. */
   spent: Nanodollars;
   note: string | null;
   createdAt: number;

@@ -39,7 +39,7 @@ import {
   listPayerKeys,
 } from './lease-from-payers.ts';
 
-/** Milliseconds that a hold lasts if nobody renews it. */
+/** Milliseconds that a hold lasts if it is not renewed. */
 export const HOLD_MS = 15 * 60_000;
 /** How many bytes a visitor may copy, create or import in a minute. */
 const VISITOR_COPY_BYTES = 5_000_000;
@@ -256,7 +256,7 @@ function tryAdmission(
   return admitWithoutHold(state, request, now);
 }
 
-/** @returns why any request of a caller would be rejected; null if they may ask. Takes nothing from the budget. */
+/** @returns why any request of a caller would be rejected; null if requests may be admitted. Takes nothing from the budget. */
 export function findCallerRejection(
   state: AccountState,
   { asking, token, defaults }: Pick<AdmissionRequest, 'token' | 'defaults'> & { asking: RequestCostKind },

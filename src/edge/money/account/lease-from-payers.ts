@@ -30,7 +30,7 @@ export function collectLeases({ payers }: AccountState, want: PayingCaller): Lea
 }
 
 /**
- * @returns the decision that a request needs more leased: of all if one of them rejects it and may still be asked, or of those
+ * @returns the decision that a request needs more leased: from all if one of them rejects it and may still lease, or from those
  *   that do not cover its hold. Undefined if it needs none
  */
 export function findLeaseShortage(
@@ -54,7 +54,7 @@ export function findUnpayableDecision(state: AccountState, want: PayingCaller): 
   return isShared && !state.sharedBudgets ? { outcome: 'unpayable' } : undefined;
 }
 
-/** @returns who may pay for a request, each by one word */
+/** @returns the keys of the payers of a request */
 export function listPayerKeys({ payers }: AccountState, want: PayingCaller): string[] {
   return payers.flatMap((payer) => payer.owners.map((owner) => payer.key(owner, want)));
 }
@@ -64,7 +64,7 @@ export function getPayerKey({ payers }: AccountState, want: PayingCaller, owner:
 }
 
 /**
- * Leases what a request lacks, and decides again after each wait, as if the request had just come.
+ * Leases what a request lacks, and decides again after each wait, as if the request had just arrived.
  *
  * @throws what `decideAgain` throws
  */

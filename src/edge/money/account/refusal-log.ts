@@ -1,4 +1,4 @@
-/** Keeps which requests an account has rejected, and why, so that they can be looked up by their id. */
+/** Stores the requests that an account has rejected, and the reasons, so that they can be found by their id. */
 
 import { toTokenReport } from '../../claude/pricing/usage-sums.ts';
 import type { ListPage, PageSelection } from '../../durable/page.ts';
@@ -22,7 +22,7 @@ const MAX_REFUSAL_ROWS = 2_000;
 const MAX_LISTED_REFUSALS = 1_000;
 /** How many rows are read at once for a list. Each may have about 100 kB. */
 const REFUSAL_ROWS_PER_READ = 10;
-/** The most milliseconds between the making of a request's id and its rejection. A long body comes in between. */
+/** The maximum of milliseconds between the creation of a request's id and its rejection: a long body is read in between. */
 const MAX_BODY_DELAY_MS = 15 * 60_000;
 /** The most characters of a model's name that are kept: a caller may name anything. */
 const MAX_MODEL_CHARACTERS = 200;

@@ -12,7 +12,7 @@ import type { CredentialClaims } from '../contracts/admission.ts';
 const STAY_MS = DAY_MS;
 const UNTIL_KEY = 'visit_until';
 
-/** Keeps until when a visitor may come back. Only accounts of visitors have such a time. */
+/** Stores until when a visitor may return. Only accounts of visitors have such a time. */
 export class VisitorSession extends TableRowsBase {
   readonly isVisitor: boolean;
   readonly #alarm: DurableObjectAlarm;
@@ -26,7 +26,7 @@ export class VisitorSession extends TableRowsBase {
     this.#until = Number(this.isVisitor ? (tables.readMetaValue(UNTIL_KEY) ?? 0) : 0);
   }
 
-  /** Records the credential of a request: until its session ends, its visitor may come back. */
+  /** Records the credential of a request: until its session ends, the visitor may return. */
   recordCredential({ exp = 0, sessionEnd = exp }: CredentialClaims): void {
     if (!this.isVisitor || sessionEnd * 1_000 <= this.#until) return;
     this.#until = sessionEnd * 1_000;
@@ -51,7 +51,10 @@ export class VisitorSession extends TableRowsBase {
     this.#isStored = true;
   }
 
-  /** Sets the alarm for the end. Before the others of an alarm, which come later: each earlier time would write a row. */
+  /**
+   * Sets the alarm for the end. Call it before the other times of an alarm are set, which are later: each earlier time would
+   * write a row.
+   */
   scheduleEndAlarm(now: number): void {
     const endsAt = this.computeAccountEndTime();
     if (endsAt !== undefined && endsAt > now) this.#alarm.scheduleAt(endsAt);

@@ -44,7 +44,7 @@ export function formatEndComments(
   return `${isStopped ? ': sluice-stopped\n\n' : ''}${cost}`;
 }
 
-/** Records in a log line who has answered, what was used, and what that has cost. */
+/** Records the upstream, the usage and the cost in a log line. */
 export function addEndToLogLine(
   line: Pick<RequestLogLine, 'upstream' | 'upstream_request_id' | 'tokens' | 'cost_usd'>,
   end: Partial<Pick<RequestOutcome, 'upstream' | 'upstream_request_id'>> & { usage?: TokenCounts | undefined },

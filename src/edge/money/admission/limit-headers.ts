@@ -273,7 +273,7 @@ function createRateLimitHeaders({ requests, inputTokens, outputTokens }: QuotaSt
   return headers;
 }
 
-/** @returns headers about the spend window that is used up most. Held money does not count, since most of it comes back. */
+/** @returns headers about the spend window that is used up most. Held money does not count, because most of it is released. */
 function createSpendHeaders(quota: QuotaStatus): Record<string, string> {
   const shares = listOwnSpendLimits(quota).map(({ limit, settled, resetsAt }) => ({
     share: limit > 0 ? settled / limit : 1,

@@ -149,7 +149,7 @@ interface BilledModels {
   fallbacks: Model[];
   /** Whether the response names a model that is not known. */
   isUnnamed: boolean;
-  /** The models for which an unknown name may stand. */
+  /** The models that an unknown name may refer to. */
   possible: Model[];
   findRow(name: string): Model;
 }

@@ -29,7 +29,7 @@ export const UNOWNED = '';
 export interface AlertToRaise {
   /** Alerts with the same key are one alert, which is sent once. */
   key: string;
-  /** After this time the key cannot come again; milliseconds since 1970. */
+  /** The time after which the key cannot occur again, in milliseconds since 1970. */
   until: number;
   alert: Alert;
 }
@@ -54,7 +54,7 @@ declare module '../../kit/plugins/plugins.ts' {
 interface StoredAlertOutbox {
   /** Alerts to send, each with the account with which it is erased. */
   due: (AlertToRaise & { account: string })[];
-  /** Keys of sent alerts, each with the time after which it cannot come again. */
+  /** Keys of sent alerts, each with the time after which it cannot occur again. */
   told: Record<string, number>;
 }
 

@@ -173,7 +173,7 @@ function checkMoneyLimits({
   return advice ? { ...rejection, advice } : rejection;
 }
 
-/** @returns the rejection because too many requests run, or have arrived in a minute */
+/** @returns the rejection if too many requests are running, or have arrived within a minute */
 function checkRequestLimits({ budget, rules, time, repeats = false }: HoldRequest): LimitRejection | undefined {
   const running = countRunningRequests(budget, rules.concurrent);
   if (running >= rules.concurrent) {

@@ -1,4 +1,4 @@
-/** Finds out whether an account would reject any request of a kind, before its caller is known better. */
+/** Checks whether an account would reject any request of a kind, before the request itself is known. */
 
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import type { LimitRejection, RequestCostKind } from '../contracts/admission.ts';

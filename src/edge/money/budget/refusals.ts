@@ -101,7 +101,7 @@ function createSpendRejection(window: BudgetWindow, needed: Nanodollars, now: nu
   return { ...createLimitRejection('spend', name, now, resetsAt, needed, left, needed > most), by };
 }
 
-/** @returns the rejection by a shared budget in which next to nothing is left, for whatever request; undefined if there is none */
+/** @returns the rejection by a shared budget that is nearly used up, for any request; undefined if there is none */
 export function findEmptySharedBudgetRejection(
   windows: readonly BudgetWindow[],
   now: number,

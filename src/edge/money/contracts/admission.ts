@@ -60,7 +60,7 @@ export interface AdmissionRequest extends AdmissionContext {
   keep?: string | undefined;
   /** Milliseconds for which the request can wait while only the holds of others leave too little. Default: not at all. */
   waitMs?: number | undefined;
-  /** Milliseconds that its hold lasts if nobody renews it. Default: a quarter of an hour. */
+  /** Milliseconds that its hold lasts if it is not renewed. Default: a quarter of an hour. */
   holdMs?: number | undefined;
   /** Set for a request that costs nothing and is not a token count. It counts in `requests_per_minute`. */
   free?: { storing?: StorageReservationRequest | undefined } | undefined;

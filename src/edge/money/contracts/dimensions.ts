@@ -13,7 +13,7 @@ import type { BatchOutcomeCounts } from '../lists/batches-answers.schema.ts';
  */
 export type DimensionValues = Readonly<Record<string, unknown>>;
 
-/** Something that a request can be about: a name in `About`, and the type of what stands there. */
+/** A dimension of a request: a name in `DimensionValues`, and the type of its value. */
 export interface Dimension<T = unknown> {
   readonly name: string;
   /** The name of its grouping in `GET /usage`. Absent if it is only in the rows. */
@@ -22,7 +22,7 @@ export interface Dimension<T = unknown> {
   ofCaller?(identity: Identity): T | undefined;
   /** Returns the values, if a request can have several and counts in each. */
   values?(value: T): readonly string[];
-  /** Whether it is a version, name@version, of what is stored by its name: once withdrawn it is rejected. */
+  /** Whether it is a version (`name@version`) of a stored resource, which is rejected once it is withdrawn. */
   readonly isVersion?: true;
   /** @returns the request whose place among those of its token this one has; undefined for a place of its own */
   placeOf?(value: T): string | undefined;

@@ -14,11 +14,11 @@ export interface UploadRequest {
   upstream: string;
   /** The announced number of bytes; undefined if it was not announced. */
   bytes: number | undefined;
-  /** The most bytes that may come. */
+  /** The maximum of bytes that may be uploaded. */
   most: number;
 }
 
-/** `left`: how many bytes may come. `at`: when it began, in milliseconds since 1970. */
+/** `left`: how many bytes may be uploaded. `at`: when the upload began, in milliseconds since 1970. */
 export type UploadDecision =
   | { outcome: 'admitted'; left: number; at: number }
   | ({ outcome: 'full' } & StorageLimitRejection);

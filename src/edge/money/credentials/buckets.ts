@@ -18,7 +18,7 @@ export class InMemoryRateBuckets {
 
   /**
    * Counts a read. Restricted tokens have a separate bucket, so that a page cannot block the account's servers. @returns the
-   * rejection of one too many
+   * rejection of a read that exceeds the limit
    */
   takeRead({ isRestricted: bound, limit: most, stream }: RateLimitedRead, now: number): LimitRejection | undefined {
     const resumed = stream === undefined ? undefined : this.#resumes.get(stream);

@@ -32,7 +32,7 @@ export interface TokenLimitsRow {
 const MAX_LIMITED_TOKENS = 1_000;
 
 /**
- * Keeps what tokens with their own limits have spent and set aside. What a token has settled stands in its row, up to the
+ * Tracks the spending and the holds of tokens with their own limits. The settled amount of a token is in its row, up to the
  * last fold of the ledger, and in later rows of the ledger. It is read when the token is first used after a wake.
  */
 export class LimitedTokensTracker {

@@ -1,6 +1,6 @@
 /**
- * Keeps the versions that an account, or the deployment, has stored. KV is written from these rows. They know at once what KV
- * knows up to a minute later.
+ * Keeps the versions that an account, or the deployment, has stored. KV is written from these rows. They contain at once what
+ * KV returns up to a minute later.
  *
  * Each row says whether KV has it. The account's alarm writes missing rows again. So after any failure KV finally contains what
  * the rows contain. If a name is written twice, the later write stays.
@@ -44,7 +44,9 @@ export class RegistryVersionStore {
   readonly #tables: SqlTables;
   readonly #store: KVNamespace;
   readonly #owner: string;
-  /** The running write to KV by name. Writes of one name must not run at the same time, or the older one might come last. */
+  /**
+   * The running write to KV by name. Writes of one name must not run at the same time, or the older one might be stored last.
+   */
   readonly #publishing = new Map<string, Promise<void>>();
   /** The sum of all bytes; undefined after a change, until it is read. */
   #bytes: number | undefined;

@@ -1,7 +1,7 @@
 /**
- * The rows of what is stored in versions: names, each with the version that it points to, and lists of hashes with commas in
- * between: who may be asked for beside it, and what was withdrawn; versions, the bytes of each in
- * pieces below the platform's limit for a row, and who holds which version.
+ * The rows of what is stored in versions: names, each with the version that it points to, and lists of hashes, separated by
+ * commas: the pinned versions beside it, and the withdrawn ones; versions, the bytes of each in pieces below the platform's
+ * limit for a row, and who holds which version.
  *
  * `told` and `state` record what KV contains: a version is `new` until its value is stored there, and `doomed` until it is
  * deleted there.

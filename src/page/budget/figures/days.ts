@@ -18,7 +18,7 @@ export const RANGE_NAMES = [
 export type DayRangeName = keyof typeof RANGES | 'own';
 
 export const listedRange = signal<DayRangeName>('week');
-/** The days of who spent what. It stands beside what was spent today, so it begins with that. */
+/** The days of the list of spenders. It is shown beside today's spending, so it begins with today. */
 export const spendersRange = signal<DayRangeName>('today');
 /** The days that were chosen one by one; both are looked at. */
 export const customDays = signal({ first: formatDateDaysAgo(6), last: formatDateDaysAgo(0) });

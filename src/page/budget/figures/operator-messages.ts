@@ -36,7 +36,7 @@ export function describeFailureForOperator(type: string, isOfUpstream: boolean):
   return Object.hasOwn(FAILURE_MESSAGES, type) ? (FAILURE_MESSAGES[type] ?? other) : other;
 }
 
-/** @returns why a caller was rejected, of whom an operator is not one: `your` limit is the account's */
+/** @returns why a caller was rejected, for an operator: `your` limit becomes the account's */
 export function describeRejectionForOperator(message: string): string {
   return message.replaceAll(/\byour (?=\w+ limit\b)/g, 'this account’s ');
 }

@@ -180,7 +180,7 @@ export function Composer() {
   );
 }
 
-/** Takes a question back that the edge rejected because a person must decide first: that is said below it then. */
+/** Restores a question that the edge rejected because a person must decide on a call first. The note below explains that. */
 function restoreRejectedDraft(): void {
   const failed = session.value?.failure;
   if (

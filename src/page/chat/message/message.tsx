@@ -136,13 +136,15 @@ function ReconnectingNote({ at: retryAt }: { at: number }) {
 }
 
 interface SummaryProps {
-  /** The id of the message behind which it stands, where one does. */
+  /** The id of the message after which it is shown, if there is one. */
   id: string;
   session: Session;
   isOpen: Signal<boolean>;
 }
 
-/** Shows the line up to which messages were summarized. It stands in the foot of a message, so that nothing moves when it comes. */
+/**
+ * Shows the line up to which messages were summarized. It is in the footer of a message, so that nothing moves when it appears.
+ */
 function SummaryLine({ id, session, isOpen }: SummaryProps) {
   const summary = session.summaries.value.get(id);
   if (!summary) return null;
@@ -193,7 +195,7 @@ function ModelChoiceNote({ reason: { why, label, classifier } }: { reason: Model
   return <span title={[why, classifier].filter(Boolean).join(', ')}>{`model: ${label ?? noLabel}`}</span>;
 }
 
-/** Shows the tokens of an answer. The line is there from the start, so that nothing moves when they come. */
+/** Shows the tokens of an answer. The line is rendered from the start, so that nothing moves when the numbers arrive. */
 function MessageTokenCounts({
   row,
   stream,

@@ -15,7 +15,7 @@ interface RunTimelineProps {
   steps: readonly RunStep[];
   /** How many steps it had before it paused. */
   stepsAbove: number;
-  /** The model that stands above the answer. A step names its own only where it is another. */
+  /** The model that is shown above the answer. A step names its own model only if it differs. */
   model: string | undefined;
   /** The id of the run's turn, once it is known. */
   turn: string | undefined;
@@ -90,7 +90,7 @@ interface StepFiguresProps {
   model: string | undefined;
 }
 
-/** The line is there from the start, so that nothing moves when the figures come. */
+/** The line is rendered from the start, so that nothing moves when the figures arrive. */
 function StepFigures({ number, report, model }: StepFiguresProps) {
   const usage = (report?.usage ?? {}) as Partial<Usage>;
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;

@@ -55,7 +55,7 @@ export function createNextBranchId(id: string, rows: readonly { id: string }[]):
   return next.length > MAX_ID_CHARACTERS ? undefined : next;
 }
 
-/** @returns a row for each family, where its first one stands: that of the member which changed last */
+/** @returns a row for each family, at the position of its first one: that of the member which changed last */
 export function pickLatestConversationPerFamily(rows: readonly ConversationRow[]): ConversationRow[] {
   const latest = new Map<string, ConversationRow>();
   for (const row of rows) {

@@ -144,7 +144,7 @@ function showCreatedSession(created: Session): void {
  *
  * @param before the message that the question replaces
  * @param maxAnswerTokens the longest answer in tokens, in place of the option
- * @throws SluiceError if it is rejected; then the conversation is shown as it was
+ * @throws SluiceError if it is rejected; then the conversation is displayed as before
  */
 export async function askInConversationCopy(
   from: Session,

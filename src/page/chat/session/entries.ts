@@ -12,7 +12,7 @@ export interface AnswerWithoutText {
 }
 
 export interface TranscriptEntry {
-  /** Its place, the same while the answer comes and when it has become a row of the history. */
+  /** Its key, which stays the same while the answer arrives and when it has become a row of the history. */
   key: number;
   role: ConversationMessage['role'];
   parts: readonly ContentPart[];
@@ -22,9 +22,9 @@ export interface TranscriptEntry {
   silence?: AnswerWithoutText;
   /** The note about a question without an answer. */
   unsent?: string;
-  /** The model of the answer right above, where no question stands between the two. */
+  /** The model of the answer directly above, if no question is between the two. */
   modelAbove?: string;
-  /** How many steps of its run stand in the answers above, which have paused. */
+  /** How many steps of its run are in the paused answers above. */
   stepsAbove?: number;
 }
 

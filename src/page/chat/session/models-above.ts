@@ -10,7 +10,7 @@ interface EntryWithModelAbove {
   stepsAbove?: number;
 }
 
-/** Records which answers continue from the one above: after the results of tools of this page, or after a pause. */
+/** Marks answers that continue the one above: after the results of tools of this page, or after a pause. */
 export function markContinuedAnswers<E extends EntryWithModelAbove>(entries: E[]): E[] {
   let above: string | undefined;
   let steps = 0;

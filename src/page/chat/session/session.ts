@@ -39,7 +39,7 @@ const MAX_SEND_ATTEMPTS = 3;
 /** The number of newest answers without text that are explained. Each takes a request. */
 const MAX_SILENT_REPORTS = 20;
 
-/** Keeps one conversation while it is shown: its history, and the answer that comes. */
+/** Keeps the state of one displayed conversation: its history, and the running answer. */
 export class Session {
   readonly id: string;
   readonly report = signal<Conversation | undefined>(undefined);
@@ -66,7 +66,7 @@ export class Session {
   /** This conversation and its copies, where there are any. */
   readonly branches = signal<readonly ConversationBranch[]>([]);
   readonly choices = computed(() => mapBranchesByMessageIndex(this.branches.value, this.id, this.rows.value));
-  /** The summaries of the history, by the ids of the messages behind which they stand. */
+  /** The summaries of the history, by the ids of the messages after which they are shown. */
   readonly summaries = computed(() => mapSummariesByMessage(this.report.value));
   /**
    * The turns that were sent without the oldest ones and without a summary of them, as this page saw. The history does not

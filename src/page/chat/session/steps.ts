@@ -3,7 +3,7 @@ import type { ContentPart } from './content.ts';
 /** One step of a run: what the model said, and the calls of tools that the edge made then. */
 export interface RunStep {
   parts: readonly ContentPart[];
-  /** Whether all of its calls have come back. */
+  /** Whether all of its calls have a result. */
   isOver: boolean;
 }
 
@@ -13,7 +13,7 @@ export function isEdgeToolCall({ type, server_name }: ContentPart): boolean {
 }
 
 /**
- * Divides an answer into the steps of its run: what comes behind results is of the next step.
+ * Divides an answer into the steps of its run: the parts after results belong to the next step.
  *
  * @returns undefined for an answer in which the edge has called nothing
  */

@@ -7,8 +7,8 @@ export interface HistorySummary extends ConversationSummary {
 }
 
 /**
- * @returns the summaries of a conversation, each by the id of the shown message behind which it stands. Where several stand
- *   behind one, the newest has the cost of all
+ * @returns the summaries of a conversation, each by the id of the displayed message after which it is shown. If several follow
+ *   one message, the newest has the cost of all
  */
 export function mapSummariesByMessage({ summaries = [] }: Partial<Conversation> = {}): Map<string, HistorySummary> {
   const placed = new Map<string, HistorySummary>();

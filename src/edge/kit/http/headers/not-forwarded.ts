@@ -53,10 +53,10 @@ const NOT_FORWARDED: ReadonlySet<string> = new Set([
 ]);
 const NOT_FORWARDED_PREFIXES = ['sec-', 'cf-', 'x-forwarded-', 'sluice-'];
 
-/** The most remembered names. The same few come again and again; invented names must not fill the memory. */
+/** The most remembered names. The same few names occur again and again; invented names must not fill the memory. */
 const MAX_MEMOIZED_NAMES = 500;
 
-/** @returns a function that says whether a name is one of these, or has one of these prefixes; it remembers its answers. */
+/** @returns a function that checks whether a name is one of these, or has one of these prefixes; it caches its results. */
 export function createHeaderNameMatcher(
   names: ReadonlySet<string>,
   prefixes: readonly string[],

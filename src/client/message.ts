@@ -35,7 +35,7 @@ export class MessageBuilder {
         break;
       }
       case 'message_delta': {
-        // Null or missing counts of `message_delta` keep their value from `message_start`.
+        // Ignore null or missing counts of `message_delta`, so that they keep their value from `message_start`.
         const counts = Object.entries(event.usage ?? {}).filter(([, value]) => value !== null);
         Object.assign(message, event.delta, { usage: { ...message.usage, ...Object.fromEntries(counts) } });
       }

@@ -163,7 +163,8 @@ export class Attempt {
       permit.recordAnswer();
       return response;
     }
-    // A non-streaming response sends its headers when it is complete, so the timeout for its first bytes starts only here.
+    // The headers of a non-streaming response arrive only when it is complete, so start the timeout for the first bytes only
+    // now.
     this.#limitTimeToFirstBytes();
     const { opening, answer } = await awaitFirstBytes(response);
     const text = opening && decoder.decode(opening);

@@ -208,7 +208,7 @@ function classifyErrorKind(
   headers: Headers,
   error: UpstreamError | undefined,
 ): ClassifiedFailure['kind'] {
-  // The error's code identifies the cause more reliably than its status or message.
+  // Classify by the error's code first: it identifies the cause more reliably than the status or the message.
   const cause = error ? getErrorCause(error) : '';
   if (doesCauseBlockDeployment(cause)) return 'refused';
   const kind = KIND_BY_CODE.get(cause);
@@ -272,7 +272,7 @@ function createCallerError(
     if (value !== null && isHeaderTimeReasonable(name, value)) passed[name] = maskSecrets(value);
   }
   if (status === 429) {
-    // The upstream's words name the operator's organization and limits, which callers must not see.
+    // Replace the upstream's message: it names the operator's organization and limits, which callers must not see.
     const seconds = Number(passed['retry-after'] ?? Number.NaN);
     const when = seconds > 0 ? `in ${Math.ceil(seconds)} s` : 'in a moment';
     const message = `The upstream limits the requests of this deployment at the moment. Try again ${when}.`;

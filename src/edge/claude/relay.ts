@@ -147,7 +147,7 @@ async function relayThroughExchange(
     requireAnswerForCaller(read);
     const billedReport = failed ? exchange.createUnusableReport(report.error_type, report) : report;
     closeAndSettle(billedReport, failed ?? 'complete', Date.now());
-    // The headers contain the cost, so create them after the settlement.
+    // The headers contain the cost, which the settlement above has computed, so create them only now.
     const ownHeaders = options.ownHeaders?.({ ok: read.refusal === undefined });
     return toCallerResponse(head, read, options.requestId, ownHeaders);
   };

@@ -93,7 +93,7 @@ export async function relayStream(
     const remark = finish(report, 'complete', opening.firstByte);
     const whole = appendSseComment(mask?.maskPiece(opening.bytes) ?? opening.bytes, remark);
     const down = createStreamResponse(response, whole, ownHeaders?.());
-    // `new Response` copies the bytes, so the buffer can be reused.
+    // `new Response` has copied the bytes, so return the buffer to the pool.
     returnPooledBuffer(opening.bytes);
     return down;
   }

@@ -24,7 +24,7 @@ export function decideThinkingTokens({ thinking, effort, model, toolChoice }: Me
   const random = createRandom(computeDigest(`${at}:${text}`));
   const [none, least, most] = THINKING_BY_EFFORT[at] ?? HIGHEST_AMOUNT;
   const isNone = random() * 100 < none;
-  // Only an optional (`adaptive`) thinking may be skipped, and not by a model that always thinks.
+  // Skip only optional thinking (`adaptive`), and never for a model that always thinks.
   if (isNone && type === 'adaptive' && model.thinking?.default !== 'always') return 0;
   const [from, to] =
     THINKING_BY_EFFORT[at] === undefined && random() * LONG_THINKING_INTERVAL < 1

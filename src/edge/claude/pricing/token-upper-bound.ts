@@ -52,15 +52,15 @@ function isCommonLead(byte: number): boolean {
 
 /** Weights by the second byte, for scripts that have fewer tokens than others with the same first byte. */
 const SECOND_BYTE_WEIGHTS: Readonly<Record<number, (second: number) => number>> = {
-  // Devanagari and Thai.
+  // Devanagari and Thai weigh 40.
   224: (second) => (second === 0xa4 || second === 0xa5 || second === 0xb8 || second === 0xb9 ? 40 : 60),
-  // Kana and punctuation.
+  // Kana and punctuation weigh 40.
   227: (second) => (second < 0x84 ? 40 : 60),
-  // Chinese characters that are not rare.
+  // Common Chinese characters weigh 47.
   228: (second) => (second < 0xb8 ? 60 : 47),
-  // Vietnamese.
+  // Vietnamese letters weigh 40.
   225: (second) => (second === 0xba || second === 0xbb ? 40 : 60),
-  // Dashes and quotation marks; lines of tables.
+  // Dashes and quotation marks weigh 30, lines of tables 40.
   226: (second) => (second === 0x80 ? 30 : second === 0x94 || second === 0x95 ? 40 : 60),
 };
 

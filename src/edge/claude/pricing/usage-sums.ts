@@ -26,9 +26,9 @@ export const WAIT_BOUNDS_MS = [100, 500, 1_000, 5_000, 10_000, 30_000] as const;
 const WAITED_WITHIN_COLUMNS = WAIT_BOUNDS_MS.map((bound) => `waited_within_${bound}` as const);
 
 /**
- * The columns that tell how requests went: how many failed, how long they waited before they were sent (`wait_ms`), and how
- * fast the streams were. Only streams have a time to the first event (`first_ms`), and only a stream that came to its end
- * tells how long its tokens took after that event.
+ * The columns about the outcome of requests: how many failed, how long they waited before they were sent (`wait_ms`), and how
+ * fast the streams were. Only streams have a time to the first event (`first_ms`), and only a complete stream shows how long
+ * its tokens took after that event.
  */
 export const OUTCOME_COLUMNS = [
   'failed',

@@ -78,7 +78,8 @@ export function parseSseEvent(text: string, start: number, end: number): SseEven
       return { event: DELTA, data: text.slice(from, end), text: text.slice(start, end + 2) };
     }
   }
-  // Fast path for the form in which the API writes each event: an `event:` line and a `data:` line.
+  // Parse the form in which the API writes each event, an `event:` line and a `data:` line, without the general parser below,
+  // which is slower.
   if (text.startsWith('event: ', start)) {
     const line = text.indexOf('\n', start);
     if (line >= 0 && line < end && text.startsWith('data: ', line + 1)) {

@@ -434,7 +434,7 @@ function placeHold(
   if (jti !== null) state.requestCounts.countAdmittedRequest(jti, requestId, request.route);
   // Set the alarm before the row is written. If the object died in between, a hold without an alarm would never be settled.
   state.alarm.scheduleAt(deadline);
-  // The row comes first: an id that was used before throws here, before anything has changed.
+  // Insert the row first: it throws for an id that was used before, and nothing else has changed then.
   ledger.insertAdmittedRow(
     hold,
     fillAdmittedRequestFields({

@@ -185,7 +185,7 @@ test('counts by bounds how long requests waited before they were sent, before an
   const expected = {
     waited_requests: 5,
     waited_ms: 70_200,
-    waited_within_ms: { 100: 2, 500: 3, 1_000: 3, 5_000: 3, 10_000: 3, 30_000: 4 },
+    waited_within_ms: { 100: 2, 500: 3, 1000: 3, 5000: 3, 10000: 3, 30000: 4 },
   };
   for (const isFolded of [false, true]) {
     for (const group of ['model', 'tag'] as const) {

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { priceTable } from '#edge/claude/models/price-settings.ts';
+import { modelOverride } from '#edge/claude/models/price-settings.ts';
 import { messageDefaults } from '#edge/config/message-defaults.ts';
 import { settingsShape } from '#edge/config/settings.ts';
 import { visitorsSchema } from '#edge/config/visitors.ts';
@@ -106,5 +106,5 @@ test('the guide lists the fields of JSON settings', async () => {
   expect(listFields('VISITORS')).toEqual(keysOf(visitorsSchema.shape));
   expect(listFields('MESSAGE_DEFAULTS')).toEqual(keysOf(...messageDefaults.def.options.map(({ shape }) => shape)));
   expect(listFields('WEBHOOKS')).toEqual(keysOf(WEBHOOKS.def.innerType.def.out.def.element.shape));
-  expect(listFields('PRICES')).toEqual(keysOf(priceTable.def.catchall.shape));
+  expect(listFields('PRICES')).toEqual(keysOf(modelOverride.shape));
 });

@@ -40,7 +40,8 @@ export const capabilityFields = {
   default_effort: z.nullable(z.enum(EFFORTS)),
   fast_until: z.nullable(retiresAt),
 };
-const modelOverride = z.strictObject({
+/** What an entry of PRICES changes in a model's row. */
+export const modelOverride = z.strictObject({
   display_name: z.optional(z.string()),
   aliases: z.optional(z.array(z.string())),
   max_input_tokens: z.optional(z.int().check(z.gte(1))),

@@ -73,7 +73,7 @@ describe('the next step of a run', () => {
   test.each([
     ['was not told', {}],
     ['has ended', { container: { id: 'container_1', expires_at: '2026-01-01T00:00:00Z' } }],
-  ])('sends the tool results once, as text, if the container %s', async (_, told) => {
+  ])('sends the tool results once, as text, if no usable container is known: it %s', async (_, told) => {
     const bodies = answerByScript((_, number) => (number === 1 ? waits(told) : textAnswer('Sun.')));
     const calls = answerTools(() => new Response('sun'));
     const { events } = await runTurn(asked(weatherTool()));
@@ -153,7 +153,7 @@ describe('a container that the API rejects', () => {
     ]);
   });
 
-  test("does not clear the conversation's own container if the request named it", async () => {
+  test("leaves the conversation's own container unchanged if the request named the rejected one", async () => {
     const bodies = answerByScript(({ container }, number) => {
       if (number < 3) return waits({ container: { id: `container_${number}` } });
       return container === 'container_2' ? createErrorResponse(404, 'not_found_error', 'Container not found') : ran();

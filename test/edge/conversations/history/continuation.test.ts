@@ -56,7 +56,7 @@ test('countResent recognizes consecutive assistant messages, separate or joined,
   });
 });
 
-test('checkContinuation checks each of 30,000 results once, however many messages contain them', () => {
+test('checkContinuation makes fewer than three id lookups per result for 30,000 results in separate messages', () => {
   const ids = Array.from({ length: 30_000 }, (_, nth) => `call_${nth}`);
   let reads = 0;
   const at = createEmptyHistoryState();
@@ -167,14 +167,14 @@ describe('countResent', () => {
     expect(countResent(before, [user('Hi'), assistant('Never'), user('Next')])).toBe(0);
   });
 
-  test('counts a repeated question without a response once, and a repeated question at the end as new', () => {
+  test('recognizes a resent question that occurs twice in a row, but counts a repetition at the end as new', () => {
     const before = known([user('Hi'), assistant([{ type: 'text', text: 'Once upon' }])], true);
     expect(countResent(before, [user('Hi'), user('Hi'), assistant('Once upon'), user('Next')])).toBe(3);
     expect(countResent(before, [user('Hi'), user('Hi'), user('Next')])).toBe(2);
     expect(countResent(before, [user('Hi'), user('Hi')])).toBe(1);
   });
 
-  test('recognizes a refused response without its calls', () => {
+  test('recognizes a refused response that is resent with or without its calls', () => {
     const answer = assistant([{ type: 'text', text: 'I' }, call('a')]);
     const before = [...known([user('Hi')]), { ...answer, isPartial: false, refused: ['a'] }];
     for (const seen of [[answer], [assistant('I')]])

@@ -109,7 +109,7 @@ describe('a history that exceeds the body limit', () => {
     await app.waitUntilSettled();
   });
 
-  test('is not mentioned in the error for a message that is too large by itself', async () => {
+  test('is not blamed in the error if the system prompt and the first message exceed the limit', async () => {
     installSimulator({ MAX_BODY_BYTES: String(LIMIT) });
     const app = createTestApp(() => Response.json({}), { UPSTREAM: 'simulator', MAX_BODY_BYTES: String(LIMIT) });
     const system = 's'.repeat(LIMIT - 300);

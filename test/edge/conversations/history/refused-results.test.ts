@@ -169,7 +169,7 @@ test('a result that an upstream rejects in a stream is sent as text to the same 
 });
 
 test.each(Object.keys(WAYS) as (keyof typeof WAYS)[])(
-  'a result is sent as text if the response to its question was cut: rejected %s',
+  'a result in an earlier question whose response was cut is sent as text with the next question: rejected %s',
   async (way) => {
     const { bodies, called } = refusing((body, number) => (number > 2 && hasImage(body) ? BAD : undefined), {
       way,
@@ -378,7 +378,7 @@ describe('a run in which the model refuses to answer tool results', () => {
   });
 
   test.each([1, 5])(
-    'sends results only once if their calls are omitted because the code has no container: %i steps',
+    'sends results only once if their calls are omitted because the code has no container (max_turns: %i)',
     async (max_turns) => {
       const caller = { type: 'code_execution_20260120', tool_id: 'srvtoolu_1' };
       const bodies = answerByScript((body, number) => {

@@ -352,7 +352,7 @@ describe('blocks of the history that the API rejects', () => {
     expect(textOfDeltas((await runTurn(createBody('And now?'))).events)).toBe('Sun.');
   });
 
-  test('are sent without thinking to an upstream that has not signed it', async () => {
+  test("are sent again without thinking to an upstream that rejects another upstream's signature", async () => {
     let isDown = false;
     const bodies: AskedBody[] = [];
     installTwoUpstreams((host, body) => {

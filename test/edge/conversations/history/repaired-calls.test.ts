@@ -61,7 +61,7 @@ describe.each([
     expect(bodies[2]?.messages).toHaveLength(5);
   });
 
-  test('replaces a repeated id, in the same response and in a later one', async () => {
+  test('gives two calls with the same id in a response different ids', async () => {
     const { bodies, uses, results } = await answered(callsAnswer(use(), use()), isWhole);
     expect(new Set(uses.map(({ id }) => id)).size).toBe(2);
     await runTurn(createBody(results));

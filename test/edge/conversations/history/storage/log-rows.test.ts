@@ -132,7 +132,7 @@ test('a log uses few rows, and its followers get each stored event once and in o
   });
 });
 
-test('twenty seconds of a response take one row, which one write deletes', async () => {
+test('nine stores of a log write the same row, which one row write deletes', async () => {
   await runInDurableObject(stubOf(), async (_, state) => {
     const transcript = new Transcript(state.storage);
     transcript.runWriteStatement('delete from log');

@@ -71,7 +71,7 @@ describe('a stream that has shown only thinking', () => {
     },
   );
 
-  test('and is then stopped keeps its question and reports so, as a turn and as a run', async () => {
+  test('and is then stopped keeps its question, and its turn or run reports that only the question is stored', async () => {
     for (const [id, more] of [
       ['c1', {}],
       ['c2', { tools: [weatherTool()] }],

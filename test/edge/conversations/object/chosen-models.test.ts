@@ -136,7 +136,7 @@ test('an agent uses `otherwise` if its classifier was deleted', async () => {
   expect(up.map(({ model }) => model)).toEqual([LARGE]);
 });
 
-test('a label whose model the account cannot use leads to `otherwise`, and a chosen model that it cannot use to a 404', async () => {
+test("an account without access to the classifier's model gets `otherwise`, and without the chosen model a 404", async () => {
   const { app, root, bob, up, labels } = await createRouterEdge();
   const errors = vi.spyOn(console, 'error').mockImplementation(() => {});
   await requestEdge(app, 'PUT', '/accounts/bob/limits', root, { models: [LARGE] });
@@ -293,7 +293,7 @@ test('an agent with one model, and a request without an agent, cause and record 
   ]);
 });
 
-test('a request that its token, a parameter or another pending turn prevents is not labelled', async () => {
+test('a request that is rejected because of its token, a parameter or a pending turn is not labelled', async () => {
   let isAsked = false;
   let isReleased = false;
   const { app, root, bob, labels } = await createRouterEdge({

@@ -96,7 +96,7 @@ test('turns in quick succession set one alarm', async () => {
   expect(((await alarmOf()) ?? 0) - Date.now()).toBeLessThanOrEqual(60_000);
 });
 
-test('a turn has an alarm within 30 seconds as long as it runs, and no longer', async () => {
+test('a running turn has an alarm within 30 seconds; after the turn, the next alarm is more than 29 days away', async () => {
   let passed = 0;
   const passing = createTimeAdvancer();
   const pass = (ms: number) => {
@@ -135,7 +135,7 @@ test('a lost settlement is repeated within half a minute', async () => {
   await waitUntilAtRest();
 });
 
-test('a conversation sets no alarm for changes that its account has confirmed', async () => {
+test('a conversation has only its retention alarm once its account has confirmed a change', async () => {
   await stubOf().createConversation({ account: 'alice', id: 'c1' }, {}, {});
   await eventually(async () => expect(((await alarmOf()) ?? 0) - Date.now()).toBeGreaterThan(29 * 24 * HOUR_MS));
   await stubOf().patchConversation({ title: 'A title' });
@@ -148,7 +148,7 @@ test('a conversation sets no alarm for changes that its account has confirmed', 
   });
 });
 
-test('renews the hold of a running turn with the next alarm after a failed renewal', async () => {
+test('the next alarm after a failed renewal renews the hold of a running turn', async () => {
   const pass = createTimeAdvancer();
   const logging = vi.spyOn(console, 'error').mockImplementation(() => {});
   const renew = vi.spyOn(Account.prototype, 'renewHold').mockImplementationOnce(() => {

@@ -93,7 +93,7 @@ describe('a conversation with a prefix', () => {
     });
   }
 
-  test('keeps its version after the name was updated or deleted, and releases the version when it is deleted', async () => {
+  test('keeps its version after the name was updated or deleted, until the conversation and its fork are deleted', async () => {
     installSimulator();
     const app = createSimulatedEdge();
     const [alice, root] = [await authorizationFor('alice'), await authorizationFor('root', 'admin')];

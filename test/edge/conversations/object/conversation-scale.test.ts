@@ -135,7 +135,7 @@ test('events and messages above the row limit are stored without loss, and strea
   expect(await listMessages()).toHaveLength(4);
 });
 
-test('a turn makes three calls to objects, and writes four more rows per second while it streams', async () => {
+test('a turn makes three calls to objects, and writes at most 16 rows plus four per second of streaming', async () => {
   disableAutomaticAlarms();
   // An account is put on the list of accounts once.
   await runTurn(createBody('Hello'));
@@ -197,7 +197,7 @@ test('a conversation that sleeps between its turns does not settle them again', 
   expect(settle).toHaveBeenCalledTimes(2);
 });
 
-test('the settled cost of a turn is added once, however often the account confirms it', async () => {
+test('the settled cost of a turn is added once, even if the account confirms it twice', async () => {
   await runTurn(createBody('Hello'));
   await waitUntilAtRest();
   const { total, once } = await runInDurableObject(stubOf(), async (inside, { storage }) => {

@@ -183,7 +183,7 @@ describe('a turn', () => {
     expect(await readConversation()).toMatchObject({ system: 'Be brief.', tools: TOOLS, max_tokens: 200, turns: 2 });
   });
 
-  test('writes at most 16 rows for 500 events in one piece, in both objects', async () => {
+  test('writes 8 rows in the conversation and 3 in the account for 500 events that arrive at once', async () => {
     disableAutomaticAlarms();
     const long = encodeURIComponent('word '.repeat(1_500));
     await runTurn(createBody('Hello', { max_tokens: 20_000 }));
@@ -423,7 +423,7 @@ describe('resuming a stream', () => {
     expect(await follow(undefined, 'unknown')).toEqual({ kind: 'unknown' });
   });
 
-  test('sends the same events to several listeners at any pace', async () => {
+  test('sends the same events to a listener that joins late and to one that reads late', async () => {
     const text = encodeURIComponent('many words are said here '.repeat(40));
     const answer = await sendTurn(createBody('Hello', { max_tokens: 2_000 }), { simulate: `tps=200;answer=${text}` });
     if (answer.kind !== 'stream') throw new Error('no stream');
@@ -544,7 +544,7 @@ describe('continuing a history', () => {
     expect(rows).toHaveLength(4);
   });
 
-  test('stores a refused turn, but does not send it', async () => {
+  test('stores a refused turn as refused, and accepts the next question', async () => {
     await runTurn(createBody('Hello'));
     await runTurn(question('Bad'), { simulate: 'stop-reason=refusal' });
     await runTurn(question('Good'));

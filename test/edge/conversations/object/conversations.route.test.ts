@@ -135,7 +135,7 @@ describe('a rejected or limited request', () => {
     await getAccountStub(bindings, {}, 'dev').setLimits(limits);
   };
 
-  test('leaves no turn and no hold if the account rejects it, and can be retried', async () => {
+  test('leaves no conversation if the account rejects it, and can be retried', async () => {
     await limited({ usd_per_day: 0.000001 });
     const body = ask('Hi', { conversation: 'c1' });
     const response = await app.post('/messages', body);
@@ -476,7 +476,7 @@ describe('a conversation', () => {
     expect(await json(await app.fetch('/conversations/c1'))).toMatchObject({ turns: 1, messages: 2 });
   });
 
-  test('that is stopped before the first event returns a 410 without a retry, and the stop succeeds', async () => {
+  test('whose turn is stopped before its first event returns a 410 that must not be retried; the stop succeeds', async () => {
     await say('known', 'Hi');
     const { promise: until, resolve: end } = Promise.withResolvers<void>();
     answerByScript(() => textAnswer('Too late'), { before: () => until });
@@ -501,7 +501,7 @@ describe('a conversation', () => {
 });
 
 describe('credentials', () => {
-  test('return a 403 without the scope, and a 401 once revoked', async () => {
+  test('return a 403 without the required scope, and a 401 once revoked', async () => {
     app = createTestApp(() => Response.json({}), DEPLOYED_VARS);
     const none = await app.fetch('/conversations', { headers: bearerHeader(await createToken('alice', ['classify'])) });
     expect(none.status).toBe(403);

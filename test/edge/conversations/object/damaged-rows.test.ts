@@ -223,7 +223,7 @@ test('a damaged text or table affects only its own conversation, which can be de
   }
 });
 
-test('the question of a turn is kept, however its log is damaged', async () => {
+test('the question of an interrupted turn is kept if a text in its log is truncated or emptied', async () => {
   const { release } = answering();
   // Without tools of the edge it is no run, which would go on.
   const rows = await stateOf('running', release, { model: FIRST.model, max_tokens: 200 });

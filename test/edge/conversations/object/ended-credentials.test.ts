@@ -241,7 +241,7 @@ describe('a run', () => {
     },
   );
 
-  test('that waits resumes after its token expired, but not if the token was revoked, however long ago', async () => {
+  test('that waits for approval resumes 40 days after its token expired, but not after 91 days or a revocation', async () => {
     answerByScript((body) => (JSON.stringify(body.messages).includes('tool_result') ? textAnswer('Paid.') : payment()));
     const came = answerTools(() => new Response('paid'));
     const old = -40 * 86_400;

@@ -44,7 +44,7 @@ test('ends an interrupted turn at the second wake if a write fails at the first'
   expect(await listMessages()).toHaveLength(4);
 });
 
-test('arms the alarm before it stores a conversation', async () => {
+test('sets the alarm of a new conversation even if storing the conversation fails', async () => {
   installSimulator();
   vi.spyOn(Transcript.prototype, 'storeFrozenText').mockImplementationOnce(failing);
   expect(await sendTurn({ ...createBody('Hello'), system: 'Be brief.' })).toMatchObject({ kind: 'error' });
@@ -124,7 +124,7 @@ test('resets a conversation that can neither store a turn completely nor delete 
   expect(await listMessages()).toHaveLength(4);
 });
 
-test('creates no hold if its alarm cannot be set', async () => {
+test('an account creates no hold if its alarm cannot be set', async () => {
   installSimulator();
   const stub = getAccountStub(bindings, {}, 'alice');
   const armed = vi.spyOn(DurableObjectAlarm.prototype, 'scheduleAt').mockImplementationOnce(failing);
@@ -137,7 +137,7 @@ test('creates no hold if its alarm cannot be set', async () => {
   });
 });
 
-test('resets an account after a failed write, so that its memory is read from its rows again', async () => {
+test('resets an account after a failed write, so that no unstored hold remains', async () => {
   installSimulator();
   // A stub that has thrown stays broken.
   const stub = () => getAccountStub(bindings, {}, 'alice');

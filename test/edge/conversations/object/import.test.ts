@@ -101,7 +101,7 @@ describe('a conversation that is created with messages', () => {
     ).toBe(201);
   });
 
-  test('may begin with a compaction block and a configuration message, and can be continued in any way', async () => {
+  test('may have a compaction block and a configuration message, and continues with or without a resent history', async () => {
     const compaction = { type: 'compaction', content: 'We spoke of rivers.', encrypted_content: null };
     const effort = { role: 'system', output_config: { effort: 'low' } };
     const history = [assistant([compaction]), user('And then?'), effort, assistant('Home.')];
@@ -265,7 +265,7 @@ describe('a conversation that is created with messages', () => {
     expect((await rowsOf())[0]?.content).toBe('First');
   });
 
-  test('leaves nothing if it is deleted while it is stored, and can be created again', async () => {
+  test('leaves nothing if it is deleted while its messages are being stored, and can be created again', async () => {
     const { gate, creating } = await importHalf();
     await app.fetch('/conversations/c1', { method: 'DELETE' });
     gate.open();
@@ -286,7 +286,7 @@ describe('a conversation that is created with messages', () => {
     expect(await (await app.fetch('/conversations')).json()).toMatchObject({ data: [{ id: 'c1', messages: 2 }] });
   });
 
-  test('is not removed by the alarm while it is stored, and is listed once it is complete', async () => {
+  test('is not removed by the alarm while its messages are being stored, and is listed once it is complete', async () => {
     const { gate, creating } = await importHalf();
     await runInDurableObject(c1(), (conversation: Conversation) => {
       Object.assign(conversation, { now: () => Date.now() + 3_600_000 });
@@ -362,7 +362,7 @@ describe('a conversation that is created with messages', () => {
     expect(stops).toBeGreaterThan(1);
   });
 
-  test('is stored in stretches of a hundred messages, with few statements of few rows each', async () => {
+  test('is stored in batches of 100 messages, with pauses in between', async () => {
     const stored: number[] = [];
     vi.spyOn(Transcript.prototype, 'insertRows').mockImplementation(function counting(this: Transcript, ...of) {
       if (of[0] === 'messages') stored.push(of[1].length);
@@ -380,7 +380,7 @@ describe('a conversation that is created with messages', () => {
     expect(breaks.mock.calls.length).toBeGreaterThan(4 * 10);
   });
 
-  test('is rejected if it refers to a file of another account, with the file to remove', async () => {
+  test('is rejected with an error that names the file if it refers to a file of another account', async () => {
     const file = [{ id: 'file_1', kind: 'file' as const, upstream: '' }];
     const history = [
       user([

@@ -143,7 +143,7 @@ describe('rows that are imported again', () => {
     );
   });
 
-  test('lose their thinking and report so, from every route', async () => {
+  test('lose their thinking, and the import reports how many blocks it dropped, for rows from every route', async () => {
     installSimulator({}, true);
     const asked = { tools: [], thinking: { type: 'adaptive' } };
     for (const content of ['What is 17 times 23?', [{ type: 'text', text: 'And half of it?' }]]) {
@@ -165,7 +165,7 @@ describe('rows that are imported again', () => {
     }
   });
 
-  test('keep only role and content, including unknown blocks, and are omitted if they were rejected or become empty', async () => {
+  test('keep only role and content, including unknown blocks, and are omitted if they were refused or become empty', async () => {
     installSimulator();
     const unknown = { type: 'of_tomorrow', data: { thinking: { type: 'thinking' } } };
     const thought = { type: 'thinking', thinking: 'Hm.', signature: 's' };

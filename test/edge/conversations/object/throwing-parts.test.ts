@@ -119,7 +119,7 @@ test.each(
   LOGGED.flatMap((phase) =>
     (phase === 'tell' ? [false] : [false, true]).map((isRun) => ({ phase, isRun, what: isRun ? 'a run' : 'a turn' })),
   ),
-)('logs what a hook throws in `$phase`, and ends $what', async ({ phase, isRun }) => {
+)('logs a hook that throws in `$phase`, and still completes $what', async ({ phase, isRun }) => {
   answerTools(() => new Response('sun'));
   answerByScript(({ messages }) =>
     isRun && messages.length === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('So.'),

@@ -109,7 +109,7 @@ async function totals(): Promise<{ booked: number; own: number | undefined; list
 }
 
 test.each(['before', 'behind'])(
-  'a total equals the settled costs, also after a first turn that was stopped %s its first event',
+  "a conversation's total equals the settled costs, also after a first turn that was stopped %s its first event",
   async (when) => {
     let calls = 0;
     const held = Promise.withResolvers<void>();
@@ -186,7 +186,7 @@ describe('a turn whose object dies before its first event', () => {
   });
 });
 
-test('a turn that is stopped before its cost is known reports no cost, and its total gets the final cost', async () => {
+test("a turn stopped before its cost is known reports none, and the conversation's total includes the final cost", async () => {
   setConversationUpstream(async () =>
     sseResponse(streamOf([messageStart({ usage: { input_tokens: 1_000 } }), textBlock(['Hel'])], 'silence')),
   );

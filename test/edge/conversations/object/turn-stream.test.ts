@@ -79,7 +79,7 @@ test('a conversation that dies during its response is logged as cut, and is woke
   expect(woken()).toBe(1);
 });
 
-test('an open stream holds a large buffer only while much data arrives', async () => {
+test('an open stream allocates no large buffer for single events, and one when much data arrives', async () => {
   const large = countLargeBuffers();
   const { response, writer, waiting } = await carried(EVENT);
   const reader = response.body?.getReader();

@@ -239,7 +239,7 @@ async function lossOf(id: string, { actions: deeds }: Answer, diedAt: number): P
 
 const sorted = (values: readonly number[]) => values.toSorted((one, other) => one - other);
 
-test('turns whose objects died and woke within a second are settled at their bills or little more', async () => {
+test('turns that died and woke within a second cost at least the bill; in the median, at most three times that', async () => {
   // By night 144.
   const times = caseCount(6);
   const ratios = sorted((await deadTurns(['text', 'thinking', 'tools'], times)).map(({ ratio }) => ratio));
@@ -253,7 +253,7 @@ test('turns that died while the API used its own tools are settled at their bill
   expect(least).toBeGreaterThanOrEqual(1);
 });
 
-test('a text whose object died loses little and only at its end, and the API accepts the next message', async () => {
+test('a text whose object died loses at most its last five seconds, and the API accepts the next message', async () => {
   // By night 120.
   const times = caseCount(5);
   const dead = await deadTurns(['text'], times);

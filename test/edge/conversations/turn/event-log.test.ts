@@ -119,7 +119,7 @@ async function readEvents(body: ReadableStream<Uint8Array>, count: number): Prom
 test.each([
   { shouldHideTools: true, textOnly: false },
   { shouldHideTools: false, textOnly: true },
-])('a follower parses no deltas of the response, and nothing that other followers have parsed: %j', async (seen) => {
+])('a follower near the end parses at most three of 4,000 events, and the last of 32 followers one: %j', async (seen) => {
   const { log } = running();
   log.add({ event: 'message_start', data: '{"type":"message_start","message":{}}' });
   log.add(start(0, { type: 'mcp_tool_result', tool_use_id: 'a', content: 'long '.repeat(100) }));
@@ -154,7 +154,7 @@ test.each([
   expect(parse.mock.calls.length - before).toBeLessThan(6);
 });
 
-test('followers read the rows of a log one at a time, and other work runs in between', async () => {
+test('eight followers together read at most four rows of a log before other work runs', async () => {
   vi.useFakeTimers();
   let reads = 0;
   const readRowText = (_: unknown, n: number) => {
@@ -181,7 +181,7 @@ test('followers read the rows of a log one at a time, and other work runs in bet
   );
 });
 
-test('a block that begins during a stream is known to later followers, also if its JSON has another form', async () => {
+test('a hidden block that begins in a stream is hidden from later followers, also if its JSON has another form', async () => {
   const { log } = running();
   const seen = { shouldHideTools: true, textOnly: false };
   const first = streamRedactedEvents(log, 0, seen).getReader();

@@ -177,7 +177,7 @@ describe('turns that run during a deploy', () => {
     ['with text', SAID, 3 * 500 + 44 + IN_FLIGHT],
     // Until what was stored last covers.
     ['in hidden thinking', HIDDEN, 20 * 500 + IN_FLIGHT],
-  ])('twenty turns %s are settled at what they can have written', async (_, pieces, most) => {
+  ])('twenty turns %s are settled at no more than they can have written', async (_, pieces, most) => {
     answerWithPieces(() => [{ text: pieces }]);
     const ids = Array.from({ length: 20 }, (_, index) => `c${index + 1}`);
     for (const id of ids) {

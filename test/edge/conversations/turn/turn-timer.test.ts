@@ -9,7 +9,7 @@ beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
 test.each(['touch', 'onSilence', 'onFirstTick'] as const)(
-  'still pings and times out after one failed write in `%s`',
+  'TurnTimer still pings and times out after one failed write in `%s`',
   (where) => {
     let failures = 1;
     const failIn = (what: string) => {

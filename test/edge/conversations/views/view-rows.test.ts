@@ -207,7 +207,7 @@ describe('the history as clients see it', () => {
     expect((await list()).data).toMatchObject([{ content: question, status: 'complete' }, { role: 'assistant' }]);
   });
 
-  test('is the same for a stopped run, in a copy, and in an export', async () => {
+  test('equals the stream of a stopped run, and is the same in a copy and in an export', async () => {
     answerByScript((_, number) =>
       number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('As you like.'),
     );

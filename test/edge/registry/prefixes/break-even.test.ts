@@ -35,7 +35,7 @@ test('computes the costs of caching from the price table', () => {
   expect(computePrefixCachingCosts(200_000, haiku, '5m')).toEqual({ cold: 0.1, write: 0.125, read: 0.01 });
 });
 
-test('returns null if caching never pays, and 1 if caching is cheaper from the first request', () => {
+test('computeBreakEvenRequests returns null if caching never pays, and 1 if caching is cheaper from the first request', () => {
   expect(computeBreakEvenRequests({ cold: 0, write: 0, read: 0 })).toBeNull();
   expect(computeBreakEvenRequests({ cold: 1, write: 2, read: 1 })).toBeNull();
   expect(computeBreakEvenRequests({ cold: 2, write: 1, read: 2 })).toBe(1);

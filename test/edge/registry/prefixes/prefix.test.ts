@@ -176,7 +176,7 @@ describe('breakpoints', () => {
     expect(alone.text).toContain('"cache_control":{"type":"ephemeral","ttl":"1h"}');
   });
 
-  test('are never set on blocks that the API does not cache', () => {
+  test('are not set on deferred tools or thinking blocks, which the API does not cache', () => {
     const later = prefixOf({ tools: [tool('a'), { ...tool('b'), defer_loading: true }] });
     const { tools } = JSON.parse(expand(bodyOf(HI), later).text) as { tools: Json[] };
     expect(tools.map((one) => 'cache_control' in one)).toEqual([true, false]);

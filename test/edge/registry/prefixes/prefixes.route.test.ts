@@ -45,7 +45,7 @@ test('stores a schema that Claude will reject, and warns with Claude’s error m
 
 describe('the cache of the upstream', () => {
   for (const cache_ttl of ['5m', '1h'] as const) {
-    test(`reads the whole prefix at the second request, with and without the caller’s own system (${cache_ttl})`, async () => {
+    test(`serves the whole prefix at the second request, with and without the caller’s own system (${cache_ttl})`, async () => {
       const app = createSimulatedEdge();
       const alice = await authorizationFor('alice');
       const parts = { tools: [createTool('find', createProse(600))], system: createProse(700) };
@@ -67,7 +67,7 @@ describe('the cache of the upstream', () => {
     });
   }
 
-  test('reads a prefix with messages, and the end of the history as well', async () => {
+  test('serves a prefix with messages, and at a repeated request also the rest of the history', async () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     const messages = [
@@ -83,7 +83,7 @@ describe('the cache of the upstream', () => {
     expect(same.input_tokens + same.cache_creation_input_tokens).toBe(0);
   });
 
-  test('reads the prefix’s tools at the first request that adds tools, and the whole prefix at the second', async () => {
+  test('serves the prefix’s tools at the first request that adds tools, and the whole prefix at the second', async () => {
     const app = createSimulatedEdge();
     const alice = await authorizationFor('alice');
     const tools = [createTool('find', createProse(800))];
@@ -346,7 +346,7 @@ describe('a request with a prefix', () => {
     expect(app.sent.length).toBe(sent);
   });
 
-  test('reads KV at most three times, and not at all while the isolate has the prefix in memory', async () => {
+  test('reads KV three times in a new isolate, not at all within a minute, and twice after a minute', async () => {
     const clock = { now: Date.now() };
     const simulate = createSimulatedUpstream(clock);
     const alice = await authorizationFor('alice');
@@ -399,7 +399,7 @@ describe('the version that a PUT returns', () => {
     expect(elsewhere.sent.at(-1)?.text).toContain('ä'.repeat(2_500_000));
   });
 
-  test('causes a retryable 503 while KV cannot be read', async () => {
+  test('cannot be found while KV cannot be read: a request that names a prefix gets a retryable 503', async () => {
     const broken = new Proxy(bindings.STORE, {
       get: (target, name) =>
         name === 'get'

@@ -66,7 +66,7 @@ test.each([
   expect(error?.message).toContain(message);
 });
 
-test('rejects tools with a URL without a signing secret or without a conversation', () => {
+test('rejects tools with a URL if TOOL_SIGNING_SECRET is missing or the request has no conversation', () => {
   expect(refusal({ tools: [weatherTool()] }, ['admin'], {})?.message).toContain('TOOL_SIGNING_SECRET');
   expect(() => rejectRunToolsWithoutConversation({ tools: [weatherTool()] })).toThrow('conversation');
   expect(() => rejectRunToolsWithoutConversation({ tools: 'run' })).not.toThrow();

@@ -119,7 +119,7 @@ async function readEvents(body: ReadableStream<Uint8Array>, count: number): Prom
 test.each([
   { shouldHideTools: true, textOnly: false },
   { shouldHideTools: false, textOnly: true },
-])('a follower near the end parses at most three of 4,000 events, and the last of 32 followers one: %j', async (seen) => {
+])('a follower near the end parses at most three of 4,000 events, and the last of 32 only one: %j', async (seen) => {
   const { log } = running();
   log.add({ event: 'message_start', data: '{"type":"message_start","message":{}}' });
   log.add(start(0, { type: 'mcp_tool_result', tool_use_id: 'a', content: 'long '.repeat(100) }));

@@ -19,7 +19,7 @@ async function ask(app: SimulatedEdge, method: string, path: string, headers: He
   return { status: response.status, body: (await response.json()) as Record<string, unknown> };
 }
 
-test('an agent is stored with all its limits, and read by name and by version', async () => {
+test('an agent is stored with defaults for omitted limits, and read by name and by version', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice');
   const put = await ask(app, 'PUT', '/agents/support', alice, { ...AGENT, limits: { max_usd: 0.5 } });
@@ -88,7 +88,7 @@ test('storing an agent warns about a too large max_tokens, an unknown beta and a
   });
 });
 
-test('a server’s tool that Claude does not accept is omitted with a warning, and the others are stored', async () => {
+test('an MCP server’s tool whose schema Claude rejects is omitted with a warning, and the others are stored', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
   const either = { type: 'object', anyOf: [{ required: ['id'] }, { required: ['url'] }] };
@@ -187,7 +187,7 @@ const REFUSED: [object, string][] = [
   ],
 ];
 
-test('a value that one of its models does not support is a 400 with the supported values', async () => {
+test('an agent with a value that one of its models does not support is a 400 with the supported values', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice', 'messages', 'prefixes', 'classify');
   expect((await ask(app, 'PUT', '/classifiers/level', alice, { labels: ['easy', 'hard'] })).status).toBe(200);
@@ -203,7 +203,7 @@ test('a value that one of its models does not support is a 400 with the supporte
   );
 });
 
-test('an agent that was stored before its model rejected a parameter is still sent', async () => {
+test('an agent stored before its model stopped supporting a parameter is still sent upstream with that parameter', async () => {
   const alice = await authorizationFor('alice');
   const before = createSimulatedEdge({
     ...TOOL_VARS,
@@ -217,7 +217,7 @@ test('an agent that was stored before its model rejected a parameter is still se
   expect(app.sent.map(({ text }) => JSON.parse(text).tool_choice)).toEqual([{ type: 'any' }]);
 });
 
-test('an admin’s agent is shared, an account’s own takes precedence, and other accounts cannot read it', async () => {
+test('an admin’s agent is shared; an account’s own agent takes precedence, and is hidden from other accounts', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const [root, alice, bob] = [
     await authorizationFor('root', 'admin'),
@@ -240,7 +240,7 @@ test('an admin’s agent is shared, an account’s own takes precedence, and oth
   await expect(findAgent(context, asking('bob'), String(own.body.version))).rejects.toThrow('The agent support@');
 });
 
-test('storing tools with an address needs the scope `tools`, and responses without that scope omit the address', async () => {
+test('storing tools with an address needs the scope `tools`, and responses to callers without it omit the address', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const plain = await authorizationFor('alice');
   const trusted = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
@@ -291,7 +291,7 @@ test('an agent tool takes its description from the agent, unless the tool has it
   expect(await described(root)).toEqual(['Knows the weather.', 'Knows it all.', undefined]);
 });
 
-test('listing a server’s tools counts as a request, even if it fails', async () => {
+test('listing an MCP server’s tools counts towards the request limit, even if it fails', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const trusted = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
   const asked = answerTools(() => new Response(null, { status: 503 }));

@@ -234,7 +234,7 @@ describe('an agent with MCP servers, skills, fallbacks and betas', () => {
     expect([...said, JSON.stringify(app.log)].filter((one) => one.includes(SECRET))).toEqual([]);
   });
 
-  test.each(PLACES)('masks its secret in the documented places of a response: %s', async (_, content, masks) => {
+  test.each(PLACES)('masks its secret exactly where documented if a response contains it %s', async (_, content, masks) => {
     const { app, tell, bob } = await edgeWith(AGENT, { script: { content } });
     const told: Record<string, boolean> = {};
     const ask = async (name: string, path: string, body?: object) => {
@@ -252,7 +252,7 @@ describe('an agent with MCP servers, skills, fallbacks and betas', () => {
     expect(JSON.stringify(app.log)).not.toContain(SECRET);
   });
 
-  test('sends them as a subagent, and the requests of its caller contain none of them', async () => {
+  test('sends them as a subagent, and the calling agent’s requests contain neither its servers nor its betas', async () => {
     const { ups, tell, root, bob, said } = await edgeWith();
     const { mcp_servers: _, container: __, fallbacks: ___, betas: ____, ...plain } = AGENT;
     const boss = { ...plain, system: 'boss', tools: [createAgentTool('maps')] };
@@ -454,7 +454,7 @@ test('the simulator responds to an agent with MCP servers, with and without a co
   }
 });
 
-test('the hold includes what MCP servers, skills and each fallback may cost', async () => {
+test('the hold includes the cost of MCP servers and skills, and a fallback to a forbidden model is a 404', async () => {
   const { tell, root, bob } = await edgeWith();
   const { mcp_servers: _, container: __, fallbacks: ___, tools: ____, betas: _____, ...plain } = AGENT;
   const costly = async (members: object) => {

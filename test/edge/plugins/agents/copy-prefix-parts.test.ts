@@ -39,7 +39,7 @@ test('an agent copies a prefix’s system and tools, and keeps them when the pre
   );
 });
 
-test('storing the response of GET makes no new version, whatever the order of its fields', async () => {
+test('storing an agent as GET returned it creates no new version, whatever the order of its fields', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const alice = await authorizationFor('alice');
   await requestEdge(app, 'PUT', '/agents/helper', alice, { ...LIMITS, description: 'Helps.' });
@@ -97,7 +97,7 @@ test('a deployment’s agent copies only the deployment’s prefixes, and an acc
   expect([await systemOf(root), await systemOf(alice), await systemOf(bob)]).toEqual(['Of all.', 'Hers.', 'Of all.']);
 });
 
-test('tools of a prefix need the same scopes as in an agent, and the deployment’s addresses stay hidden', async () => {
+test('copying a prefix’s tools needs the scopes of storing them, and the deployment’s tool addresses stay hidden', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const root = await authorizationFor('root', 'admin');
   const plain = await authorizationFor('alice');

@@ -112,7 +112,7 @@ function isWarnedOf({ tools, output_config }: JsonObject): boolean {
   return findRejectionWarnings({ tools: listed, output_config, mcp_servers: [] }).length > 0;
 }
 
-test('the API rejects no stored agent for the form of a field that Sluice knows', async () => {
+test('the API rejects no stored agent for a malformed field that Sluice validates, unless a warning was given', async () => {
   const simulate = createSimulator({ ttftMs: 0, tokensPerSecond: 0 });
   const headers = { 'content-type': 'application/json', 'x-api-key': 'key', 'anthropic-version': '2023-06-01' };
   const refusalOf = async (up: JsonObject) => {

@@ -42,7 +42,7 @@ test('the model never gets cheaper, and gets more expensive only after two label
   });
 });
 
-test('a request selects a model by any of its names if the agent allows it', () => {
+test('a request can select one of the agent’s models only if the agent allows it', () => {
   const open = { ...CHOICE, overridable: true };
   expect(findRequestedModel(open, undefined, models)).toBeUndefined();
   expect(findRequestedModel(open, 'claude-opus-5-5', models)).toMatchObject({

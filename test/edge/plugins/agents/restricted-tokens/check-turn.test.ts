@@ -349,7 +349,7 @@ test('no request of a restricted token changes the body that is sent upstream or
   for (const kind of Object.keys(PLAIN)) expect(succeeded[kind], kind).toBeGreaterThan(cases / 200);
 }, 600_000);
 
-test('without a conversation a restricted token sends the same body, without the caller’s headers and query', async () => {
+test('without a conversation a restricted token sends the same body as in one, and no caller headers or query', async () => {
   const { app, bodies, anywhere, page, say, version, ownVersion } = await edgeWithTwo();
   expect((await say({ conversation: 'any-1' }, anywhere)).status).toBe(200);
   const plain: JsonObject = { ...bodies.at(-1), stream: undefined };
@@ -659,7 +659,7 @@ test('no content of a restricted token displaces the agent’s cache breakpoints
   }
 });
 
-test('a restricted token cannot use a forbidden conversation while it is being forked', async () => {
+test('a restricted token cannot use the copy of a forbidden conversation while the copy is being made', async () => {
   const { app, bodies, page, storing, say } = await edgeWithTwo(TALKING, 'none', async ({ app, storing }) => {
     const messages = [question(), { role: 'assistant', content: 'Evil.' }];
     const made = { id: 'source', agent: 'sky', system: 'More.', messages };

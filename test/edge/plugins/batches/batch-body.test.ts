@@ -37,7 +37,7 @@ describe('the body of a batch', () => {
     });
   });
 
-  test('has the same items for a cut at every byte', () => {
+  test('has the same items at whichever byte it is cut in two', () => {
     const bytes = json(
       { a: [1, { b: '}' }], requests: [{ custom_id: 'é🙂"}', params: { x: '\\' } }, {}], n: 12.5, t: true },
       1,

@@ -63,7 +63,7 @@ const standing = () => getAccountStub(bindings, {}, 'dev').getQuotaReport();
 const ledger = async () => (await getAccountStub(bindings, {}, 'dev').listRequests({})).data;
 
 describe('a batch', () => {
-  test('is sent upstream unchanged, and gets an id from Sluice', async () => {
+  test('is sent upstream with the same items, and gets an id from Sluice', async () => {
     start();
     const body = JSON.stringify(items('a', 'b'), undefined, 1);
     const batch = await make(body);
@@ -96,7 +96,7 @@ describe('a batch', () => {
     expect((await ledger())[0]).toMatchObject({ cost_usd: toUsd(billed), over_hold: false });
   });
 
-  test('is held at half price, and settled at its actual cost', async () => {
+  test('has a hold until it ends, and is settled at its actual cost at batch prices', async () => {
     start();
     const batch = await make(items('a', 'b', 'err1', 'exp1'));
     const held = (await standing()).day.held_usd;
@@ -144,7 +144,7 @@ describe('a batch', () => {
     ['that may have it', 'made', 504],
     ['that may have it, behind a gateway', 'made', 504, new Response('<html>No upstream</html>', { status: 503 })],
   ])(
-    'whose creation fails is listed as unknown only if it may exist: a list %s',
+    'whose creation fails is listed as unknown only if it may exist: an upstream list %s',
     async (_, made, status, said?: Response) => {
       start();
       instead = ({ method, url, text }) => {
@@ -160,7 +160,7 @@ describe('a batch', () => {
     },
   );
 
-  test('that is sent again is the same batch; its key with another body is a 400', async () => {
+  test('that is sent again with its key or as a retry is the same batch; its key with another body is a 400', async () => {
     start();
     const key = { 'idempotency-key': 'once' };
     const first = await make(items('a'), key);

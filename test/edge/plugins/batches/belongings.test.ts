@@ -93,7 +93,7 @@ test('files and containers in a batch’s results belong to its account once it 
   await make('alice', item('next', naming));
 });
 
-test('all created ids are recorded, even if they need several calls', async () => {
+test('all files that a batch creates are recorded for its account, even if that needs several calls', async () => {
   start();
   const ids = Array.from({ length: 450 }, (_, nth) => `item${nth}`);
   const id = await make('alice', ...ids.map((custom_id) => item(custom_id, says('Plot it.', CODE))));
@@ -102,14 +102,14 @@ test('all created ids are recorded, even if they need several calls', async () =
   expect(await object('alice').ownership(files)).toHaveLength(ids.length);
 });
 
-test('no id is recorded if no item can create a resource', async () => {
+test('no id in a batch’s results is recorded if no item can create a resource', async () => {
   start();
   const id = await make('alice', item('plain', says('Hi')));
   await endBatch(api, id, 'alice');
   expect(await object('alice').ownership(['msg_plain'])).toEqual([]);
 });
 
-test('batches and messages that refer to an uploaded file are sent to its upstream', async () => {
+test('batches and messages that refer to an uploaded file are sent to the file’s upstream', async () => {
   start(upstreams('second'));
   const form = new FormData();
   form.append('file', new File(['abc'], 'a.txt'));

@@ -156,7 +156,7 @@ test('a batch classification whose creation gets no response is a 504, and ends 
   await expectPaid(edge, ended);
 });
 
-test('only one of several concurrent requests with a key creates the batch, and the others get a 503', async () => {
+test('concurrent requests with one idempotency key create one batch, and get its id or a 503', async () => {
   const edge = createJobEdge();
   const responses = await Promise.all(Array.from({ length: 5 }, () => send(edge)));
   const ids = new Set<string>();

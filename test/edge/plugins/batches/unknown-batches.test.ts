@@ -122,7 +122,7 @@ async function wakeSeveralTimes(...all: (readonly [account: string, id: string])
 
 const day = async (account: string) => (await getAccountStub(bindings, {}, account).getQuotaReport({})).day;
 
-test('a create without a response is a 504 with instructions, and is never sent again', async () => {
+test('a create request without a response is a 504, and a retry with its key is not sent upstream', async () => {
   const key = { ...bearerHeader(await createToken('alice')), 'idempotency-key': 'once' };
   for (let times = 0; times < 2; times += 1) {
     const response = await app.post(PATH, bodyOf(['a1', 'a2']), key);
@@ -218,7 +218,7 @@ test.each([
   expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
 });
 
-test('an error in a response with the status 200 is the response to the create, and nothing is held', async () => {
+test('an error in an upstream’s response with status 200 is returned as a 400, and nothing is held', async () => {
   creates = 'rejected with 200';
   const response = await app.post(PATH, bodyOf(['a1']), bearerHeader(await createToken('alice')));
   expect(response.status).toBe(400);
@@ -251,7 +251,7 @@ test('a batch is booked at its hold if the upstream’s list cannot be read for 
   expect(await day('alice')).toMatchObject({ held_usd: 0, settled_usd: held });
 });
 
-test('a late response to the create is accepted, and the batch runs to its end', async () => {
+test('a late response to the create request is accepted, and the batch runs to its end', async () => {
   const { id, stub } = await prepared('alice');
   expect(await stub.recordLastByteSent()).toBe(true);
   const { id: made = '' } = (await api.handle('POST', PATH, JSON.stringify(bodyOf(['a1']))).json()) as { id?: string };
@@ -292,7 +292,7 @@ test('reports a batch as unknown once the upstream’s timeout has passed, even 
   expect((await shown('alice', id)).unknown).toContain(id);
 });
 
-test('a cancellation before the upstream’s response is sent once the upstream’s batch is known', async () => {
+test('a cancellation that arrives before the upstream’s response is sent upstream once its batch is known', async () => {
   const { id, stub } = await prepared('alice');
   await stub.cancelBatch();
   expect(await stub.recordLastByteSent()).toBe(true);
@@ -347,7 +347,7 @@ test('a batch that is missing upstream raises one alert after an hour, unless it
   expect((await shown('alice', id)).processing_status).toBe('in_progress');
 });
 
-test('with estimated tool costs a batch is held at the estimate, and a forgotten batch is booked at the estimate', async () => {
+test('with estimated tool costs a batch is held at the estimate, and booked at it once forgotten upstream', async () => {
   creates = 'answered';
   await getAccountStub(bindings, {}, 'alice').setLimits({ served_tools: 'estimate', usd_per_day: 100 });
   const search = { ...params('Hi'), tools: [{ type: 'web_search_20250305', name: 'web_search', max_uses: 3 }] };
@@ -417,7 +417,7 @@ test('incomplete results are read again at growing intervals, and settled when t
   expect((await shown('alice', id)).request_counts).toMatchObject({ succeeded: 2 });
 });
 
-test('giving up a batch before its last byte releases its hold at any point of its creation', async () => {
+test('giving up an unsent batch releases its hold at any point of its creation', async () => {
   for (const [nth, step] of (['prepared', 'closing', 'closing twice'] as const).entries()) {
     const { id, stub } = await prepared('alice', nth);
     if (step !== 'prepared') expect(await stub.recordLastByteSent()).toBe(true);

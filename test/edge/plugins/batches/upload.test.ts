@@ -49,7 +49,7 @@ const nothingHeld = async () =>
     settled_usd: 0,
   });
 
-test('an upstream’s error before the end of the body is returned unchanged', async () => {
+test('an upstream’s error before the end of the request body is returned with its status and message', async () => {
   const response = await send(async (_, { body, signal }) => {
     await begin(body);
     const text = new TextEncoder().encode(
@@ -71,7 +71,7 @@ test('an upstream’s error before the end of the body is returned unchanged', a
   await nothingHeld();
 });
 
-test('a connection that breaks before the body has ended is a 503, and nothing is held', async () => {
+test('a connection that breaks before the request body has ended is a 503, and nothing is held', async () => {
   let sent = 0;
   const response = await send(async (_, { body }) => {
     sent += 1;

@@ -363,7 +363,7 @@ test('does not look up ownership for a message that names no resource', async ()
   expect(spy).not.toHaveBeenCalled();
 });
 
-test('removes a file that its upstream no longer has', async () => {
+test('removes a file from its account once the upstream returns 404 for it', async () => {
   let isGone = false;
   const error = { type: 'error', error: { type: 'not_found_error', message: 'It has expired.' } };
   const app = edge({}, ({ url }) =>
@@ -412,7 +412,7 @@ test.each([
   expect(await usedBytes(app, 'alice')).toBe(0);
 });
 
-test('does not count an upload that the upstream rejects', async () => {
+test('does not count an upload that the upstream rejects towards the stored bytes', async () => {
   const app = edge();
   const response = await app.fetch('/v1/files', {
     method: 'POST',

@@ -95,7 +95,7 @@ describe('each admin route that changes something', () => {
     ['DELETE /accounts/carol', undefined, 'account.erased account'],
   ];
 
-  test('records what was changed, by whom and by which request, without texts', async () => {
+  test('records what was changed, by whom and by which request, without prompts or notes', async () => {
     const app = createEdge();
     const { token, jti } = { token: await createToken('olga', ['admin']), jti: undefined };
     const olga = bearerHeader(token);
@@ -158,7 +158,7 @@ describe('each admin route that changes something', () => {
   });
 });
 
-test('does not list a prefix that an account stores for itself', async () => {
+test('the list of changes omits a prefix that an account stores for itself', async () => {
   const app = createEdge();
   await send(app, bearerHeader(await createToken('alice', ['prefixes'])), 'PUT /prefixes/mine', { system: 'Mine.' });
   await app.waitUntilSettled();

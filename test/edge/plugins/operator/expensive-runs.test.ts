@@ -43,7 +43,7 @@ async function spend(cost: number, { conversation, parent, account }: Spent = {}
   });
 }
 
-test('a conversation that spends more than half of its account’s day is told once a day, whatever dies in between', async () => {
+test('a conversation that spends over half of its account’s daily limit raises one alert a day, despite crashes', async () => {
   await stub().setLimits({ usd_per_day: usd(LIMIT) });
   for (let nth = 0; nth < 5; nth += 1) await spend(10_000, { conversation: 'conv_a' });
   await spend(3_000, { conversation: 'conv_b' });
@@ -70,7 +70,7 @@ test('a conversation that spends more than half of its account’s day is told o
   await eventually(async () => expect(await alerts()).toMatchObject([{ ...alert, settled_usd: usd(54_000) }, alert]));
 });
 
-test('the conversations of a run’s subagents count to the run, also those of their subagents', async () => {
+test('spending of a run’s subagents counts towards the run’s, also that of their own subagents', async () => {
   await stub().setLimits({ usd_per_day: usd(LIMIT) });
   await spend(9_000, { conversation: 'conv_run' });
   for (let nth = 0; nth < 4; nth += 1) {
@@ -84,7 +84,7 @@ test('the conversations of a run’s subagents count to the run, also those of t
   );
 });
 
-test('nothing is told of many small conversations, of requests without one, of visitors, or without a daily limit', async () => {
+test('small conversations, requests without one, visitors and accounts without a daily limit raise no alert', async () => {
   for (const account of ['alice', VISITOR]) await stub(account).setLimits({ usd_per_day: usd(LIMIT) });
   for (let nth = 0; nth < 4; nth += 1) {
     await spend(9_000);

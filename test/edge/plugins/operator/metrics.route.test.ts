@@ -200,7 +200,7 @@ describe('GET /metrics', () => {
     expect(sumOf(after, 'sluice_budget_held_usd')).toBe(0);
   });
 
-  test('name the same families whatever has happened, and have a bounded number of labels', async () => {
+  test('returns every metric of the dashboard, with at most 51 values of `model`, `type` and `status` each', async () => {
     const upstreams = ['first', 'second'].map((name) => ({ name, kind: 'anthropic', base_url: 'https://a.test' }));
     const app = mixedEdge({
       UPSTREAMS: JSON.stringify(upstreams),
@@ -281,7 +281,7 @@ describe('GET /metrics', () => {
       'application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2',
       'application/openmetrics-text; version=1.0.0; charset=utf-8',
     ],
-  ])('have the format that %s accepts, and no isolate metrics unless they are requested', async (accept, type) => {
+  ])('returns the format for the Accept header %s, and no isolate metrics by default', async (accept, type) => {
     const app = mixedEdge();
     const admin = bearerHeader(await createToken('root', ['admin']));
     const response = await app.fetch('/metrics', { headers: accept === undefined ? admin : { ...admin, accept } });
@@ -293,7 +293,7 @@ describe('GET /metrics', () => {
     expect(text).toContain('sluice_key_rejected{upstream=""} 0\n');
   });
 
-  test('contain the budgets of groups', async () => {
+  test('contains the budgets of groups', async () => {
     const app = mixedEdge();
     const admin = { ...bearerHeader(await createToken('root', ['admin'])), 'content-type': 'application/json' };
     const body = JSON.stringify({ usd_per_day: 5 });

@@ -23,7 +23,7 @@ function createMeta() {
   return meta;
 }
 
-test('each change of the version is listed once, also a return to an earlier one', () => {
+test('each change of the deployed version is listed once, also a return to an earlier one', () => {
   const meta = createMeta();
   for (const [nth, id] of ['one', 'one', 'two', 'one', undefined, ''].entries()) {
     const list = new DeployedVersionList(meta, id);
@@ -38,14 +38,14 @@ test('each change of the version is listed once, also a return to an earlier one
   expect(meta.writes).toBe(3);
 });
 
-test('only the last 50 changes are stored', () => {
+test('only the last 50 changes of the deployed version are stored', () => {
   const meta = createMeta();
   for (let nth = 0; nth < 60; nth += 1) new DeployedVersionList(meta, `v${nth}`).recordCurrentVersion(NOON + nth);
   const versions = new DeployedVersionList(meta, undefined).listVersions();
   expect([versions.length, versions[0]?.id, versions.at(-1)?.id]).toEqual([50, 'v10', 'v59']);
 });
 
-test('the deployment’s pool records the version in which it takes a report, and a group’s pool does not', async () => {
+test('the deployment’s pool records its deployed version on an account’s report, and a group’s pool does not', async () => {
   const listAfterReport = async (name: string) =>
     await runInDurableObject(getPoolStub(bindings, {}, name), (_, state) => {
       const pool = new Pool(state, { ...bindings, CF_VERSION_METADATA: { id: 'a-version', tag: '', timestamp: '' } });

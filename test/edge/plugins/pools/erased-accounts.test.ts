@@ -130,7 +130,7 @@ test('a request that outlives the erasure of its account stays counted throughou
   expect([await standing(), await spentIn('deployment')]).toEqual([COST, COST]);
 });
 
-test('a request that outlives the erasure of its account is counted if the object dies before it reports the cost', async () => {
+test('a request that outlives its account’s erasure is counted even if the object dies before reporting the cost', async () => {
   let answer = () => {};
   const app = createTestApp(async (sent) => {
     if (!sent.url.pathname.endsWith('/count_tokens')) {

@@ -21,7 +21,7 @@ test('lists a failing task with the time of its first failure, as long as object
   expect(tasks.listFailingTasks(4 * HOUR_MS)).toEqual([]);
 });
 
-test('counts the failures of all reports, and begins a new period after a pause', () => {
+test('counts the failures of all reports, and lists a new start time after two hours without a report', () => {
   const tasks = failingTasks();
   tasks.recordFailingTask({ task: 'alert', since: 0, failures: 40 }, HOUR_MS);
   tasks.recordFailingTask({ task: 'file', since: 0, failures: 1 }, HOUR_MS);
@@ -35,7 +35,7 @@ test('counts the failures of all reports, and begins a new period after a pause'
   ]);
 });
 
-test('has an alert raised once for deliveries that have failed for an hour, and again after a pause', () => {
+test('returns that an alert is due once for deliveries that have failed for an hour, and again for failures that begin after two hours without any', () => {
   const tasks = failingTasks();
   const report = (task: 'delivery' | 'alert', since: number, now: number) =>
     tasks.recordFailingTask({ task, since: since * HOUR_MS, failures: 1 }, now * HOUR_MS);

@@ -64,7 +64,7 @@ beforeEach(() => {
 });
 
 describe('an upstream that fails', () => {
-  test('is told when more than a fifth of at least ten requests of all accounts fail, and when it works again', async () => {
+  test('raises an alert when over a fifth of at least ten requests of all accounts fail, and when it works again', async () => {
     const reports = new Reports();
     await reports.report('alice', 0, [settled(7, 1)]);
     await reports.report('bob', 0, [settled(2, 1)]);
@@ -93,7 +93,7 @@ describe('an upstream that fails', () => {
     await expectAlerts(['upstream_failing 11 of 12 requests failed in five minutes, the last with overloaded_error']);
   });
 
-  test('counts what an account had reported before its object woke', async () => {
+  test('still counts outcomes that an account reported before its object restarted', async () => {
     const reports = new Reports();
     await reports.report('alice', 0, [settled(6, 6)]);
     await runInDurableObject(pool(), (object: Pool) => {
@@ -103,7 +103,7 @@ describe('an upstream that fails', () => {
     await expectAlerts(['upstream_failing 6 of 10 requests failed in five minutes, the last with overloaded_error']);
   });
 
-  test('does not flap while a small share of requests fails all the time', async () => {
+  test('raises only one alert while a small share of requests keeps failing', async () => {
     const reports = new Reports();
     await reports.report('alice', 0, [settled(20, 10)]);
     for (let minute = 1; minute < 60; minute += 1)
@@ -111,7 +111,7 @@ describe('an upstream that fails', () => {
     await expectAlerts(['upstream_failing 10 of 20 requests failed in five minutes, the last with overloaded_error']);
   });
 
-  test('causes no alert for failures that are few, or older than the report', async () => {
+  test('causes no alert for nine failures in five minutes, or for failures that are reported half an hour late', async () => {
     const reports = new Reports();
     for (let minute = 0; minute < 30; minute += 7) await reports.report('alice', minute, [settled(9, 9)]);
     await runInDurableObject(pool(), (object: Pool) => {
@@ -121,7 +121,7 @@ describe('an upstream that fails', () => {
     await expectAlerts([]);
   });
 
-  test('is told by its model if the others work, and not again while the whole fails because of it', async () => {
+  test('raises an alert for one model if others work, and one for the upstream only once another model fails too', async () => {
     const reports = new Reports();
     await reports.report('alice', 0, [settled(20, 20), settled(20, 0, { model: HAIKU })]);
     const ofModel = `upstream_failing ${OPUS}: 20 of 20 requests failed in five minutes, the last with overloaded_error`;
@@ -132,7 +132,7 @@ describe('an upstream that fails', () => {
     await expectAlerts([ofModel, expect.stringMatching(/^upstream_failing 10 of 10 requests/)]);
   });
 
-  test('is told by its name where there are several, and its outage ends when it is removed', async () => {
+  test('is named in the alert if there are several, and is reported as working when it is removed', async () => {
     const entries = ['east', 'west'].map((name) => ({
       name,
       kind: 'anthropic',
@@ -150,14 +150,14 @@ describe('an upstream that fails', () => {
     await expectAlerts([failing, 'upstream_works east']);
   });
 
-  test('is not told beside a rejected key', async () => {
+  test('raises no alert of its own while its key is rejected', async () => {
     await pool().recordUpstreamKeyState('401 authentication_error: invalid x-api-key');
     await new Reports().report('alice', 0, [settled(10, 10)]);
     await expectAlerts(['key_refused 401 authentication_error: invalid x-api-key']);
   });
 });
 
-test('requests that the upstream fails become an alert by the report of their account', async () => {
+test('requests that fail upstream raise an alert once their account reports them', async () => {
   let now = () =>
     Response.json({ type: 'error', error: { type: 'overloaded_error', message: 'Overloaded' } }, { status: 529 });
   const app = createTestApp(() => now());

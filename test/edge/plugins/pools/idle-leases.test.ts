@@ -30,7 +30,7 @@ async function inPool<T>(work: (pool: Pool) => T | Promise<T>): Promise<{ result
   });
 }
 
-test('closed leases stay counted, but a pool’s alarm reads none and a call reads only its own', async () => {
+test('spending of closed leases stays counted, but a pool’s alarm does not read them and a lease call reads one', async () => {
   disableAutomaticAlarms();
   await inPool((pool) => {
     for (let n = 0; n < LEASES; n += 1) pool.leaseJson(JSON.stringify(told(`a${n}`, 1, 100, NOW)));

@@ -39,7 +39,7 @@ beforeEach(() => {
   createWebhookWorks();
 });
 
-test('a key of which less than a tenth is left is told once, although the limit refills and the pool dies in between', async () => {
+test('a key’s rate limit below a tenth raises one alert, although it refills and the pool dies in between', async () => {
   await report(0, 100);
   for (let minute = 1; minute < 90; minute += 1) {
     await report(minute, minute % 3 === 0 ? 900 : 99);
@@ -53,7 +53,7 @@ test('a key of which less than a tenth is left is told once, although the limit 
   await eventually(async () => expect(await alerts()).toMatchObject([alert, alert]));
 });
 
-test('each upstream and model class is told by its name', async () => {
+test('the alert names the upstream and the model class', async () => {
   await report(0, 50, 'haiku', 'east');
   await report(0, 40, 'opus', 'east');
   await report(0, 900, 'opus', 'west');
@@ -65,7 +65,7 @@ test('each upstream and model class is told by its name', async () => {
   );
 });
 
-test('a report without an alert writes no row more than any other, but for one a minute', async () => {
+test('a second report of rate limits in a minute writes no more rows than a report without them', async () => {
   await report(0, 900);
   await report(1, 900);
   const rows = await countWrittenRows(pool() as never);
@@ -79,7 +79,7 @@ test('a report without an alert writes no row more than any other, but for one a
   expect(rows() - withLimits).toBe(withLimits);
 });
 
-test('what is left is reported from the headers of a response, and listed in the overview below a tenth', async () => {
+test('a rate limit below a tenth is read from response headers, and listed in the overview and the metrics', async () => {
   const left = (remaining: number) => ({
     'anthropic-ratelimit-output-tokens-limit': '1000',
     'anthropic-ratelimit-output-tokens-remaining': String(remaining),

@@ -68,7 +68,7 @@ async function costOf(vars: Record<string, string>) {
   return { calls, rows: rows() - before };
 }
 
-test('without shared budgets a metered request costs two calls and two rows, and calls no pool', async () => {
+test('without shared budgets a request makes two account calls, writes two rows, and calls no pool', async () => {
   disableAutomaticAlarms();
   const { calls, rows } = await costOf({});
   expect(calls).toEqual({ ACCOUNT: ['admitJson', 'settleJson'], POOL: [] });
@@ -120,7 +120,7 @@ test('the alarm reports spending once a minute, and again after a pool could not
   expect((await ring()).calls).toBe(1);
 });
 
-test('with a shared budget a request costs as many calls and rows, plus the lease calls', async () => {
+test('with a shared budget a request makes the same two account calls and writes two rows, plus lease calls', async () => {
   const { calls, rows } = await costOf({ DEPLOYMENT_LIMITS: '{"usd_per_day":1}' });
   expect(calls.ACCOUNT).toEqual(['admitJson', 'settleJson']);
   expect(calls.POOL.length).toBeGreaterThan(0);

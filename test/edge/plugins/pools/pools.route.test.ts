@@ -86,7 +86,7 @@ async function expectSumsOfLedgers(app: TestApp, accounts: readonly string[], er
 }
 
 describe('a limit that accounts share', () => {
-  test('of a group rejects only its accounts, names the group and hides the amounts of others', async () => {
+  test('of a group rejects only its accounts, reports that a group limits them and hides the group’s amounts', async () => {
     const app = shared();
     await admin(app, 'PUT', '/groups/red/limits', { usd_per_day: 0.008 });
     await admin(app, 'PUT', '/groups/red/accounts/alice');
@@ -132,7 +132,7 @@ describe('a limit that accounts share', () => {
     expect(response.headers.get('sluice-lowered-by')).toBe(`group; limit=usd_per_day; resets=${day.resets_at}`);
   });
 
-  test('of the deployment rejects requests of every account', async () => {
+  test('of the deployment rejects requests of an account without a group', async () => {
     const app = shared();
     await admin(app, 'PUT', '/pools/deployment/limits', { usd_per_month: 0.0001 });
     const refused = await post(app, 'bob');
@@ -309,7 +309,7 @@ test('a rejection names the owner of the limit, and reveals no amounts of others
 });
 
 describe('the usage report of all accounts', () => {
-  test('takes one object call for five thousand accounts, whatever the grouping', async () => {
+  test('calls the deployment’s pool once for five thousand accounts, whatever the grouping', async () => {
     const day = Math.floor(Date.now() / 86_400_000);
     await runInDurableObject(pool(), (object) => {
       for (let at = 0; at < 5_000; at += 1) {

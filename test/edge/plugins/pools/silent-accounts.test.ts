@@ -38,7 +38,7 @@ test('sets the next alarm only after due changes are reported, so that a dead ob
   expect(alarms).toEqual([null, expect.any(Number)]);
 });
 
-test('reports one account that does not respond among many that do, even if the pool sleeps in between', async () => {
+test('lists a failing task if one of many accounts cannot report its spending, even if the pool restarts', async () => {
   disableAutomaticAlarms();
   vi.spyOn(console, 'error').mockImplementation(() => {});
   // A request that goes on keeps the lease of its account open.

@@ -40,7 +40,7 @@ const rowOf = (id: string, { spent, limit, seen, group }: Values): AccountSpendR
         },
   last_seen_at: seen === null ? null : new Date(seen).toISOString(),
 });
-test('lists blocked accounts first, then accounts that a shared budget rejects before the budget is fully used', () => {
+test('lists blocked accounts first, then accounts whose limit rejects requests although it is not fully used', () => {
   const row = (id: string, used_usd: number, more: Partial<AccountSpendRow> & { refuses?: boolean } = {}) => {
     const { refuses = false, ...rest } = more;
     const { tightest, ...account } = rowOf(id, { spent: used_usd, limit: 1_000, seen: null, group: null });
@@ -128,7 +128,7 @@ test('a page continues after the previous page, even if its last account spent m
   });
 });
 
-test('sorts by the requested field, largest first, with accounts without a limit last', () => {
+test('sorts by the requested field, with accounts without a limit last in the order of limits or used shares', () => {
   const rows = [
     rowOf('far', { spent: 4, limit: 100, seen: 1, group: 'red' }),
     rowOf('near', { spent: 3, limit: 4, seen: 3, group: 'blue' }),

@@ -369,7 +369,7 @@ test('a spent deployment budget is the tightest limit of every account', async (
   expect(await admin(unshared, 'GET', '/overview')).toMatchObject({ accounts: { blocked: 0, spent: 0 } });
 });
 
-test('the list counts today’s rejected requests, also after the object has woken', async () => {
+test('the list of accounts counts today’s rejected requests, also after the account’s object has restarted', async () => {
   const app = shared();
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_day: 0, on_shortfall: 'refuse' });
   const refused = async () =>

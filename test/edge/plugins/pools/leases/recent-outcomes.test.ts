@@ -40,19 +40,19 @@ test.each(['invalid_request_error', 'not_found_error', 'request_too_large', 'ups
   },
 );
 
-test('counts a stream that the upstream has broken off, and not one that its client has stopped', () => {
+test('counts a stream that the upstream cut as a failure, but not one that its client left or stopped', () => {
   const counts = count(closing({ status: 'cut' }), closing({ status: 'client_gone' }), closing({ status: 'stopped' }));
   expect(counts).toMatchObject([{ requests: 3, failed: 1, error: 'upstream_cut' }]);
 });
 
-test('counts the upstreams that failed before another one answered', () => {
+test('counts a failure of each upstream that failed before another one answered', () => {
   expect(count(closing({ upstream: 'west', failedUpstreams: ['east'] }))).toMatchObject([
     { upstream: 'east', requests: 1, failed: 1 },
     { upstream: 'west', requests: 1, failed: 0 },
   ]);
 });
 
-test('leaves out a rejected key, orphans and batches, which are reported otherwise', () => {
+test('leaves out requests with a rejected key, orphaned requests and batches, which are reported otherwise', () => {
   const outcomes = new RecentOutcomes();
   outcomes.recordOutcome({ stage: 'sent', model: MODEL }, closing({ errorType: 'upstream_auth' }));
   outcomes.recordOutcome({ stage: 'sent', model: MODEL }, closing({ status: 'orphaned' }));
@@ -60,7 +60,7 @@ test('leaves out a rejected key, orphans and batches, which are reported otherwi
   expect(outcomes.listRecentCounts(NOON, (model) => model)).toEqual([]);
 });
 
-test('keeps ten minutes, and as many models as the table knows, however many names callers send', () => {
+test('keeps the outcomes of ten minutes, and counts all models outside the price table together', () => {
   const outcomes = new RecentOutcomes();
   outcomes.recordOutcome({ stage: 'sent', model: MODEL }, closing({}, NOON - 10 * MINUTE));
   for (let nth = 0; nth < 500; nth += 1) outcomes.recordOutcome({ stage: 'sent', model: `m${nth}` }, closing({}));

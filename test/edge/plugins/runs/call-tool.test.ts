@@ -168,7 +168,7 @@ describe('a tool call', () => {
     }
   });
 
-  test('removes its secret from the response, with or without the scheme, as text or within JSON', async () => {
+  test('removes its secret from the response, with or without `Bearer`, as text or within JSON', async () => {
     const value = 'Bearer t0p/"s3cret"-of-tools';
     const given = { TOOL_SECRET_ECHO: `tools.example.com=${value}` };
     const echo: ToolCallOptions['fetch'] = async (_, { headers }) => {

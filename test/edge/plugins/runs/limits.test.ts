@@ -43,7 +43,7 @@ test('the third identical call in a row pauses a run, and a different call does 
   expect(meter.findPauseReason(BEGAN)).toBe('repeated_call');
 });
 
-test('a non-streaming run ends within nine minutes', () => {
+test('a non-streaming run without max_seconds pauses after nine minutes', () => {
   const { max_seconds: _, ...limits } = LIMITS;
   const meter = new RunBudget(limits, BEGAN, { isStreaming: false });
   expect([meter.findPauseReason(BEGAN + 539_999), meter.findPauseReason(BEGAN + 540_000)]).toEqual([

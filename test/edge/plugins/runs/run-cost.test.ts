@@ -46,7 +46,7 @@ test('a step writes at most nine rows, and each further call in it at most two',
   expect((more - two) / 2).toBeLessThanOrEqual(2);
 });
 
-test.each([1, 6, 15])('each step reads the previous step’s input from the cache, with %i tools', async (tools) => {
+test.each([1, 6, 15])('each step reads the previous step’s input from the cache, with %i tool calls', async (tools) => {
   const simulator = getUpstreamBySettings(installSimulator());
   const steps = 4;
   const bodies = answerByScript((_, step) => {
@@ -73,7 +73,7 @@ test.each([1, 6, 15])('each step reads the previous step’s input from the cach
   }
 });
 
-test('six calls are made at the same time', async () => {
+test('six tool calls of a step are made at the same time', async () => {
   answerByScript((_, number) =>
     number === 1
       ? callsAnswer(...Array.from({ length: 6 }, (_, n) => weatherCall(`toolu_${n}`, `city ${n}`)))

@@ -601,7 +601,7 @@ describe('a run whose object dies', () => {
     );
   });
 
-  test('while a step is retried counts the hold of that attempt', async () => {
+  test('while a step is retried includes the hold of the lost attempt in the run’s cost', async () => {
     let asks = 0;
     let ups = 0;
     const bodies = answerByScript(
@@ -647,7 +647,7 @@ describe('a run whose object dies', () => {
     expect(cost_usd).toBeCloseTo(booked, 9);
   });
 
-  test('several times counts the hold of each lost attempt', async () => {
+  test('several times includes the hold of each lost attempt in the run’s cost', async () => {
     const bodies = answerByScript((_, number) =>
       number < 3 ? callsAnswer(weatherCall(`toolu_${number}`, `${number}`)) : textAnswer('Here.'),
     );

@@ -54,7 +54,7 @@ const ENDS: [
   ['is cut', { second: () => ({ ...textAnswer('Sun.'), change: (text) => text.slice(0, text.length / 2) }) }],
 ];
 
-test.each(ENDS)('a run that %s costs the same in the list, in its conversation and in the ledger', async (_, end) => {
+test.each(ENDS)('a run that %s has the same cost in its conversation, the conversation list and the ledger', async (_, end) => {
   const { more, second = () => textAnswer('Sun.'), tool = sun } = end;
   answerByScript((body, n) => (n === 1 ? fresh(n) : second(body, n)));
   answerTools(tool);

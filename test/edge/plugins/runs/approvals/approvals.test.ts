@@ -314,7 +314,7 @@ describe('a call that needs an approval', () => {
     expect(await ended(body.id)).toMatchObject({ status: 'complete' });
   });
 
-  test('counts steps and calls across the pause', async () => {
+  test('counts the steps before its pause towards the run’s max_turns', async () => {
     const bodies = answerByScript((_, number) => callsAnswer(payment(`toolu_${number}`)), { vars: VARS });
     serving();
     await runTurn(asked({ max_turns: 2 }));
@@ -382,7 +382,7 @@ describe('a call that needs an approval', () => {
     expect(came.filter(({ url }) => url === TOOL_URL)).toEqual([]);
   });
 
-  test('waits on when the profile cannot be stored with its cancellation', async () => {
+  test('keeps waiting if the conversation’s profile cannot be stored with its cancellation', async () => {
     paying();
     serving();
     const { turn } = await runTurn(asked());
@@ -399,7 +399,7 @@ describe('a call that needs an approval', () => {
     expect(await readConversation()).toMatchObject({ paused: null });
   });
 
-  test('is not made when the profile cannot be stored with its approval', async () => {
+  test('is not made if the conversation’s profile cannot be stored with its approval', async () => {
     paying();
     const came = serving();
     const { turn } = await runTurn(asked());

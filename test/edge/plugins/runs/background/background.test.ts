@@ -392,7 +392,7 @@ describe('a background run whose next step', () => {
     await stubOf().cancelTurn(String(turn.id));
   });
 
-  test('waits survives any number of crashes of its object, and only the alarm wakes it', async () => {
+  test('waits survives fifteen crashes of its object, and only the alarm wakes it', async () => {
     const { turn, sky, came, wakeAfter } = await waitingRun();
     for (let deaths = 0; deaths < 15; deaths += 1) {
       await abortAllDurableObjects();

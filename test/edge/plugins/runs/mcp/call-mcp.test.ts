@@ -337,7 +337,7 @@ describe('an unusual or faulty server', () => {
     ]);
   });
 
-  test('that sends requests without end gets a hundred responses', async () => {
+  test('that sends a thousand requests gets a hundred responses', async () => {
     let answers = 0;
     const server = await answering(async (request, response) => {
       const chunks: Uint8Array[] = [];

@@ -140,7 +140,7 @@ test.each<[string, { status?: number; body?: unknown }, { status?: number; body?
   ['It responded with 405.', { status: 405 }, { body: rpcError(-32_601, 'Method not found') }],
   ['wrong address', { body: rpcError(-32_000, 'wrong address') }, { status: 400 }],
   ['2024-11-05', { body: { result: { protocolVersion: '2024-11-05' } } }, { status: 400 }],
-])('the first error is reported if a server supports neither version: %s', async (said, first, then) => {
+])('the first error is reported if a server supports neither MCP with sessions nor without: %s', async (said, first, then) => {
   const { url, host } = await refusingSessions(first, then);
   const expected = said === '2024-11-05' ? 'It does not support any MCP version' : said;
   await expect(storing([{ name: 's', run: { mcp: url } }], host)).rejects.toMatchObject({
@@ -425,7 +425,7 @@ test.each<[string, object, string]>([
   });
 });
 
-test('a server needs the `tools` scope, and is not supported in a single request', async () => {
+test('an MCP server needs the `tools` scope, and must be stored rather than sent with a request', async () => {
   const tools = [{ name: 's', run: { mcp: 'https://mcp.example.com' } }];
   await expect(storing(tools, 'mcp.example.com', ['messages', 'prefixes'])).rejects.toMatchObject({ status: 403 });
   const settings = parseSettingsOnce({ TOOL_HOSTS: 'mcp.example.com' }, true);

@@ -116,7 +116,7 @@ async function request(
   return response;
 }
 
-test('an agent tool is validated before a request is sent upstream', async () => {
+test('an invalid agent tool in a request is a 400 that names the field', async () => {
   answerByScript(() => textAnswer('Nothing.'));
   const app = createTestApp(() => Response.json({}));
   for (const run of [

@@ -224,7 +224,7 @@ test('a turn continues without a summary if the account cannot be reached for it
   await readBooked();
 });
 
-test('a turn continues without a summary if its table cannot be written', async () => {
+test('a turn continues without a summary if the table of summaries cannot be written', async () => {
   installSimulatorUnless();
   await createConversationWith();
   await runInDurableObject(stubOf(), (_, { storage }) => {

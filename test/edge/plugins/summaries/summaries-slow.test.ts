@@ -101,7 +101,7 @@ test.each([
   await readBooked();
 });
 
-test('a non-streaming turn waits as long, and returns the complete response', async () => {
+test('a non-streaming turn waits for a slow summary as long as a streaming one, and returns the whole response', async () => {
   const { state } = await slow();
   state.isLate = true;
   for (let turn = 0; turn < 12; turn += 1) {

@@ -38,7 +38,7 @@ test('makes no summary after turns that exceed the limit by themselves, because 
   expect(sent.filter(isSummaryRequest)).toEqual([]);
 });
 
-test('makes summaries that leave too few tokens for the kept turns only as often as failing ones', async () => {
+test('makes at most five summaries in 20 turns if they leave too few tokens for the kept turns', async () => {
   const words = 'So much was said about it. '.repeat(Math.ceil((LIMIT * 3) / 20));
   const { sent } = installSimulatorUnless((body) =>
     isSummaryRequest(body) ? createStream(summaryOf(words, LIMIT - 10), 'whole') : undefined,
@@ -51,7 +51,7 @@ test('makes summaries that leave too few tokens for the kept turns only as often
   expect(await readSummaries()).toEqual([]);
 });
 
-test('does not count the model’s thinking as part of a summary', async () => {
+test('does not count the model’s thinking towards the length of a summary', async () => {
   installSimulatorUnless((body) =>
     isSummaryRequest(body) ? createStream(summaryOf('Boxes have come.', 9_000), 'whole') : undefined,
   );

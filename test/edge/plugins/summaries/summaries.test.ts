@@ -20,7 +20,7 @@ async function summariesMade(): Promise<Summary[]> {
   return await readSummaries();
 }
 
-test('a conversation above its limit continues with a summary of its oldest turns', async () => {
+test('a conversation above its history limit continues with a summary of its oldest turns', async () => {
   const { sent } = installSimulatorUnless();
   await createConversationWith();
   expect(new Set(await sendManyTurns(24))).toEqual(new Set([undefined]));
@@ -111,7 +111,7 @@ test('a fork after the range of a summary keeps the summary, and a fork within t
   expect(await readConversation('within')).not.toHaveProperty('summaries');
 });
 
-test('if the account cannot hold a summary’s cost, a turn is sent without its oldest turns and reports the truncation', async () => {
+test('if the account cannot hold a summary’s cost, a turn is sent without the oldest turns and reports the truncation', async () => {
   const { sent } = installSimulatorUnless(undefined, { vars: { DEFAULT_LIMITS: '{"usd_per_day":0.06}' } });
   await createConversationWith({ summary_max_tokens: 1_999 });
   const told: unknown[] = [];

@@ -220,13 +220,13 @@ describe('an alert for a cost above the hold', () => {
     expect(await listed()).toEqual([]);
   });
 
-  test('rejects a webhook source with the name `alert`', () => {
+  test('reserves the source name `alert`, which a webhook cannot have', () => {
     const definition = { source: 'alert', labels: ['a', 'b'], text: () => '' } as unknown;
     expect(() => defineWebhook(definition as Parameters<typeof defineWebhook>[0])).toThrow('No source can be named');
   });
 });
 
-test('lists alerts for admins, newest first, and deletes them when their account is erased', async () => {
+test('lists alerts for admins in pages, and deletes them when their account is erased', async () => {
   const works = createWebhookWorks();
   const app = createTestApp(() => Response.json({}), DEPLOYED_VARS);
   const list = async (query = '', scopes: 'admin' | 'messages' = 'admin') =>

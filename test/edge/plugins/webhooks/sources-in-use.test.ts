@@ -133,7 +133,7 @@ describe('a source that only settings define', () => {
     ['no header', {}],
     ['another prefix', { 'x-shop-signature': 'ab'.repeat(32) }],
     ['another encoding', { 'x-shop-signature': `sha256=${btoa('x'.repeat(32))}` }],
-  ])('names the expected header and its form to a request with %s', async (_, headers) => {
+  ])('names the expected header and its form in the error for a request with %s', async (_, headers) => {
     const answer = await edgeOf([SHOP]).fetch('/webhooks/shop', {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...headers },

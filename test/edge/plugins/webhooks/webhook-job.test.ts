@@ -62,7 +62,7 @@ async function untilDone(works: WebhookWorks, id: string, hours: number): Promis
 }
 
 describe('an event', () => {
-  test('is classified for its own account, recorded, and kept if there is no delivery URL', async () => {
+  test('is classified for its source’s account, recorded, and kept if there is no delivery URL', async () => {
     const works = createWebhookWorks();
     await accept(works, 'github_1', 'The app crashes with an error: this is a bug');
     expect(await works.consume()).toEqual([]);
@@ -139,7 +139,7 @@ describe('an event', () => {
     expect(await works.report('github_2')).toMatchObject({ state: 'classified', label: 'bug' });
   });
 
-  test('is delivered signed, under its own id, with its source, subject and result', async () => {
+  test('is delivered under its own id, with its source, subject and result', async () => {
     const { posted, deliveryFetch } = receiver();
     const works = createWebhookWorks({ deliveryFetch }, DELIVERING);
     await accept(works, 'github_1', 'The app crashes with an error: this is a bug');
@@ -426,7 +426,7 @@ describe('the consumer', () => {
     expect(await works.report('slack_1')).toMatchObject({ state: 'classified' });
   });
 
-  test('logs a line without content for each job', async () => {
+  test('logs a line without the event’s text for each job', async () => {
     const works = createWebhookWorks();
     await accept(works, 'github_1', 'A secret story of a bug');
     await works.consume();
@@ -472,7 +472,7 @@ describe('a webhook defined in code', () => {
     expect((await getTestAccount('marketing').listRequests({})).data).toHaveLength(1);
   });
 
-  test('stops waiting for a function that never ends', async () => {
+  test('stops waiting for a delivery function that never ends, and dead-letters the event', async () => {
     const webhook = mine(() => new Promise(() => {}), { deliveryTimeout: 50, delivery: [] });
     const works = createWebhookWorks({ webhooks: [webhook] });
     await accept(works, 'mine_1', 'This deserves praise', 'marketing');

@@ -150,7 +150,7 @@ describe('a signed event', () => {
     expect((await getInbox(source).listEvents({})).data).toEqual([]);
   });
 
-  test('with Svix header names has the signed id', async () => {
+  test('with Svix header names is identified by the signed id', async () => {
     const body = JSON.stringify(contact);
     const headers = Object.entries(await signed('standard', body)).map(([name, value]) => [
       name.replace('webhook', 'svix'),
@@ -164,7 +164,7 @@ describe('a signed event', () => {
     expect(await answer.json()).toEqual({ event_id: 'standard_one', status: 'accepted' });
   });
 
-  test('from Slack that verifies the URL receives its challenge, but only if it is signed', async () => {
+  test('from Slack for URL verification is answered with its challenge, but only if it is signed', async () => {
     const edge = edgeOf();
     const answer = await send(edge, 'slack', urlVerification);
     expect([answer.status, await answer.json()]).toEqual([200, { challenge: urlVerification.challenge }]);
@@ -283,7 +283,7 @@ describe('a signed event', () => {
       { verify: { precheckHeaders: () => undefined, verify: async () => 'valid', covers: 'id' } },
       202,
     ],
-  ])('with a second id is new or a duplicate depending on its verification: %s', async (_, how, second) => {
+  ])('with a known body and a second id is new or a duplicate depending on its verification: %s', async (_, how, second) => {
     const tickets = defineWebhook({
       ...how,
       source: 'tickets',

@@ -294,7 +294,7 @@ describe('a receiver', () => {
     await inbox().recordResult(id, createClassification('bug'));
   };
 
-  test('that has failed for an hour is told once, although the inbox dies between, and again after a success', async () => {
+  test('that fails for an hour raises one alert even if the inbox dies, and another if it fails after a success', async () => {
     const { clock, wakeAt } = createWebhookWorks();
     const start = clock.now;
     await receive('github_1');
@@ -323,7 +323,7 @@ describe('a receiver', () => {
     await eventually(async () => expect(await alerts()).toMatchObject([alert, alert]));
   });
 
-  test('that takes a delivery in between has not failed for an hour', async () => {
+  test('that accepts a delivery between failures raises no alert after an hour', async () => {
     const { clock, wakeAt } = createWebhookWorks();
     await receive('github_1');
     clock.now += LEASE + 1;
@@ -338,7 +338,7 @@ describe('a receiver', () => {
     expect(await alerts()).toEqual([]);
   });
 
-  test('is not blamed for events without a result', async () => {
+  test('raises no alert for events without a result', async () => {
     const { clock, wakeAt } = createWebhookWorks();
     await inbox().acceptEvent(createEvent('github_1'));
     await fail('github_1');

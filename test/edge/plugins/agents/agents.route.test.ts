@@ -240,7 +240,7 @@ test('an admin’s agent is shared; an account’s own agent takes precedence, a
   await expect(findAgent(context, asking('bob'), String(own.body.version))).rejects.toThrow('The agent support@');
 });
 
-test('storing tools with an address needs the scope `tools`, and responses to callers without it omit the address', async () => {
+test('storing tools with an address needs the scope `tools`, and callers without it cannot read the address', async () => {
   const app = createSimulatedEdge(TOOL_VARS);
   const plain = await authorizationFor('alice');
   const trusted = await authorizationFor('alice', 'messages', 'prefixes', 'tools');

@@ -234,23 +234,26 @@ describe('an agent with MCP servers, skills, fallbacks and betas', () => {
     expect([...said, JSON.stringify(app.log)].filter((one) => one.includes(SECRET))).toEqual([]);
   });
 
-  test.each(PLACES)('masks its secret exactly where documented if a response contains it %s', async (_, content, masks) => {
-    const { app, tell, bob } = await edgeWith(AGENT, { script: { content } });
-    const told: Record<string, boolean> = {};
-    const ask = async (name: string, path: string, body?: object) => {
-      const { status, text } = await tell(body ? 'POST' : 'GET', path, bob, body);
-      expect(status, text).toBe(200);
-      expect(text).toMatch(/the-token-of-the-maps|\[secret\]/);
-      told[name] = !text.includes(SECRET);
-    };
-    await ask('streamed in a conversation', '/v1/messages', { ...SENT, stream: true });
-    await ask('kept in it', '/conversations/c1/messages');
-    const { conversation: _c, ...alone } = SENT;
-    await ask('streamed', '/v1/messages', { ...alone, stream: true });
-    await ask('whole', '/v1/messages', { ...alone, stream: false });
-    expect(told).toEqual(masks);
-    expect(JSON.stringify(app.log)).not.toContain(SECRET);
-  });
+  test.each(PLACES)(
+    'masks its secret exactly where documented if a response contains it %s',
+    async (_, content, masks) => {
+      const { app, tell, bob } = await edgeWith(AGENT, { script: { content } });
+      const told: Record<string, boolean> = {};
+      const ask = async (name: string, path: string, body?: object) => {
+        const { status, text } = await tell(body ? 'POST' : 'GET', path, bob, body);
+        expect(status, text).toBe(200);
+        expect(text).toMatch(/the-token-of-the-maps|\[secret\]/);
+        told[name] = !text.includes(SECRET);
+      };
+      await ask('streamed in a conversation', '/v1/messages', { ...SENT, stream: true });
+      await ask('kept in it', '/conversations/c1/messages');
+      const { conversation: _c, ...alone } = SENT;
+      await ask('streamed', '/v1/messages', { ...alone, stream: true });
+      await ask('whole', '/v1/messages', { ...alone, stream: false });
+      expect(told).toEqual(masks);
+      expect(JSON.stringify(app.log)).not.toContain(SECRET);
+    },
+  );
 
   test('sends them as a subagent, and the calling agent’s requests contain neither its servers nor its betas', async () => {
     const { ups, tell, root, bob, said } = await edgeWith();

@@ -261,7 +261,7 @@ function idOf(object: Batch): string {
   return state.kind === 'known' ? state.batch.id : '';
 }
 
-test(`${ITEMS} batch items under kills are billed once at half price, and each batch delivered under one event id`, async () => {
+test(`${ITEMS} batch items under kills are billed once at half price, each batch delivered under one event id`, async () => {
   const orders = ordersOf();
   const killer = new Killer(orders);
   const byItem = new Map(orders.flatMap((order) => order.ids.map((id) => [id, order])));

@@ -135,7 +135,7 @@ describe('a container', () => {
     [400, 'invalid_request_error', 'Container container_made has expired.', []],
     [404, 'not_found_error', 'model: claude-none', ['container_made']],
     [400, 'invalid_request_error', 'container_made is busy', ['container_made']],
-  ])('for which the upstream returns %i %s “%s” leaves the account with %j', async (status, type, message, left) => {
+  ])('for which the upstream returns %i %s “%s” leaves the account owning %j', async (status, type, message, left) => {
     await getAccountStub(bindings, {}, 'alice').recordCreatedResources([container(END)]);
     const refused = () => Response.json({ type: 'error', error: { type, message } }, { status });
     const app = createTestApp(refused, DEPLOYED_VARS);

@@ -217,7 +217,7 @@ test('deletes changes after 90 days', async () => {
   expect((await list.listChanges({})).data.map(({ id }) => id)).toEqual(['chg_2']);
 });
 
-test('keeps the last 100,000 changes', async () => {
+test('keeps only the last 100,000 changes', async () => {
   const list = getTestAccount(DEPLOYMENT);
   const now = Date.now();
   await list.recordChanges(JSON.stringify([createChange('chg_oldest', now - DAY)]));

@@ -85,7 +85,7 @@ test('admins and a support desk can trace each change, and find and revoke a lea
   expect(await call(app, desk, '/accounts/sales-09')).not.toHaveProperty('erased_at');
 });
 
-test('returns 404 for an unknown token, and 400 for a token list with the scope `messages`', async () => {
+test('returns 404 for an unknown token, and 400 for a token list filtered by the scope `messages`', async () => {
   const app = createTestApp(() => Response.json(SMALL_MESSAGE), DEPLOYED_VARS);
   const headers = bearerHeader(await createToken('desk', ['admin:read']));
   for (const jti of ['tok_00000000_0123456789abcdef01234567', 'a-provider’s', crypto.randomUUID()])

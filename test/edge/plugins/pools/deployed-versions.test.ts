@@ -45,7 +45,7 @@ test('only the last 50 changes of the deployed version are stored', () => {
   expect([versions.length, versions[0]?.id, versions.at(-1)?.id]).toEqual([50, 'v10', 'v59']);
 });
 
-test('the deployment’s pool records its deployed version on an account’s report, and a group’s pool does not', async () => {
+test('the deployment’s pool records the deployed version when an account reports, and a group’s pool does not', async () => {
   const listAfterReport = async (name: string) =>
     await runInDurableObject(getPoolStub(bindings, {}, name), (_, state) => {
       const pool = new Pool(state, { ...bindings, CF_VERSION_METADATA: { id: 'a-version', tag: '', timestamp: '' } });

@@ -39,7 +39,7 @@ beforeEach(() => {
   createWebhookWorks();
 });
 
-test('a key’s rate limit below a tenth raises one alert, although it refills and the pool dies in between', async () => {
+test('a key with less than a tenth of a rate limit raises one alert, even if the limit refills and the pool dies', async () => {
   await report(0, 100);
   for (let minute = 1; minute < 90; minute += 1) {
     await report(minute, minute % 3 === 0 ? 900 : 99);
@@ -79,7 +79,7 @@ test('a second report of rate limits in a minute writes no more rows than a repo
   expect(rows() - withLimits).toBe(withLimits);
 });
 
-test('a rate limit below a tenth is read from response headers, and listed in the overview and the metrics', async () => {
+test('a key’s remaining rate limit is read from response headers, and listed in the overview below a tenth', async () => {
   const left = (remaining: number) => ({
     'anthropic-ratelimit-output-tokens-limit': '1000',
     'anthropic-ratelimit-output-tokens-remaining': String(remaining),

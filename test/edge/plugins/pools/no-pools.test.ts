@@ -78,7 +78,7 @@ test('without shared budgets a request makes two account calls, writes two rows,
   });
 });
 
-test('the alarm reports spending once a minute, and again after a pool could not be reached', async () => {
+test('an account’s alarm reports spending once a minute, and again after a pool could not be reached', async () => {
   disableAutomaticAlarms();
   const { calls } = await costOf({});
   let now = Date.now();

@@ -263,7 +263,7 @@ test('erasing an account removes its limits and tokens from the pool', async () 
   expect(await rowOf(app, '/accounts?sort=spent')).toBeUndefined();
 });
 
-test('the list shows the tightest reported limit, and a token’s limit only until the token has expired', async () => {
+test('the list of accounts shows the tightest reported limit, and a token’s only until the token has expired', async () => {
   const app = shared();
   const tell = async (account: string, limits: LeaseRequest['limits']) => {
     const call = { ...told(account, 1, 520_000, Date.now()), limits };
@@ -290,7 +290,7 @@ test('the list shows the tightest reported limit, and a token’s limit only unt
   for (const id of ['carol', 'dave']) expect(rows[id]).toMatchObject({ tightest: null, blocked_by: null });
 });
 
-test('a group’s list compares the limits of its accounts with all of their spending, in any group', async () => {
+test('a group’s account list compares each account’s limits with all its spending, also in other groups', async () => {
   const app = shared();
   await admin(app, 'PUT', '/accounts/alice/limits', { usd_per_hour: 0.01 });
   await spend(app, await createToken('alice'));
@@ -448,7 +448,7 @@ test('an account’s last_seen_at includes rejected requests, and survives the s
   await expect.poll(seenIn).toBe('2026-11-20T13:00');
 });
 
-test('a change that the list does not show calls no pool', async () => {
+test('a change that the list of accounts does not show causes no call to the pool', async () => {
   const app = shared();
   await mint(app, 0.01);
   await spend(app, await createToken('alice'));

@@ -406,7 +406,7 @@ describe('the limits of a run', () => {
     ]);
   });
 
-  test('pause it, and a client continues it by resending its message, alone or with the history', async () => {
+  test('pause it, and a client continues it by resending the paused message, alone or with the history', async () => {
     const bodies = answerByScript((_, number) =>
       number < 4
         ? callsAnswer({ type: 'text', text: 'Well. ' }, weatherCall(`toolu_${number}`, `city ${number}`))

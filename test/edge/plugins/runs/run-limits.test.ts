@@ -99,7 +99,7 @@ describe('a run', () => {
     expect(JSON.stringify(bodies[1]?.messages.at(-1))).toContain('sun');
   });
 
-  test('aborts a tool call, and begins no step, after its max_seconds', async () => {
+  test('aborts a tool call, and begins no further step, after its max_seconds', async () => {
     const bodies = answerByScript(() => callsAnswer(weatherCall('toolu_1', 'Bern')));
     const tools = answerTools(
       ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),

@@ -54,18 +54,21 @@ const ENDS: [
   ['is cut', { second: () => ({ ...textAnswer('Sun.'), change: (text) => text.slice(0, text.length / 2) }) }],
 ];
 
-test.each(ENDS)('a run that %s has the same cost in its conversation, the conversation list and the ledger', async (_, end) => {
-  const { more, second = () => textAnswer('Sun.'), tool = sun } = end;
-  answerByScript((body, n) => (n === 1 ? fresh(n) : second(body, n)));
-  answerTools(tool);
-  await runTurn(createBody('How is the weather?', { tools: [weatherTool()], ...more }));
-  await waitUntilAtRest();
-  const { data: rows } = await account().listRequests({});
-  const spent = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
-  expect(spent).toBeGreaterThan(0);
-  expect((await readConversation())?.cost_usd).toBeCloseTo(spent, 9);
-  await eventually(async () => {
-    const { data: listed } = await account().listConversations({});
-    expect(listed.map(({ cost_usd }) => cost_usd)).toEqual([expect.closeTo(spent, 9)]);
-  });
-});
+test.each(ENDS)(
+  'a run that %s has the same cost in its conversation, the conversation list and the ledger',
+  async (_, end) => {
+    const { more, second = () => textAnswer('Sun.'), tool = sun } = end;
+    answerByScript((body, n) => (n === 1 ? fresh(n) : second(body, n)));
+    answerTools(tool);
+    await runTurn(createBody('How is the weather?', { tools: [weatherTool()], ...more }));
+    await waitUntilAtRest();
+    const { data: rows } = await account().listRequests({});
+    const spent = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
+    expect(spent).toBeGreaterThan(0);
+    expect((await readConversation())?.cost_usd).toBeCloseTo(spent, 9);
+    await eventually(async () => {
+      const { data: listed } = await account().listConversations({});
+      expect(listed.map(({ cost_usd }) => cost_usd)).toEqual([expect.closeTo(spent, 9)]);
+    });
+  },
+);

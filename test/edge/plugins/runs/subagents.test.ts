@@ -240,7 +240,7 @@ describe('a subagent', () => {
     expect(tries).toBe(3);
   });
 
-  test('that waits for approval gives its run an error result, and counts with its whole max_usd', async () => {
+  test('that waits for approval gives its run an error result, and adds its whole max_usd to the run’s cost', async () => {
     const bodies = answerByScript((body) => {
       if (agentNameOf(body) !== undefined) return callsAnswer(weatherCall('toolu_9', 'Bern', 'book'));
       return toolResultsOf(body).size === 0 ? callsAnswer(createTask('toolu_1', 'researcher')) : textAnswer('Done.');
@@ -258,7 +258,7 @@ describe('a subagent', () => {
     ['has gone on since, and come to its end', true],
     ['goes on since', false],
   ] as const) {
-    test(`that waited for approval when its run asked, and ${when}, counts with its final or its maximum cost`, async () => {
+    test(`that waited for approval when its run asked, and ${when}, adds its final or maximum cost to the run’s`, async () => {
       const { promise, resolve } = Promise.withResolvers<void>();
       const bodies = answerByScript((body) => {
         const isDone = toolResultsOf(body).size > 0;
@@ -290,7 +290,7 @@ describe('a subagent', () => {
     });
   }
 
-  test('that is deleted before its run reads the outcome counts with its maximum cost', async () => {
+  test('that is deleted before its run reads the outcome adds its maximum cost to the run’s cost', async () => {
     const bodies = answerByScript(calling(() => textAnswer('Found.'), createTask('toolu_1', 'researcher')));
     await storeAgents({ researcher: {} });
     wrapOutcomes(async (subagent, ask) => {
@@ -306,7 +306,7 @@ describe('a subagent', () => {
     expect(bodies).toHaveLength(3);
   });
 
-  test('that is deleted while it works counts with its cost so far', async () => {
+  test('that is deleted while it works adds its cost so far to the run’s cost', async () => {
     const bodies = answerByScript(
       calling(() => unfinished(new Promise(() => {}), 'So far.'), createTask('toolu_1', 'researcher')),
     );
@@ -395,7 +395,7 @@ describe('a subagent', () => {
     expect(await readConversation(await idOf(answer.turn, 'toolu_1'))).toMatchObject({ turns: 1, state: 'idle' });
   });
 
-  test('that is unknown after a long interruption is not started again, and counts with its maximum cost', async () => {
+  test('that is unknown after a long interruption is not started again, and adds its maximum cost to the run’s', async () => {
     const { promise, resolve } = Promise.withResolvers<void>();
     const bodies = answerByScript(calling(() => unfinished(promise), createTask('toolu_1', 'researcher')));
     await storeAgents({ researcher: {} });

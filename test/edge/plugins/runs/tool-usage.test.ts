@@ -69,7 +69,7 @@ test('the calls of a paused run are counted once, with the next turn', async () 
   expect((await usage()).tools).toMatchObject({ get_weather: { calls: 1, requests: 1 }, null: { requests: 2 } });
 });
 
-test('a failed step counts no calls, and its retry counts them', async () => {
+test('usage by tool counts calls once if the step with their results fails and is retried', async () => {
   const busy = () => createErrorResponse(529, 'overloaded_error');
   answerByScript(
     (_, number) =>
@@ -83,7 +83,7 @@ test('a failed step counts no calls, and its retry counts them', async () => {
   expect((await usage()).tools.get_weather).toEqual({ calls: 1, errors: 0, requests: 1 });
 });
 
-test('a call is counted once when its object crashes during the call', async () => {
+test('a tool call is counted once when its object crashes during the call', async () => {
   answerByScript((_, number) => (number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.')));
   const tools = answerTools((_, number) => (number === 1 ? new Promise(() => {}) : new Response('sun')));
   const answer = await sendTurn(asked());

@@ -283,28 +283,31 @@ describe('a signed event', () => {
       { verify: { precheckHeaders: () => undefined, verify: async () => 'valid', covers: 'id' } },
       202,
     ],
-  ])('with a known body and a second id is new or a duplicate depending on its verification: %s', async (_, how, second) => {
-    const tickets = defineWebhook({
-      ...how,
-      source: 'tickets',
-      id: ({ headers }) => headers.get('x-id') ?? undefined,
-      text: () => 'x',
-      labels: ['a', 'b'],
-    });
-    const edge = edgeOf({ ...createWebhookVars('tickets'), TICKETS_WEBHOOK_SECRET: WEBHOOK_SECRET }, [tickets]);
-    const bytes = new TextEncoder().encode('{"text":"help"}');
-    for (const [id, status] of [
-      ['one', 202],
-      ['two', second],
-    ] as const) {
-      const headers = new Headers({ 'content-type': 'application/json', 'x-id': id });
-      for (const header of ['x-tickets-signature', 'x']) {
-        headers.set(header, (await signHmac(bytes, WEBHOOK_SECRET, { header })).get(header) ?? '');
+  ])(
+    'with a known body and a second id is new or a duplicate depending on its verification: %s',
+    async (_, how, second) => {
+      const tickets = defineWebhook({
+        ...how,
+        source: 'tickets',
+        id: ({ headers }) => headers.get('x-id') ?? undefined,
+        text: () => 'x',
+        labels: ['a', 'b'],
+      });
+      const edge = edgeOf({ ...createWebhookVars('tickets'), TICKETS_WEBHOOK_SECRET: WEBHOOK_SECRET }, [tickets]);
+      const bytes = new TextEncoder().encode('{"text":"help"}');
+      for (const [id, status] of [
+        ['one', 202],
+        ['two', second],
+      ] as const) {
+        const headers = new Headers({ 'content-type': 'application/json', 'x-id': id });
+        for (const header of ['x-tickets-signature', 'x']) {
+          headers.set(header, (await signHmac(bytes, WEBHOOK_SECRET, { header })).get(header) ?? '');
+        }
+        const response = await edge.fetch('/webhooks/tickets', { method: 'POST', headers, body: bytes });
+        expect(response.status).toBe(status);
       }
-      const response = await edge.fetch('/webhooks/tickets', { method: 'POST', headers, body: bytes });
-      expect(response.status).toBe(status);
-    }
-  });
+    },
+  );
 
   test('stays in the inbox if the queue rejects its message', async () => {
     const errors = vi.spyOn(globalThis.console, 'error').mockImplementation(() => {});

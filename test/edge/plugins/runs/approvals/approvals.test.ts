@@ -417,7 +417,7 @@ describe('a call that needs an approval', () => {
     expect(came.filter(({ url }) => url === TOOL_URL)).toHaveLength(1);
   });
 
-  test('is reported by the conversation and in the account’s list while it waits', async () => {
+  test('is reported by the conversation and in the account’s list of conversations while it waits', async () => {
     paying([payment('toolu_1'), payment('toolu_2')]);
     serving();
     const listed = async (paused: 'approval' | null, id = 'c1') => {

@@ -155,12 +155,12 @@ test('a real MCP server receives a cancellation when a call times out and when t
   );
 });
 
-test('a server’s ping is answered, and its other requests get an error', async () => {
+test('an MCP server’s ping is answered, and its other requests get an error', async () => {
   const { call } = callsOf(await served({ hasSessions: true, isJson: false }));
   expect(await call('ask')).toMatchObject({ isError: false, content: [{ text: expect.stringContaining('-32601') }] });
 });
 
-test('a lost session is replaced with a new one, and a call with `once` is made once', async () => {
+test('a lost MCP session is replaced with a new one, and a call with `once` is made once', async () => {
   const server = await served({ hasSessions: true, isJson: false });
   const { call } = callsOf(server);
   await call('book', { city: 'Bern' }, { once: true });
@@ -170,7 +170,7 @@ test('a lost session is replaced with a new one, and a call with `once` is made 
   expect(server.requestedMethods.filter((asked) => asked === 'POST initialize')).toHaveLength(2);
 });
 
-test('a server that no longer supports sessions is called without one', async () => {
+test('an MCP server that no longer supports sessions is called without one', async () => {
   const server = await startSessionlessMcpServer();
   onTestFinished(() => server.close());
   const { call } = callsOf(server);

@@ -93,7 +93,7 @@ describe.each([true, false].flatMap((hasSessions) => [true, false].map((isJson) 
   },
 );
 
-test('a server that no longer supports sessions is listed without one', async () => {
+test('an MCP server that no longer supports sessions is listed without one', async () => {
   const { url, host, close } = await startSessionlessMcpServer();
   onTestFinished(close);
   expect(await storing([{ name: 's', run: { mcp: url } }], host)).toMatchObject([
@@ -130,7 +130,7 @@ test.each<[string, { status?: number; body?: unknown }]>([
   ['an error: another version', { body: rpcError(-32_022, 'Unsupported protocol version') }],
   ['an error: a header is missing', { body: rpcError(-32_001, 'Bad request') }],
   ['its own version', { body: { result: { protocolVersion: '2026-07-28', capabilities: {} } } }],
-])('a server that answers `initialize` with %s is listed with the version without sessions', async (_, first) => {
+])('an MCP server that answers `initialize` with %s is listed by MCP without sessions', async (_, first) => {
   const { url, host } = await refusingSessions(first, modern);
   expect(await storing([{ name: 's', run: { mcp: url } }], host)).toMatchObject([{ name: 's_look' }]);
 });
@@ -140,23 +140,29 @@ test.each<[string, { status?: number; body?: unknown }, { status?: number; body?
   ['It responded with 405.', { status: 405 }, { body: rpcError(-32_601, 'Method not found') }],
   ['wrong address', { body: rpcError(-32_000, 'wrong address') }, { status: 400 }],
   ['2024-11-05', { body: { result: { protocolVersion: '2024-11-05' } } }, { status: 400 }],
-])('the first error is reported if a server supports neither MCP with sessions nor without: %s', async (said, first, then) => {
-  const { url, host } = await refusingSessions(first, then);
-  const expected = said === '2024-11-05' ? 'It does not support any MCP version' : said;
-  await expect(storing([{ name: 's', run: { mcp: url } }], host)).rejects.toMatchObject({
-    status: 400,
-    message: expect.stringContaining(expected),
-  });
-});
+])(
+  'the first error is reported if an MCP server cannot be listed with or without sessions: %s',
+  async (said, first, then) => {
+    const { url, host } = await refusingSessions(first, then);
+    const expected = said === '2024-11-05' ? 'It does not support any MCP version' : said;
+    await expect(storing([{ name: 's', run: { mcp: url } }], host)).rejects.toMatchObject({
+      status: 400,
+      message: expect.stringContaining(expected),
+    });
+  },
+);
 
-test.each([401, 403, 429, 500])('a server that answers `initialize` with %i is not called again', async (status) => {
-  const { url, host } = await refusingSessions({ status }, modern);
-  await expect(storing([{ name: 's', run: { mcp: url } }], host)).rejects.toMatchObject({
-    message: expect.stringContaining(`It responded with ${status}.`),
-  });
-});
+test.each([401, 403, 429, 500])(
+  'an MCP server that answers `initialize` with %i is not called again',
+  async (status) => {
+    const { url, host } = await refusingSessions({ status }, modern);
+    await expect(storing([{ name: 's', run: { mcp: url } }], host)).rejects.toMatchObject({
+      message: expect.stringContaining(`It responded with ${status}.`),
+    });
+  },
+);
 
-test('only the requested tools of a server are stored, and an unknown tool is rejected', async () => {
+test('only the requested tools of an MCP server are stored, and an unknown tool is rejected', async () => {
   const { url, host } = await listing(() => ({ tools: ['a', 'b', 'c'].map((name) => tool(name)) }));
   const run = { mcp: url, tools: ['c', 'a'], once: false };
   expect(await storing([{ name: 's', run }], host)).toMatchObject([
@@ -169,7 +175,7 @@ test('only the requested tools of a server are stored, and an unknown tool is re
   });
 });
 
-test('a paged list is read to its end, up to the limits on pages, bytes and tools', async () => {
+test('a paged list of an MCP server’s tools is read to its end, up to the limits on pages, bytes and tools', async () => {
   const paged = await listing((cursor = '0') => ({
     tools: [tool(`t${cursor}`)],
     ...(cursor === '40' ? {} : { nextCursor: String(Number(cursor) + 1) }),
@@ -213,7 +219,7 @@ test('a tool that Claude does not accept is omitted with a warning, and the serv
   ]);
 });
 
-test('only requested tools count towards the limits and cause warnings', async () => {
+test('only requested tools of an MCP server count towards the limits and cause warnings', async () => {
   const others = Array.from({ length: 250 }, (_, n) => tool(`t${n}`));
   const { url, host } = await listing(() => ({ tools: [{}, odd, ...others, tool('mine')] }));
   const warnings: string[] = [];
@@ -227,7 +233,7 @@ test('only requested tools count towards the limits and cause warnings', async (
   });
 });
 
-test('tool names are made valid, and numbered if another tool has the same name', async () => {
+test('names of an MCP server’s tools are made valid, and numbered if another tool has the same name', async () => {
   const long = (end: string) => tool(`é${'x'.repeat(200)}${end}`);
   const { url, host } = await listing(() => ({ tools: [long('b'), tool('a_b'), tool('a.b'), long('a')] }));
   const server = { name: 's', run: { mcp: url } };
@@ -358,7 +364,7 @@ test.each<[string, JsonObject, JsonObject[], unknown, string | undefined]>([
   },
 );
 
-test('no more tools of a server are strict than Claude accepts in one request', async () => {
+test('no more tools of an MCP server are strict than Claude accepts in one request', async () => {
   const closed = (name: string, optional = 0) =>
     tool(name, {
       inputSchema: {
@@ -392,13 +398,13 @@ test.each<[string, (cursor?: string) => unknown, number, string]>([
   ['wants a login', () => 401, 400, 'It responded with 401.'],
   ['redirects', () => 307, 400, 'redirect'],
   ['is down', () => 503, 502, 'It responded with 503. Try again later.'],
-])('a server that %s is rejected with the reason', async (_, page, status, why) => {
+])('an MCP server that %s is rejected with the reason', async (_, page, status, why) => {
   const { url, host } = await listing(page);
   const storedOne = storing([{ name: 's', run: { mcp: url } }], host);
   await expect(storedOne).rejects.toMatchObject({ status, message: expect.stringContaining(why) });
 });
 
-test('an unreachable server gives a 502, so that the caller retries', async () => {
+test('an unreachable MCP server gives a 502, so that the caller retries', async () => {
   const { url, host, close } = await listing(() => 500);
   await close();
   await expect(storing([{ name: 's', run: { mcp: url } }], host)).rejects.toMatchObject({
@@ -418,7 +424,7 @@ test.each<[string, object, string]>([
   ],
   ['with no tool', { mcp: 'https://mcp.example.com', tools: [] }, 'run.tools'],
   ['with an address twice', { mcp: 'https://mcp.example.com', url: 'https://mcp.example.com' }, 'url'],
-])('a server is rejected without a call: %s', async (_, run, why) => {
+])('an MCP server is rejected without a call: %s', async (_, run, why) => {
   await expect(storing([{ name: 's', run }], 'mcp.example.com,10.0.0.1')).rejects.toMatchObject({
     status: 400,
     message: expect.stringContaining(why),

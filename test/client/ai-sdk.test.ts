@@ -60,7 +60,7 @@ async function messageOf(stream: ReadableStream<UIMessageChunk>): Promise<UIMess
 
 const BUDGET = ': sluice-budget-used=0.5\n\n: sluice-budget-fits=true\n\n';
 
-test('a response becomes parts of each type, with its turn, cost and remaining budget as metadata', async () => {
+test('a response becomes parts of each type, with its turn, cost and budget status as metadata', async () => {
   const { client, sent, until } = fakeEdge(() =>
     streamed(bytesOf(framesOf('turn_a', everything).join('') + BUDGET + PRICE)),
   );
@@ -90,7 +90,7 @@ test('a response becomes parts of each type, with its turn, cost and remaining b
   });
 });
 
-test('tool calls made by Sluice contain their results or errors, and a pause contains its reason', async () => {
+test('tool calls made by Sluice contain their results or errors, and a paused message contains the reason as metadata', async () => {
   const edge = (id: string) => ({ type: 'mcp_tool_use', id, name: 'save', input: { a: 1 }, server_name: 'edge' });
   const given = (id: string, is_error: boolean, text: string) => ({
     type: 'mcp_tool_result',
@@ -347,7 +347,7 @@ test.each([
   ['the last of three answers', 3, 'q3'],
   ['the second', 2, 'q2'],
   ['the first', 1, 'q1'],
-])('regenerating %s rewinds to its question, even if all responses have the same id', async (_, nth, before) => {
+])('regenerating %s rewinds to just before its question, even if all responses have the same id', async (_, nth, before) => {
   const [row] = rows;
   if (!row) throw new TypeError('no row');
   const stored = [1, 2, 3].flatMap((turn) => [
@@ -367,7 +367,7 @@ test.each([
   expect(sent.find(({ path }) => path.endsWith('/rewind'))?.body).toEqual({ before });
 });
 
-test('an abort stops the turn unless the stream is resumed again, and a rejection has its type', async () => {
+test('aborting a resumed stream stops its turn unless the stream is resumed again, and a rejected message throws its error type', async () => {
   const { client, sent, until } = fakeEdge(async ({ path }) => {
     await new Promise((resolve) => setTimeout(resolve, 50));
     if (path.includes('/stop?')) return Response.json({});
@@ -408,7 +408,7 @@ describe.each(['before', 'after'] as const)('a resume that is requested %s a mes
     ['before', 'after'].map((stopped) => [stopped, found] as const),
   );
 
-  test.each(cases)('does not prevent a stop %s it finds %s', async (stopped, found) => {
+  test.each(cases)('does not prevent stopping the message %s the resume finds %s', async (stopped, found) => {
     let release = () => {};
     const held = new Promise<void>((resolve) => {
       release = resolve;
@@ -555,7 +555,7 @@ test('a resume requested during a message resolves with null after its response 
   expect(await until(resuming)).toBeNull();
 });
 
-describe('a loaded history that ends with an unanswered question', () => {
+describe('reconnectToStream after loading a history that ends with an unanswered question', () => {
   const row = { type: 'message', id: 'm1', role: 'user', content: 'Hello', turn: 'turn_a', status: 'complete' };
   const edge = (stream: (after: string | null) => Response) =>
     fakeEdge(({ path, headers }) => {

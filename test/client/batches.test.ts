@@ -63,7 +63,7 @@ async function gathered(results: AsyncIterable<BatchResult>): Promise<BatchResul
   return rows;
 }
 
-test('every method of batches sends the expected method, path and body', async () => {
+test('the methods of batches send the expected HTTP method, path and body', async () => {
   const { client, sent } = fakeEdge(({ method, path }) =>
     Response.json(
       method === 'GET' && !path.includes('msgbatch') ? { data: [], has_more: false, last_id: null } : batchOf(),
@@ -158,7 +158,7 @@ test('results yields the same rows however the bytes are cut into pieces', async
   );
 });
 
-test('results throws a connection_error if the rows are incomplete, even at the end of a line', async () => {
+test('results throws a connection_error if the rows are cut off, even at the end of a line', async () => {
   const bytes = bytesOf(lines);
   // At the last byte only the last line's end is missing.
   for (let at = 0; at < bytes.length - 1; at += 1) {
@@ -214,7 +214,7 @@ test('waitFor polls with increasing intervals, reports each status, and resolves
   expect(new Set(pauses.slice(8)).size).toBeGreaterThan(1);
 });
 
-test('waitFor continues after network failures, 502 responses and Retry-After', async () => {
+test('waitFor continues after network failures, 502 responses and incomplete bodies, and waits for Retry-After', async () => {
   const asked: number[] = [];
   const { client, until } = fakeEdge((_, count) => {
     asked.push(Date.now());

@@ -22,7 +22,7 @@ test('an export yields all lines, or throws if it was cut off', async () => {
   }
 });
 
-test('every method sends the expected method, path and body', async () => {
+test('the methods of a client send the expected HTTP method, path and body', async () => {
   const { client, sent } = fakeEdge(() => Response.json({}));
   const { agents, conversations, messages, prefixes } = client;
   await conversations.create({ title: 'A' });

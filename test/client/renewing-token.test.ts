@@ -126,7 +126,7 @@ describe('a token with a session', () => {
     expect(edge.names()).toEqual(['fetched-1', 'fetched-1']);
   });
 
-  test('is fetched again once when concurrent requests are rejected', async () => {
+  test('is fetched again only once when concurrent requests are rejected', async () => {
     const edge = edgeOf({
       usage: (sent) =>
         nameSent(sent) === 'fetched-1' ? refusal('authentication_error', 401) : Response.json({ data: [] }),
@@ -178,7 +178,7 @@ describe('a token without a session', () => {
   });
 
   test.each(['opaque', 'eyJhbGciOiJIUzI1NiJ9.eyJ.c', tokenText('endless', {})])(
-    'is used until it is rejected if it contains no expiry: %s',
+    'is still used after almost two years if it contains no expiry: %s',
     async (text) => {
       const edge = tokens((count) => (count === 1 ? text : 'another'));
       await edge.client.usage();
@@ -274,7 +274,7 @@ test('an HTML page in place of the next token is ignored until the current token
   expect(edge.sent).toHaveLength(2);
 });
 
-test('a token issued earlier is replaced before it expires, with or without an issue time', async () => {
+test('a token fetched a minute before its expiry is replaced in time, with or without an issue time', async () => {
   for (const hasIssued of [true, false]) {
     let count = 0;
     const edge = fakeEdge(() => Response.json({ data: [] }), {

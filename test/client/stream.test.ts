@@ -188,7 +188,7 @@ describe('a stream in a conversation', () => {
       return new Response(body, { headers: { 'sluice-turn': 'turn_a' } });
     }
 
-    test('reconnects once more, however late', async () => {
+    test('reconnects once more before it gives up', async () => {
       const { client, sent, until } = fakeEdge((one, count) => (count === 1 ? beforeSleep(4) : streamed(rest(one))));
       expect(await until(collect(client.messages.stream(inConversation)))).toEqual(events);
       expect(sent).toHaveLength(2);
@@ -379,7 +379,7 @@ describe('a stream without a conversation', () => {
     }
   });
 
-  test('reports the type of an error event, the cost, and the remaining budget', async () => {
+  test('reports the type of an error event, the cost, and the budget status', async () => {
     const error = `event: error\ndata: ${JSON.stringify(envelope('overloaded_error', 'Overloaded'))}\n\n`;
     const broken = fakeEdge(() => streamed(bytesOf(frames.slice(0, 4).join('') + error)));
     await expect(broken.until(broken.client.messages.stream(request).text())).rejects.toMatchObject({
@@ -423,7 +423,7 @@ describe('a token', () => {
     ]);
   });
 
-  test('throws an error if a new one is rejected too, and is fetched again after a failure', async () => {
+  test('causes an error if its replacement is rejected too, and is fetched again after a failed fetch', async () => {
     const refusing = () => Response.json(envelope('authentication_error'), { status: 401 });
     let asked = 0;
     const token = () => {

@@ -140,7 +140,7 @@ describe('the response of the Turnstile widget', () => {
 test.each([
   ['too many visitors from this address', 'rate_limit_error', 429],
   ['an edge without visitors', 'not_found_error', 404],
-])('%s: throws an error with Retry-After at once', async (_, type, status) => {
+])('%s: throws an error with its Retry-After, and does not retry', async (_, type, status) => {
   const edge = edgeOf(() => refusal(type, status, { 'retry-after': '60' }));
   await expect(edge.client.usage()).rejects.toMatchObject({ type, status, retryAfter: 60 });
   expect(edge.sent).toHaveLength(1);

@@ -50,7 +50,7 @@ test.each([
   expect(paths().includes('/pools/deployment')).toBe(scope === 'admin');
 });
 
-test.each(['admin', 'messages'])('the header keeps the last amount while reading fails (%s)', async (scope) => {
+test.each(['admin', 'messages'])('the header keeps the last amount while the current one cannot be read (%s)', async (scope) => {
   const { pill } = openHeader(scope, { own: 0.5, all: 0.5 });
   await refreshSpentToday();
   known = {};

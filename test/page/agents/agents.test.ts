@@ -175,7 +175,7 @@ test('a draft survives navigation and reload until it is stored, and a new agent
   await expect.poll(() => field('Name').value).toBe('');
 });
 
-test('Undo restores a deleted agent and its view, and the deletion is sent after 20 seconds', async () => {
+test('Undo restores a deleted agent and its view, and without Undo the deletion is sent after 20 seconds', async () => {
   stored.set('keeper', {});
   open('#/agents/keeper');
   await click(root, 'Delete');

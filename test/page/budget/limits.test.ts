@@ -23,7 +23,7 @@ const NAMES = Object.keys(LIMIT_FORMS) as (keyof typeof LIMIT_FORMS)[];
 const changes = (all: PageRequest[]) => all.filter(({ method }) => method !== 'GET');
 const ACCOUNT: LimitOwner = { kind: 'account', id: 'ada' };
 
-test('the form shows the limits that are set, adds and removes others, and saves only changes', async () => {
+test('the form shows the limits that are set, adds and removes limits, and saves all of them in one request', async () => {
   const asked = installFakeEdge(() => ({}));
   const own = { usd_per_day: 5, usd_per_week: 9, models: ['claude-opus-5'], on_shortfall: 'refuse' as const };
   const root = renderForTest(h(LimitsForm, { target: ACCOUNT, ownLimits: own, names: NAMES }));

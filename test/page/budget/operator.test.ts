@@ -361,7 +361,7 @@ test('the search finds a request of any account by id, a token by id, and an acc
   await expect.poll(() => [location.hash, listedToken.value]).toEqual(['#/budget/requests/umbrella', '']);
 });
 
-test('the search of an account filters its requests by token id', async () => {
+test('for an account without admin rights, the search filters its requests by token id', async () => {
   actAs('ada', 'messages');
   listedToken.value = '';
   navigateTo('#/budget/requests');
@@ -499,7 +499,7 @@ test.each([
   ['an operator', AccountView, 'admin'],
   ['the account itself', BudgetOverview, 'messages'],
 ] as const)(
-  'a limit with too little left for the last request is red for %s, whatever its percentage',
+  'a limit with too little left for the last request is red for %s, even if it is not used up',
   async (_, View, scope) => {
     actAs('umbrella', scope);
     const refuses = { ...BIND, limit_usd: 0.001, used_usd: 0.000626, refuses: true };
@@ -700,7 +700,7 @@ test.each([
   [['webhooks'], 'No alerts yet. Sluice creates an alert when a problem occurs.'],
   [['webhooks', 'pools'], /, and when the spending reaches .* in the limits of a group or the deployment\.$/],
   [['webhooks', 'pools', 'operator'], /, and when .* in the limits of an account, a group or the deployment\.$/],
-])('with the plugins %j, the empty list of alerts names only what creates alerts', async (plugins, text) => {
+])('with the plugins %j, the empty list of alerts names only alerts that these plugins create', async (plugins, text) => {
   open(
     () => Alerts({}),
     () => list([]),
@@ -1028,7 +1028,7 @@ test('the Overview links each kind of problem to its list, and shows none if the
   }
 });
 
-test('a used-up budget of the deployment is one problem, and one line above the list of accounts', async () => {
+test('a used-up budget of the deployment is listed as one problem, and as one line above the list of accounts', async () => {
   const limit = {
     by: 'deployment',
     id: null,

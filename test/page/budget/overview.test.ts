@@ -197,7 +197,7 @@ test('the Overview shows the time to the first event by day, and marks a day on 
   ]);
 });
 
-test('a model keeps its colour in charts when another model is used or added', async () => {
+test('a model keeps its colour in charts when other models are added', async () => {
   const model = (id: string, line: string) => ({ id, line, display_name: id, retires_at: null, prices: null });
   const models = [model('opus-b', 'opus'), model('opus-a', 'opus'), model('haiku-a', 'haiku')];
   const load = async (data: object[]) => {

@@ -253,7 +253,7 @@ test('switching conversations keeps a new draft and discards an edited message',
   await expect.poll(() => field().value).toBe('');
 });
 
-test('a question rejected because of an unknown pending call returns to the composer', async () => {
+test('a question rejected because of a pending call that the page had not loaded returns to the composer', async () => {
   await open('#/chat/one');
   await waitForText(root, 'No messages yet.');
   talks.set('one', [{ ...CALL }]);

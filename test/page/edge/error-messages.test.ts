@@ -8,7 +8,7 @@ const UNKNOWN = describeErrorForUser(new SluiceError('a_new_error', ''));
 /** Names of fields, routes, methods and placeholders: what only a programmer knows. */
 const FOR_PROGRAMMERS = /[_/{}<>`=]|\b(GET|POST|PUT|PATCH|HTTP|JSON|API|SDK|token limit|retry-after|upstream|null)\b/;
 
-test.each(TYPES)('%s has a sentence without technical terms', (type) => {
+test.each(TYPES)('%s is explained by a sentence without technical terms', (type) => {
   const error = new SluiceError(type, 'messages.0: see GET /conversations/c1/approvals', {
     status: 400,
     requestId: 'req_1',

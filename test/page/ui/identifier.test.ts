@@ -14,7 +14,7 @@ test.each([
   expect(getHtmlOf(id)).toBe(html);
 });
 
-test('a long part has the whole id in its title', () => {
+test('a long part of an id has the whole id in its title', () => {
   const id = `tok_${'0'.repeat(40)}`;
   const part = renderForTest(h(Identifier, { id })).querySelector<HTMLElement>('.clipped');
   expect([part?.title, part?.textContent]).toEqual([id, '0'.repeat(40)]);

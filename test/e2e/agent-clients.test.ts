@@ -154,7 +154,7 @@ test('an agent responds to LangChain', async () => {
   expectOfAgent();
 });
 
-test('a client of sluice/client names the agent in the body', async () => {
+test('an agent responds to sluice/client, which names it in the request body', async () => {
   const { messages, conversations } = createClient({ baseURL: edge.url });
   for (const content of [QUESTION, 'And now?']) {
     const request = { agent: 'sky', conversation, system: 'Be brief.', messages: [{ role: 'user' as const, content }] };

@@ -102,7 +102,7 @@ interface Loss {
 }
 
 test(
-  `${KILLS} kills during slow and fast responses lose little of the forwarded text, and repeat no text`,
+  `${KILLS} kills during slow and fast responses lose at most five seconds of the forwarded text, and repeat no event`,
   async () => {
     const disk = await mkdtemp(join(tmpdir(), 'sluice-answers-'));
     const api = await startApi();

@@ -143,7 +143,7 @@ describe('a call that waits for approval', () => {
   );
 
   test.each(AI_SDKS)(
-    'rejects the %s with 423 at its first request, because a 409 would be retried',
+    'causes a 423 for a new request of the %s, which does not retry it',
     async (name, sdk) => {
       const id = await prepared(`${name.replaceAll(' ', '_')}_once`);
       await sluice()
@@ -286,7 +286,7 @@ describe('a call that waits for approval', () => {
     });
   });
 
-  test('waits while the edge is killed, and is made once after the restart', async () => {
+  test('still waits after the edge is killed and restarted, and is made once when it is approved', async () => {
     const id = await prepared('cut');
     const stream = sluice().messages.stream({
       conversation: id,

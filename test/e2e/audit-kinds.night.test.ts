@@ -130,13 +130,13 @@ const EXACT = 1 - 1e-9;
 test.each([
   ['fallbacks', FALLBACKS],
   ['an advisor', ADVISOR],
-] as const)('settles a stop beside %s that never begins at least at the billed cost', async (kind, more) => {
+] as const)('settles a stopped response with %s that never started at least at the billed cost', async (kind, more) => {
   const cases = stopAnywhere('never', createAnswers('text', CASES, more));
   expect(figures.addKind(`${kind}: never begins`, await bookAll(cases, edge)).least).toBeGreaterThanOrEqual(EXACT);
 });
 
 test.each(['handed', 'advised'] as const)(
-  'settles stops before and after a second model in sum at least at the billed cost: %s',
+  'settles stopped responses with a second model at least at the sum of their billed costs: %s',
   async (kind) => {
     const answers = createAnswers(kind, 4 * CASES);
     const anywhere = await bookAll(stopAnywhere(kind, answers), edge);
@@ -182,7 +182,7 @@ test('settles a first turn that is stopped before its first event at least at th
   expect(least).toBeGreaterThanOrEqual(EXACT);
 });
 
-test('settles a stop before the first event of a hanging API at the cost of the prompt and a round trip', async () => {
+test('settles a response of a hanging API that is stopped before its first event at least at the billed cost of the prompt', async () => {
   const cases = createAnswers('text').map((answer, nth) =>
     createCase('hanging', {
       answer,
@@ -263,7 +263,7 @@ function createSignedAnswer(answer: Answer, tokens: number): Answer {
   return { ...answer, actions: [...answer.actions.slice(0, 1), ...written] };
 }
 
-test('settles thinking in the history at least at the billed cost, and close to it after its token count is learned', async () => {
+test('settles thinking in the history at least at the billed cost, and for less than half as much in the median once its token count is learned', async () => {
   const sonnet = createAnswers('text', 4 * CASES).filter(({ model }) => model.id === 'claude-sonnet-5-5');
   const bookKept = async (kind: string) => {
     const cases = sonnet.map((answer, nth) => {
@@ -338,7 +338,7 @@ test.each(['complete', 'stopped'] as const)(
   },
 );
 
-test('settles a prompt that a gateway counts as almost nothing at a sixteenth of its characters or more', async () => {
+test('settles a prompt that a gateway counts as almost nothing as at least one token per 16 characters', async () => {
   const cases = createAnswers('text').map((answer, nth) =>
     createCase('counts', {
       answer,

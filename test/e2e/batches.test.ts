@@ -254,7 +254,7 @@ describe.concurrent.each(VERSIONS)('the official SDK %s', (version) => {
     },
   );
 
-  test('gets 404 for a file of another account, and an error that names a file that is too long', async () => {
+  test('gets 404 for a file of another account, and 413 for a file that is too long', async () => {
     const own = await newClient(version);
     const other = await newClient(version);
     const { id } = await own.files.upload({ file: await toFile(new Uint8Array(10), 'a.bin') }, DOWNLOADABLE);
@@ -273,7 +273,7 @@ describe.concurrent.each(VERSIONS)('the official SDK %s', (version) => {
   });
 });
 
-test("errors have the SDK's error classes", async () => {
+test("errors are instances of the SDK's error classes", async () => {
   const { batches } = (await newClient('1.x')).messages;
   expect(await failure(batches.retrieve('msgbatch_none'))).toBeInstanceOf(NotFoundError);
   expect(await failure(batches.create({ requests: [] }))).toBeInstanceOf(BadRequestError);

@@ -67,8 +67,8 @@ async function atRest(account: string): Promise<QuotaReport> {
   return rested;
 }
 
-describe('a thousand concurrent requests of the official SDK', () => {
-  test('succeed as often as the budget covers their holds, and the others are rejected with a time to retry', async () => {
+describe('concurrent requests of the official SDK', () => {
+  test('succeed as often as the budget covers their holds, and the rest of a thousand are rejected with a time to retry', async () => {
     upstream.answer = (_, response) =>
       response.writeHead(200, json).end(message({ input_tokens: 8, output_tokens: 9 }));
     await (await client('probe')).messages.create(ask);
@@ -133,7 +133,7 @@ describe('a thousand concurrent requests of the official SDK', () => {
     expect(upstream.receivedRequests.filter(isCount).length).toBeLessThanOrEqual(863);
   });
 
-  test('with lowered max_tokens, repeated until they are rejected, cost at most the limit, and leave too little for another', async () => {
+  test('with lowered max_tokens, repeated by twenty callers until rejected, cost at most the limit, and leave too little for another', async () => {
     const limit = 50_000_000;
     const least = 256;
     await setLimits('bob', { usd_per_day: limit / 1e9, min_output_tokens: least });
@@ -193,7 +193,7 @@ test.each([
   { limits: { usd_per_day: 2 }, model: 'claude-sonnet-5-5', max_tokens: 128_000 },
   { limits: { usd_per_day: 2 }, model: 'claude-opus-5-5', max_tokens: 128_000, isShared: true },
 ])(
-  'admits twenty concurrent requests with their full max_tokens: $model, $max_tokens tokens, $limits',
+  'completes all of twenty concurrent requests, some after a wait, with at least 400 max_tokens: $model, $max_tokens tokens, $limits',
   async (given) => {
     const { limits, isShared = false, ...asked } = given;
     const own = await startEdge(inject('deployed').code, {
@@ -235,7 +235,7 @@ test.each([
   },
 );
 
-test('a hold survives a kill of the runtime, and counts until the alarm settles it', async () => {
+test('a hold survives a kill of the runtime, and still counts against the limit', async () => {
   const state = await mkdtemp(join(tmpdir(), 'sluice-state-'));
   const shared = edge;
   try {
@@ -283,7 +283,7 @@ test('a hold survives a kill of the runtime, and counts until the alarm settles 
 });
 
 test.each(['claude-haiku-5-5', 'claude-opus-5-5'])(
-  'a daily dollar serves a client on %s that requests 128,000 tokens each time',
+  'a budget of one dollar a day pays for ten responses of %s to requests with a max_tokens of 128,000',
   async (model) => {
     const simulated = await startSimulatingEdge({
       SIMULATOR_TTFT_MS: '0',

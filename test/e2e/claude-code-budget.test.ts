@@ -74,7 +74,7 @@ describe("the guide's table of daily budgets for Claude Code", () => {
     },
   );
 
-  test('is followed by the lowered max_tokens for one and two dollars', async () => {
+  test('is followed by text with the lowered max_tokens for budgets of one and two dollars', async () => {
     const guide = sectionOf(await readGuide('clients'), 'Claude Code').replace(/\s+/g, ' ');
     for (const usd of [1, 2]) {
       const { lowered } = await ask('the first prompt', 'claude-opus-5-5', { usd_per_day: usd });

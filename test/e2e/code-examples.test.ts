@@ -239,7 +239,7 @@ describe('a code example in Node', () => {
   }
 
   test.each(ofNode.map((example) => [`${basename(example.file)}: ${example.name}`, example] as const))(
-    'at %s runs and shows a value',
+    'of %s runs, and shows only values that are not empty',
     async (title, example) => {
       const code = programOf(example).replaceAll('https://edge.example.com', edge.url);
       const shown = await runExample(code, await given(code, title.replace(/\W+/g, '-')), 'ts');
@@ -288,7 +288,7 @@ describe('a code example in a Worker', () => {
     expect(ofWorker.filter(({ code }) => code.startsWith('export {')).length).toBe(5);
   });
 
-  test.each(runnable.map((example) => [example.name, example] as const))('at %s runs', async (name, { code }) => {
+  test.each(runnable.map((example) => [example.name, example] as const))('of %s runs', async (name, { code }) => {
     if (!code.includes('export default')) {
       const shown = (await (await fetch(`${edge.url}/${name}/`)).json()) as unknown[];
       expect(shown.length).toBeGreaterThan(0);

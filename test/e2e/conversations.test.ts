@@ -134,7 +134,7 @@ describe('a conversation over HTTP', () => {
     expect(rows.map(({ role }) => role)).toEqual(['user', 'assistant', 'user', 'assistant', 'user', 'assistant']);
   });
 
-  test('is not accessible to another account by any id', async () => {
+  test('returns the same 404 to another account as an unknown conversation does', async () => {
     await readStreamEvents(
       await postConversationMessage(edge, createBody('mine', 'Hello'), {
         headers: bearerHeader(await createToken('alice')),

@@ -115,7 +115,7 @@ describe('the function for a real error', () => {
     expect(status).toBe(200);
   }
 
-  test('asks to log in without a token', async () => {
+  test('asks to log in for an invalid token', async () => {
     expect(sentence(await errorOf(''))).toBe('Log in first.');
   });
 

@@ -220,7 +220,7 @@ test
 test.concurrent.each([
   ['first-app', {}],
   ['paid', { STRIPE_SECRET_KEY: 'sk_test_1', STRIPE_WEBHOOK_SECRET: 'whsec_of_the_tests' }],
-])('the server of examples/%s says how to start Sluice if it does not run', async (example, secrets) => {
+])('the server of examples/%s says how to start Sluice if Sluice does not respond', async (example, secrets) => {
   const url = `http://localhost:${await findFreePort()}`;
   const env = { ...process.env, ...secrets, SLUICE_URL: url, PORT: '0' };
   const server = spawn(process.execPath, ['server.mjs'], { cwd: join(root, 'examples', example), env });

@@ -38,7 +38,7 @@ test("the guide's example with the official SDK shows the events", async () => {
   expect(shown.at(-1)).toMatchObject({ type: 'message_stop' });
 });
 
-test("the guide's example with the client shows text and its cost", async () => {
+test("the guide's example with sluice/client shows text and its cost", async () => {
   const shown = await run(examples[1] ?? '', 'Hello');
   expect(shown.slice(0, -1).join('')).toContain('simulator');
   expect(shown.at(-1)).toBeGreaterThan(0);
@@ -62,6 +62,6 @@ test("the guide's example with an agent's tools finds them by name", async () =>
   expect(JSON.stringify(await run(examples[3] ?? '', 'What does show_map show of Bern?'))).toContain('The page shows');
 });
 
-test("the guide's example with the hook can be built and loads its history", async () => {
+test("the guide's example with the useChat hook runs without an error", async () => {
   expect(await run(examples[4] ?? '', 'Hello')).toEqual([]);
 });

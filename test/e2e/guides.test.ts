@@ -93,7 +93,7 @@ test('the guide lists the settings of the code, with their defaults and descript
   expect(rows).toEqual(expected);
 });
 
-test('the guide lists the fields of JSON settings', async () => {
+test('the guide lists the fields of VISITORS, MESSAGE_DEFAULTS, WEBHOOKS and PRICES', async () => {
   const guide = await readGuide('settings');
   const listFields = (setting: string) => {
     const [, section = ''] = guide.split(`### \`${setting}\`\n`);

@@ -96,7 +96,7 @@ async function send(method: string, path: string, body: object): Promise<{ statu
 const MODEL = { model: 'claude-haiku-5-5', max_tokens: 4_000 };
 
 test.each(Object.keys(SERVERS))(
-  'all tools of the server %s are stored, or named in a warning if Claude rejects them',
+  'each tool of the server %s is either stored or named in a warning that it is left out',
   async (name) => {
     const url = urls.get(name) ?? '';
     const listed = await listByOfficialClient(url);
@@ -113,7 +113,7 @@ test.each(Object.keys(SERVERS))(
   },
 );
 
-test('calls a tool of the server everything, and includes its result in the response', async () => {
+test('calls a tool of the MCP server “everything”, and includes its result in the response', async () => {
   const tools = [{ name: 's', run: { mcp: urls.get('everything'), tools: ['echo'] } }];
   expect((await send('PUT', '/agents/echo', { ...MODEL, tools })).status).toBe(200);
   const messages = [{ role: 'user', content: 'Call s_echo.' }];

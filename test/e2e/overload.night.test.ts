@@ -242,7 +242,7 @@ test('with two upstreams a 529 moves one request to the other upstream, and ten 
   expect(ofMain?.failed).toBe(bobs.length);
 });
 
-test('an agent on a webhook event survives ten minutes of 529 and a spent budget: one tool call, one delivery', async () => {
+test('an agent that a webhook event starts survives a 529 and a spent budget with one tool call and, after a replay, one delivery', async () => {
   const main = await new StormyUpstream('main').start();
   /** Done while the tool is called, before the next step. */
   let meanwhile = async () => {};

@@ -61,7 +61,7 @@ async function startExample(stripeUrl: string) {
   return { url, stop };
 }
 
-test('credits each payment once, subtracts refunds, and ignores forged events', async () => {
+test('the paid example credits each payment once, subtracts refunds, and rejects forged events', async () => {
   const stripe = await startStripe();
   onTestFinished(() => stripe.stop());
   const { url: app } = await startExample(stripe.url);
@@ -102,7 +102,7 @@ test('credits each payment once, subtracts refunds, and ignores forged events', 
   expect(await credit()).toBe(0);
 });
 
-test('keeps limits that were changed since its last start', async () => {
+test('the paid example keeps limits that were changed since its last start', async () => {
   const stripe = await startStripe();
   onTestFinished(() => stripe.stop());
   const putLimits = async (limits: object) =>
@@ -123,7 +123,7 @@ test('keeps limits that were changed since its last start', async () => {
   expect(await own()).toEqual({ usd_total: 3, usd_per_day: 1 });
 });
 
-test('rejects an event that is too long before it has arrived completely', async () => {
+test('the paid example rejects an event that is too long before it has arrived completely', async () => {
   const stripe = await startStripe();
   onTestFinished(() => stripe.stop());
   const { url } = await startExample(stripe.url);

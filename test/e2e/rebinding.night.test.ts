@@ -103,7 +103,7 @@ describe.skipIf(isBrowserMissing()).each([
     expect(await statusesOfExplorer(edge.url)).toEqual(explorer);
   });
 
-  test('serves its own page', async () => {
+  test('lets its own page read conversations', async () => {
     const page = await browser.newPage();
     await page.goto(`${edge.url}/`);
     expect(await page.evaluate(async () => (await fetch('/conversations')).status)).toBe(200);
@@ -138,7 +138,7 @@ describe.skipIf(isBrowserMissing()).each([
     await edge?.stop();
   });
 
-  test('rejects a rebound page on every route, whatever name it claims', async () => {
+  test('rejects a rebound page on every route that is not public, whatever host it claims', async () => {
     const { port } = new URL(edge.url);
     const routes = (await listRoutes(edge.url)).filter(([, path]) => !isCommon(path));
     expect(routes.length).toBeGreaterThan(40);
@@ -148,7 +148,7 @@ describe.skipIf(isBrowserMissing()).each([
     }
   });
 
-  test('rejects the same requests from a socket', async () => {
+  test('rejects requests with forged host headers from a socket', async () => {
     const { port } = new URL(edge.url);
     for (const name of [ATTACKER_HOST, 'localhost', '127.0.0.1', `localhost.${ATTACKER_HOST}`]) {
       for (const forged of [{}, { 'mf-original-url': `http://${name}:${port}/messages` }]) {

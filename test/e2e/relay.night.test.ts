@@ -23,7 +23,7 @@ import {
 
 installRelay();
 
-test('sends no retry for a caller that disconnects during the wait before it', async () => {
+test('sends no retry if the caller disconnects while the edge waits to retry', async () => {
   upstream.answer = (_, response) => response.writeHead(529, { 'retry-after-ms': '2000' }).end('{}');
   const waiting = sendRaw('/v1/messages');
   await expect.poll(() => upstream.receivedRequests.length).toBe(1);
@@ -73,7 +73,7 @@ describe('an upstream that stops sending', () => {
     await expect.poll(() => upstream.cancelledCount).toBeGreaterThan(0);
   });
 
-  test('except pings may take any time', async () => {
+  test('except for pings causes no timeout', async () => {
     upstream.answer = (_, response) => {
       response.writeHead(200, { 'content-type': 'text/event-stream' });
       let pings = 0;

@@ -60,7 +60,7 @@ describe('a caller that disconnects', () => {
   });
 });
 
-test('decodes and forwards a compressed response that the edge did not request', async () => {
+test('decodes and forwards a response that is compressed although the edge did not request it', async () => {
   upstream.answer = (received, response) => {
     const stream = received.body.includes('"stream":true');
     const type = stream ? 'text/event-stream' : 'application/json';
@@ -112,7 +112,7 @@ test.each([
   ['br', brotliCompressSync],
   ['deflate', deflateSync],
   ['zstd', zstdCompressSync],
-] as const)('decodes and meters, or rejects, a response in %s that was not requested', async (encoding, compress) => {
+] as const)('decodes and meters, or rejects, a response with the encoding %s, which was not requested', async (encoding, compress) => {
   for (const [type, plain] of [
     ['text/event-stream', Buffer.from(TEXT_STREAM)],
     ['application/json', Buffer.from(JSON.stringify(message))],

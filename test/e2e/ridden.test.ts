@@ -115,7 +115,7 @@ test('a caller that disconnects ends an internal stream, and pays for its genera
   expect(row?.cost_usd).toBeLessThanOrEqual(0.2);
 });
 
-test('a gateway with a short idle timeout returns a non-streaming response, because its events keep arriving', async () => {
+test('a gateway with a short idle timeout returns a non-streaming response, because the edge requests it as a stream', async () => {
   upstream.answer = ({ body }, response) => {
     if (body.includes('"stream":true')) {
       void writeTokens(response, 40).then(() => response.end(ENDING.join('')));
@@ -130,7 +130,7 @@ test('a gateway with a short idle timeout returns a non-streaming response, beca
   expect((await ask(unridden.url)).status).toBe(504);
 });
 
-test('the official client receives the same message as from its own stream', async () => {
+test('the official SDK receives the same message without streaming as with streaming', async () => {
   for (const stream of [TEXT_STREAM, TOOL_STREAM]) {
     const pieces = stream.split(/(?<=\n\n)/).map((piece) => Buffer.from(piece));
     upstream.answer = (_, response) => void streamBytes(response, pieces, 'end');

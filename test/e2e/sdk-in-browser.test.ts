@@ -66,7 +66,7 @@ describe.skipIf(isBrowserMissing())('the official SDK in a browser page', () => 
     );
   }
 
-  test("streams with a short-lived token, and never receives the upstream's key", async () => {
+  test("streams with a short-lived token, which the edge replaces with the upstream's key", async () => {
     const token = await createToken('browser', ['messages'], { expiresIn: 60 });
     expect(await ask(site, token)).toBe('Héllo, "wörld" 🌍\n');
     expect(upstream.receivedRequests.at(-1)?.headers).toMatchObject({ 'x-api-key': 'test-key' });

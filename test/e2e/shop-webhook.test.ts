@@ -98,7 +98,7 @@ test('a shop event is classified and delivered with a signature, even if the edg
   expect(await send()).toEqual([200, { event_id: 'shop_ticket-1', status: 'duplicate' }]);
 });
 
-test("the guide's receiver accepts signed deliveries, counts repeated ones once, and rejects all others", async () => {
+test("the guide's receiver accepts signed deliveries, prints repeated ones once, and rejects unsigned and forged ones", async () => {
   const [code = ''] = codeBlocksOf(sectionOf(await readGuide('webhooks'), 'Delivery'), 'js');
   const folder = await mkdtemp(join(tmpdir(), 'sluice-receiver-'));
   await writeFile(join(folder, 'receiver.mjs'), code);

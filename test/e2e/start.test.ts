@@ -73,7 +73,7 @@ describe.each(['1.x', '0.x'] as const)('the official SDK %s, with only its base 
     expect(answer.stop_reason).toBe('end_turn');
   });
 
-  test('counts the same tokens as a message', async () => {
+  test('counts the same input tokens as a message reports', async () => {
     const { max_tokens: _, ...prompt } = request;
     const counted = await clients[version]().messages.countTokens(prompt);
     const message = await clients[version]().messages.create(request);
@@ -112,7 +112,7 @@ describe.each(['1.x', '0.x'] as const)('the official SDK %s, with only its base 
   });
 });
 
-test("disables wrangler's local explorer", async () => {
+test("npm start disables wrangler's local explorer", async () => {
   expect(await statusesOfExplorer(url)).toEqual(EXPLORER_OFF);
 });
 

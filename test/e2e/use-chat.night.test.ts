@@ -145,7 +145,7 @@ describe.skipIf(isBrowserMissing())('useChat in a React tree', () => {
     expect(await shown(page)).toEqual([said(rows[1]?.content)]);
   });
 
-  test('shows a response that ended after a reload, before the page asked for it', async () => {
+  test('shows a response that ended after a reload, before the page requested its stream', async () => {
     const first = await open('ends-early', { simulate: 'tps=30' });
     await send(first, 'Tell me about bridges');
     await first.waitForSelector('.assistant .text');

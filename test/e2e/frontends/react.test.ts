@@ -236,7 +236,7 @@ describe('the texts of the React page', () => {
     expect(sentence({ type: 'authentication_error', message })).toBe('Log in first.');
   });
 
-  test('round amounts of money for readers', async () => {
+  test('round amounts of money to cents', async () => {
     const { money } = await load();
     expect([0.000279352, 0.0115, 1.2].map(money)).toEqual(['less than 1 cent', '$0.01', '$1.20']);
   });

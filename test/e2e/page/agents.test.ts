@@ -159,7 +159,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
     });
   });
 
-  test('a pending call is marked in the lists, and continues the run when its changed input is approved', async () => {
+  test('a pending call is marked in the lists, and its run continues when its changed input is approved', async () => {
     const order = {
       name: 'order_bread',
       description: 'Orders bread.',

@@ -23,7 +23,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
   const server = openServedPage();
   const admins = openServedPage(['admin']);
 
-  test('classifies, and stores a classifier', async () => {
+  test('include a form that classifies a text and stores a classifier', async () => {
     const { page, faults, close } = await server.open('/#/classify');
     const result = page.getByRole('region', { name: 'Result' });
     await page.getByRole('button', { name: 'A support ticket' }).click();
@@ -45,7 +45,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
   });
 
   test.each(Object.entries(FIRST_SCHEMAS))(
-    'shows the whole object for a schema with %s, and for a stored classifier with that schema',
+    'show the whole object for a schema with %s, and for a stored classifier with that schema',
     async (kind, { schema, property }) => {
       await server.runInPage(async ({ page }) => {
         await page.goto(`${server.url}/#/classify`);

@@ -44,7 +44,7 @@ describe.skipIf(isBrowserMissing())('A run in the page, in Chromium', () => {
       expect(await findBarriers(page)).toEqual([]);
     }));
 
-  test('shows failed calls and the reason for a pause, and continues', async () => {
+  test('shows failed calls and the reason for a pause, and continues when Continue is clicked', async () => {
     const { client } = server;
     const order = { name: 'order_bread', description: 'Orders bread.', input_schema: { type: 'object' as const } };
     const tools = [

@@ -11,7 +11,7 @@ const MESSAGES = 1_000;
 /** Pixels a second. */
 const SPEED_PX = 40_000;
 
-describe.skipIf(isBrowserMissing())('Long main-thread tasks of the page, in a trace of Chromium', () => {
+describe.skipIf(isBrowserMissing())('The page while its main-thread tasks are measured, in Chromium', () => {
   let server: Edge;
   let browser: Browser;
 

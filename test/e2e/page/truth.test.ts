@@ -72,7 +72,7 @@ describe.skipIf(isBrowserMissing())('The page after failures, stops and changes 
       ISOLATED_OPTIONS,
     ));
 
-  test('shows the text of a stopped response and the output tokens in the ledger', () =>
+  test('shows the text of a stopped response, and after a reload the output tokens that the ledger lists', () =>
     inPage(async ({ page }) => {
       await setSimulatorFaults(page, HELD);
       await askQuestion(page, LONG);

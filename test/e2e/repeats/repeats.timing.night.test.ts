@@ -26,7 +26,7 @@ async function growthOfMost(row: Row, n: number): Promise<Growth & { n: number }
   }
 }
 
-test.each(ROWS)('eight times as many take at most twenty times as long: $what, at $where', async (row) => {
+test.each(ROWS)('eight times as many repeated items take at most twenty times as long: $what, at $where', async (row) => {
   const { what, most = row.n * 64 } = row;
   const { n, least, eightfold, times } = await growthOfMost(row, Math.floor(most / 8));
   process.stdout.write(

@@ -626,7 +626,7 @@ test('a resume returns the complete response after a cut, even if its turn has e
   expect(await until(transport.reconnectToStream({ chatId: 'c1' }))).toBeNull();
 });
 
-test('a replaced resume without a response does not delay a message', async () => {
+test('a resume that was replaced before it got a response does not delay a message', async () => {
   const { client, sent, until } = fakeEdge(({ path }) => {
     if (path !== '/messages') return new Promise(() => {});
     return streamed(bytesOf(framesOf('turn_a', answerOf('Yes.')).join('') + PRICE));

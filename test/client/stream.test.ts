@@ -310,7 +310,7 @@ describe('a stream in a conversation', () => {
     expect(stream.stopped).toBe(true);
   });
 
-  test('stops only its own turn if stop is called before or after a rejection', async () => {
+  test('stops only its own turn if stop is called before or after its request is rejected', async () => {
     const { client, sent, until } = fakeEdge(({ path }) =>
       path === '/messages' ? Response.json(envelope('conflict_error'), { status: 409 }) : Response.json({}),
     );
@@ -356,7 +356,7 @@ describe('a stream in a conversation', () => {
     expect(await until(collect(other))).toHaveLength(3);
   });
 
-  test('resumes a running turn, returns null without one, and throws for an unknown conversation', async () => {
+  test('is returned by resume for a running turn; without one resume returns null, and for an unknown conversation it throws', async () => {
     const idle = fakeEdge(() => new Response(null, { status: 204 }));
     expect(await idle.client.conversations.resume('c1')).toBeNull();
     const unknown = fakeEdge(() => Response.json(envelope('not_found_error'), { status: 404 }));

@@ -143,7 +143,7 @@ describe('code examples', () => {
     expect(without).toEqual([]);
   });
 
-  test('exist for every method of a client', () => {
+  test('exist for every method of the object that createClient returns', () => {
     const calls = new Map<string, string[]>();
     const walk = (value: object, path: string): void => {
       for (const [name, member] of Object.entries(value)) {

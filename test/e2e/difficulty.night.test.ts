@@ -88,7 +88,7 @@ describe('the difficulty script', () => {
     expect((right?.[1] ?? 0) + notAsked).toBe(200);
   });
 
-  test('prints the measurements before a rejected batch of questions, with the reason', async () => {
+  test('prints the results of the questions before a rejected batch, and why the batch was rejected', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'sluice-questions-'));
     const file = join(folder, 'mine.jsonl');
     const lines = Array.from({ length: 60 }, (_, index) => ({

@@ -32,7 +32,7 @@ const rows = [...guide.matchAll(/^\| `(\w+_\w+)` +\| ([^|]*?) *\| ([^|]*?) *\|/g
   },
 );
 
-test('the table lists every error type with its status', () => {
+test('the table of the errors guide lists every error type with its status', () => {
   const known = Object.entries(STATUS_BY_TYPE).map(([type, status]) => `${type} ${status}`);
   const shown = rows.map(({ type, status }) => `${type} ${status}`);
   expect(known.filter((each) => !shown.includes(each))).toEqual([]);
@@ -40,7 +40,7 @@ test('the table lists every error type with its status', () => {
   expect(unknown).toEqual(['connection_error']);
 });
 
-test.each(rows)("the function returns the table's text: $type $status $by", ({ type, status, by, words }) => {
+test.each(rows)("the function of the errors guide returns the table's text: $type $status $by", ({ type, status, by, words }) => {
   const headers = new Headers(by === undefined ? {} : { 'sluice-limited-by': by });
   expect(sentence(new SluiceError(type, 'For developers.', { status, headers }))).toBe(words);
 });
@@ -49,13 +49,13 @@ test.each(
   rows
     .filter(({ type }) => type === 'billing_error')
     .flatMap(({ by }) => [undefined, '0.26', '0.9999', '1'].map((used) => ({ by, used }))),
-)('the page and the function describe the remaining budget alike: $by, of which $used is used', ({ by = '', used }) => {
+)('the page and the function of the errors guide describe the remaining budget alike: $by, of which $used is used', ({ by = '', used }) => {
   const headers = new Headers({ 'sluice-limited-by': by, ...(used && { 'sluice-budget-used': used }) });
   const error = new SluiceError('billing_error', 'For developers.', { status: 429, headers });
   expect(sentence(error).startsWith(`${describeErrorForUser(error)} `)).toBe(true);
 });
 
-test('the function type-checks', async () => {
+test('the function of the errors guide type-checks', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'sluice-errors-'));
   try {
     const paths = { 'sluice/client': [join(root, 'src/client/index.ts')] };
@@ -72,7 +72,7 @@ test('the function type-checks', async () => {
   }
 });
 
-describe('the function for a real error', () => {
+describe('the function of the errors guide for a real error', () => {
   const asked = {
     model: 'claude-haiku-5-5',
     max_tokens: 2_048,

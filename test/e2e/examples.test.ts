@@ -257,7 +257,7 @@ test.concurrent('the incident agent calls two subagents, asks a person, and prin
   expect(stdout).toMatch(/^log-reader: \$0\.0\d+$/m);
 });
 
-test.concurrent('the incident agent asks for approval even if the turn pauses between two reads, and reads a turn that ended in the meantime', async () => {
+test.concurrent('the incident agent asks for approval even if the turn pauses between two of its requests, and reads a turn that ended in the meantime', async () => {
   // An empty list of approvals arrives only when it is no longer true, and who follows a turn finds that it has ended.
   const late = createServer(async (request, response) => {
     const { url: path = '', method, headers } = request;

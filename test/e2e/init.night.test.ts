@@ -34,7 +34,7 @@ test.each([
   ['pools,runs', 'agents, runs', 5],
   ['all', 'visitors, agents, summaries', 9],
 ])(
-  'sluice init --plugins %s creates a project that passes its tests, serves responses and the page, and can be deployed',
+  'sluice init --plugins %s creates a project that passes its tests, serves responses and the page, and passes a dry run of its deployment',
   async (plugins, has, bindings) => {
     const name = `with-${plugins.split(',')[0]}`;
     expect(await project.init(name, ...(plugins === 'none' ? [] : ['--plugins', plugins]))).toContain(` with ${has}`);

@@ -73,7 +73,7 @@ describe.each(Object.keys(OUTAGES))('a deployment whose first upstream %s', (out
     west.answer = ({ body }, response) => well(body, response);
   });
 
-  test.each(SDKS)('responds to %s at once, with at most one retry by the client', async (_, Anthropic) => {
+  test.each(SDKS)('responds to %s with at most one retry by the client', async (_, Anthropic) => {
     let calls = 0;
     const client = new Anthropic({
       apiKey: 'any',

@@ -211,7 +211,7 @@ describe.skipIf(isBrowserMissing())('The layout of the chat, in Chromium', () =>
       expect(await focused()).toBe('Copy');
     }));
 
-  test('groups conversations by day, searches their titles, and titles those of SDKs by their first message', () =>
+  test('groups conversations by day, searches their titles, and titles untitled ones by their first message', () =>
     inPage(async ({ page }) => {
       const { client } = server;
       const messages = [{ role: 'user' as const, content: 'Why do herons stand on one leg?' }];

@@ -240,7 +240,7 @@ test('an account without admin rights sees the error messages that it received',
   await waitForText(root, 'The operator must set ANTHROPIC_BASE_URL, or base_url in UPSTREAMS, to the final address.');
 });
 
-test('equal rejections on a page are one row with their count', async () => {
+test('equal rejections on a page are shown as one row with their count', async () => {
   const { refusal: own } = REFUSED;
   const refused = (at: number, more: object = {}) => ({
     ...REFUSED,
@@ -544,7 +544,7 @@ test.each([
   ['2026-11-19T10:00:00Z', 'sent'],
   [undefined, 'sent'],
 ])(
-  'an account’s requests open with rejections if the latest is newer than the last sent request (%s: %s)',
+  'the requests of an account open with rejections if the latest rejection is newer than the last sent request (%s: %s)',
   async (at, kind) => {
     listedRequestKind.value = 'failed';
     navigateTo('#/budget/accounts/umbrella');
@@ -605,7 +605,7 @@ test('spending by account has a date range, and each account links to its view',
   expect(queryOf(asked)).toMatchObject({ from: '2026-11-03', to: '2026-11-05' });
 });
 
-test('the spending of all accounts is grouped by model, tag, agent, group or token, with what caching saved', async () => {
+test('the spending of all accounts is grouped by model, tag, agent, group or token, with the amount that caching saved', async () => {
   const row = (key: string | null, more: object = {}) => ({
     key,
     requests: 3,
@@ -861,7 +861,7 @@ test('changes name their subject unless the list belongs to that subject', async
   await lists({ account: 'carol' }).toEqual([`Added to a group${added}`, `Limits changed: red${set}`]);
 });
 
-test('changes show values with their units, local times, and no ids of credit', async () => {
+test('the list of changes shows values with their units, local times, and no ids of credit', async () => {
   const change = (kind: string, changes: object) => ({
     id: kind,
     created_at: '2026-11-20T10:00:00Z',

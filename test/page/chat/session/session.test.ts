@@ -38,7 +38,7 @@ beforeEach(() => {
   edge.asked = [];
 });
 
-test('Retry sends a failed question again, unless it was stored anyway', async () => {
+test('Retry sends a failed question again, unless the conversation already contains it', async () => {
   const session = new Session('c1', () => Promise.resolve());
   await session.loadAndFollow();
   session.showFailure(new Error('The connection is lost.'), 'What is a weir?');

@@ -347,25 +347,28 @@ test.each([
   ['the last of three answers', 3, 'q3'],
   ['the second', 2, 'q2'],
   ['the first', 1, 'q1'],
-])('regenerating %s rewinds to just before its question, even if all responses have the same id', async (_, nth, before) => {
-  const [row] = rows;
-  if (!row) throw new TypeError('no row');
-  const stored = [1, 2, 3].flatMap((turn) => [
-    { ...row, id: `q${turn}`, role: 'user' as const, content: `Question ${turn}` },
-    { ...row, id: 'same', role: 'assistant' as const, content: [{ type: 'text' as const, text: `Answer ${turn}` }] },
-  ]);
-  const { client, sent, until } = fakeEdge(({ path }) => {
-    if (path.includes('/messages?')) return Response.json({ data: stored, has_more: false, last_id: 'same' });
-    if (path.endsWith('/rewind')) return Response.json({});
-    return streamed(bytesOf(framesOf('turn_a', answerOf('Yes.')).join('') + PRICE));
-  });
-  // The app has an answer of its own, which the edge does not know.
-  const welcome: UIMessage = { id: 'welcome', role: 'assistant', parts: [{ type: 'text', text: 'Good day.' }] };
-  const kept = [welcome, ...toUIMessages(stored as ConversationMessage[]).slice(0, nth * 2 - 1)];
-  const again = sending(kept, { trigger: 'regenerate-message', messageId: 'same' });
-  await until(messageOf(await until(createChatTransport({ client }).sendMessages(again))));
-  expect(sent.find(({ path }) => path.endsWith('/rewind'))?.body).toEqual({ before });
-});
+])(
+  'regenerating %s rewinds to just before its question, even if all responses have the same id',
+  async (_, nth, before) => {
+    const [row] = rows;
+    if (!row) throw new TypeError('no row');
+    const stored = [1, 2, 3].flatMap((turn) => [
+      { ...row, id: `q${turn}`, role: 'user' as const, content: `Question ${turn}` },
+      { ...row, id: 'same', role: 'assistant' as const, content: [{ type: 'text' as const, text: `Answer ${turn}` }] },
+    ]);
+    const { client, sent, until } = fakeEdge(({ path }) => {
+      if (path.includes('/messages?')) return Response.json({ data: stored, has_more: false, last_id: 'same' });
+      if (path.endsWith('/rewind')) return Response.json({});
+      return streamed(bytesOf(framesOf('turn_a', answerOf('Yes.')).join('') + PRICE));
+    });
+    // The app has an answer of its own, which the edge does not know.
+    const welcome: UIMessage = { id: 'welcome', role: 'assistant', parts: [{ type: 'text', text: 'Good day.' }] };
+    const kept = [welcome, ...toUIMessages(stored as ConversationMessage[]).slice(0, nth * 2 - 1)];
+    const again = sending(kept, { trigger: 'regenerate-message', messageId: 'same' });
+    await until(messageOf(await until(createChatTransport({ client }).sendMessages(again))));
+    expect(sent.find(({ path }) => path.endsWith('/rewind'))?.body).toEqual({ before });
+  },
+);
 
 test('aborting a resumed stream stops its turn unless the stream is resumed again, and a rejected message throws its error type', async () => {
   const { client, sent, until } = fakeEdge(async ({ path }) => {

@@ -142,35 +142,32 @@ describe('a call that waits for approval', () => {
     },
   );
 
-  test.each(AI_SDKS)(
-    'causes a 423 for a new request of the %s, which does not retry it',
-    async (name, sdk) => {
-      const id = await prepared(`${name.replaceAll(' ', '_')}_once`);
-      await sluice()
-        .messages.stream({
-          conversation: id,
-          model: MODEL,
-          max_tokens: 100,
-          messages: [{ role: 'user', content: QUESTION }],
-        })
-        .finalMessage();
-      const statuses: number[] = [];
-      const settings = {
-        baseURL: `${edge.url}/v1`,
-        headers: { 'sluice-conversation': id },
-        fetch: async (...sent: Parameters<typeof fetch>) => {
-          const response = await fetch(...sent);
-          statuses.push(response.status);
-          return response;
-        },
-      };
-      await expect(sdk.generate(settings, MODEL, { maxOutputTokens: 100, prompt: NEXT })).rejects.toMatchObject({
-        statusCode: 423,
-        message: expect.stringContaining('waits for an approval'),
-      });
-      expect(statuses).toEqual([423]);
-    },
-  );
+  test.each(AI_SDKS)('causes a 423 for a new request of the %s, which does not retry it', async (name, sdk) => {
+    const id = await prepared(`${name.replaceAll(' ', '_')}_once`);
+    await sluice()
+      .messages.stream({
+        conversation: id,
+        model: MODEL,
+        max_tokens: 100,
+        messages: [{ role: 'user', content: QUESTION }],
+      })
+      .finalMessage();
+    const statuses: number[] = [];
+    const settings = {
+      baseURL: `${edge.url}/v1`,
+      headers: { 'sluice-conversation': id },
+      fetch: async (...sent: Parameters<typeof fetch>) => {
+        const response = await fetch(...sent);
+        statuses.push(response.status);
+        return response;
+      },
+    };
+    await expect(sdk.generate(settings, MODEL, { maxOutputTokens: 100, prompt: NEXT })).rejects.toMatchObject({
+      statusCode: 423,
+      message: expect.stringContaining('waits for an approval'),
+    });
+    expect(statuses).toEqual([423]);
+  });
 
   test.each(AI_SDKS)(
     'pauses the turn for the %s, which follows the approved turn and returns both parts as one message',

@@ -263,7 +263,7 @@ function createSignedAnswer(answer: Answer, tokens: number): Answer {
   return { ...answer, actions: [...answer.actions.slice(0, 1), ...written] };
 }
 
-test('settles thinking in the history at least at the billed cost, and for less than half as much in the median once its token count is learned', async () => {
+test('settles thinking in the history at least at the billed cost, and closer to it once its token count is learned', async () => {
   const sonnet = createAnswers('text', 4 * CASES).filter(({ model }) => model.id === 'claude-sonnet-5-5');
   const bookKept = async (kind: string) => {
     const cases = sonnet.map((answer, nth) => {

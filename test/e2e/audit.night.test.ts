@@ -92,7 +92,7 @@ async function finish(one: Case): Promise<void> {
   await over;
 }
 
-test('settles every response at least at the billed cost over HTTP, for each class and each end, and the total of the deployment is their sum', async () => {
+test('settles every response at least at the billed cost over HTTP, for each class and each end, and the pool total is their sum', async () => {
   const all = CLASSES.flatMap((kind, index) => ENDS.map((end, at) => createCase(kind, end, index * ENDS.length + at)));
   const killed = all.filter(({ end }) => end === 'killed');
   const dying = Promise.all(killed.map((one) => api.begin(one, mortal)));

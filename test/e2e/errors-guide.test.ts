@@ -40,20 +40,26 @@ test('the table of the errors guide lists every error type with its status', () 
   expect(unknown).toEqual(['connection_error']);
 });
 
-test.each(rows)("the function of the errors guide returns the table's text: $type $status $by", ({ type, status, by, words }) => {
-  const headers = new Headers(by === undefined ? {} : { 'sluice-limited-by': by });
-  expect(sentence(new SluiceError(type, 'For developers.', { status, headers }))).toBe(words);
-});
+test.each(rows)(
+  "the function of the errors guide returns the table's text: $type $status $by",
+  ({ type, status, by, words }) => {
+    const headers = new Headers(by === undefined ? {} : { 'sluice-limited-by': by });
+    expect(sentence(new SluiceError(type, 'For developers.', { status, headers }))).toBe(words);
+  },
+);
 
 test.each(
   rows
     .filter(({ type }) => type === 'billing_error')
     .flatMap(({ by }) => [undefined, '0.26', '0.9999', '1'].map((used) => ({ by, used }))),
-)('the page and the function of the errors guide describe the remaining budget alike: $by, of which $used is used', ({ by = '', used }) => {
-  const headers = new Headers({ 'sluice-limited-by': by, ...(used && { 'sluice-budget-used': used }) });
-  const error = new SluiceError('billing_error', 'For developers.', { status: 429, headers });
-  expect(sentence(error).startsWith(`${describeErrorForUser(error)} `)).toBe(true);
-});
+)(
+  'the page and the function of the errors guide describe the remaining budget alike: $by, of which $used is used',
+  ({ by = '', used }) => {
+    const headers = new Headers({ 'sluice-limited-by': by, ...(used && { 'sluice-budget-used': used }) });
+    const error = new SluiceError('billing_error', 'For developers.', { status: 429, headers });
+    expect(sentence(error).startsWith(`${describeErrorForUser(error)} `)).toBe(true);
+  },
+);
 
 test('the function of the errors guide type-checks', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'sluice-errors-'));

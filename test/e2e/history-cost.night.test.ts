@@ -61,33 +61,36 @@ test.each([
   { kind: 'never', history: null },
   { kind: 'truncate', history: { max_tokens: MOST, strategy: 'truncate' } },
   { kind: 'summarize', history: { max_tokens: MOST, strategy: 'summarize', summary_max_tokens: SUMMARY } },
-])('the cost of a conversation differs by less than a tenth from the cost that docs/cost.md computes: $kind', async ({ kind, history }) => {
-  const ledger = await talk(kind, history);
-  const turns = ledger.filter(({ route }) => route !== 'summary');
-  const summaries = ledger.filter(({ route }) => route === 'summary');
-  expect(turns).toHaveLength(TURNS);
-  // What one turn adds to the next prompt.
-  const growth = turns.slice(1).map((row, before) => promptOf(row) - promptOf(turns[before] as LedgerRow));
-  const turn = mean(growth.filter((tokens) => tokens > 0));
-  const answer = mean(turns.map(({ usage }) => usage.output_tokens));
-  const question = turn - answer;
-  const system = promptOf(turns[0] as LedgerRow) - question;
-  const summary = mean(summaries.map(({ usage }) => usage.output_tokens));
-  const strategies: Record<string, HistoryStrategy> = {
-    never: { kind: 'never' },
-    truncate: { kind: 'truncate', most: MOST, filled: TRUNCATED_FILL_RATIO },
-    summarize: {
-      kind: 'summarize',
-      most: MOST,
-      begins: SUMMARY_START_RATIO,
-      keeps: SUMMARY_KEEP_RATIO,
-      summary,
-      instruction: 50,
-    },
-  };
-  const lengths = { model: new ModelTable().findPriceRow(MODEL).row, turns: TURNS, question, answer, system };
-  const cost = costOfHistory({ ...lengths, strategy: strategies[kind] as HistoryStrategy, isCached: true });
-  const booked = ledger.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
-  const told = { question, answer, system, summary, summaries: summaries.length, booked, ...cost };
-  expect(Math.abs(cost.usd / booked - 1), JSON.stringify(told)).toBeLessThan(PART);
-});
+])(
+  'the cost of a conversation differs by less than a tenth from the cost that docs/cost.md computes: $kind',
+  async ({ kind, history }) => {
+    const ledger = await talk(kind, history);
+    const turns = ledger.filter(({ route }) => route !== 'summary');
+    const summaries = ledger.filter(({ route }) => route === 'summary');
+    expect(turns).toHaveLength(TURNS);
+    // What one turn adds to the next prompt.
+    const growth = turns.slice(1).map((row, before) => promptOf(row) - promptOf(turns[before] as LedgerRow));
+    const turn = mean(growth.filter((tokens) => tokens > 0));
+    const answer = mean(turns.map(({ usage }) => usage.output_tokens));
+    const question = turn - answer;
+    const system = promptOf(turns[0] as LedgerRow) - question;
+    const summary = mean(summaries.map(({ usage }) => usage.output_tokens));
+    const strategies: Record<string, HistoryStrategy> = {
+      never: { kind: 'never' },
+      truncate: { kind: 'truncate', most: MOST, filled: TRUNCATED_FILL_RATIO },
+      summarize: {
+        kind: 'summarize',
+        most: MOST,
+        begins: SUMMARY_START_RATIO,
+        keeps: SUMMARY_KEEP_RATIO,
+        summary,
+        instruction: 50,
+      },
+    };
+    const lengths = { model: new ModelTable().findPriceRow(MODEL).row, turns: TURNS, question, answer, system };
+    const cost = costOfHistory({ ...lengths, strategy: strategies[kind] as HistoryStrategy, isCached: true });
+    const booked = ledger.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
+    const told = { question, answer, system, summary, summaries: summaries.length, booked, ...cost };
+    expect(Math.abs(cost.usd / booked - 1), JSON.stringify(told)).toBeLessThan(PART);
+  },
+);

@@ -112,29 +112,32 @@ test.each([
   ['br', brotliCompressSync],
   ['deflate', deflateSync],
   ['zstd', zstdCompressSync],
-] as const)('decodes and meters, or rejects, a response with the encoding %s, which was not requested', async (encoding, compress) => {
-  for (const [type, plain] of [
-    ['text/event-stream', Buffer.from(TEXT_STREAM)],
-    ['application/json', Buffer.from(JSON.stringify(message))],
-  ] as const) {
-    edge.log.length = 0;
-    upstream.receivedRequests.length = 0;
-    upstream.answer = (_, response) =>
-      response.writeHead(200, { 'content-type': type, 'content-encoding': encoding }).end(compress(plain));
-    const response = await postToMessages('/v1/messages');
-    const text = await readResponseText(response);
-    expect(upstream.receivedRequests).toHaveLength(1);
-    expect(upstream.receivedRequests[0]?.headers['accept-encoding']).toBe('identity');
-    if (response.status === 200) {
-      expect(text.replace(PRICE_COMMENT, '')).toBe(plain.toString());
-      expect(await readLog()).toMatchObject({ tokens: { input: expect.any(Number) } });
-    } else {
-      expect(['deflate', 'zstd']).toContain(encoding);
-      expect(JSON.parse(text)).toMatchObject({ error: { type: 'api_error' } });
-      expect(await readLog()).toMatchObject({ error_type: `upstream_encoding: ${encoding}` });
+] as const)(
+  'decodes and meters, or rejects, a response with the encoding %s, which was not requested',
+  async (encoding, compress) => {
+    for (const [type, plain] of [
+      ['text/event-stream', Buffer.from(TEXT_STREAM)],
+      ['application/json', Buffer.from(JSON.stringify(message))],
+    ] as const) {
+      edge.log.length = 0;
+      upstream.receivedRequests.length = 0;
+      upstream.answer = (_, response) =>
+        response.writeHead(200, { 'content-type': type, 'content-encoding': encoding }).end(compress(plain));
+      const response = await postToMessages('/v1/messages');
+      const text = await readResponseText(response);
+      expect(upstream.receivedRequests).toHaveLength(1);
+      expect(upstream.receivedRequests[0]?.headers['accept-encoding']).toBe('identity');
+      if (response.status === 200) {
+        expect(text.replace(PRICE_COMMENT, '')).toBe(plain.toString());
+        expect(await readLog()).toMatchObject({ tokens: { input: expect.any(Number) } });
+      } else {
+        expect(['deflate', 'zstd']).toContain(encoding);
+        expect(JSON.parse(text)).toMatchObject({ error: { type: 'api_error' } });
+        expect(await readLog()).toMatchObject({ error_type: `upstream_encoding: ${encoding}` });
+      }
     }
-  }
-});
+  },
+);
 
 test('rejects requests without a credential outside development, and forwards nothing', async () => {
   const deployed = await startEdge(inject('deployed').code, {

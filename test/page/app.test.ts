@@ -50,10 +50,13 @@ test.each([
   expect(paths().includes('/pools/deployment')).toBe(scope === 'admin');
 });
 
-test.each(['admin', 'messages'])('the header keeps the last amount while the current one cannot be read (%s)', async (scope) => {
-  const { pill } = openHeader(scope, { own: 0.5, all: 0.5 });
-  await refreshSpentToday();
-  known = {};
-  await expect(refreshSpentToday()).rejects.toThrow('No.');
-  await waitForText(pill, '$0.50');
-});
+test.each(['admin', 'messages'])(
+  'the header keeps the last amount while the current one cannot be read (%s)',
+  async (scope) => {
+    const { pill } = openHeader(scope, { own: 0.5, all: 0.5 });
+    await refreshSpentToday();
+    known = {};
+    await expect(refreshSpentToday()).rejects.toThrow('No.');
+    await waitForText(pill, '$0.50');
+  },
+);

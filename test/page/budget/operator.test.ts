@@ -700,14 +700,17 @@ test.each([
   [['webhooks'], 'No alerts yet. Sluice creates an alert when a problem occurs.'],
   [['webhooks', 'pools'], /, and when the spending reaches .* in the limits of a group or the deployment\.$/],
   [['webhooks', 'pools', 'operator'], /, and when .* in the limits of an account, a group or the deployment\.$/],
-])('with the plugins %j, the empty list of alerts names only alerts that these plugins create', async (plugins, text) => {
-  open(
-    () => Alerts({}),
-    () => list([]),
-  );
-  includedPlugins.value = new Set(plugins);
-  await expect.poll(() => root.querySelector('p')?.textContent).toEqual(expect.stringMatching(text));
-});
+])(
+  'with the plugins %j, the empty list of alerts names only alerts that these plugins create',
+  async (plugins, text) => {
+    open(
+      () => Alerts({}),
+      () => list([]),
+    );
+    includedPlugins.value = new Set(plugins);
+    await expect.poll(() => root.querySelector('p')?.textContent).toEqual(expect.stringMatching(text));
+  },
+);
 
 test('a token is created, listed and revoked', async () => {
   const minted: object[] = [];

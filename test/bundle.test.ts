@@ -17,7 +17,7 @@ test('the deployed bundle excludes files that are only for the reference and typ
   expect(files.filter((file) => /-answers\.schema\.ts$|\.reference\.ts$|^src\/reference\//.test(file))).toEqual([]);
 });
 
-test('the deployed bundle includes only the strict schemas of the official SDK', () => {
+test('the deployed bundle includes no part of the official SDK except the code for strict schemas', () => {
   const ofSdk = files.filter((file) => file.includes('/@anthropic-ai/sdk/'));
   expect(ofSdk.map((file) => file.split('/sdk/')[1]).toSorted()).toEqual([
     'src/internal/utils/values.ts',
@@ -25,7 +25,7 @@ test('the deployed bundle includes only the strict schemas of the official SDK',
   ]);
 });
 
-test('the deployed bundle includes only the English messages of zod', () => {
+test('the deployed bundle includes no locale of zod except English', () => {
   const locales = files.filter((file) => file.includes('/zod/v4/locales/'));
   expect(locales.map((file) => file.split('/locales/')[1])).toEqual(['en.js']);
 });

@@ -8,7 +8,7 @@ const CLOCK = /performance\.now|hrtime|cpuUsage|cpuMs|leastCpu|longestTask/;
 /** The rows of a turn are counted for each second that it takes: that needs the seconds. */
 const NEEDS_SECONDS = 'test/edge/conversations/object/conversation-scale.test.ts';
 
-test('tests that measure time are in the timing project, which runs alone', () => {
+test('tests that measure time, except conversation-scale.test.ts, are in files of the timing project', () => {
   const files = globSync('test/**/*.test.ts', { cwd: root }).filter(
     (file) => !/\.timing(\.night)?\.test\.ts$/.test(file) && ![NEEDS_SECONDS, 'test/clocks.test.ts'].includes(file),
   );

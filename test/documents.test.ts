@@ -62,7 +62,7 @@ test.each([...MAPS, 'CONTRIBUTING.md'])('%s names only existing files and folder
   expect(missing).toEqual([]);
 });
 
-test('ARCHITECTURE.md names the functions that its files contain', async () => {
+test('each function that a table of ARCHITECTURE.md names is in the file of its row', async () => {
   const rows = [...(await read('ARCHITECTURE.md')).matchAll(/^\| [^|]+ \| `([\w/.-]+\.ts)` +\| `(#?\w+)` *\|$/gm)];
   const wrong: string[] = [];
   for (const [, path = '', name = ''] of rows) {
@@ -73,7 +73,7 @@ test('ARCHITECTURE.md names the functions that its files contain', async () => {
   expect(wrong).toEqual([]);
 });
 
-test('every link in the README, the guides and the design pages has an existing target', async () => {
+test('every relative link in the README, the guides and the design pages has an existing target', async () => {
   const guides = await readGuides();
   for (const name of [...MAPS, 'CONTRIBUTING.md', 'SECURITY.md']) guides.set(name, await read(name));
   const broken: string[] = [];
@@ -102,7 +102,7 @@ test('every guide is listed in the README', async () => {
   expect([...(await readGuides()).keys()].slice(1).toSorted()).toEqual(files.map((name) => `docs/${name}`).toSorted());
 });
 
-test('the runbook quotes only texts that the page shows', async () => {
+test("each text that the runbook quotes from the built-in page is in the page's source", async () => {
   const lines = [...(await readGuide('runbook')).matchAll(/^- \*\*Page\*\*: (.+)$/gm)].map(([, line = '']) => line);
   const words = new Set(lines.flatMap((line) => [...line.matchAll(/“(.+?)”/g)].map(([, said = '']) => said)));
   const files = (await readdir(new URL('src/page', root), { recursive: true })).filter((name) => /\.tsx?$/.test(name));
@@ -136,7 +136,7 @@ test('every example has enough max_tokens for a text after the thinking of its m
   expect(short).toEqual([]);
 });
 
-test("every message in the reference's examples gets a text from the simulator", async () => {
+test('every example message request in the reference gets a text response from the simulator', async () => {
   const simulator = createSimulator();
   const told = RESOURCES.flatMap(({ routes }) => Object.entries(routes)).flatMap(([route, { body }]) => {
     const found: { route: string; model: string; max_tokens: number; system?: string; messages?: object[] }[] = [];
@@ -191,7 +191,7 @@ test('the guide to the logs names each log field', async () => {
   expect([...fieldsOf('EventWorkLogLine'), ...states].filter((name) => !work.includes(`\`${name}\``))).toEqual([]);
 });
 
-test('the guide to the logs names each field of background failures', async () => {
+test('the guide to the logs names each field in the log lines of background failures', async () => {
   const named = new Set(['failed_after_answer']);
   for (const file of await readdir(new URL('src', root), { recursive: true })) {
     if (!file.endsWith('.ts')) continue;
@@ -204,14 +204,14 @@ test('the guide to the logs names each field of background failures', async () =
   expect([...named].filter((name) => !work.includes(`\`${name}\``))).toEqual([]);
 });
 
-describe('the guides on `error_type`', () => {
+describe('the documentation of `error_type`', () => {
   const FIRST_CELL = /^\| (`[^|]*`[^|]*?) +\|/gm;
   const namesIn = (text: string) =>
     [...text.matchAll(FIRST_CELL)]
       .slice(1)
       .flatMap(([, cell = '']) => [...cell.matchAll(/`([a-z_]+)`/g)].map(([, name]) => name));
 
-  test('have a row for each error type that callers receive, with its status, and no other row', async () => {
+  test('in the guide to errors lists each error type that callers receive with its status, and no other type', async () => {
     const [, types = ''] =
       /const STATUS_BY_TYPE = \{([\s\S]*?)\n\}/.exec(await read('src/edge/kit/http/errors.ts')) ?? [];
     const known = [...types.matchAll(/^ {2}(\w+): (\d+),$/gm)].map(([, type, status]) => [type, status]);
@@ -224,7 +224,7 @@ describe('the guides on `error_type`', () => {
     expect(lacking).toEqual([]);
   });
 
-  test('list each type that only the log contains, and no type that is never written', async () => {
+  test('in the guide to the logs lists each type that only the log contains, and no type that is never written', async () => {
     const written = new Set<string>();
     for (const file of await readdir(new URL('src', root), { recursive: true })) {
       if (!file.endsWith('.ts') || /^(page|client|simulator)\//.test(file)) continue;

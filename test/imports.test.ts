@@ -166,7 +166,7 @@ function fault({ from, to, typeOnly }: Import): string | undefined {
   return dirname(from) === dirname(to) || below >= above || isSchema ? undefined : UPWARDS;
 }
 
-test('a file imports only from its own or a lower folder, and a plugin only from the plugins it needs', () => {
+test('files import only from their own or lower folders, and from other plugins only if their plugin needs those', () => {
   expect(files.length).toBeGreaterThan(200);
   expect(imports.length).toBeGreaterThan(files.length);
   // What a plugin needs, its object imports.
@@ -183,7 +183,7 @@ test('a file imports only from its own or a lower folder, and a plugin only from
   expect(faults).toEqual([]);
 });
 
-test('only an exchange sends a request, and only a billed request reserves budget', async () => {
+test('only exchange.ts imports send.ts, and only billed-request.ts imports reserveAttempt', async () => {
   const importersOf = (path: string) => imports.filter(({ to }) => to === path).map(({ from }) => from);
   expect(importersOf('src/edge/claude/upstream-permit.ts')).toEqual([
     'src/edge/claude/attempt.ts',
@@ -199,7 +199,7 @@ test('only an exchange sends a request, and only a billed request reserves budge
   expect(admitting.map(([file]) => file)).toEqual(['src/edge/money/admission/billed-request.ts']);
 });
 
-test('every file is in a listed folder', () => {
+test('every source file is in a folder that ORDER lists', () => {
   expect(files.filter((file) => placeOf(file) < 0)).toEqual([]);
 });
 
@@ -214,7 +214,7 @@ describe('the import rule', () => {
     expect(wrong('src/edge/kit/http/errors.ts', 'src/edge/claude/models/models.ts')).toBe(true);
   });
 
-  test('places a folder above its subfolders, and those in their order', () => {
+  test('accepts imports from subfolders that are lower in the order, and rejects the reverse', () => {
     expect(wrong('src/edge/conversations/object/turn-proxy.ts', 'src/edge/conversations/turn/turn-recorder.ts')).toBe(
       false,
     );
@@ -225,13 +225,13 @@ describe('the import rule', () => {
     expect(wrong('src/edge/conversations/history/storage/rows.ts', 'src/edge/plugins/transfer/forks.ts')).toBe(true);
   });
 
-  test('finds imports between plugins', () => {
+  test('finds imports between plugins, and accepts imports within a plugin', () => {
     const { from, to } = { from: 'src/edge/plugins/agents/agent.ts', to: 'src/edge/plugins/runs/limits.ts' };
     expect(fault({ from, to, typeOnly: true })).toBe(BETWEEN_PLUGINS);
     expect(wrong(from, 'src/edge/plugins/agents/find-agent.ts')).toBe(false);
   });
 
-  test('allows only the list of plugins to import plugins', () => {
+  test('allows plugins.ts and other plugin.ts files to import a plugin, but not app.ts', () => {
     expect(wrong('src/edge/plugins.ts', 'src/edge/plugins/files/plugin.ts')).toBe(false);
     expect(wrong('src/edge/app.ts', 'src/edge/plugins/files/plugin.ts', true)).toBe(true);
     expect(wrong('src/edge/app.ts', 'src/edge/plugins/plugin.ts', true)).toBe(false);

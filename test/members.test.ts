@@ -47,13 +47,13 @@ function unusedMembers(code: ReadonlyMap<string, string>): string[] {
   );
 }
 
-test('no class member exists only for tests', async () => {
+test('every class member outside the client is used in the source, not only in tests', async () => {
   const code = await sources();
   expect(code.size).toBeGreaterThan(500);
   expect(unusedMembers(code).filter((member) => !OF_APPLICATIONS.test(member))).toEqual([]);
 });
 
-test('finds unused members, and ignores members that are called, read or destructured', () => {
+test('unusedMembers finds unused members, and ignores members that are called, read or destructured', () => {
   const one = [
     'export class One {',
     '  readonly told = 1;',

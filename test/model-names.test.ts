@@ -22,7 +22,7 @@ function namesIn(source: string): string[] {
   return [ID, FORM].flatMap((pattern) => [...code.matchAll(pattern)].map(([found]) => found));
 }
 
-test('only the table of models contains model ids or patterns for them', async () => {
+test('model ids and patterns for them occur only in listed files, such as the table of models and the reference', async () => {
   const entries = await readdir(src, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile() && /\.tsx?$/.test(entry.name));
   const told: string[] = [];
@@ -37,7 +37,7 @@ test('only the table of models contains model ids or patterns for them', async (
   expect(told, 'Add a column to src/edge/claude/models/models.ts, and read it.').toEqual([]);
 });
 
-test('finds each model id and each pattern for ids', () => {
+test('namesIn finds each model id and each pattern for ids, and ignores comments', () => {
   for (const { id } of MODELS) expect(namesIn(`const model = '${id}';`)).toEqual([id]);
   for (const code of [
     "rows.filter(({ id }) => id.startsWith('claude-haiku-'))",

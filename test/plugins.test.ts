@@ -201,7 +201,7 @@ async function cardOf(worker: string) {
   return [...answers, { status, told }];
 }
 
-describe('a Worker with some of the plugins', () => {
+describe('a Worker with all, some or none of the plugins', () => {
   let card: Awaited<ReturnType<typeof cardOf>> = [];
 
   beforeAll(async () => {
@@ -214,7 +214,7 @@ describe('a Worker with some of the plugins', () => {
   });
 
   test.each(WORKERS.filter((one) => one !== WITH_ALL))(
-    "$name: excludes the plugin's code, names the plugin on its routes, and completes the same example requests",
+    '$name: excludes absent plugins, names them in the errors of their routes, and returns the same example responses',
     async ({ name, absent }) => {
       const files = Object.entries(contained[`${name}.js`]?.inputs ?? {}).filter(([, one]) => one.bytesInOutput > 0);
       expect(files.length).toBeGreaterThan(100);
@@ -247,13 +247,13 @@ describe('a Worker with some of the plugins', () => {
     ['runs', 'PUT', '/agents/a', { ...AGENT, limits: { max_usd: 1 } }, 'limits.max_usd:'],
     ['runs', 'PUT', '/agents/a', { ...AGENT, limits: { max_seconds: 1 } }, 'limits.max_seconds:'],
     ['agents', 'POST', '/tokens', BOUND, 'only: restricted tokens require the plugin'],
-  ])('without %s rejects %s %s', async (plugin, method, path, body, said) => {
+  ])('without %s rejects a request to %s %s that needs this plugin', async (plugin, method, path, body, said) => {
     const { status, text } = await ask(`without-${plugin}`, method, path, body);
     expect([status, text]).toEqual([400, expect.stringContaining(said)]);
     expect(text).toContain(plugin);
   });
 
-  test('rejects a header that only an absent plugin reads, and forwards its field like any unknown field', async () => {
+  test('rejects the header of an absent plugin, and forwards its body field like any unknown field', async () => {
     for (const path of ['/messages', '/count-tokens', '/classify', '/conversations'])
       expect(await ask('without-agents', 'POST', path, MESSAGE, { 'sluice-agent': 'a' })).toMatchObject({
         status: 400,
@@ -267,7 +267,7 @@ describe('a Worker with some of the plugins', () => {
       });
   });
 
-  test('runs an agent without run limits if the runs plugin is absent', async () => {
+  test('accepts requests to an agent that has no run limits if the plugin `runs` is absent', async () => {
     expect((await ask('without-runs', 'PUT', '/agents/plain', AGENT)).status).toBe(200);
     const asked = { agent: 'plain', messages: [QUESTION] };
     for (const body of [asked, { ...asked, conversation: 'plain' }])
@@ -317,7 +317,7 @@ test('wrangler.toml binds everything that the core and all plugins need, in each
   expect(objects.filter(([, of]) => !made?.includes(String(of)))).toEqual([]);
 });
 
-test('a missing binding of a plugin is reported at the start and by GET /health', async () => {
+test('a missing binding of a plugin is logged once and reported by GET /health', async () => {
   const { text } = await ask(UNBOUND, 'GET', '/health');
   const words = expect.stringContaining('BATCH is missing for batches: export the class Batch');
   expect(JSON.parse(text)).toMatchObject({ warnings: [words] });
@@ -326,7 +326,7 @@ test('a missing binding of a plugin is reported at the start and by GET /health'
   expect(logged.filter((line) => /is missing/.test(line))).toEqual([words]);
 });
 
-test('a setting of an absent plugin is reported at the start and by GET /health', async () => {
+test('a setting of an absent plugin is logged once and reported by GET /health', async () => {
   const { text } = await ask(UNREAD, 'GET', '/health');
   const words = [
     expect.stringContaining('VISITORS is set, but this Worker does not include the plugin visitors, which reads it.'),

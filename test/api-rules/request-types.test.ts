@@ -8,7 +8,7 @@ test('the generated request types match the installed SDK', async () => {
   await expect(others).toMatchFileSnapshot('../../src/api-rules/request-types.ts');
 });
 
-test('includes the type of a field that an SDK update adds', () => {
+test('renderRequestTypes includes the type of a field that an SDK update adds', () => {
   const file = 'resources/beta/messages/messages.d.ts';
   const before = 'export interface BetaTextBlockParam {';
   const updated = readInstalledFile(file).replace(before, `${before}\n    mood?: Array<'glad' | 'sad'> | null;`);

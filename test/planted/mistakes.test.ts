@@ -12,7 +12,7 @@ test.each(MISTAKES)('$name: can be inserted into the source, and has existing te
   expect(existsSync(join(root, mistake.foundBy)), mistake.foundBy).toBe(true);
 });
 
-test('rejects a mistake whose place does not occur exactly once', () => {
+test('withMistake rejects a mistake if the text that it replaces does not occur exactly once', () => {
   const mistake = { name: 'm', file: 'f.ts', edits: [['a', 'b']], foundBy: 't' } as const;
   expect(withMistake(mistake, 'xay')).toBe('xby');
   for (const source of ['xy', 'xaya']) expect(() => withMistake(mistake, source)).toThrow('once in f.ts');

@@ -22,7 +22,7 @@ async function run(script: 'backup' | 'restore', plugins: readonly string[]) {
 }
 
 test.each(['backup', 'restore'] as const)(
-  '%s names a missing plugin once, and sends no further request',
+  'npm run %s reports once that the plugin `transfer` is missing, and sends no request after GET /health',
   async (script) => {
     const { status, stderr, paths } = await run(script, ['agents']);
     expect(status).toBe(1);
@@ -31,7 +31,7 @@ test.each(['backup', 'restore'] as const)(
   },
 );
 
-test('backup names SLUICE_TOKEN if it is missing and the deployment requires it', async () => {
+test('npm run backup reports that SLUICE_TOKEN is not set if the deployment requires a token', async () => {
   const { status, stderr } = await run('backup', ['transfer']);
   expect([status, stderr]).toEqual([1, expect.stringMatching(/^SLUICE_TOKEN is not set\..*\n$/)]);
 });

@@ -169,7 +169,7 @@ describe('wrangler.toml', () => {
     };
   }
 
-  test('defines everything that the Worker needs in each environment, with separate queues', () => {
+  test('defines the same bindings and settings in each environment as in the default one, with separate queues', () => {
     expect(definedEnvironments).toContain('staging');
     for (const name of definedEnvironments) {
       expect(offered(name), name).toEqual(offered());

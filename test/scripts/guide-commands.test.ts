@@ -47,7 +47,7 @@ test('every wrangler command in the guides exists with its options', () => {
   }
 });
 
-test('every npm script in the guides exists, and its help lists the options that are used', async () => {
+test('every npm script in the guides exists, and its help lists the options that the guides use', async () => {
   const used = new Map<string, Set<string>>();
   for (const command of [...commandsIn('npm run'), ...commandsIn('npm start')]) {
     const [script = '', ...words] = command.replace(/^--silent /, '').split(' ');

@@ -40,7 +40,7 @@ beforeAll(async () => {
 
 afterAll(() => checkout.remove());
 
-test('the production environment of the guide has the domain, the settings, and everything else that staging has', () => {
+test('the environment of the production guide has its domain, its settings, and everything else that staging has', () => {
   const path = join(checkout.folder, 'wrangler.toml');
   const read = (env: string) => {
     const { routes, vars, ratelimits, ...rest } = unstable_readConfig({ config: path, env }, { hideWarnings: true });
@@ -54,7 +54,7 @@ test('the production environment of the guide has the domain, the settings, and 
   expect(made.ratelimits[0]?.namespace_id).not.toBe(staging.ratelimits[0]?.namespace_id);
 });
 
-test('the workflow of the guide deploys, and the deployment prints what the guide shows', async () => {
+test("the deploy command of the production guide's workflow succeeds, and its output ends as the guide shows", async () => {
   const [, words = ''] = /^npm run deploy -- (.+)$/.exec(workflow.jobs.deploy?.steps.at(-1)?.run ?? '') ?? [];
   expect(sectionOf(guide, '3. Deploy')).toContain(`npm run deploy -- ${words}\n`);
   const secrets = { production: [...SECRETS, 'DELIVERY_SIGNING_SECRET'] };
@@ -64,7 +64,7 @@ test('the workflow of the guide deploys, and the deployment prints what the guid
   expect(output.trim().endsWith(shown.trim()), output).toBe(true);
 });
 
-test('the workflow of the guide runs existing scripts, with secrets that the guide explains', async () => {
+test('the workflow of the production guide runs existing scripts, with secrets that the guide explains', async () => {
   expect(Object.keys(workflow.on)).toEqual(['push', 'schedule', 'workflow_dispatch']);
   expect(steps.length).toBeGreaterThan(5);
   for (const { run, uses } of steps) {
@@ -77,7 +77,7 @@ test('the workflow of the guide runs existing scripts, with secrets that the gui
   expect(explained).toEqual([...secrets]);
 });
 
-test('the commands of the guide create valid secrets and a token signed with the first of them', async () => {
+test('the commands of the production guide create valid secrets and a token signed with SIGNING_SECRET', async () => {
   const bash = (commands: string, input = '') =>
     execFileSync('bash', ['-ec', commands], { cwd: root, encoding: 'utf8', input });
   const [make = ''] = codeBlocksOf(sectionOf(guide, '3. Deploy'), 'sh');

@@ -78,7 +78,7 @@ describe('the simulator as a server', () => {
     expect((await claude.messages.create(request)).type).toBe('message');
   });
 
-  test('returns the same response for the same seed', async () => {
+  test('returns the same content as another server with the same seed', async () => {
     const other = await startSimulatorServer(0, { seed: 'fixed' });
     const again = new Anthropic({ baseURL: other.url, apiKey: 'any', maxRetries: 0 });
     const [first, second] = [await claude.messages.create(request), await again.messages.create(request)];
@@ -87,7 +87,7 @@ describe('the simulator as a server', () => {
   });
 });
 
-test('the examples of the guide print the expected output', async () => {
+test('the examples of the guide test-without-a-key print the expected output', async () => {
   const [sdk = '', withinTest = ''] = codeBlocksOf(await readGuide('test-without-a-key'), 'ts');
   const run = async (code: string) => {
     const ready = code
@@ -101,7 +101,7 @@ test('the examples of the guide print the expected output', async () => {
 });
 
 describe('npm run simulator', () => {
-  test('prints its address, and a command that works', async () => {
+  test('prints its address, and a curl command that gets a message', async () => {
     const child = spawn(process.execPath, [script, '--port', '0'], { stdio: ['ignore', 'pipe', 'inherit'] });
     let printed = '';
     for await (const chunk of child.stdout) {

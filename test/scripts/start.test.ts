@@ -42,7 +42,7 @@ test.each([
   expect([status, stderr]).toEqual([1, expect.stringContaining('Remove `host` in the section [dev]')]);
 });
 
-test('npm start creates the missing secrets of the sources in WEBHOOKS, including custom sources', () => {
+test('missingWebhookSecrets returns the unset secrets of the sources in WEBHOOKS, including custom sources', () => {
   const verify = { hmac: { header: 'x-shop-signature' } };
   const WEBHOOKS = JSON.stringify([
     { source: 'shop', secret: 'SHOP_WEBHOOK_SECRET', verify, id: '/id', text: ['/subject'] },

@@ -40,7 +40,7 @@ const identity = async (token: string, secret: string) =>
   await verifyToken(token, parseSettings({ SIGNING_SECRET: secret }));
 
 describe('npm run token', () => {
-  test('prints only the token on the last line, signed with the secret from .dev.vars', async () => {
+  test('prints the token only on the last line, signed with the secret from .dev.vars', async () => {
     await keep(`ANTHROPIC_API_KEY=sk-ant-x\nSIGNING_SECRET=${KEPT}\n`);
     const args = ['--account', 'alice', '--scopes', 'messages,classify', '--expires-in', '3600'];
     const { status, stdout } = runByNpm(args);

@@ -78,7 +78,7 @@ describe('npm run webhook', () => {
     expect(await verify.verify(request, [SECRET])).toBe('valid');
   });
 
-  test('signs a sample of a custom source, with the given id at the configured path', async () => {
+  test('signs a sample of a custom source after setting the given id at the configured JSON pointer', async () => {
     const sample = join(await mkdtemp(join(tmpdir(), 'sluice-sample-')), 'sample.json');
     onTestFinished(() => rm(dirname(sample), { recursive: true }));
     await writeFile(sample, JSON.stringify({ ticket: { id: 1, text: 'Hello' } }));
@@ -127,7 +127,7 @@ test.each([
   expect(received).toEqual([]);
 });
 
-test('npm run webhook waits for an event that is accepted or running', async () => {
+test('npm run webhook waits until an accepted or running event is classified', async () => {
   before = [
     { state: 'accepted', attempts: [] },
     { state: 'running', attempts: [{}] },

@@ -54,7 +54,7 @@ test.each(mixes)(
   MAX_DURATION_MS,
 );
 
-test("a single caller reads the ledger's remaining budget, and sends requests as long as the next is reported to fit", async () => {
+test("responses to a single caller report the ledger's budget, and no request reported to fit is rejected", async () => {
   const { answered, compared, saidWrong, misled, saidNot } = await simulateMix(SPENDERS, 1);
   expect(answered).toBeGreaterThan(40);
   expect([compared, saidWrong, misled]).toEqual([answered, 0, 0]);
@@ -66,7 +66,7 @@ test("a single caller reads the ledger's remaining budget, and sends requests as
 /** Milliseconds of the simulated clock that the count of a prompt takes: a request that the budget does not cover at once is counted before it waits. */
 const COUNT_MS = 50;
 
-test('small requests wait at most one second longer beside large requests that wait', async () => {
+test('the p95 wait of small requests is at most 1.05 seconds longer while large requests wait', async () => {
   const timesOf = async (mix: Mix) => {
     const { waits, refused } = await simulateMix(mix, 1);
     return { ms: p95OfWaits(waits.filter(({ model }) => model === 'claude-haiku-5-5')), refused };

@@ -53,18 +53,18 @@ async function askOne(raisedTo: number | undefined) {
   });
 }
 
-test('holds the amount that the pool has when it is asked a last time', async () => {
+test("a request is admitted if the pool's limit was raised before the account asks the pool a last time", async () => {
   expect(await askOne(24_000)).toMatchObject([{ outcome: 'admitted' }, { outcome: 'admitted', hold: 12_000 }]);
 });
 
-test('names the pool that rejects the last attempt', async () => {
+test('the rejection of a request names the pool that lacks budget when it is asked a last time', async () => {
   expect(await askOne(undefined)).toMatchObject([
     { outcome: 'admitted' },
     { outcome: 'refused', refusal: { reason: 'held', by: 'deployment', limit: 'usd_per_day' } },
   ]);
 });
 
-test('names no payer for a request that loses every round of a pool with budget', async () => {
+test('the rejection of a request that loses every round for budget names no payer if the pool has budget left', async () => {
   const world = new World(createFifoScheduler(), NO_MISHAPS);
   const answers = await runInWorld(world, {}, async () => {
     const pool = findHost('POOL', 'deployment');

@@ -7,7 +7,7 @@ import { MAX_DURATION_MS, RUNS, SEED } from './property.ts';
 const TIMES = Math.ceil(RUNS / 50);
 
 test(
-  'at least 99 % of twenty concurrent requests are admitted with full max_tokens if the budget covers all of them',
+  'at least 99 % of concurrent requests are admitted with enough max_tokens for their responses if the budget covers all',
   async () => {
     for (const crowd of CROWDS) {
       const sum: Outcome = { asked: 0, refused: 0, clipped: 0 };

@@ -90,7 +90,7 @@ test('a turn that begins during the erasure of its conversation keeps its rows',
   });
 });
 
-test('an erased conversation sets an early alarm if it could not notify its account', async () => {
+test('an erased conversation sets an alarm within a minute if it could not notify its account', async () => {
   await withConversation(async (led, clients) => {
     const { storage } = conversation();
     // Once its log has gone the next alarm is that of its retention, in a month.
@@ -162,7 +162,7 @@ test('an event that is being processed does not become due when another event sh
   });
 });
 
-test('retries after a pause if the queue accepts no events', async () => {
+test('an inbox makes 11 to 39 attempts in ten minutes to enqueue an event while the queue is unreachable', async () => {
   let asked = 0;
   const refuse = async () => {
     asked += 1;
@@ -216,7 +216,7 @@ class Sharer {
   }
 }
 
-test('spending during an erasure is reported with the account name, even if the object dies', async () => {
+test("spending during an account's erasure is reported to the pool with the account name, even after a crash", async () => {
   await withSharedBudget(async (led, alice) => {
     const admission = alice.admit('req_1');
     await led.until('pool deployment.leaseJson answered');
@@ -232,7 +232,7 @@ test('spending during an erasure is reported with the account name, even if the 
   });
 });
 
-test('a request that outlives an erasure does not remove the account name from later spending', async () => {
+test("a request that outlives its account's erasure is reported without the account name, later requests with it", async () => {
   await withSharedBudget(async (led, alice) => {
     void alice.admit('req_1');
     await led.quiet();

@@ -1432,7 +1432,7 @@ const LEFT_OUT: readonly (readonly [rule: number, what: string, why: string])[] 
 
 describe('the simulated API', () => {
   test.each(ROWS.flatMap((row) => row.of.map((model) => [row.rule, model, row] as const)))(
-    'follows rule %i for %s',
+    'follows published rule %i of the Claude API for the model %s',
     async (_, model, row) => {
       const asked = typeof row.asks === 'function' ? await row.asks(model) : row.asks;
       const answer = await ask(model, asked, row);
@@ -1447,7 +1447,7 @@ describe('the simulated API', () => {
   );
 
   test.each(['haiku-5-5', 'sonnet-5', 'opus-5'])(
-    'thinks depending on the question and the effort: %s',
+    'thinks about fewer questions and in fewer tokens at lower effort: %s',
     async (model) => {
       const low = await withoutThought(model, 'low');
       const medium = await withoutThought(model, 'medium');
@@ -1474,11 +1474,11 @@ describe('the simulated API', () => {
     },
   );
 
-  test('always includes thinking for models that always think', async () => {
+  test('includes thinking at low and medium effort for a model that always thinks', async () => {
     for (const effort of ['low', 'medium']) expect(await withoutThought('opus-5-5', effort)).toBe(0);
   });
 
-  test('has a row for each rule, or a reason for leaving it out', () => {
+  test('is tested with a row for each rule, except rules with a reason for leaving them out', () => {
     const told = new Set(ROWS.map(({ rule }) => rule));
     expect(RULES.filter((rule) => !told.has(rule))).toEqual(
       LEFT_OUT.flatMap(([rule]) => (told.has(rule) ? [] : [rule])),

@@ -90,7 +90,7 @@ describe('a stream', () => {
     expect(ended.output_tokens).toBeGreaterThan(1);
   });
 
-  test('arrives in few chunks if it is not paced, however long it is', async () => {
+  test('arrives in at most about one chunk for each 60,000 bytes if it is not paced', async () => {
     const { chunks } = await chunksOf(
       await simulated()(post(asking('Write 20000 words', { stream: true, max_tokens: 100_000 }))),
     );
@@ -139,7 +139,7 @@ describe('a stream', () => {
     }
   });
 
-  test('has the same total delay for a JSON response', async () => {
+  test('has a JSON counterpart that is delayed by the same pace settings', async () => {
     vi.useFakeTimers();
     try {
       let isThere = false;
@@ -156,7 +156,7 @@ describe('a stream', () => {
     }
   });
 
-  test('ends with an error and stops its work when the request is aborted', async () => {
+  test('ends with an error when the request is aborted', async () => {
     const controller = new AbortController();
     const response = await simulated({ ttftMs: 60_000 })(new Request(post(body), { signal: controller.signal }));
     const reading = chunksOf(response);
@@ -166,14 +166,14 @@ describe('a stream', () => {
     expect(error).toBeDefined();
   });
 
-  test('stops when the reader cancels', async () => {
+  test('can be canceled by its reader after the first event', async () => {
     const response = await simulated({ ttftMs: 60_000 })(post(body));
     const reader = response.body?.getReader();
     await reader?.read();
     await expect(reader?.cancel()).resolves.toBeUndefined();
   });
 
-  test("rejects the client's final message when the client aborts", async () => {
+  test('makes finalMessage() of the client reject when the client aborts', async () => {
     const controller = new AbortController();
     const stream = clientOf(simulated({ tokensPerSecond: 100 })).messages.stream(
       { model, max_tokens: 100, messages: [{ role: 'user', content: 'Hi' }] },

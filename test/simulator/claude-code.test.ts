@@ -50,7 +50,7 @@ describe('the first prompt of Claude Code', () => {
     });
   });
 
-  test('calls the one tool that it names, with a safeguard result for the call', async () => {
+  test('gets a call of the one tool that it names, with a safeguard result for the call', async () => {
     const events = await answer(prompting('Run a command in the shell with Bash'));
     const calls = blocksOf(events).filter(({ type }) => type === 'tool_use');
     expect(calls).toMatchObject([{ name: 'Bash' }]);
@@ -96,7 +96,7 @@ describe('a request that Claude Code sends on its own', () => {
 });
 
 describe('safeguards', () => {
-  test('are in the top level of a non-streaming message, and mark unknown types as unsupported', async () => {
+  test('have their results at the top level of a non-streaming message, with unknown types marked as unsupported', async () => {
     const safeguards = [...firstPrompt.body.safeguards, { type: 'of_another_kind' }];
     const body = { ...firstPrompt.body, safeguards, stream: false };
     const simulator = createSimulator({ models: serving, now: () => start });

@@ -51,7 +51,7 @@ describe('faults', () => {
     [503, 'api_error'],
     [504, 'timeout_error'],
     [529, 'overloaded_error'],
-  ])("return the status %i in the API's format on every route", async (status, type) => {
+  ])("return the status %i in the API's format for messages, token counts and models", async (status, type) => {
     const headers = { 'sluice-simulate': `status=${status}; retry-after=2; retry-after-ms=1500; should-retry=false` };
     for (const request of [
       post(body, headers),
@@ -121,7 +121,7 @@ describe('faults', () => {
     }
   });
 
-  test('cause errors in the official client', async () => {
+  test('cause an error in the official client if they cut a stream', async () => {
     const stream = clientOf(api, { 'sluice-simulate': 'cut-events=5' }).messages.stream({
       model,
       max_tokens: 50,
@@ -161,7 +161,7 @@ describe('faults', () => {
     ).rejects.toThrow();
   });
 
-  test('split a body into chunks of any size without changing it', async () => {
+  test('split a body into chunks of at most the given size without changing it', async () => {
     for (const split of ['1', '7', 'random']) {
       const { text, sizes } = await read(await faulty(`split=${split}`));
       expect(masked(text)).toBe(masked(whole.text));
@@ -190,7 +190,7 @@ describe('faults', () => {
     expect(events).toHaveLength(eventsOf(whole.text).length);
   });
 
-  test('apply to JSON responses', async () => {
+  test('apply to JSON responses, too, if they cut or malform a body', async () => {
     const json = asking('Hello');
     expect((await read(await faulty('cut-bytes=40', json))).text).toHaveLength(40);
     expect((await read(await faulty('cut-events=0', json))).error).toBeInstanceOf(Error);
@@ -200,7 +200,7 @@ describe('faults', () => {
   });
 
   test.each(['refusal', 'pause_turn', 'model_context_window_exceeded', 'max_tokens', 'end_turn'])(
-    'end a response with %s',
+    'end a response with the stop reason %s',
     async (reason) => {
       const client = clientOf(api, { 'sluice-simulate': `stop-reason=${reason}` });
       const answer = await client.messages.create({
@@ -234,7 +234,7 @@ describe('faults', () => {
     'network=1',
     'times',
     '__proto__=1',
-  ])('return 400 with the name of an unknown fault: %s', async (fault) => {
+  ])('return 400 with the name of an unknown or invalid fault: %s', async (fault) => {
     const { status, message } = await refusal(await faulty(fault));
     expect(status).toBe(400);
     expect(message).toContain(fault.split('=')[0]);

@@ -28,7 +28,7 @@ const anthropic = createAnthropic({ apiKey: 'any', fetch: simulate as typeof fet
 const messages = [{ role: 'user' as const, content: prompt }];
 const asked = { model: MODEL, max_tokens: 4_000, messages };
 
-test('the SDK: messages.parse, stable and beta', async () => {
+test('messages.parse of the SDK works with a Zod schema, stable and beta', async () => {
   const { parsed_output } = await client.messages.parse({
     ...asked,
     output_config: { format: zodOutputFormat(ticket) },
@@ -42,7 +42,7 @@ test('the SDK: messages.parse, stable and beta', async () => {
 });
 
 test.each(['outputFormat', 'jsonTool', 'auto'] as const)(
-  'the AI SDK: generateObject by %s',
+  'generateObject of the AI SDK works with a Zod schema by %s',
   async (structuredOutputMode) => {
     const providerOptions = { anthropic: { structuredOutputMode } };
     const { object } = await generateObject({ model: anthropic(MODEL), schema: ticket, prompt, providerOptions });
@@ -50,14 +50,14 @@ test.each(['outputFormat', 'jsonTool', 'auto'] as const)(
   },
 );
 
-test('the AI SDK: an output schema with tools, and a strict tool', async () => {
+test('generateText of the AI SDK works with an output schema and a strict tool', async () => {
   const look = { description: 'Looks', inputSchema: z.object({ place: z.string() }), strict: true };
   const output = Output.object({ schema: ticket });
   const { content } = await generateText({ model: anthropic(MODEL), tools: { look }, output, prompt });
   expect(content.length).toBeGreaterThan(0);
 });
 
-test.each(['functionCalling', 'jsonSchema'] as const)('LangChain: withStructuredOutput by %s', async (method) => {
+test.each(['functionCalling', 'jsonSchema'] as const)('withStructuredOutput of LangChain works with a Zod schema by %s', async (method) => {
   const model = new ChatAnthropic({
     model: MODEL,
     apiKey: 'any',

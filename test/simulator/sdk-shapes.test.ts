@@ -141,7 +141,7 @@ describe('a request of the installed SDK', () => {
   });
 });
 
-test("with a value of another JSON type than the SDK allows is rejected with the field's name", async () => {
+test('a request with a value of another JSON type than the SDK allows is rejected, and the error names the field', async () => {
   const accepted: string[] = [];
   const misnamed: string[] = [];
   let count = 0;
@@ -166,7 +166,7 @@ test("with a value of another JSON type than the SDK allows is rejected with the
 /** Resources whose requests have no body, or a form. */
 const PLAIN = ['models', 'files', 'messages.batches', 'beta.models', 'beta.files', 'beta.messages.batches'];
 
-test('has only parameters outside the body that are listed as reviewed', () => {
+test('the installed SDK has only parameters outside the body that BESIDE_BODIES lists', () => {
   const resources = new SdkTypes().listResources();
   const found = PLAIN.flatMap((path) =>
     (resources.get(path) ?? []).flatMap(({ name, parameters }) =>
@@ -200,7 +200,7 @@ const UPDATE: readonly [before: string, after: string][] = [
   ['export type Model =', "export type Mood = 'glad' | 'sad';\nexport type Model ="],
 ];
 
-test('reveals fields and variants that an SDK update adds', async () => {
+test('the requests generated from the SDK types reveal fields and variants that an SDK update adds', async () => {
   const file = 'resources/messages/messages.d.ts';
   const updated = UPDATE.reduce((before, [part, more]) => {
     expect(before.split(part).length, part).toBe(2);

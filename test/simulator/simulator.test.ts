@@ -5,7 +5,7 @@ import { asking, clientOf, get, model, post, refusal, requiredHeaders, simulated
 describe('the simulated API', () => {
   const api = simulated();
 
-  test('marks every response, including errors', async () => {
+  test('adds `sluice-upstream: simulator` and a unique request id to every response, including errors', async () => {
     const answers = await Promise.all([
       api(post(asking('hi'))),
       api(post(asking('hi', { stream: true }))),

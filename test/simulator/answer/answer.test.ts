@@ -61,7 +61,7 @@ describe('a text response', () => {
     expect(words(textOf(await ask('Write a long story')))).toBeGreaterThan(500);
   });
 
-  test('continues after a paused or prefilled assistant message', async () => {
+  test('quotes the question after a prefilled assistant message', async () => {
     const messages = [
       { role: 'user' as const, content: 'Name a river.' },
       { role: 'assistant' as const, content: 'The' },
@@ -77,7 +77,7 @@ describe('the stop reason', () => {
     expect(textOf(message)).toMatch(/simulator, $/);
   });
 
-  test('is max_tokens in mid-text after exactly that many output tokens', async () => {
+  test('is max_tokens in mid-text after exactly max_tokens output tokens', async () => {
     for (const max_tokens of [1, 2, 17]) {
       const message = await ask('Tell me everything', { max_tokens });
       expect(message).toMatchObject({
@@ -151,7 +151,7 @@ describe('thinking', () => {
     expect((await ask('', { messages, thinking })).stop_reason).toBe('end_turn');
   });
 
-  test('is contained in its signature, so the bytes of a block bound its tokens', async () => {
+  test('has a signature with more characters than the thinking has tokens', async () => {
     const { content, usage } = await ask('Why?', { thinking: { type: 'adaptive' } });
     const [block] = content;
     const thought = usage.output_tokens_details?.thinking_tokens ?? 0;

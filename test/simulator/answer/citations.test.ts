@@ -23,7 +23,7 @@ async function citedFrom(...content: Anthropic.ContentBlockParam[]) {
   return message.content.flatMap((block) => (block.type === 'text' && block.citations ? [block] : []));
 }
 
-test('cites the sentence of a text document closest to the question, with its position', async () => {
+test('cites the sentence closest to the question from a text document, with its position', async () => {
   const [cited, ...others] = await citedFrom(first, { type: 'document', title: 'Rules', source: plain, citations });
   expect(others).toEqual([]);
   expect(cited?.text).toBe(SENTENCE);

@@ -72,7 +72,7 @@ describe('a summary', () => {
     expect(content).toContain('Remember: the box is red.');
   });
 
-  test('is deterministic, contains no thinking, and is shorter than its messages', async () => {
+  test('is deterministic, contains no thinking, and is less than a third as long as its messages', async () => {
     const history: Beta[] = [];
     for (const about of ['rivers', 'mountains', 'seas']) {
       history.push(user(`Tell me about ${about} in 100 words.`));
@@ -105,7 +105,7 @@ describe('a summary', () => {
 });
 
 describe('the usage of a compaction', () => {
-  test('has an iteration and totals of zero, and counts cache reads and its tokens', async () => {
+  test('has totals of zero, and one iteration with the cache reads and tokens, from which the cost is computed', async () => {
     const cache_control = { type: 'ephemeral' as const };
     const long: Beta[] = [user([{ type: 'text', text: 'river '.repeat(200).trim(), cache_control }])];
     await ask(long);
@@ -146,7 +146,7 @@ describe('a compaction returns no summary', () => {
     expect(output(answer)).toBe(50);
   });
 
-  test('if the prompt exceeds the context window, without usage', async () => {
+  test('if the prompt exceeds the context window, and counts no tokens', async () => {
     const small = { ...models[0], max_input_tokens: 60 } as (typeof models)[number];
     const answer = await compactor({ models: [small] }).compact([user('river '.repeat(40).trim())]);
     expect(answer).toMatchObject({ ...none, stop_reason: 'model_context_window_exceeded' });
@@ -218,7 +218,7 @@ describe('a streamed summary', () => {
     }
   });
 
-  test('arrives after the delay of any text, with pings', async () => {
+  test('arrives after the delay of a paced text, with a ping before it', async () => {
     vi.useFakeTimers();
     try {
       const response = await simulated({ tokensPerSecond: 10 })(post(body, betas));

@@ -136,12 +136,12 @@ describe('a tool call', () => {
     expect(called(await ask('The weather', { tools, tool_choice: { type: 'none' } }))).toEqual([]);
   });
 
-  test('supports the tools that the API defines', async () => {
+  test('has an input from the prompt for the bash tool that the API defines', async () => {
     const message = await ask('Run `ls -l` in bash', { tools: [{ type: 'bash_20250124', name: 'bash' }] });
     expect(message.content.at(-1)).toMatchObject({ name: 'bash', input: { command: 'ls -l' } });
   });
 
-  test("is followed by a text about the tool's result, never by the same call", async () => {
+  test("is followed by a text about the tool's result, not by the same call", async () => {
     const tools = [weather];
     const question = { role: 'user' as const, content: 'How is the weather in Oslo?' };
     const call = await ask('', { tools, messages: [question], thinking: { type: 'enabled', budget_tokens: 1024 } });

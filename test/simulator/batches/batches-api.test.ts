@@ -106,7 +106,7 @@ test.each([
   expect(results.get('item-0')).toMatchObject({ type: 'succeeded' });
 });
 
-test('a canceled batch keeps its finished items, and ends soon', async () => {
+test('a canceled batch keeps its finished items, and ends within a second', async () => {
   const { client, clock } = clocked();
   const { id } = await client.messages.batches.create({ requests: itemsOf(['a', 'b', 'c', 'd']) });
   clock.now += 5 * SECOND;
@@ -134,7 +134,7 @@ test('items that are unfinished after a day expire', async () => {
   });
 });
 
-test('results are available for 29 days after the batch ends', async () => {
+test('results are available from the end of the batch until 29 days after its creation', async () => {
   const { client, clock } = clocked();
   const { id } = await client.messages.batches.create({ requests: itemsOf(['a']) });
   const results = () => client.get(`/v1/messages/batches/${id}/results`);
@@ -187,7 +187,7 @@ test('batches survive a restart of the simulator if their store does', async () 
   expect([...(await resultsOf(client, id)).keys()]).toEqual(['item-0']);
 });
 
-test('the older SDK reads results, also through its beta API', async () => {
+test('the older SDK creates a batch and reads its results through its beta API', async () => {
   const { simulator, clock } = clocked();
   const client = new AnthropicZero({ apiKey: 'key', fetch: (url, init) => simulator(new Request(url, init)) });
   const { id } = await client.beta.messages.batches.create({ requests: itemsOf(['a', 'b']) });

@@ -27,7 +27,7 @@ async function ask(body: unknown, headers: Record<string, string> = {}): Promise
 
 const naming = (previous_message_id: string | null) => ({ diagnostics: { previous_message_id } });
 
-test('reports nothing for a first message, and for a request that only continues the prompt', async () => {
+test('diagnostics are null for a first message, and for a request that only continues the prompt', async () => {
   const { id, diagnostics } = await ask({ ...first, ...naming(null) });
   expect(diagnostics).toBeNull();
   expect((await ask({ ...followUp, ...naming(id) })).diagnostics).toBeNull();
@@ -39,7 +39,7 @@ test.each([
   ['tools_changed', { tools: [] }],
   ['messages_changed', { messages: [{ role: 'user', content: 'Hello!' }] }],
   ['unavailable', { tool_choice: { type: 'any' } }],
-])('reports %s', async (type, change) => {
+])('diagnostics report %s as the reason of a cache miss', async (type, change) => {
   const { id } = await ask({ ...first, ...naming(null) });
   const { diagnostics } = await ask({ ...followUp, ...change, ...naming(id) });
   expect(diagnostics?.cache_miss_reason.type).toBe(type);
@@ -47,19 +47,19 @@ test.each([
   expect(tokens > 500).toBe(type !== 'unavailable');
 });
 
-test('finds no message whose request did not enable diagnostics', async () => {
+test('diagnostics do not find a previous message whose request did not enable diagnostics', async () => {
   const { id } = await ask(first);
   const { diagnostics } = await ask({ ...first, ...naming(id) });
   expect(diagnostics).toEqual({ cache_miss_reason: { type: 'previous_message_not_found' } });
 });
 
-test('finds only messages of the same account', async () => {
+test('diagnostics do not find a previous message of another account', async () => {
   const { id } = await ask({ ...first, ...naming(null) });
   const other = await ask({ ...first, ...naming(id) }, { 'x-api-key': 'another-key' });
   expect(other.diagnostics).toEqual({ cache_miss_reason: { type: 'previous_message_not_found' } });
 });
 
-test('reports the reason at the start of a stream', async () => {
+test('a stream contains the reason of a cache miss', async () => {
   const response = await simulator(post({ ...first, stream: true, ...naming('msg_nobody') }));
   expect(await response.text()).toContain('"diagnostics":{"cache_miss_reason":{"type":"previous_message_not_found"}}');
 });

@@ -113,7 +113,7 @@ describe('the prompt cache', () => {
     }
   });
 
-  test('is separate for each key and model', async () => {
+  test('is separate for each key', async () => {
     const { ask } = cacheOf();
     const body = { system: [text(long('rules'), ephemeral)], messages: question('hi') };
     await ask(body, 'mine');
@@ -132,7 +132,7 @@ describe('the prompt cache', () => {
     expect(await ask(small)).toMatchObject({ read: 0, w5: 0 });
   });
 
-  test('can be warmed with max_tokens 0', async () => {
+  test('is written by a request with max_tokens 0, with the same token count as by any other', async () => {
     const { ask } = cacheOf();
     const simulator = simulated();
     const system = [text(long('rules'), ephemeral)];

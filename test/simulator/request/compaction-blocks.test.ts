@@ -99,7 +99,7 @@ describe('a summary in a request', () => {
     await expect(counting).rejects.toBeInstanceOf(expected);
   });
 
-  test('is rejected if any byte is altered', async () => {
+  test('is rejected if a character of its text or signature is altered', async () => {
     const written = JSON.stringify(block.signature);
     for (let at = 0; at < block.content.length; at += 7) {
       const content = `${block.content.slice(0, at)}_${block.content.slice(at + 1)}`;
@@ -125,7 +125,7 @@ describe('a summary in a request', () => {
     }
   });
 
-  test('requires its beta and its signature, and only fields that the API sent', async () => {
+  test('requires its beta and its signature, and supports only fields that the API sent', async () => {
     const words = async (messages: Beta[], more: Params = {}) => String(await thrownBy(messages, more));
     expect(await words(altered({}), { betas: [] })).toContain("Input tag 'compaction' found using 'type'");
     expect(await words(altered({}), { betas: ['skills-2025-10-02'] })).toContain("Input tag 'compaction' found");
@@ -153,7 +153,7 @@ describe('a summary in a request', () => {
   });
 });
 
-test("the tests' request rules find the same misplaced summaries", () => {
+test('the request rules of the tests find the misplaced and altered summaries that the simulator rejects', () => {
   const broken = (...messages: unknown[]) => findBrokenRule(messages as never);
   const next = user('Go on.');
   expect(broken(assistant([block]), next)).toBeUndefined();
@@ -200,7 +200,7 @@ describe('a compaction request', () => {
     expect(await thrownBy(messages, summarizing)).toBeInstanceOf(expected);
   });
 
-  test('requires a type and a beta, and rejects response-only fields; null means no compaction', async () => {
+  test('requires a known type and its beta, and rejects fields of normal responses; null means no compaction', async () => {
     const words = async (more: Params) => String(await thrownBy(talk, more));
     expect(await words({ ...summarizing, betas: [] })).toContain('compaction: Extra inputs are not permitted');
     expect(await words({ compaction: { type: 'auto' } as never })).toContain("compaction: Input tag 'auto'");

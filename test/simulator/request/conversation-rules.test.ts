@@ -40,7 +40,7 @@ describe('a conversation', () => {
     return answer.ok ? 'accepted' : (await refusal(answer)).message;
   };
 
-  test('may have a system message that only configures, as Claude Code sends after /compact', async () => {
+  test('may have a system message that only sets output_config, as Claude Code sends after /compact', async () => {
     const output_config = { effort: 'high' };
     expect(await underBeta(user(text()), { role: 'system', content: [], output_config })).toBe('accepted');
     expect(await underBeta(user(text()), { role: 'system', output_config })).toBe('accepted');
@@ -155,7 +155,7 @@ describe('a conversation', () => {
     expect(await judged(messages)).toBe(message);
   });
 
-  test('gets a response without thinking if a tool loop has lost its thinking', async () => {
+  test('gets no thinking in mode `enabled`, but does in `adaptive`, if its tool loop has lost its thinking', async () => {
     const lost = [user(text()), assistant(text(), use('a')), user(result('a'))];
     const whole = [user(text()), assistant(text()), user(text())];
     const thinks = async (messages: unknown[], thinking: object) => {

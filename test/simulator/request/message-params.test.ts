@@ -263,7 +263,7 @@ describe('a feature of only the older API version', () => {
 });
 
 describe('a request is accepted', () => {
-  test('with every known field, and with unknown fields and blocks under an unknown newer beta', async () => {
+  test('with known optional fields, and with unknown fields and blocks under an unknown newer beta', async () => {
     const known = {
       metadata: { user_id: 'u' },
       service_tier: 'auto',
@@ -283,13 +283,13 @@ describe('a request is accepted', () => {
     expect(await judged(unknown, { 'anthropic-beta': 'novelty-2027-01-01' })).toBe('accepted');
   });
 
-  test('to count tokens, without the parameters of a generation', async () => {
+  test('for counting tokens, if it has no max_tokens', async () => {
     const path = '/v1/messages/count_tokens';
     expect(await judged({ model, messages: one }, {}, path)).toBe('accepted');
     expect(await judged(asking('x'), {}, path)).toBe('max_tokens: Extra inputs are not permitted');
   });
 
-  test('unless its thread is lost: then 404 makes the official client send the whole history', async () => {
+  test('unless it continues an unknown thread: then it gets 404 with the code thread_not_found', async () => {
     const answer = await api(
       post(asking('x', { thread: { type: 'continue', previous_message_id: 'msg_1' } }), {
         'anthropic-beta': 'message-threads-2026-08-12',

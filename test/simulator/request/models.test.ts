@@ -67,7 +67,7 @@ describe('models', () => {
     await expect(client.models.retrieve('claude-none')).rejects.toMatchObject({ status: 404 });
   });
 
-  test('return 404 if they are unknown or retired; the error for a retired model names its replacement', async () => {
+  test('return 404 for messages if unknown or retired; the error for a retired model names its replacement', async () => {
     const ask = async (model: string, now: number): Promise<unknown> =>
       refusal(await simulated({ now: () => now })(post(asking('hi', { model, max_tokens: 9 }))));
     const later = Date.parse('2026-11-30T00:00:00Z');

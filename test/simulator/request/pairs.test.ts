@@ -207,7 +207,7 @@ describe('the simulator rejects', () => {
   });
 });
 
-test('MCP servers need no toolset under the beta without toolsets', async () => {
+test('MCP servers need no toolset under the older MCP beta, which has no toolsets', async () => {
   const older = { 'anthropic-beta': 'mcp-client-2025-04-04' };
   expect(await findRejection(asking('x', { mcp_servers: [wiki] }), older)).toBeUndefined();
 });

@@ -82,7 +82,7 @@ describe('thinking', () => {
     expect((await api(post(counted, {}, '/v1/messages/count_tokens'))).status).toBe(400);
   });
 
-  test('is kept after other messages if the model does not check it, unless the request configures a behavior', async () => {
+  test('is kept after other messages if the model does not check it, unless the request asks for an error', async () => {
     const more = { model: earlier.id };
     const moved = [{ role: 'user', content: 'Why is the sea blue?' }, await answered(more), next];
     const told = await answerTo(moved, more, betas);
@@ -96,7 +96,7 @@ describe('thinking', () => {
     expect(refused.status).toBe(400);
   });
 
-  test('of another model or end user is dropped silently, and reported only with the beta', async () => {
+  test('of another model or end user is dropped without an error, and reported with the beta', async () => {
     const alice = { user_profile_id: 'uprof_alice' };
     const first = await answered(alice);
     const again = async (more: object, headers = betas) =>
@@ -111,7 +111,7 @@ describe('thinking', () => {
     ]);
   });
 
-  test('is also bound if it is redacted', async () => {
+  test('is also bound to its conversation if it is redacted', async () => {
     const asking = { role: 'user', content: `Why? ${REDACTED_THINKING_TRIGGER}` };
     const first = await answered({}, asking);
     expect((await answerTo([asking, first, next], {}, betas)).input_transformations).toEqual([]);

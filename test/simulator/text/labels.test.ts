@@ -27,7 +27,7 @@ describe('the selected label', () => {
     expect(best('a sales error')).toBe('sales');
   });
 
-  test('is split at snake_case and camelCase, and does not match inside a word', () => {
+  test('is found by the words of its snake_case or camelCase name, not by parts of words', () => {
     expect(best('please delete my account', ['create_user', 'deleteAccount'], '')).toBe('deleteAccount');
     expect(best('a fine day', ['bill', 'day'], 'billing: fine')).toBe('day');
   });

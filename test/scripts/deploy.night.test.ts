@@ -25,7 +25,7 @@ test.each(['', ...definedEnvironments])('a dry run of the deployment succeeds fo
   checkout.dryRun(name === '' ? [] : ['--env', name]),
 );
 
-test('a dry run of the deployment succeeds for the production environment of the guide', async () => {
+test('a dry run of the deployment succeeds for the environment of the production guide', async () => {
   await checkout.addProduction();
   checkout.dryRun(['--env', 'production']);
 });

@@ -50,7 +50,7 @@ describe('the first prompt of Claude Code', () => {
     });
   });
 
-  test('gets a call of the one tool that it names, with a safeguard result for the call', async () => {
+  test('gets a call to the one tool that it names, with a safeguard result for the call', async () => {
     const events = await answer(prompting('Run a command in the shell with Bash'));
     const calls = blocksOf(events).filter(({ type }) => type === 'tool_use');
     expect(calls).toMatchObject([{ name: 'Bash' }]);
@@ -62,7 +62,7 @@ describe('the first prompt of Claude Code', () => {
     });
   });
 
-  test('is accompanied by a title request, whose response follows its schema', async () => {
+  test('comes with a title request, whose response satisfies the output schema', async () => {
     const events = await answer(title);
     const text = events.map(({ data }) => (data.delta as { text?: string } | undefined)?.text ?? '').join('');
     expect(JSON.parse(text)).toEqual({ title: expect.any(String) });

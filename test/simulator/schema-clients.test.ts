@@ -57,14 +57,17 @@ test('generateText of the AI SDK works with an output schema and a strict tool',
   expect(content.length).toBeGreaterThan(0);
 });
 
-test.each(['functionCalling', 'jsonSchema'] as const)('withStructuredOutput of LangChain works with a Zod schema by %s', async (method) => {
-  const model = new ChatAnthropic({
-    model: MODEL,
-    apiKey: 'any',
-    maxTokens: 4_000,
-    maxRetries: 0,
-    clientOptions: { fetch: simulate },
-  });
-  const answer = await model.withStructuredOutput(ticket, { method }).invoke(prompt);
-  expect(answer).toMatchObject({ title: expect.any(String) });
-});
+test.each(['functionCalling', 'jsonSchema'] as const)(
+  'withStructuredOutput of LangChain works with a Zod schema by %s',
+  async (method) => {
+    const model = new ChatAnthropic({
+      model: MODEL,
+      apiKey: 'any',
+      maxTokens: 4_000,
+      maxRetries: 0,
+      clientOptions: { fetch: simulate },
+    });
+    const answer = await model.withStructuredOutput(ticket, { method }).invoke(prompt);
+    expect(answer).toMatchObject({ title: expect.any(String) });
+  },
+);

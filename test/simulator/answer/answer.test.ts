@@ -25,7 +25,7 @@ describe('a text response', () => {
     expect(text).toContain('ANTHROPIC_API_KEY');
   });
 
-  test('describes the turn, the sizes of images and the pages of documents', async () => {
+  test('contains the number of the turn, the sizes of images and the page counts of documents', async () => {
     const pdf = btoa('%PDF-1.4 /Type /Page /Type /Pages /Type/Page ');
     const image = { type: 'base64' as const, media_type: 'image/png' as const, data: pngOf(640, 480) };
     const text = textOf(

@@ -72,7 +72,7 @@ test('returns every byte of a file, whatever pieces it arrived in', async () => 
   await fc.assert(property, { numRuns: caseCount(200) });
 });
 
-test('stores a large file in pieces, and deletes them with it', async () => {
+test('stores a large file in pieces, and deletes all pieces with the file', async () => {
   const store = new MemoryStore();
   const { client } = clocked(store);
   const bytes = new Uint8Array(9 * 1024 * 1024).map((_, at) => at % 251);

@@ -68,7 +68,7 @@ describe('the prompt cache', () => {
     expect(await ask(body)).toEqual({ read: first.w1, w5: first.w5, w1: 0, rest: first.rest });
   });
 
-  test('reads the longest known prefix in the order tools, system, messages', async () => {
+  test('is read up to the longest known prefix in the order tools, system, messages', async () => {
     const { ask } = cacheOf();
     const tools = [{ name: 'look', input_schema: { type: 'object' as const }, cache_control: ephemeral }];
     const system = [text(long('rules'), ephemeral)];

@@ -305,7 +305,7 @@ test('revokes a token that has never been used, and all tokens of an account', a
   expect((await app.post('/messages', ASK, bearerHeader(token))).status).toBe(200);
 });
 
-test('returns 500 and names both settings on every route without a signing secret and an identity provider', async () => {
+test('returns 500 and names SIGNING_SECRET and JWKS_URL on every route if neither is set', async () => {
   const { touched, ...bound } = watched();
   const app = answering({ ...bound, SIGNING_SECRET: '' });
   for (const headers of [{}, bearerHeader(await createToken('alice', SCOPES)), bearerHeader('sk-ant-x')]) {
@@ -328,7 +328,7 @@ test('serves public paths without a credential, with and without a signing secre
   }
 });
 
-test('verifies tokens with only an identity provider, and returns 500 for POST /tokens', async () => {
+test('with an identity provider but no SIGNING_SECRET, returns 401 for a minted token and 500 for POST /tokens', async () => {
   const provider = {
     JWKS_URL: 'https://login.example.com/keys',
     JWT_ISSUER: 'https://login.example.com/',
@@ -410,7 +410,7 @@ test('verifies a JWT in development as in production', async () => {
   await expectRefused(await app.post('/messages', ASK, bearerHeader(token)), 401);
 });
 
-test('rejects a malformed bearer token in development and names the placeholder', async () => {
+test('rejects a malformed bearer token in development and suggests the placeholder `Bearer any`', async () => {
   const token = await createToken('frank');
   for (const sent of ['undefined', 'null', '', '[object Object]', `x${token}`, `${token}x`, 'sk-ant-api03-any']) {
     for (const more of [{}, { 'x-api-key': 'sk-ant-api03-any-other' }]) {
@@ -494,7 +494,7 @@ const FOREIGN_ORIGINS = [
   'http://localhost, https://evil.com',
 ];
 
-test('rejects any host and origin except loopback in development, regardless of ALLOWED_ORIGINS', async () => {
+test('rejects every host or origin that is not loopback in development, regardless of ALLOWED_ORIGINS', async () => {
   const { touched, ...bound } = watched();
   const app = answering({ ...bound, MODE: 'development', ALLOWED_ORIGINS: 'https://app.example.com,*' });
   for (const [url, headers] of [
@@ -573,7 +573,7 @@ describe('a page that reaches a development server through DNS rebinding', () =>
     expect(touched).toEqual([]);
   });
 
-  test('does not prevent local browsers, local pages and callers with a token from reading', async () => {
+  test('is distinguished from local browsers, local pages and callers with a token, which can still read', async () => {
     const app = answering({ MODE: 'development' });
     const own = [
       ...['same-origin', 'same-site', 'none'].map((site) => ({ 'sec-fetch-site': site })),

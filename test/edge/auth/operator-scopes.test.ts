@@ -132,13 +132,13 @@ const createEdge = () =>
     DEPLOYMENT_LIMITS: '{}',
   });
 
-test('assigns each route of the app to exactly one list', () => {
+test('the lists of routes by operator scope contain each route of the app exactly once', () => {
   const listed = [...Object.keys(OPERATOR_READS), ...OWN_READS, ...CLOSED, RENEWAL];
   expect(listed.sort()).toEqual(ROUTES.map(({ method, path }) => `${method} ${path}`).sort());
 });
 
 describe.each(OPERATOR_SCOPES)('a token with %s', (scope) => {
-  test('opens only the routes in its list', async () => {
+  test('can use exactly the routes that are listed for its scope', async () => {
     const app = createEdge();
     const headers = bearerHeader(await createToken('monitor', [scope]));
     for (const { method, path, url } of ROUTES) {
@@ -153,7 +153,7 @@ describe.each(OPERATOR_SCOPES)('a token with %s', (scope) => {
     expect(app.sent).toEqual([]);
   });
 
-  test('reads other accounts only with admin:read', async () => {
+  test('can read other accounts only if its scope is admin:read', async () => {
     const app = createEdge();
     const admin = bearerHeader(await createToken('root', ['admin']));
     const json = { 'content-type': 'application/json', ...admin };
@@ -177,7 +177,7 @@ describe.each(OPERATOR_SCOPES)('a token with %s', (scope) => {
     await own.body?.cancel();
   });
 
-  test('has no read limit, and reads the state of upstreams unless it is for backups', async () => {
+  test('has no read limit, and can read the state of upstreams unless its scope is admin:backup', async () => {
     const app = createTestApp(() => Response.json({ data: [] }), { ...DEPLOYED_VARS, READS_PER_MINUTE: '1' });
     const headers = bearerHeader(await createToken('monitor', [scope]));
     for (let read = 0; read < 3; read += 1)
@@ -216,7 +216,7 @@ test('rejects the parameter `account` on every route that does not read it', asy
   expect(app.sent).toEqual([]);
 });
 
-test('hides the subject, the text and the result’s texts of an event from admin:read', async () => {
+test('hides the subject, the text and the result’s texts of a webhook event from admin:read', async () => {
   const app = createEdge();
   const event = createEvent('github_1', 'The private text.');
   await getInbox('github').acceptEvent(event);

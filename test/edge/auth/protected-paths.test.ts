@@ -59,7 +59,7 @@ test('returns 401, 404 or 405 without a credential on every route except the pub
   expect(app.sent).toEqual([]);
 });
 
-test('returns 401 without a credential on every route, for HEAD as for GET', async () => {
+test('returns 401 without a credential on every route that is not public, for HEAD as for GET', async () => {
   const app = createTestApp(() => Response.json(MESSAGE), DEPLOYED_VARS);
   for (const { method, path } of createApp().routes) {
     const url = path.replaceAll(/:\w+/g, 'x');
@@ -70,7 +70,7 @@ test('returns 401 without a credential on every route, for HEAD as for GET', asy
   }
 });
 
-test('requires a credential on routes that a Worker adds, and gives them the identity', async () => {
+test('requires a credential on routes that a Worker adds, and passes them the caller’s identity', async () => {
   for (const at of ['/', '/ai', '/t/:tenant']) {
     const reached = at === '/' ? '' : at.replace(':tenant', 'acme');
     const add = (edge: Hono<AppEnv>) => {
@@ -111,7 +111,7 @@ test('opens a Worker’s routes in `publicPaths`, but none of Sluice’s paths',
   }
 });
 
-test('returns 401 below Sluice’s own paths for another app’s route and for an unsupported method', async () => {
+test('returns 401 without a credential under Sluice’s paths for another app’s routes and unsupported methods', async () => {
   const app = createTestApp(() => Response.json(MESSAGE), DEPLOYED_VARS, {
     around: (edge) => new Hono<AppEnv>().route('/', edge).get('/accounts/x/photos', (c) => c.text('photos')),
   });

@@ -46,7 +46,7 @@ test('accepts a restricted token with origins only from pages of these origins',
   });
 });
 
-test('mints a token with origins only if ALLOWED_ORIGINS includes them', async () => {
+test('mints a token restricted to origins only if they are in ALLOWED_ORIGINS or the deployment’s own', async () => {
   const root = bearerHeader(await createToken('root', ['admin']));
   const mint = async (origins: string[], vars: Record<string, string>) => {
     const body = { account: 'alice', scopes: ['messages'], only: { agents: ['sky'], origins } };

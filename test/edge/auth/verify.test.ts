@@ -57,7 +57,7 @@ async function expectRefused(token: string, settings: Settings, now = NOW): Prom
 }
 
 describe('a token that Sluice minted', () => {
-  test('is restricted by its claim `only`, keeps two scopes, and is rejected if the claim is unreadable', async () => {
+  test('is limited to its claim `only` and to messages and classify, and is rejected if the claim is unreadable', async () => {
     const only = { agents: ['sky'] };
     const all = { ...CLAIMS, scope: SCOPES.join(' '), only };
     expect(await verifyToken(await forge(HS256, all), own(), NOW)).toMatchObject({
@@ -104,7 +104,7 @@ describe('a token that Sluice minted', () => {
     });
   });
 
-  test.each(['with', 'without'])('%s an ID is rejected if any character is altered', async (how) => {
+  test.each(['with', 'without'])('%s an ID is rejected if altering a character alters decoded bytes', async (how) => {
     const token = await forge(HS256, how === 'with' ? CLAIMS : { ...CLAIMS, jti: undefined });
     const known = await verifyToken(token, own(), NOW);
     const letters = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ \u0000é';
@@ -199,7 +199,7 @@ describe('a token that Sluice minted', () => {
     verify.mockRestore();
   });
 
-  test('is not cached as valid when rejected, nor accepted under another secret', async () => {
+  test('is verified again after a rejection, and a cached result does not apply to another secret', async () => {
     const token = await forge(HS256, { ...CLAIMS, nbf: SECONDS + 10 });
     const settings = own();
     await expectRefused(token, settings);
@@ -407,7 +407,7 @@ describe('an identity provider’s token', () => {
     );
   });
 
-  test('is valid for ten more seconds on each side, and is cached no longer', async () => {
+  test('is valid from ten seconds before `nbf` until ten seconds after `exp`, and is not cached longer', async () => {
     await provider(rsa);
     const settings = settingsOf();
     const early = await signed(rsa, { ...claims, nbf: SECONDS + 10 });
@@ -417,7 +417,7 @@ describe('an identity provider’s token', () => {
     await expectRefused(ending, settings, NOW + 10_000);
   });
 
-  test('is verified with at most four of the provider’s keys without an ID', async () => {
+  test('without a key ID is verified with at most the first four of the provider’s keys that have no ID', async () => {
     const unnamed = await Promise.all(['1', '2', '3', '4', '5'].map((kid) => pairOf('ES256', kid)));
     await provider();
     const jwks = await Promise.all(unnamed.map(async ({ publicKey }) => await exportJWK(publicKey)));

@@ -70,8 +70,8 @@ async function wake(
   });
 }
 
-describe.each(SETTINGS)('the settings %o', (settings) => {
-  test.each(looks(settings))('a ledger row $after ms later is kept: $kept', async ({ after, kept }) => {
+describe.each(SETTINGS)('with the settings %o', (settings) => {
+  test.each(looks(settings))('a ledger row is kept $after ms after it was written: $kept', async ({ after, kept }) => {
     const stub = getAccountStub(bindings, {}, 'alice');
     await admitAt(stub, { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith() });
     await settleAt(stub, { requestId: 'req_1', status: 'complete', cost: 5, tokens: { input: 1, output: 1 } });
@@ -80,20 +80,23 @@ describe.each(SETTINGS)('the settings %o', (settings) => {
     if (kept) expect(next).not.toBeNull();
   });
 
-  test.each(looks(settings))('a parked webhook event $after ms later is kept: $kept', async ({ after, kept }) => {
-    vi.spyOn(Inbox.prototype as unknown as { enqueue(): Promise<void> }, 'enqueue').mockResolvedValue();
-    const inbox = getInbox('github');
-    await inbox.acceptEvent(createEvent('github_1'));
-    const work = await inbox.leaseEvent('github_1', 1_000);
-    if (work.kind === 'none') throw new Error('nothing to do');
-    const attempt = { at: new Date().toISOString(), ms: 5, error: null };
-    await inbox.recordJobEnd('github_1', { lease: work.lease, attempt, to: { state: 'parked' } });
-    const next = await wake(getInboxStub(bindings, {}, 'github'), settings, Date.now() + after);
-    expect((await inbox.readEvent('github_1')) !== undefined).toBe(kept);
-    if (kept) expect(next).not.toBeNull();
-  });
+  test.each(looks(settings))(
+    'a webhook event is kept $after ms after it was parked: $kept',
+    async ({ after, kept }) => {
+      vi.spyOn(Inbox.prototype as unknown as { enqueue(): Promise<void> }, 'enqueue').mockResolvedValue();
+      const inbox = getInbox('github');
+      await inbox.acceptEvent(createEvent('github_1'));
+      const work = await inbox.leaseEvent('github_1', 1_000);
+      if (work.kind === 'none') throw new Error('nothing to do');
+      const attempt = { at: new Date().toISOString(), ms: 5, error: null };
+      await inbox.recordJobEnd('github_1', { lease: work.lease, attempt, to: { state: 'parked' } });
+      const next = await wake(getInboxStub(bindings, {}, 'github'), settings, Date.now() + after);
+      expect((await inbox.readEvent('github_1')) !== undefined).toBe(kept);
+      if (kept) expect(next).not.toBeNull();
+    },
+  );
 
-  test.each(looks(settings))('a conversation $after ms later is kept: $kept', async ({ after, kept }) => {
+  test.each(looks(settings))('a conversation is kept $after ms after its last turn: $kept', async ({ after, kept }) => {
     installSimulator();
     await runTurn(createBody('Hello'));
     vi.restoreAllMocks();

@@ -245,7 +245,7 @@ describe('an identity provider', () => {
   });
 });
 
-test('upstream and JWKS URLs must use https outside development, except on loopback', () => {
+test('upstream and JWKS URLs must use https outside development, except on loopback, and a JWKS URL must be public', () => {
   const provider = { JWT_ISSUER: 'x', JWT_AUDIENCE: 'x', DEFAULT_LIMITS: '{"usd_per_day":1}' };
   for (const [url, fault] of [
     ['https://api.example.com/x', undefined],
@@ -348,7 +348,7 @@ describe('the settings of a webhook source', () => {
     expect(refusal(unsigned).message).toContain('DELIVERY_SIGNING_SECRET');
   });
 
-  test('accept a classifier and an HMAC for a custom source, and report other faults by their path', () => {
+  test('accept a classifier and an HMAC for a custom source, and name the path of each fault', () => {
     const shop = {
       source: 'shop',
       secret: 'SHOP_WEBHOOK_SECRET',
@@ -388,7 +388,7 @@ describe('the settings of a webhook source', () => {
     expect(sources.get('slack')?.deliver_url).toBe('http://localhost:3000/x');
   });
 
-  test('default to the secret variable of each shipped source’s name', () => {
+  test('default to the variable SOURCE_WEBHOOK_SECRET for each shipped source, but not for custom sources', () => {
     const made = SHIPPED_SOURCES.map((source) => [`${source.toUpperCase()}_WEBHOOK_SECRET`, SIGNING_SECRET]);
     const env = { ...Object.fromEntries(made), SUPPORT_DESK_WEBHOOK_SECRET: SIGNING_SECRET };
     for (const development of [false, true]) {

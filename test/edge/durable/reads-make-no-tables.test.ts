@@ -47,7 +47,7 @@ async function objects() {
   return new Map((await Promise.all(lists)).flat());
 }
 
-test('no object creates tables for a read', async () => {
+test('a read creates no tables in any object except the account of its caller', async () => {
   disableAutomaticAlarms();
   const before = await objects();
   const edge = smallEdge({ DEPLOYMENT_LIMITS: '{"usd_per_day":1}' });

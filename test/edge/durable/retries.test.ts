@@ -149,7 +149,7 @@ test('forgets a task that has succeeded after the object slept', async () => {
   expect(reports).toEqual([]);
 });
 
-test('starts over with a failure that comes an hour after its task was due', async () => {
+test('restarts the count at a failure more than an hour after the task was due', async () => {
   const { hibernate, lines, failAt } = failing();
   await failAt(0);
   hibernate();
@@ -158,7 +158,7 @@ test('starts over with a failure that comes an hour after its task was due', asy
   expect(lines().at(-1)).toMatchObject({ attempt: 1 });
 });
 
-test('counts in memory while nothing can be stored, and never throws', async () => {
+test('counts failures in memory while nothing can be stored, and does not throw', async () => {
   const { recordSuccess, failAt } = failing();
   isStorageFull = true;
   for (let minute = 0; minute <= 10; minute += 1) await failAt(minute * MINUTE_MS);

@@ -10,7 +10,7 @@ const TABLE = 'create table things (id text primary key) strict, without rowid';
 const inNew = async (id: string, does: (storage: DurableObjectStorage) => void) =>
   await runInDurableObject(stubOf(id), (_, { storage }) => does(storage));
 
-test('the first write creates the tables, and no read before it does', async () => {
+test('the first inserted row creates the tables, and reads and updates before it do not', async () => {
   await inNew('written', (storage) => {
     const tables = new SqlTables(storage, createDeferredTableCreator(storage, TABLE));
     expect(tables.readAllRows('select id from things')).toEqual([]);

@@ -82,7 +82,7 @@ test.each([
   expect(await alerts()).toEqual([]);
 });
 
-test('the error and /health explain how to fix an account on hold; only the error quotes the upstream', async () => {
+test('the error and /health explain how to fix an organization on hold; only the error quotes the upstream', async () => {
   const { said, app, health } = edge();
   const details = { error_code: 'organization_on_hold', appeal_url: 'https://appeal.test/acme' };
   const error = { type: 'invalid_request_error', message: 'Acme has been disabled.', details };
@@ -96,7 +96,7 @@ test('the error and /health explain how to fix an account on hold; only the erro
   expect((await health()).json.todo).toBe(todo);
 });
 
-test('the deployment tests a rejected key until it works, unless a bill is open', async () => {
+test('the deployment tests a rejected key until it works, unless a bill is open or a spend limit is reached', async () => {
   createWebhookWorks();
   const settings = parseSettings({ ANTHROPIC_API_KEY: TEST_KEY }, true);
   const answers = [unknownKey, () => Response.json({ input_tokens: 8 })];

@@ -40,7 +40,7 @@ async function edge(vars: Record<string, unknown> = {}): Promise<TestApp> {
 const MESSAGES = '/conversations/c1/messages?if_absent=empty';
 const STREAM = '/conversations/c1/stream?if_absent=empty';
 
-test('limits the reads per minute of restricted tokens and returns Retry-After without a further call', async () => {
+test('limits the reads per minute of restricted tokens, and returns Retry-After without calling the conversation', async () => {
   const { bindings, calls } = countBindingCalls();
   const app = await edge(bindings);
   const [page, another, third] = [await bound(), await bound(), await bound()];
@@ -96,7 +96,7 @@ test('allows an unrestricted token more reads and an admin any number, and rejec
   expect(await readsOf(app, '/conversations', eve, 1)).toEqual([401]);
 });
 
-test('counts a resumed stream, but not three further resumptions within five seconds', async () => {
+test('counts resuming a stream as one read, including up to three resumptions within the next five seconds', async () => {
   const app = await edge();
   const page = await bound();
   expect(await readsOf(app, STREAM, page, 4)).toEqual([204, 204, 204, 204]);

@@ -116,7 +116,7 @@ describe('GET /tokens/:jti', () => {
     ]);
   });
 
-  test('finds no location of visitors, sessions and restricted tokens, and none if the setting is off', async () => {
+  test('has no locations for visitors, session tokens and restricted tokens, nor if TOKEN_LOCATIONS is false', async () => {
     mockTurnstile(() => SOLVED_CHALLENGE);
     const app = smallEdge(createVisitorSettings());
     const session = { end: Math.floor(NOON / 1_000) + 9_000, seconds: 600 };
@@ -164,7 +164,7 @@ describe('the stored locations', () => {
     for (const private_ of [ADDRESS, hash.slice(0, 16), 'secret-host', '8.5.0']) expect(rows).not.toContain(private_);
   });
 
-  test('cost a request no row, however many hours, countries and clients there are', async () => {
+  test('cause no additional row writes per request, however many hours and countries there are', async () => {
     const rows = await inAccount((account, state) => {
       askInside(account, createUse({}));
       let written = 0;
@@ -185,7 +185,7 @@ describe('the stored locations', () => {
     expect(await findLocations()).toHaveLength(51);
   });
 
-  test('are at most eight in an hour, and the last five hundred of a token', async () => {
+  test('are at most eight per hour and token, and at most the last five hundred of a token', async () => {
     const countries = Array.from({ length: 26 }, (_, at) => `A${String.fromCharCode(65 + at)}`);
     await inAccount((account) => {
       for (const country of countries) askInside(account, createUse({ country }));
@@ -214,7 +214,7 @@ describe('the stored locations', () => {
     expect((await listTokens())[0]?.locations).toHaveLength(5);
   });
 
-  test('survive a fold and a crash, and are deleted after the retention, with the account, and with the token', async () => {
+  test('survive a fold and a crash, and are deleted after the retention period and with the account', async () => {
     const settle = (times: number) =>
       inAccount((account) => {
         for (let at = 0; at < times; at += 1) askInside(account, createUse({}));

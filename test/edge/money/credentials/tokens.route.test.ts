@@ -69,7 +69,7 @@ describe('POST /tokens', () => {
     expect(JSON.stringify(app.log)).not.toContain(minted.token);
   });
 
-  test('mints a token without expiry, except for admins', async () => {
+  test('mints tokens without expiry by default, except admin tokens, which expire after 30 days', async () => {
     const minted = await mint(smallEdge(), { account: 'alice', scopes: ['messages', 'classify'] });
     expect(minted.expires_at).toBeNull();
     expect(decodeJwt(minted.token)).not.toHaveProperty('exp');
@@ -264,7 +264,7 @@ describe('GET /accounts/:id/tokens', () => {
   });
 });
 
-test('limits an account’s valid tokens, and mints another only after one has expired or been revoked', async () => {
+test('limits the valid tokens of an account, and mints another only after one has expired or been revoked', async () => {
   const account = getAccountStub(bindings, {}, 'crowded');
   const now = Math.floor(Date.now() / 1_000);
   await runInDurableObject(account, (object: Account) => {
@@ -293,7 +293,7 @@ test('limits an account’s valid tokens, and mints another only after one has e
   expect((await mint()).status).toBe(400);
 });
 
-test('returns 200 when a token is revoked again or does not exist', async () => {
+test('returns 200 if a token to revoke does not exist or was already revoked', async () => {
   const app = smallEdge();
   for (let i = 0; i < 2; i += 1) {
     for (const path of ['/accounts/alice/tokens/x%2Fy', '/accounts/alice/tokens']) {

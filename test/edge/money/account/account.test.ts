@@ -191,7 +191,7 @@ describe('admit and settle', () => {
     expect(await admitAt(stub(), ask())).toMatchObject({ outcome: 'refused', refusal });
   });
 
-  test('takes the count for a rejected request from the bucket for counts', async () => {
+  test('counts a token count towards count_requests_per_minute even if its request is then rejected', async () => {
     const ask = limited({ usd_per_day: usd(3_600), count_requests_per_minute: 1 });
     expect(await admitAt(stub(), ask({ size: { countable: true } }))).toEqual({ outcome: 'count_needed' });
     const counted = ask({ size: { inputCost: 2_000 }, counted: true });
@@ -342,7 +342,7 @@ describe('rows written', () => {
     expect(rows).toBe(201);
   });
 
-  test('are few for the rollups of thousands of requests', async () => {
+  test('are fewer than 2.01 per request for 2,000 requests and their rollups', async () => {
     await inAccount((account) => void admitInside(account, askOf({ token })));
     const rows = await written((account) => {
       for (let i = 0; i < 2_000; i++) {

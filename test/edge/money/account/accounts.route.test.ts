@@ -139,7 +139,7 @@ describe('GET /accounts', () => {
     });
   });
 
-  test('accepts a limit from 1 to 1,000 and one cursor', async () => {
+  test('rejects a limit outside of 1 to 1,000, and two cursors together', async () => {
     const app = smallEdge();
     for (const query of [
       'limit=0',
@@ -392,7 +392,7 @@ describe('another user’s account', () => {
     expect(await get(app, '/usage', alice)).toMatchObject({ total: { requests: 0 } });
   });
 
-  test('cannot be changed, erased or revoked', async () => {
+  test('cannot be changed or erased, and its tokens cannot be listed or revoked', async () => {
     const app = smallEdge();
     const alice = bearerHeader(await createToken('alice', ['messages', 'classify', 'prefixes']));
     for (const [method, path] of [

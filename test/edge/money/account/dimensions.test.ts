@@ -141,7 +141,7 @@ test('sums usage by token, user, tag, model and day exactly, across alarms and c
 
 const dayOf = (day: number) => new Date(start + day * DAY).toISOString().slice(0, 10);
 
-test('keeps 200 values per day and sums all others under (other)', async () => {
+test('keeps 200 values of a dimension per day, and sums all others under (other)', async () => {
   await inAccount((account) => {
     for (let i = 0; i < 300; i += 1) {
       const opening = { route: 'messages', model: 'claude-opus-5-5', about: { tags: `customer=${i}` } };
@@ -261,7 +261,7 @@ describe('tags over HTTP', () => {
     expect((await app.post('/tokens', { ...mint, tags: { 'a b': '1' } }, await admin())).status).toBe(400);
   });
 
-  test('with a malformed header return 400 with the expected format, and send no request', async () => {
+  test('in a malformed header cause a 400 that shows the expected format, and no request is sent', async () => {
     const app = smallEdge();
     const response = await app.post('/messages', ASK, { ...(await bob()), 'sluice-tags': 'feature' });
     expect(response.status).toBe(400);
@@ -269,7 +269,7 @@ describe('tags over HTTP', () => {
     expect(app.sent).toHaveLength(0);
   });
 
-  test('are accompanied by the user, a hash of metadata.user_id, also with UPSTREAM_USER_ID', async () => {
+  test('are not needed to group usage by user, a hash of metadata.user_id, also with UPSTREAM_USER_ID', async () => {
     for (const vars of [{}, { UPSTREAM_USER_ID: 'account' }]) {
       const app = smallEdge(vars);
       const named = { ...ASK, metadata: { user_id: 'user-1' } };

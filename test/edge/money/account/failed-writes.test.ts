@@ -52,7 +52,7 @@ test("stores the end of a visitor's session after a failed write, and arms the a
   expect(held.meta.get('visit_until')).toBe('100000');
 });
 
-test('stores that an erased account is used again after a failed write', () => {
+test('stores after a failed write that an erased account is used again', () => {
   const { held, tables } = metaTables({ erased_at: '5' });
   const identity = new LeaseIdentity(tables);
   held.failures = 1;
@@ -62,7 +62,7 @@ test('stores that an erased account is used again after a failed write', () => {
   expect(held.meta.get('used_since_erasure')).toBe('1');
 });
 
-test('takes a higher incarnation after a failed write', () => {
+test('stores the raised incarnation of a lease after a failed write', () => {
   const { held, tables } = metaTables({
     lease: '{"id":"a","incarnation":3,"pools":["deployment"],"base":{},"joining":[]}',
   });

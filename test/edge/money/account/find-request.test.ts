@@ -75,7 +75,7 @@ describe('GET /usage/requests/:request_id for an admin', () => {
     expect(await found(rotated, id)).toMatchObject({ request_id: id });
   });
 
-  test('finds a failed request by the upstream’s ID, and others only together with the account', async () => {
+  test('finds a failed request by the upstream’s ID, but a completed one only together with the account', async () => {
     const app = smallEdge();
     const failed = 'req_011CVuWyLpFkJiV6yJmMGfBD';
     const complete = 'req_011CVuWyLpFkJiV6yJmMGfBE';
@@ -134,7 +134,7 @@ describe('the `error_message` of a failed request', () => {
     }
   });
 
-  test('contains nothing that quotes the request or comes from a gateway', async () => {
+  test('is null if the message could quote the request or come from a gateway', async () => {
     for (const message of [`proxy: ${LONG}`, 'messages.0.content: Hi', 'Overloaded']) {
       const app = createFailingEdge(message);
       expect(await messageOf(app, (await asked(app, 'alice')).id)).toBeNull();
@@ -175,7 +175,7 @@ describe('the `error_message` of a failed request', () => {
 });
 
 describe('the account mark in a request ID', () => {
-  test('is the same in all IDs of an account, and differs between accounts and secrets', async () => {
+  test('is the same in all IDs of an account, differs between accounts, and is random without a valid credential', async () => {
     const app = smallEdge();
     const marks = async (account: string, by = app) => extractAccountMark((await asked(by, account)).id);
     const alice = await marks('alice');
@@ -297,7 +297,7 @@ describe('a rejected request', () => {
     for (const id of ids) expect(await found(app, id)).toMatchObject({ status: 'refused' });
   });
 
-  test('is stored in at most one row per second, and deleted after the retention', async () => {
+  test('is stored together with others in at most one row per second, and deleted after the retention period', async () => {
     let clock = Date.now() + 100 * DAY;
     const inAccount = async <T>(run: (account: Account) => T) =>
       await runInAccount(object('alice'), { now: () => clock, retentionDays: 1 }, run);

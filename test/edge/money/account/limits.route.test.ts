@@ -162,7 +162,7 @@ describe('credit', () => {
     expect(await spent(app)).toMatchObject({ credit_usd: 30, limit_usd: null });
   });
 
-  test('is listed newest first with its remaining amount, and is spent by earliest expiry', async () => {
+  test('is listed newest first with its remaining amount, and is spent in order of expiry', async () => {
     const app = smallEdge();
     await send(app, 'PUT', '/accounts/alice/limits', { usd_total: 0 });
     await give(app, { usd: 1, note: 'for ever' });
@@ -307,7 +307,7 @@ describe('a token with its own limits', () => {
   });
 
   test.each([[{ usd_per_day: 1 }], [{ usd_total: -1 }], [{ models: 'claude-haiku-5-5' }], ['none']])(
-    'is not minted with %j',
+    'is not minted with the limits %j',
     async (limits) => {
       expect((await minted(smallEdge(), limits)).status).toBe(400);
     },

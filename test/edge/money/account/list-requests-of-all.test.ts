@@ -92,7 +92,7 @@ test('lists the failed requests of one account and of all accounts', async () =>
   expect(await idsOf(failing, 'account=alice')).toHaveLength(2);
 });
 
-test('reads each page only from the accounts with the newest rows, and continues after the last page', async () => {
+test('reads a page only from the accounts with the newest rows, and the next one from the last ID on', async () => {
   disableAutomaticAlarms();
   const calls: string[] = [];
   const app = smallEdge({ ...NOT_ALLOWED, ACCOUNT: counting<object>(bindings.ACCOUNT, calls) });

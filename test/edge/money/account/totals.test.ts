@@ -216,7 +216,7 @@ test('counts and lists a conversation that is created again after its account wa
   });
 });
 
-test('counts a settlement after its hold’s deadline once in all sums, and in the credit of its time', async () => {
+test('counts a settlement after its deadline once in all sums, and against the credit valid at admission', async () => {
   await inAccount((account) => account.giveCredit({ id: 'c1', usd: usd(50_000), expiresAt: clock + HOUR }));
   const asking = { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5' };
   await inAccount((account) => admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS }));
@@ -235,7 +235,7 @@ test('counts a settlement after its hold’s deadline once in all sums, and in t
   expect([total.requests, nano(total.cost_usd)]).toEqual([1, 500]);
 });
 
-test('writes a further row for credit only if it expires, and none for a token’s limit', async () => {
+test('writes a further row per request for credit only if the credit expires, and none for a token’s limit', async () => {
   const credit = (id: string, expiresAt: number | null) =>
     inAccount((account) => account.giveCredit({ id, usd: usd(5_000), expiresAt }));
   await inAccount((account) =>

@@ -323,7 +323,7 @@ describe('a request in the ledger', () => {
     expect(await page(`?limit=2&before_id=${ids[3]}`)).toMatchObject({ ids: ids.slice(1, 3), has_more: true });
   });
 
-  test('is listed with the account that the list belongs to if an admin names no account', async () => {
+  test('is in a list that names its account: an admin’s own by default, null for all accounts', async () => {
     const edge = smallEdge();
     expect((await edge.post('/messages', ASK, bearerHeader(await createToken('alice')))).status).toBe(200);
     await edge.waitUntilSettled();

@@ -290,7 +290,7 @@ describe('the rows that an account reads when it wakes', () => {
     expect(rowsRead).toBeLessThan(30);
   });
 
-  test('need few statements in an alarm that finds nothing to do', async () => {
+  test('need at most nine statements in an alarm that finds nothing to do', async () => {
     await live(3);
     // The first one reports what was spent.
     await runDurableObjectAlarm(stub());

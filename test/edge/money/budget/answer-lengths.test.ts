@@ -41,7 +41,7 @@ test('reads earlier responses once, and counts none twice', () => {
   expect(reads).toBe(1);
 });
 
-test('estimates the needed tokens from sixteen responses, and a first try from fewer', () => {
+test('estimates the needed tokens from at least sixteen responses, but the tokens worth trying from fewer', () => {
   const lengths = new RecentAnswerLengths(() => []);
   expect([lengths.estimateTokensForText(MODEL, 4_096), lengths.estimateTokensWorthTrying(MODEL, 4_096)]).toEqual([
     4_096, 1_024,

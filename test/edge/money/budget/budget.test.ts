@@ -312,7 +312,7 @@ describe('limits in USD', () => {
     expect(budget.windows.month).toMatchObject({ settled: 11_000, held: 11_000 });
   });
 
-  test('keep sums exact for accounts without limits', () => {
+  test('reject requests that would exceed the largest exact sum, also for accounts without limits', () => {
     const budget = createEmptyBudget(NOON);
     const dear = worstCaseWith({ inputCost: 1e15, outputTokens: 0 });
     const kinds = Array.from({ length: 12 }, () => admit(budget, toLimitRules({}), dear, NOON).kind);
@@ -481,7 +481,7 @@ describe('lowering max_tokens', () => {
     );
   });
 
-  test('affects a chat with web search on $10 a day only near the end of the budget', () => {
+  test('affects a chat with web search on $10 a day only once less than its maximum cost remains', () => {
     const tools = [{ type: 'web_search_20260209', name: 'web_search', max_uses: 2 }];
     const messages = [{ role: 'user', content: 'What is new?' }];
     const body = { model: 'claude-sonnet-5-5', max_tokens: 8_192, messages, tools };
@@ -604,7 +604,7 @@ describe('a later try', () => {
     });
   });
 
-  test('by a model without a price is rejected only under a limit in USD', () => {
+  test('with a model without a price is rejected only under a limit in USD', () => {
     const unknown = { ...worstCase, known: false };
     const more = { earlier: 1 };
     expect(decideHold(createEmptyBudget(NOON), toLimitRules({}), unknown, NOON, more).kind).toBe('admitted');
@@ -659,7 +659,7 @@ describe('a token count before admission', () => {
     );
   });
 
-  test('is not requested if the input is a small part of the cost', () => {
+  test('is not requested if the input is at most a quarter of the hold', () => {
     const rules = toLimitRules({ usd_per_day: usd(80_000) });
     const ask = (inputCost: number) => countable({ inputCost, outputTokens: 128_000 });
     expect(decideHold(createEmptyBudget(NOON), rules, ask(10_000), NOON)).toMatchObject({
@@ -774,7 +774,7 @@ describe('rate limits', () => {
     expect(admit(budget, rules, worstCaseWith(), NOON).kind).toBe('admitted');
   });
 
-  test('allow as many abandoned requests beside concurrent_requests as the limit', () => {
+  test('do not count abandoned requests towards concurrent_requests, up to as many as the limit itself', () => {
     const rules = toLimitRules({ concurrent_requests: 2 });
     const budget = createEmptyBudget(NOON);
     const abandon = () => {

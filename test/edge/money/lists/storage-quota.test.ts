@@ -79,7 +79,7 @@ test('rejects everything that an account with limits of 0 tries to store', async
 test.each([
   ['conversations', { conversations: 0 }],
   ['stored_bytes', { stored_bytes: 0 }],
-] as const)('rejects creation with only the limit %s, and names the limit', async (name, limits) => {
+] as const)('rejects creation if only the limit %s is 0, and names the limit', async (name, limits) => {
   await limit(limits);
   for (const [method, path, body] of STORING) {
     if (path.includes('old')) continue;
@@ -140,7 +140,7 @@ test('counts the size of the databases, and stores at most `stored_bytes`, copie
   expect((await stored()).bytes).toBeGreaterThan(before.bytes);
 });
 
-test('counts creating, forking and changing conversations, storing, and listing models as requests', async () => {
+test('counts creating, forking and changing a conversation, storing a classifier, and listing models as requests', async () => {
   await send('POST', '/conversations', { id: 'old' });
   for (const [method, path, body] of [
     ['POST', '/conversations', {}],

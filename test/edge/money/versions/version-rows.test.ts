@@ -49,7 +49,7 @@ describe('a stored version', () => {
     expect(await stub().readVersion(id('h2'), true)).toBeUndefined();
   });
 
-  test('needs six rows, and none if nothing changes', async () => {
+  test('needs six row writes, and none if nothing changes', async () => {
     // The first row of an account makes its tables.
     await stub().setLimits({});
     const rows = await countWrittenRows(getAccountStub(bindings, {}, 'alice'));

@@ -454,7 +454,7 @@ test('reports the cost of all tries together, each of which is settled separatel
   expect(Number(price)).toBeCloseTo(sum, 9);
 });
 
-describe('a caller that disconnects', () => {
+describe('a caller that disconnects or whose upstream does', () => {
   test('before anything is sent pays nothing', async () => {
     const { ask, row, app } = caller(() => Response.json(message()));
     await ask(ASK, { signal: AbortSignal.abort() }).catch(() => undefined);
@@ -490,20 +490,20 @@ describe('a caller that disconnects', () => {
     UPSTREAM_OWN_KEY: 'sk-ant-of-own',
   });
 
-  test('before a non-streaming response pays its hold, unless the upstream stops', async () => {
+  test('before a non-streaming response pays its hold, or less if the upstream stops on disconnection', async () => {
     expect(await leaving(ASK)).toMatchObject({ cost_usd: holdOf(ASK) });
     const body = { ...ASK, max_tokens: 32_000 };
     expect((await leaving(body, stopping('always'))).cost_usd).toBeLessThan(holdOf(body) / 5);
   });
 
-  test('before the first event of a stream pays only the beginning of the response', async () => {
+  test('before a stream’s first event pays the beginning of the response, or the hold if generation continues', async () => {
     const body = { ...ASK, max_tokens: 32_000, stream: true };
     expect((await leaving(body)).cost_usd).toBeLessThan(holdOf(body) / 5);
     expect(await leaving(body, stopping('never'))).toMatchObject({ cost_usd: holdOf(body) });
   });
 
   test.each([0, 1])(
-    'before a connection reset pays the counted prompt, which is counted once, with %i retries',
+    'after a connection reset by the upstream pays the prompt of each try, counted once, with %i retries',
     async (retries) => {
       let counts = 0;
       const tokens = 20_000;
@@ -606,7 +606,7 @@ describe('a request that does not fit by its size', () => {
   const counting = (count: () => Response | Promise<Response>) => (sent: SentRequest) =>
     sent.url.pathname.endsWith('/count_tokens') ? count() : Response.json(message());
 
-  test('is counted once, with a supported body, and then admitted', async () => {
+  test('is counted once, with only the fields that count_tokens supports, and then admitted', async () => {
     const { ask, row, app } = caller(
       counting(() => Response.json({ input_tokens: 2_500 })),
       { usd_per_day: 0.02 },
@@ -815,7 +815,7 @@ describe('a request with a higher maximum cost than the remaining budget', () =>
     }
   });
 
-  test('is never lowered below the thinking budget and 256 tokens of text', async () => {
+  test('is never lowered below the thinking budget plus 256 tokens of text', async () => {
     const thinking = { type: 'enabled', budget_tokens: 5_000 };
     const body = { ...ASK, max_tokens: 20_000, thinking };
     // The count and its margin are a hundred tokens.

@@ -36,7 +36,7 @@ afterAll(() => {
 });
 
 test.each(CLASSES.flatMap((kind) => ENDS.map((end) => [kind, end] as const)))(
-  'settles no response of the class %s below the billed cost, after any event at which it was %s',
+  'settles no response of the class %s below the billed cost, except as documented, if it is %s after any event',
   (kind, end) => {
     const times: number[] = [];
     const goesOn = end === 'stalled' || end === 'silent';

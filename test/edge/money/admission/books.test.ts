@@ -78,7 +78,7 @@ function clock(): { now: number } {
 }
 
 describe('the cost of an interrupted response', () => {
-  test('is at least the billed cost for 150 stopped turns with searches', async () => {
+  test('is in sum one to three times the billed cost for 150 cut responses with searches', async () => {
     stopClock();
     const search = { type: 'web_search_20260209', name: 'web_search', max_uses: 8 };
     const results = [
@@ -326,7 +326,7 @@ describe('the cost of an interrupted response', () => {
   });
 });
 
-test.each([[[null]], [{}], ['x']])('settles a request whose final usage has the iterations %j', async (iterations) => {
+test.each([[[null]], [{}], ['x']])('ignores the invalid iterations %j in a final usage', async (iterations) => {
   const strange = account(() =>
     sseResponse(
       start({ input_tokens: 10 }) +
@@ -354,7 +354,7 @@ test.each([{}, { output_tokens: '20' }, { output_tokens: -5 }, { output_tokens: 
   },
 );
 
-test('reports the cost of a request with all of its tries', async () => {
+test('reports the cost of a request as the sum of its tries', async () => {
   let tries = 0;
   const broken = account(
     async () => {
@@ -555,7 +555,7 @@ describe('a budget for concurrent requests', () => {
   });
 });
 
-test('lets a visitor with $0.05 use most of the budget for short Sonnet responses', async () => {
+test('lets a visitor with $0.05 use more than three quarters of it for short Sonnet responses', async () => {
   const model = 'claude-sonnet-5-5';
   const short = () =>
     sseResponse(
@@ -653,7 +653,7 @@ describe('a budget of a dollar a day on Opus 5.5', () => {
     expect((await richer.ask(search(1))).status).toBe(200);
   });
 
-  test('settles costs above an estimate, and marks the row', async () => {
+  test('settles a cost above the estimated hold in full, and marks the row', async () => {
     const dear = () =>
       sseResponse(
         start({ input_tokens: 1_700 }) +
@@ -702,7 +702,7 @@ describe('models', () => {
   });
 });
 
-test('takes the count for a rejected request from the bucket for counts', async () => {
+test('counts a token count towards count_requests_per_minute even if its request is then rejected', async () => {
   const poor = account(
     ({ url }) => (url.pathname.endsWith('count_tokens') ? Response.json({ input_tokens: 100_000 }) : Response.json({})),
     { usd_per_day: 0.2, count_requests_per_minute: 2 },
@@ -717,7 +717,7 @@ test('takes the count for a rejected request from the bucket for counts', async 
   expect(poor.app.sent).toHaveLength(2);
 });
 
-test('keeps the spent budget of an erased account', async () => {
+test('keeps the spent amount of each budget window when the account is erased', async () => {
   const spender = account(() => Response.json(message({ input_tokens: 1_000, output_tokens: 1_000 })), {
     usd_per_day: 1,
   });

@@ -56,7 +56,7 @@ describe.each([
   ['a whole answer of a conversation', '/v1/messages', { conversation: 'c1' }],
   ['a stream of a conversation', '/messages', { conversation: 'c1' }],
 ])('%s', (_, path, more) => {
-  test('has headers with the used share of the budget, and whether another request fits', async () => {
+  test('reports the used share of the budget, and whether another request fits', async () => {
     await limit({ usd_per_day: 0.02, usd_per_month: 1 });
     let before: Heard | undefined;
     for (let asked = 0; asked < 99; asked += 1) {

@@ -65,7 +65,7 @@ const CASES = [
 ] as const;
 
 test.each(CASES)(
-  'settles a stream of %i tokens (cached: %s) near its cost if the caller leaves before the first event',
+  'settles a stream with %i prompt tokens (cached: %s) at 1 to 1.5 times its cost if left before its first event',
   async (tokens, isCached) => {
     stopClock();
     const id = `left-${tokens}-${isCached}`;
@@ -96,7 +96,7 @@ test.each(CASES)(
 );
 
 test.each(CASES)(
-  'settles a turn of %i tokens (cached: %s) near its cost if it is stopped before the first event',
+  'settles a turn with %i prompt tokens (cached: %s) at 1 to 1.5 times its cost if stopped before its first event',
   async (tokens, isCached) => {
     stopClock();
     const upstream = late(usageOf(tokens, isCached));

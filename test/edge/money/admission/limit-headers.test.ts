@@ -77,11 +77,14 @@ describe('an admitted request', () => {
     [950, 50, 'allowed_warning', '0.95', '0.95'],
     [999, 0, 'allowed_warning', '0.99', '0.95'],
     [1_200, 0, 'allowed_warning', '0.99', '0.95'],
-  ] as const)('with %d settled and %d held of 1,000 is %s at %s', (settled, held, status, utilization, threshold) => {
-    expect(createQuotaHeaders({ day: spend(1_000, settled, held) })).toEqual(
-      allowed(status, utilization, DAY_END, threshold),
-    );
-  });
+  ] as const)(
+    'with %d settled and %d held of 1,000 has the status %s and the utilization %s',
+    (settled, held, status, utilization, threshold) => {
+      expect(createQuotaHeaders({ day: spend(1_000, settled, held) })).toEqual(
+        allowed(status, utilization, DAY_END, threshold),
+      );
+    },
+  );
 
   test('receives the headers of the most used window', () => {
     const standing: QuotaStatus = {

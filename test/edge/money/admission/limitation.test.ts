@@ -186,7 +186,7 @@ const LIMITS = OWNERS.flatMap((by) =>
 );
 
 test.each(Object.keys(WAYS).flatMap((way) => LIMITS.map(([kind, by]) => [way, kind, by] as const)))(
-  'reports or waits for the limit of a %s: %s, by the %s',
+  'reports or waits out the rejection of a %s: limit %s, owner %s',
   async (way, kind, by) => {
     installSimulator();
     expect(await WAYS[way]?.(by, kind)).toBe(expected(way, by, kind));

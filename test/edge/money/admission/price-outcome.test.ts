@@ -32,7 +32,7 @@ function bookedFor(
   return cost - terms.promptCost;
 }
 
-test('counts prompt and round trip of a Claude API stream that was stopped or left before its first event', () => {
+test('counts prompt and round-trip output of a Claude API stream that was stopped or left before its first event', () => {
   expect(bookedFor({ stopped: true })).toBe(IN_FLIGHT);
   expect(bookedFor({ end: 'client_gone' })).toBe(IN_FLIGHT);
 });

@@ -100,14 +100,14 @@ async function booked({ answer, body, vars = {} }: Way, refused: Refused, own: R
 
 describe.each(Object.entries<Way>(WAYS))('%s', (_, way) => {
   test.each(REFUSALS)(
-    'is settled at the billed cost if it is refused before output: %s',
+    'is settled at the billed cost if it ends with this refusal or stop details: %s',
     async (_name, refused, bill) => {
       const row = await booked(way, refused);
       expect(row).toMatchObject({ cost_usd: bill, estimated: false, usage: { input_tokens: PROMPT } });
     },
   );
 
-  test('is settled at its full cost if it comes from another gateway', async () => {
+  test('is settled at its full cost if it is a refusal from another gateway', async () => {
     const row = await booked(way, of('cyber'), { ANTHROPIC_BASE_URL: 'https://gateway.example' });
     expect(row).toMatchObject({ cost_usd: BILL, estimated: false });
   });
@@ -123,7 +123,7 @@ describe('a refusal by one of several upstreams', () => {
     ['a gateway', { kind: 'anthropic', base_url: 'https://gateway.example' }, BILL],
     ['Bedrock', { kind: 'bedrock', region: 'us-east-1' }, BILL],
     ['Foundry', { kind: 'foundry', resource: 'r' }, BILL],
-  ])('%s', async (_, fields, bill) => {
+  ])('is free only if the upstream is the Claude API: %s', async (_, fields, bill) => {
     const row = await booked(WAYS['a whole answer'], of('cyber'), listed(fields));
     expect(row).toMatchObject({ cost_usd: bill });
   });

@@ -108,7 +108,7 @@ describe('backups of conversations and versions', () => {
     expect((await say('More')).status).toBe(200);
   });
 
-  test('a conversation with an old prefix version is restored after the backup of that version', async () => {
+  test('a conversation with an old prefix version is restored once the backup of that version is restored', async () => {
     const store = async (system: string) => {
       const headers = { 'content-type': 'application/json', ...(await alice()) };
       const body = JSON.stringify({ system, model: 'claude-haiku-5-5', max_tokens: 20 });
@@ -378,7 +378,7 @@ describe('the backup of an account', () => {
     }
   });
 
-  test('does not admit a request that waited for the group’s budget during the restore', async () => {
+  test('prevents the admission of a request that waited for the group’s budget during the restore', async () => {
     const backup = {
       ...(await read('/accounts/alice/backup')),
       limits: { usd_total: 1 },

@@ -227,7 +227,7 @@ test.each(ROUTES)(
   },
 );
 
-test('the error names the first fault by its path, and never quotes the body', async () => {
+test('the error for an invalid message names the path of the fault, and never quotes the body', async () => {
   const app = accepting();
   const ok = { model: 'm', max_tokens: 1, messages: [{ role: 'user', content: 'x' }] };
   for (const [body, message] of [
@@ -330,7 +330,7 @@ test('a body of exactly the limit is accepted, and one byte more gets a 413, wit
   }
 });
 
-test('an endless body is rejected as soon as it exceeds the limit', async () => {
+test('an endless body is rejected before twice the limit is read', async () => {
   const app = accepting({ MAX_BODY_BYTES: '100000' });
   let pulled = 0;
   const endless = new ReadableStream({
@@ -383,7 +383,7 @@ test('an unknown route gets a 404, and an unsupported route of the API a 501 tha
   }
 });
 
-test('HEAD /health returns the same as GET without a body', async () => {
+test('HEAD /health returns 200 with an empty body', async () => {
   const app = accepting();
   const response = await app.fetch('/health', { method: 'HEAD' });
   expect(response.status).toBe(200);
@@ -530,7 +530,7 @@ test.each([
   }
 });
 
-test('POST /classify rejects an input of 20 MB, deep schemas, and malformed or repeated lists', async () => {
+test('POST /classify rejects an input of 20 MB, deep schemas, malformed labels, and repeated labels or input ids', async () => {
   const app = accepting();
   const huge = 'é'.repeat(10_000_000);
   const alone = await app.post('/classify', { input: huge, labels: ['a'] });

@@ -165,7 +165,7 @@ test('every field of every request and response has a description', () => {
   expect([...undescribed]).toEqual([]);
 });
 
-test('every error has its status, its envelope, and an example', () => {
+test('each error type has its documented status, with listed exceptions, and each status has a response', () => {
   // The type says more than the status, for these three.
   const others: Readonly<Record<number, ErrorType>> = {
     410: 'not_found_error',

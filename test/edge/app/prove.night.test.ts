@@ -3,7 +3,7 @@ import { expect, test } from 'vitest';
 import { runProve } from '#test/support/prove.ts';
 import { proveCalls } from '../../../scripts/prove-calls.ts';
 
-test('fifty runs with different responses report no difference', async () => {
+test('fifty runs of runProve with different responses report no difference', async () => {
   for (let run = 1; run <= 50; run += 1) {
     const proved = await runProve({ seed: `night ${run}`, thinking: (run * 131) % 1_700 });
     expect(proved.flatMap(({ call, differences }) => differences.map((words) => `${call.name}: ${words}`))).toEqual([]);

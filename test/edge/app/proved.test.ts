@@ -111,7 +111,7 @@ describe('a recorded response', () => {
     await rm(folder, { recursive: true, force: true });
   });
 
-  test('can be read, compared and priced again', async () => {
+  test('is read, matches the simulator’s current response, and costs what was booked', async () => {
     expect(written.map(({ call }) => call).sort()).toEqual(
       proveCalls()
         .map(({ name }) => name)
@@ -128,7 +128,7 @@ describe('a recorded response', () => {
       'stream: missing: model',
     ],
     ['its call', { call: 'gone' }, 'gone is not sent any more: delete its file'],
-  ])('is reported once %s has changed', async (_, change, words) => {
+  ])('is reported if %s has changed', async (_, change, words) => {
     const changed = written.filter(({ call }) => call === 'stream').map((fixture) => ({ ...fixture, ...change }));
     expect((await replay(changed)).join('; ')).toContain(words);
   });

@@ -220,7 +220,7 @@ describe('an SDK method through Sluice', () => {
   const used = new Set<unknown>();
 
   test.each([...offered])(
-    'client.%s has the same result as without Sluice, except for the listed differences',
+    'each method of client.%s has the same result as without Sluice, except for the listed differences',
     async (_, calls) => {
       const on = ways();
       for (const { client } of on) for (const _ of 'ab') await client.files.upload({ file: await fileOf() });

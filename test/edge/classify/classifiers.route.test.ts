@@ -94,7 +94,7 @@ test('an admin’s classifier is available to all accounts, and an account’s o
   await one.request(undefined, { path: '/classifiers/shared', method: 'DELETE', headers: admin });
 });
 
-test('a prefix and a classifier with the same name are independent', async () => {
+test('storing a classifier creates no prefix with the same name', async () => {
   const one = await createClassifyCaller(() => labelMessage('bug'), { scopes: ['classify', 'prefixes', 'messages'] });
   await put(one, 'same', { labels: LABELS });
   expect((await get(one, '/prefixes/same')).status).toBe(404);

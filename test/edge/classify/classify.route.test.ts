@@ -248,7 +248,7 @@ test('returns `label: null` for a null or absent property, and `labels` for a li
   expect(several).not.toHaveProperty('label');
 });
 
-test('requests an object that violates its schema once more, then returns an error for its input', async () => {
+test('repeats the request once if the object violates the schema, then returns an error for the input', async () => {
   const schema = {
     type: 'object',
     properties: { mood: { enum: ['good', 'bad'] }, score: { type: 'integer', maximum: 5 } },
@@ -264,7 +264,7 @@ test('requests an object that violates its schema once more, then returns an err
   expect(results[0]).toMatchObject({ id: '0', label: null, fields: null, output: null, error: { type: 'api_error' } });
 });
 
-test('counts votes by label, and returns the first object with the winning label', async () => {
+test('counts votes by label, and returns an object with the winning label', async () => {
   const schema = { type: 'object', properties: { mood: { enum: ['good', 'bad'] }, why: { type: 'string' } } };
   const votes = ['bad', 'good', 'good'].map((mood, nth) => textMessage(JSON.stringify({ mood, why: `vote ${nth}` })));
   const { request: ask } = await createClassifyCaller((_, nth) => votes[nth] ?? textMessage('{}'));

@@ -86,7 +86,7 @@ test.each(PUBLISHED)(
   },
 );
 
-test('sends no thinking setting to an unknown model, and adds tokens for its thinking', async () => {
+test('sends no thinking setting to an unknown model, and adds tokens for its thinking to max_tokens', async () => {
   const { request: ask, app } = await createClassifyCaller(() =>
     textMessage('', { content: [{ type: 'tool_use', id: 't', name: 'classify', input: { label: 'bug' } }] }),
   );

@@ -214,7 +214,7 @@ describe('Sluice’s tool calls in the history of a message without a conversati
     });
   });
 
-  test('yield to the event loop often if one message has thousands of them', async () => {
+  test('are restored with many yields to the event loop if one message has thousands of them', async () => {
     const blocks = Array.from({ length: 2_000 }, (_, nth) => [use(`toolu_${nth}`), result(`toolu_${nth}`, 'x')]).flat();
     const messages = [question, { role: 'assistant', content: blocks }, question];
     const bytes = new TextEncoder().encode(JSON.stringify({ model: MODEL, messages }));

@@ -69,7 +69,7 @@ describe('MESSAGE_DEFAULTS', () => {
     expect(app.sent).toEqual([]);
   });
 
-  test('yields to a prefix, which has its own system', async () => {
+  test('does not override the model and system of a prefix, but fills in max_tokens', async () => {
     const { put, sentFor } = await edgeWith(DEFAULTS);
     await put('/prefixes/long', { system: 'Sing.', model: 'claude-sonnet-5-5' });
     expect(await sentFor('/messages', { ...hi, prefix: 'long' })).toMatchObject({

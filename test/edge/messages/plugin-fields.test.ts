@@ -5,7 +5,7 @@ import { SMALL_MESSAGE } from '#test/support/small-message.ts';
 const plain = { model: SMALL_MESSAGE.model, max_tokens: 100, messages: [{ role: 'user', content: 'Hello' }] };
 const PATHS = ['/v1/messages', '/v1/messages/count_tokens'];
 
-test.each(PATHS)('%s: the fields for plugins are validated, and never forwarded', async (path) => {
+test.each(PATHS)('%s: fields for plugins, such as `background`, are validated and not forwarded', async (path) => {
   const app = createTestApp(() => Response.json(path.endsWith('tokens') ? { input_tokens: 9 } : SMALL_MESSAGE));
   const { status } = await app.post(path, { ...plain, background: false, retry: false, agent: null, max_turns: 3 });
   expect(status).toBe(200);

@@ -57,7 +57,7 @@ test.each([
   }
 });
 
-test('the response, log, ledger and usage name the agent’s version, for the field and for the header', async () => {
+test('the response, log, ledger and usage name the agent’s version, whether a field or a header selects it', async () => {
   const { app, bob, root, version } = await edgeWithTalking();
   const { agent: _, ...plain } = { agent: 'sky', messages: MESSAGES };
   const streamed = await app.post('/messages', plain, { ...bob, 'sluice-agent': 'sky' });

@@ -56,7 +56,7 @@ const metadataOf = (sent: SentRequest | undefined) =>
   (JSON.parse(sent?.text ?? '{}') as { metadata?: unknown }).metadata;
 
 describe.each(Object.entries(WAYS))('%s', (name, { path, body }) => {
-  test('sends the caller’s idempotency-key with a hash of the account, so that accounts never share a key', async () => {
+  test('prefixes the caller’s idempotency-key with a hash of the account, or sends none for a classification', async () => {
     const app = edge();
     for (const account of ['alice', 'bob']) {
       const response = await app.post(path, body, { ...(await as(account)), 'idempotency-key': 'once' });
@@ -110,7 +110,7 @@ describe.each(Object.entries(WAYS))('%s', (name, { path, body }) => {
   });
 });
 
-test('invalid metadata is forwarded unchanged, and null metadata is replaced like absent metadata', async () => {
+test('with UPSTREAM_USER_ID, invalid metadata is forwarded unchanged, and null metadata is replaced', async () => {
   const app = edge({ UPSTREAM_USER_ID: 'account' });
   for (const metadata of [7, 'x', [1]]) {
     await app.post('/v1/messages', { ...ASK, metadata }, await as('alice'));

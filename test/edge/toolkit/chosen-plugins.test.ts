@@ -12,7 +12,7 @@ beforeEach(async () => {
 
 const namesInUse = () => kit.getPluginNames();
 
-test('plugins are called in one order, however they are listed', () => {
+test('registered plugins have the same order, however they are listed', () => {
   sluice.createApp({ plugins: sluice.allPlugins.toReversed() });
   expect(namesInUse()).toEqual(sluice.allPlugins.map(({ name }) => name));
   sluice.createApp({ plugins: sluice.allPlugins });
@@ -30,7 +30,7 @@ test('the package exports each plugin by its name, and the class of each object 
   expect(classes.filter((name) => typeof exported.get(name) !== 'function')).toEqual([]);
 });
 
-test('an option without its plugin is rejected with the plugin to add', () => {
+test('an option without its plugin is rejected with an error that names the plugin to add', () => {
   const tool = { description: 'Tells the time.', schema: z.object({}), run: () => 'noon' };
   expect(() => sluice.createApp({ tools: { tool } })).toThrow(
     'createApp: tools requires the plugin runs. Add `runs` to `plugins`.',

@@ -77,7 +77,7 @@ test('each request gets the same response under any path of another app', async 
   for (const app of [alone, ...apps.values()]) await app.waitUntilSettled();
 });
 
-test('an unknown route under a mount path returns a 405 with the methods, a 404 or a 501', async () => {
+test('under a mount path, a wrong method gets a 405, an unknown route a 404, and an unsupported route a 501', async () => {
   const app = createTestApp(answer, VARS, { around: under('/ai') });
   const headers = bearerHeader(await createToken('alice'));
   const wrong = await app.fetch('/ai/messages', { headers });
@@ -96,7 +96,7 @@ test('an unknown route under a mount path returns a 405 with the methods, a 404 
   expect([outside.status, await outside.text()]).toEqual([404, '404 Not Found']);
 });
 
-test('a catch-all route of the Worker hides no response of Sluice, and its routes within the mount path work', async () => {
+test('a catch-all route of the Worker hides no response of Sluice, and other Worker routes in the mount path work', async () => {
   const app = createTestApp(answer, VARS, {
     around: (edge) =>
       new Hono<AppEnv>()

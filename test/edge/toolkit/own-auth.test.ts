@@ -27,7 +27,7 @@ const byHeader: Authenticate = (request) => {
 const withAuth = (authenticate: Authenticate, vars: Record<string, unknown> = DEPLOYED_VARS) =>
   createTestApp(() => Response.json(SMALL_MESSAGE), vars, { options: { authenticate } });
 
-test('the caller that `authenticate` returns is the account, and its secret is not sent to the upstream', async () => {
+test('the account that `authenticate` returns is used, and the caller’s credential is not sent upstream', async () => {
   const app = withAuth(byHeader);
   expect((await app.post('/messages', ASK, as('alice'))).status).toBe(200);
   await app.waitUntilSettled();

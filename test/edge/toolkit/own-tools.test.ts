@@ -269,7 +269,7 @@ describe('a request with a tool of the Worker', () => {
   const post = async (path: string, body: object) =>
     await app().post(path, body, bearerHeader(await createToken('alice')));
 
-  test('needs no scope, and gets the list of tools if the tool does not exist', async () => {
+  test('needs no additional scope, and gets an error that lists the tools if the tool does not exist', async () => {
     const refused = await post('/messages', { ...asking(own('get_whether')), conversation: 'c1' });
     expect(refused.status).toBe(400);
     expect((await readError(refused)).message).toMatch(
@@ -336,7 +336,7 @@ test.each<[string, unknown]>([
   expect(() => createApp({ tools: { broken: tool as never } })).toThrow(member);
 });
 
-test('a second tool of the same name is rejected', () => {
+test('a different tool of the same name is rejected', () => {
   const tool = { description: 'x', schema: z.object({}), run: () => 1 };
   createApp({ tools: { twice: tool } });
   createApp({ tools: { twice: tool } });

@@ -93,7 +93,7 @@ test('a single job waits only for the event loop, however long its steps are', a
   expect(timers.mock.calls.map(([, sleep]) => sleep)).toEqual(Array<number>(22).fill(0));
 });
 
-test('after a long step, other jobs wait in proportion to its size', async () => {
+test('jobs with steps of 16 MB run one after another, with a pause between them', async () => {
   beginsAnotherDay();
   const done: string[] = [];
   for (const name of ['a', 'b', 'c']) void runInSteps(work([16 * MB], done, name));
@@ -105,7 +105,7 @@ test('after a long step, other jobs wait in proportion to its size', async () =>
   expect(done).toEqual(['a', 'b', 'c']);
 });
 
-test('a waiting job does not poll while another job pauses', async () => {
+test('two jobs that wait for each other’s pauses set fewer than 20 timers in two seconds', async () => {
   beginsAnotherDay();
   const done: string[] = [];
   const looks = vi.spyOn(globalThis, 'setTimeout');
@@ -115,7 +115,7 @@ test('a waiting job does not poll while another job pauses', async () => {
   expect(looks.mock.calls.length).toBeLessThan(20);
 });
 
-test('a clock that is set back delays no job', async () => {
+test('a clock that is set back by an hour delays no job by more than a second', async () => {
   beginsAnotherDay();
   const done: string[] = [];
   void runInSteps(work([16 * MB], done, 'a'));
@@ -128,7 +128,7 @@ test('a clock that is set back delays no job', async () => {
   expect(done.filter((name) => name !== 'left')).toEqual(['a', 'b']);
 });
 
-test('a WorkPacer counts all work that it paces', async () => {
+test('a WorkPacer requires a wait after 100 units or 64 kB of work', async () => {
   const pacer = new WorkPacer();
   for (let unit = 0; unit < 100; unit += 1) expect(pacer.waitForTurn(1)).toBeUndefined();
   await pacer.waitForTurn(1);

@@ -93,7 +93,7 @@ describe('the response of a receiver', () => {
     expect(await delivering(SET, answering(410))).toMatchObject({ final: true, status: 410 });
   });
 
-  test('is described by the host only, after a timeout, a connection error or an error status', async () => {
+  test('is described in errors by the receiver’s host, without the URL', async () => {
     const silent = (_: string, { signal }: RequestInit) =>
       new Promise<Response>((_resolve, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
     expect(await delivering(SET, silent, { timeoutMs: 30 })).toMatchObject({ type: 'timeout_error' });

@@ -132,7 +132,7 @@ describe.each(Object.entries(PUBLISHED))('the documented example signature of %s
     expect(await judge(vector, { secrets: [] })).toBe('forged');
   });
 
-  test('is forged if any bit of the body changes, or if the body is longer or shorter', async () => {
+  test('is forged if any byte of the body changes, or if the body is longer or shorter', async () => {
     const bytes = encode(vector.body);
     for (let at = 0; at < bytes.length; at += 1) {
       const changed = bytes.slice();

@@ -98,7 +98,7 @@ test('one account with many short bodies leaves memory for other accounts', () =
   expect(memory).toEqual(new IsolateBodyMemory());
 });
 
-test('the largest body of an account gets memory without other bodies, even if it grows', () => {
+test('an account’s largest body gets memory if there are no other bodies, even if it grows', () => {
   const memory = new IsolateBodyMemory();
   const share = new BodyMemoryShare(memory);
   share.setSender({ account: 'alice' });
@@ -167,7 +167,7 @@ describe('tokens of one account', () => {
     expect(() => of(memory, undefined, 'bob').reserveBytes(200_000)).not.toThrow();
   });
 
-  test('are not locked out after the body of one token is evicted', () => {
+  test('are not locked out after the body of another token is evicted', () => {
     const memory = new IsolateBodyMemory();
     const silent = announce(of(memory, 'page'), 30 * MB);
     vi.advanceTimersByTime(1_000);
@@ -311,7 +311,7 @@ describe('a share that waits for memory', () => {
     expect(memory).toEqual(new IsolateBodyMemory());
   });
 
-  test('polls less often when more shares wait', async () => {
+  test('polls on average less than 15 times a second when 200 shares wait', async () => {
     vi.useFakeTimers();
     onTestFinished(() => void vi.useRealTimers());
     const memory = new IsolateBodyMemory();
@@ -396,7 +396,7 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
   afterEach(() => void vi.useRealTimers());
 
   test.each([50, 300, 700, 900])(
-    'keeps its memory while all other senders trickle, if it sends in bursts of %i ms',
+    'keeps its memory while other senders trickle, if it sends in bursts every %i ms',
     (burst) => {
       const memory = new IsolateBodyMemory();
       const shareOf = (from: string) => {

@@ -31,7 +31,7 @@ describe('a log line', () => {
     expect(written).toEqual(ROUTES);
   });
 
-  test('has the route with the mount path of the edge, beside a page for every path', async () => {
+  test('has the route with the mount path of the edge, even if the Worker has a catch-all route', async () => {
     const around = (edge: Hono<AppEnv>) =>
       new Hono<AppEnv>()
         .get('*', (_, next) => next())
@@ -66,7 +66,7 @@ describe('a log line', () => {
     }
   });
 
-  test('names the plugin, or the Worker’s own route, that threw an unexpected exception', async () => {
+  test('reports whether a plugin, named in the line, or a route of the Worker threw an unexpected exception', async () => {
     const fail = () => {
       throw new TypeError('boom');
     };

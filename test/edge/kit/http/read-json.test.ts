@@ -27,7 +27,7 @@ test('rejects a body that does not end within its time, and cancels it', async (
   expect([heard, cancelled]).toEqual([[10], true]);
 });
 
-test('reports the length of a body before reading it', async () => {
+test('reports the length of a body once, whether or not its content-length is trusted', async () => {
   for (const isDoubted of [false, true]) {
     const heard: number[] = [];
     const onLength = (length: number) => {
@@ -91,7 +91,7 @@ test('rejects a short body that stalls, with and without a trusted length', asyn
   }
 });
 
-test('does not wait for the rest of a rejected body', async () => {
+test('waits at most `discardMs` for the rest of a rejected body', async () => {
   const { readable } = new FixedLengthStream(1_000_000);
   const headers = { 'content-length': '1000000' };
   const request = new Request('http://edge/messages', { method: 'POST', headers, body: readable });

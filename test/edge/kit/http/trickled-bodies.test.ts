@@ -222,7 +222,7 @@ describe('a phone that sends 4 MB at 70 kB a second', () => {
     return { status, honest, announced: all.length, gaveWay: statuses.filter((one) => one === 503).length };
   }
 
-  test('gets a response while tokens, visitors and unknown senders trickle, and so do other tokens', async () => {
+  test('gets a response, as other honest tokens do, while tokens, visitors and unknown senders trickle', async () => {
     const { status, honest, announced, gaveWay } = await sendAmong(ATTACKERS, 500);
     expect(status).toBe(200);
     expect(new Set(honest)).toEqual(new Set([200]));

@@ -31,7 +31,7 @@ test('contributions are read in the order of the list', () => {
   ]);
 });
 
-test('a different list, a repeated name and a missing dependency are rejected with the name of the plugin', () => {
+test('a different list, a repeated name and a missing dependency are rejected', () => {
   const tower = { name: 'tower' };
   expect(() => kit.registerPlugins([{ name: 'clock', needs: [tower] }])).toThrow('clock requires tower');
   expect(() => kit.registerPlugins([tower, { name: 'tower' }])).toThrow('two plugins have the name tower');
@@ -39,7 +39,7 @@ test('a different list, a repeated name and a missing dependency are rejected wi
   expect(() => kit.registerPlugins([tower])).toThrow('different `plugins`');
 });
 
-test('a single member is read, and rejected where a second plugin has it', () => {
+test('a member that only one plugin may have is read, and a second plugin that has it is rejected', () => {
   const tower: Plugin = { name: 'tower', queue: consume };
   expect(() => kit.registerPlugins([tower, { name: 'clock' }, { name: 'church', queue: consume }])).toThrow(
     'tower and church both provide `queue`. Remove one of them.',
@@ -58,7 +58,7 @@ test('a memoized value is computed once for each list', () => {
   expect(compute).toHaveBeenCalledTimes(2);
 });
 
-test('mutating the registered list has no effect, and the next call throws', () => {
+test('mutating the registered list has no effect, and registering it again throws', () => {
   const list = [A];
   kit.registerPlugins(list);
   list.push(B);

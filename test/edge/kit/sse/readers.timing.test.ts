@@ -7,7 +7,7 @@ import { measureLeastCpu } from '#test/support/measure-least-cpu.ts';
 const LEAST_MS = 0.1;
 const encoder = new TextEncoder();
 
-test('reading many lines in one piece takes linear time, for each line ending', () => {
+test('reading many lines in one piece does not take quadratic time, for each line ending', () => {
   const timeFor = (end: string, count: number) => {
     const piece = encoder.encode(`data: x${end}`.repeat(count));
     return measureLeastCpu(() => {
@@ -25,7 +25,7 @@ test('reading many lines in one piece takes linear time, for each line ending', 
   }
 });
 
-test('reading a line in small pieces takes linear time, below and above 1 MB', () => {
+test('reading a line in small pieces does not take quadratic time, below and above 1 MB', () => {
   const piece = new Uint8Array(100).fill(97);
   const timeFor = (length: number) =>
     measureLeastCpu(() => {
@@ -45,7 +45,7 @@ test('reading a line in small pieces takes linear time, below and above 1 MB', (
 test.each([
   ['one line', 'x'.repeat(65_536)],
   ['many lines', `data: ${'x'.repeat(65_529)}\n`],
-])('reading a long event of %s in many pieces takes linear time', (_, text) => {
+])('reading a long event of %s in many pieces does not take quadratic time', (_, text) => {
   const piece = encoder.encode(text);
   const timeFor = (count: number) =>
     measureLeastCpu(() => {

@@ -40,7 +40,7 @@ describe.each([
     });
   });
 
-  test('yields to the event loop if it is long', async () => {
+  test('lets other work run while it is read, if it is long', async () => {
     let turns = 0;
     const timer = setInterval(() => (turns += 1), 0);
     const chunks = Array.from({ length: 64 }, () => new Uint8Array(MEGABYTE / 16));
@@ -53,7 +53,7 @@ describe.each([
     expect(turns).toBeGreaterThan(5);
   });
 
-  test('yields to the event loop if it has many short chunks', async () => {
+  test('lets other work run while it is read, if it has many short chunks', async () => {
     let turns = 0;
     const timer = setInterval(() => (turns += 1), 0);
     const chunks = Array.from({ length: 2_000 }, () => new Uint8Array(1));

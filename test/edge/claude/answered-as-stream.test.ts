@@ -40,7 +40,7 @@ test.each<[string, () => Response, (cost: number) => void]>([
   },
 );
 
-test('reports a stream in response to a token count as foreign, or as the error it contains', async () => {
+test('reports a stream in response to a token count as not the Claude API’s, or as the error that it contains', async () => {
   let answer = streamed(WHOLE);
   const app = createTestApp(() => answer(), { UPSTREAM_MAX_RETRIES: '0' });
   const count = () =>

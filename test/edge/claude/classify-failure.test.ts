@@ -101,7 +101,7 @@ describe.each(Object.entries(ERROR_BODIES))('a gateway error (%s)', (form, bodyO
     }
   });
 
-  test('is limited to 500 whole characters, and secrets are masked', () => {
+  test('has its message cut to 500 whole characters, unless it has the API’s form, and secrets are masked', () => {
     registerSecrets('test', ['sk-a-secret-of-the-operator']);
     onTestFinished(() => registerSecrets('test', []));
     const { message } = gateways(400, `sk-a-secret-of-the-operator ${'🌍'.repeat(400)}`).forCaller;
@@ -130,7 +130,7 @@ describe.each(Object.entries(ERROR_BODIES))('a gateway error (%s)', (form, bodyO
     else expect(message).toBe(words);
   });
 
-  test('hides its message if the caller did not cause the error', () => {
+  test('hides its message if the caller did not cause the error, unless it has the API’s form', () => {
     if (isOfApi) return;
     for (const status of [307, 401, 402, 403, 408, 409, 429, 500, 503, 529])
       expect(JSON.stringify(gateways(status).forCaller.message)).not.toContain(TOO_LONG_MESSAGE);
@@ -154,7 +154,7 @@ test.each<[string, number, string]>([
   );
 });
 
-test('finds the message in an error body of any form and depth', () => {
+test('finds the message in error bodies of several forms, and none in deeply nested bodies', () => {
   const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
   for (const text of [deep, `{"error":${deep}}`, `{"detail":${deep}}`, '{"error":{"message":7}}', '[]', 'null', '7'])
     expect(refusalOf(400, text).forCaller.message).toBe(

@@ -58,7 +58,7 @@ test.each([
   expect(row?.cost_usd).toBeLessThan(0.03);
 });
 
-test('a relayed stream is never cut, and usage after a long line is settled', async () => {
+test('a relayed stream with a line of 3 MB is not cut, and the usage after the line is settled', async () => {
   const line = `${LONG_LINE}${'y'.repeat(3_000_000)}"}}\n\n`;
   const whole = SAID + line + textDelta('Bye. ') + blockEnd() + messageEnd({ output_tokens: 10 });
   const app = createTestApp(() => sseResponse(createBody(whole.match(/.{1,200000}/gs) ?? [])), LIMITED);

@@ -561,7 +561,7 @@ describe('an upstream that returns 404 for the model', () => {
     return Response.json({ type: 'error', error }, { status: 404 });
   };
 
-  test.each(Object.keys(WAYS))('is skipped by %s, and gets no more requests for a while', async (way) => {
+  test.each(Object.keys(WAYS))('is skipped by %s, and gets no more requests for this model for a while', async (way) => {
     const app = edge(TWO);
     says.east = missing;
     for (let nth = 0; nth < 3; nth += 1) {
@@ -657,7 +657,7 @@ const SICK: Record<string, () => Response | Promise<Response>> = {
 };
 
 test.each(Object.keys(SICK))(
-  'if the first upstream %s, the second responds, with and without a limit, for any max_tokens',
+  'if the first upstream %s, the second responds, with and without a limit, for max_tokens of 300 to 128,000',
   async (sick) => {
     for (const limits of [{}, { usd_per_day: 20 }, { usd_per_day: 20, on_shortfall: 'refuse' }]) {
       for (const max_tokens of [300, 1_023, 4_096, 32_000, 128_000]) {
@@ -798,7 +798,7 @@ test('GET /health?upstreams responds only to admins', async () => {
   });
 });
 
-test('tries an upstream although every breaker is open if no fallback model is allowed', async () => {
+test('tries an upstream although every breaker is open, if there is no fallback model', async () => {
   const app = edge(TWO);
   says = { east: refusal(500, 'api_error'), west: refusal(500, 'api_error') };
   for (let nth = 0; nth < 6; nth += 1) expect((await app.post('/v1/messages', ASK)).status).toBe(500);
@@ -1131,7 +1131,7 @@ describe('models and token counts', () => {
     expect(bodies[1].messages.at(-1)).toMatchObject({ role: 'user', content: [result] });
   });
 
-  test('skips fallback models that do not support the request, and tries the requested model if none remain', async () => {
+  test('skips unsuitable fallback models, and returns the requested model’s error if none remain', async () => {
     const app = edge([{ name: 'east' }]);
     const body = { ...ASK, model: HAIKU, tools: [], tool_choice: { type: 'any' } };
     says.east = busyBut('claude-opus-4-8');
@@ -1345,7 +1345,7 @@ describe('the concurrency slots of an upstream', () => {
     );
   });
 
-  test('and the tracked models stay bounded, however many model names are requested', async () => {
+  test('are tracked under one model for 150 unknown model names', async () => {
     const app = edge(TWO, { DEFAULT_LIMITS: '' });
     for (let nth = 0; nth < 150; nth += 1) {
       const response = await app.post('/v1/messages', {

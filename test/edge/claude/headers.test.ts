@@ -193,7 +193,7 @@ test('an operator can allow gateway headers, but none that are never forwarded',
   });
 });
 
-test('the setting rejects headers that are never forwarded', () => {
+test('FORWARD_HEADERS rejects headers that are never forwarded', () => {
   for (const name of ['helicone-*', 'anthropic-workspace-id', 'x-*', 'anthropic-*', 'x-goog-api-key', '*']) {
     expect(canHeaderBeForwarded(name), name).toBe(true);
   }
@@ -210,7 +210,7 @@ test('the setting rejects headers that are never forwarded', () => {
   }
 });
 
-test('removes connection and upstream-account headers from responses, and returns all others', () => {
+test('removes listed headers, such as those of the upstream’s account, from responses, and returns others', () => {
   const stays = {
     connection: 'keep-alive, x-hop',
     'keep-alive': 'timeout=5',

@@ -47,7 +47,7 @@ describe.each([...WAYS, ['that rides', { stream: false, max_tokens: 32_000 }] as
       ['and tells nothing', 'end', () => messageEnd({})],
       ['and fails', 'end', () => sseEvent('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })],
       ['and breaks off', 'cut', () => ''],
-    ] as const)('that omits message_start %s is charged at least its actual cost', async (_said, how, ending) => {
+    ] as const)('that omits message_start %s is charged between one and ten times its actual cost', async (_said, how, ending) => {
       const letters = 'The gate of a sluice rises. '.repeat(200);
       const [input, output] = [1_000, Math.ceil(letters.length / 3)];
       const stream = contentBlock({ type: 'text', text: '' }, [{ type: 'text_delta', text: letters }]) + ending(output);
@@ -112,7 +112,7 @@ describe.each(WAYS)('a response (%s)', (_, way) => {
     },
   );
 
-  test('that is an error keeps its status in any encoding', async () => {
+  test('that is an error keeps its status in an unsupported encoding', async () => {
     const headers = { 'content-type': 'application/json', 'content-encoding': 'zstd', 'x-should-retry': 'false' };
     const app = edge(
       () =>

@@ -127,7 +127,7 @@ test.each([
   },
 );
 
-test('a token count that sends only white space is aborted after 20 s', async () => {
+test('a token count for which the upstream sends only white space is aborted after 20 s', async () => {
   hasten((ms) => ms === 20_000);
   let signal: AbortSignal | undefined;
   const app = createTestApp(({ signal: given }: SentRequest) => {

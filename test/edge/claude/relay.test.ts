@@ -210,7 +210,7 @@ test('returns a non-streaming response unchanged with both request ids, and logs
   });
 });
 
-test('returns a stream byte for byte, with headers that prevent proxy buffering', async () => {
+test('returns a stream byte for byte with a cost comment after it, and headers that prevent proxy buffering', async () => {
   const app = createTestApp(() =>
     sse(createBody([TEXT_STREAM]), { 'cache-control': 'max-age=60', 'anthropic-ratelimit-requests-limit': '9' }),
   );
@@ -395,7 +395,7 @@ test('announces an upcoming model retirement in the headers of each response', a
   }
 });
 
-test('relays a body that is a transform stream of the runtime, in any pieces', async () => {
+test('relays a body that is a transform stream of the runtime, in pieces of different sizes', async () => {
   const bytes = new TextEncoder().encode(TEXT_STREAM);
   for (const size of [bytes.length, 400, 37]) {
     const app = once(() => {

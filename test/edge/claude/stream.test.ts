@@ -128,7 +128,7 @@ test.each([...SERVICES, ...GATEWAYS])('relays a slow stream unchanged from %s', 
   expect(await relayed(url, slow)).toEqual({ text: slow.join(''), endings: ['complete'] });
 });
 
-test('treats a caller that stops reading a gateway’s stream as disconnected, and cuts its connection', async () => {
+test('treats a caller that stops reading a gateway’s stream as disconnected, and aborts the upstream request', async () => {
   const hasRead = readBytes();
   const body = new ReadableStream({ type: 'bytes', pull: (controller) => controller.enqueue(encodeUtf8(PING)) });
   const controller = new AbortController();

@@ -141,7 +141,7 @@ test('a replacement is itself in the table and does not retire', () => {
 test.each([
   ['claude-sonnet-4-5', '2026-11-30T00:00:00Z', 'claude-sonnet-5-5'],
   ['claude-opus-4-5', '2027-01-22T00:00:00Z', 'claude-opus-5-5'],
-])('%s is announced as retiring from 60 days before its retirement on', (name, retires, replacement) => {
+])('%s is announced as retiring from the 60th day before its retirement', (name, retires, replacement) => {
   const retirement = Date.parse(retires);
   const day = 86_400_000;
   const model = table.findRow(name);

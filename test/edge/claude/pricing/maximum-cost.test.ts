@@ -500,7 +500,7 @@ describe('the upper bound of a request', () => {
 describe('a token count', () => {
   const long = ask({ messages: [{ role: 'user', content: 'x'.repeat(10_000) }] });
 
-  test('sets the bound to two percent more, and at least 64 tokens more', () => {
+  test('sets the bound to two percent, but at least 64 tokens, above the count', () => {
     expect(bound(long, { count: 8_000 })).toMatchObject({ inputTokens: 8_160, bounded: true, countable: false });
     expect(bound(long, { count: 1_000 }).inputTokens).toBe(1_064);
   });
@@ -548,7 +548,7 @@ describe('a token count', () => {
     expect(bound(url, { count: 100 }).inputTokens).toBeGreaterThanOrEqual(5_000);
   });
 
-  test('keeps Haiku in its lower price tier if it is below the tier’s limit', () => {
+  test('keeps Haiku in its lower price tier if the count plus two percent is below the tier’s limit', () => {
     const body = ask({
       model: 'claude-haiku-5-5',
       inference_geo: 'global',

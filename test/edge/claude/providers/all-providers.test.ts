@@ -102,7 +102,7 @@ describe('isMissingModelBody', () => {
 });
 
 describe('model ids', () => {
-  test('map every known model and alias to one id at each kind, and back', () => {
+  test('map every known model to an id of each kind and back, and aliases too at Bedrock and Vertex', () => {
     for (const make of Object.values(KINDS)) {
       const upstream = make();
       for (const { id, aliases } of MODELS) {

@@ -93,7 +93,7 @@ describe('the error for an invalid UPSTREAMS setting', () => {
   });
 });
 
-test('listUpstreamKeySettingNames returns the names of key settings that are not set', () => {
+test('listUpstreamKeySettingNames returns the key settings that the entries need, and none for the simulator', () => {
   const entries = parseUpstreams(
     parseSettings(
       {

@@ -289,7 +289,7 @@ describe.each(Object.entries(CASES))('%s', (_, one) => {
     expectSameSigned(sent, official.only);
   });
 
-  test('changes only the model and the fields taken from headers in the body', async () => {
+  test('changes nothing in the body except the model and the fields taken from headers', async () => {
     const text = '{ "max_tokens" : 5,\n "model":"claude-opus-4-5" , "x": [1.0, 1e2, "\\u00e9"],"messages":[] }';
     const sent = await upstream.prepare(
       {

@@ -61,7 +61,7 @@ test.each<[string, StoredTools, RegExp]>([
     },
     /draft 2020-12/,
   ],
-])('the API rejects %s', (_, request, words) => {
+])('findStoredToolFaults reports the fault for which the API rejects a request: %s', (_, request, words) => {
   expect(findStoredToolFaults(request)).toEqual([expect.stringMatching(words)]);
 });
 
@@ -81,6 +81,6 @@ test.each<[string, StoredTools]>([
   ['a tool that is newer than this list', { tools: [{ type: 'web_search_20990101', name: 'web_search', dreams: 1 }] }],
   ['a beta that is newer than this list', { tools: [], betas: ['dreams-2099-01-01'] }],
   ['skills beside code execution', { tools: [code], container: skills }],
-])('the API accepts %s', (_, request) => {
+])('findStoredToolFaults reports no fault in a request that the API accepts: %s', (_, request) => {
   expect(findStoredToolFaults(request)).toEqual([]);
 });

@@ -228,7 +228,7 @@ describe('the merged usage reports of one response', () => {
   });
 });
 
-test('only the later report counts after a fallback to another model', () => {
+test('after a fallback to another model, the token counts come only from the later report', () => {
   const hop = { type: 'fallback', from: { model: MODEL }, to: { model: 'claude-haiku-4-5' } };
   const later = { input_tokens: 40, output_tokens: 5, server_tool_use: { web_search_requests: 1 } };
   const stream =

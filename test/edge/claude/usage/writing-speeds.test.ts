@@ -50,7 +50,7 @@ test('forgets responses that are six hours old', () => {
   expect(speeds.getMaxTokensPerSecond(KEY, NOON + 6 * HOUR_MS)).toBeUndefined();
 });
 
-test('keeps a bounded number of models, and drops the least used models first', () => {
+test('keeps a bounded number of models, and drops the least recently used models first', () => {
   const speeds = new WritingSpeeds();
   for (let index = 0; index < 20_000; index += 1) {
     const now = NOON + index * 60_000;

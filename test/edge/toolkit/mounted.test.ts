@@ -96,7 +96,7 @@ test('under a mount path, a wrong method gets a 405, an unknown route a 404, and
   expect([outside.status, await outside.text()]).toEqual([404, '404 Not Found']);
 });
 
-test('a catch-all route of the Worker hides no response of Sluice, and other Worker routes in the mount path work', async () => {
+test('a catch-all route of the Worker hides no response of Sluice, and Worker routes in the mount path work', async () => {
   const app = createTestApp(answer, VARS, {
     around: (edge) =>
       new Hono<AppEnv>()

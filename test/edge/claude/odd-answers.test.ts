@@ -47,28 +47,24 @@ describe.each([...WAYS, ['that rides', { stream: false, max_tokens: 32_000 }] as
       ['and tells nothing', 'end', () => messageEnd({})],
       ['and fails', 'end', () => sseEvent('error', { error: { type: 'overloaded_error', message: 'Overloaded' } })],
       ['and breaks off', 'cut', () => ''],
-    ] as const)(
-      'that omits message_start %s is charged one to ten times its actual cost',
-      async (_said, how, ending) => {
-        const letters = 'The gate of a sluice rises. '.repeat(200);
-        const [input, output] = [1_000, Math.ceil(letters.length / 3)];
-        const stream =
-          contentBlock({ type: 'text', text: '' }, [{ type: 'text_delta', text: letters }]) + ending(output);
-        const app = edge(() => sseResponse(createBody([stream], how)), { DEFAULT_LIMITS: '{"usd_per_day":1000}' });
-        const content = 'word '.repeat(input);
-        const response = await app.post('/messages', {
-          ...asking({ max_tokens: 4_096, ...way }),
-          messages: [{ role: 'user', content }],
-        });
-        await response.text();
-        await app.waitUntilSettled();
-        const [line] = app.log;
-        const { input: dear, output: dearer } = { input: 1_000, output: 5_000 };
-        const bill = (input * dear + output * dearer) / 1e9;
-        expect(line?.cost_usd).toBeGreaterThanOrEqual(bill);
-        expect(line?.cost_usd).toBeLessThanOrEqual(10 * bill);
-      },
-    );
+    ] as const)('that omits message_start %s is charged one to ten times its cost', async (_said, how, ending) => {
+      const letters = 'The gate of a sluice rises. '.repeat(200);
+      const [input, output] = [1_000, Math.ceil(letters.length / 3)];
+      const stream = contentBlock({ type: 'text', text: '' }, [{ type: 'text_delta', text: letters }]) + ending(output);
+      const app = edge(() => sseResponse(createBody([stream], how)), { DEFAULT_LIMITS: '{"usd_per_day":1000}' });
+      const content = 'word '.repeat(input);
+      const response = await app.post('/messages', {
+        ...asking({ max_tokens: 4_096, ...way }),
+        messages: [{ role: 'user', content }],
+      });
+      await response.text();
+      await app.waitUntilSettled();
+      const [line] = app.log;
+      const { input: dear, output: dearer } = { input: 1_000, output: 5_000 };
+      const bill = (input * dear + output * dearer) / 1e9;
+      expect(line?.cost_usd).toBeGreaterThanOrEqual(bill);
+      expect(line?.cost_usd).toBeLessThanOrEqual(10 * bill);
+    });
   },
 );
 

@@ -60,7 +60,7 @@ describe.each(Object.entries(CLIENTS))('%s', (name, client) => {
   });
 });
 
-describe('rejects a malformed credential like the service', () => {
+describe('a simulated cloud service rejects a missing or malformed credential as the real one does', () => {
   const ask = async (
     url: string,
     headers: Record<string, string>,

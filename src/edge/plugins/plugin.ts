@@ -4,17 +4,17 @@
  * of the package. A member for which that order must not decide is listed in `SINGLE_MEMBERS` of `kit/plugins/plugins.ts`.
  */
 
-// Apps: `routes`, `options`, `settings`, `bindings`, `queue`.
+// Members of `Plugin` for the app: `routes`, `options`, `settings`, `bindings`, `queue`.
 import '../auth/route.ts';
 import '../config/settings.ts';
 import '../kit/plugins/needed-bindings.ts';
 import '../kit/delivery/queue.ts';
-// Requests and responses: `members`, `headers`, `classifyByBatch`, `providers`.
+// Members for requests and responses: `members`, `headers`, `classifyByBatch`, `providers`.
 import '../claude/request/field-definition.ts';
 import '../kit/http/headers/response-headers.ts';
 import '../classify/classify.route.ts';
 import '../claude/providers/all-providers.ts';
-// Conversations: `conversation`, `rows`, `copied`, `strategy`, `agents`, `guard`, `tools`.
+// Members for conversations: `conversation`, `rows`, `copied`, `strategy`, `agents`, `guard`, `tools`.
 import '../conversations/object/hooks.ts';
 import '../conversations/history/storage/plugin-rows.ts';
 import '../conversations/history/storage/copyable-rows.ts';
@@ -22,14 +22,14 @@ import '../conversations/history/history.schema.ts';
 import '../conversations/object/initial-context.ts';
 import '../conversations/history/guard.ts';
 import '../registry/tools/tool-kind.ts';
-// Accounts and budgets: `account`, `dimensions`, `sharedBudgets`, `allAccounts`, `alertInbox`, `changeList`.
+// Members for accounts and budgets: `account`, `dimensions`, `sharedBudgets`, `allAccounts`, `alertInbox`, `changeList`.
 import '../money/account/hooks.ts';
 import '../money/contracts/dimensions.ts';
 import '../money/account/account-state.ts';
 import '../money/contracts/all-accounts.ts';
 import '../money/alerts/alert-outbox.ts';
 import '../money/changes/change-outbox.ts';
-// Operations: `health`, `metrics`, `overview`, `failingTasks`.
+// Members for operations: `health`, `metrics`, `overview`, `failingTasks`.
 import '../health/plugin-hooks.ts';
 import '../durable/retries.ts';
 

@@ -5,7 +5,7 @@ import { createInvalidRequestError } from './errors.ts';
 import { readOptionalString, readRequiredObject, readRequiredType } from './fields.ts';
 import type { CompactionRequest, RequestMessage, RequestProtocol } from './message-request.ts';
 
-/** The longest summarization prompt, in UTF-16 units. */
+/** The longest summarization prompt, in UTF-16 units. The simulator assumes this limit; no public source states it. */
 const MAX_INSTRUCTIONS_CHARACTERS = 16_384;
 
 /** Parameters that shape a reply. A compaction request has none, so the API refuses them there. */

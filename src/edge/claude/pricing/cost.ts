@@ -4,7 +4,10 @@ import type { Model, TokenPrices } from '../models/models.ts';
 /** Integer billionths of a US dollar: a token's price is a whole number of them. */
 export type Nanodollars = number;
 
-/** $0.01 for each web search the upstream ran. */
+/**
+ * $0.01 for each web search that the upstream ran ($10 per 1,000 searches):
+ * https://docs.anthropic.com/en/docs/build-with-claude/tool-use/web-search-tool
+ */
 export const WEB_SEARCH_NANODOLLARS: Nanodollars = 10_000_000;
 
 /** Token counts by kind, as `usage` and each of its `iterations` report them. Absent or null counts as 0. */

@@ -12,7 +12,7 @@ import { isObject } from '../../kit/json/object.ts';
 const MAX_CACHED_USER_IDS = 1_000;
 const ID_CHARACTERS = 32;
 const endUserCache = new LruCache<string, string>({ maxSize: MAX_CACHED_USER_IDS });
-/** The most characters that the API accepts. */
+/** The most characters of an id that is hashed. The API rejects longer ids, so a request with one has no end user. */
 const MAX_USER_ID_CHARACTERS = 512;
 /** The longest form of a character: an escape such as `\u0000`. */
 const MAX_BYTES_PER_CHARACTER = 6;

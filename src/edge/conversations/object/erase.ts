@@ -35,8 +35,8 @@ async function eraseUndamagedConversation(state: ConversationState, ends: boolea
   const { holder } = state.lock;
   if (holder) {
     holder.stopTurn();
-    // No other turn can begin between the end of this turn and the deletion: the code after this await runs in the same step as
-    // the end of the turn.
+    // No other turn can begin between the end of this turn and the deletion: the code after this await runs right after the
+    // end of the turn, before any other event of the object.
     await waitWithTimeout(holder.done, STOP_MS);
   }
   // Stop the plugins a second time: if the turn ended by itself, it may have started a summary. The alarm settles that summary.

@@ -91,7 +91,8 @@ export class BilledAttempt {
    * @param later the final outcome, where the response is still read after a stop: the attempt is settled by it
    */
   settle(outcome: RequestOutcome, extra?: Partial<Settlement>, later?: Promise<RequestOutcome>): BookedCost {
-    // The request ends with an attempt that is already settled if the account has rejected the next one.
+    // If this attempt is already settled, send its settlement again with the additional fields: the account has rejected the
+    // next attempt, so the request ends with this one.
     if (this.#settlement) return this.#settleAgain({ ...this.#settlement, ...extra });
     this.outcome = outcome;
     if (!this.#countPrompt) return this.#book(outcome, extra, later);

@@ -117,7 +117,7 @@ export function createLimitRejectionError(refusal: LimitRejection, quota: QuotaS
   const soon = { ...createRetryAfterHeader(retryAfter), ...createQuotaHeaders(quota) };
   switch (refusal.reason) {
     // Reject a forbidden model with 404, as the API does for a model without access. Claude Code treats any 403 as a failed
-    // login.
+    // login: https://github.com/anthropics/claude-code/issues/68121
     case 'model':
       return createErrorWithHeaders(
         'not_found_error',

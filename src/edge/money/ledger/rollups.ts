@@ -187,8 +187,8 @@ export class Rollups extends TableRowsBase {
 
   /** @returns the number of the last change of the rollups. */
   get lastChangeNumber(): number {
-    // The number stored with the fold may be out of date, because not every change of the daily totals stores it. Take the
-    // larger of it and the highest number in the tables.
+    // The change number that the last fold stored may be out of date, because not every change of the daily totals stores it.
+    // Take the larger of it and the highest number in the tables.
     this.#lastSeq ??= Math.max(
       this.#atWake,
       this.tables.queryNumberOrZero(

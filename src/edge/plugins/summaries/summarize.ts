@@ -57,8 +57,8 @@ function findFirstUnsummarizedMessage(
   most: number,
   base: number,
 ): number | undefined {
-  // Summarize at least to the end of the first turn whose prompt began like this one. The prompt cache stores the prompts of
-  // whole turns, so a shorter part would not be read from the cache.
+  // Summarize at least to the end of the first turn whose prompt starts at the same message as the prompt of this summary
+  // (`base`). The prompt cache stores only the prompts of whole turns, so a shorter part would not be read from the cache.
   const inCache = turns.findIndex(({ sentFrom }) => sentFrom === base);
   let first: number | undefined;
   let tokens = 0;

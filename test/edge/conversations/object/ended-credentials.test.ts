@@ -200,7 +200,7 @@ describe('a run', () => {
     await waitUntilAtRest();
   });
 
-  test('that waits for an approval makes no call once its token is revoked', async () => {
+  test('that waits for an approval makes no tool call once its token is revoked', async () => {
     answerByScript(payment);
     const came = answerTools(() => new Response('paid'));
     await (await runWith(verified('lost'), createBody('Pay.', { tools: [pay()] }))).listening;

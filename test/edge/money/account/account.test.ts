@@ -328,7 +328,7 @@ async function written(act: (account: Account) => unknown): Promise<number> {
 describe('rows written', () => {
   const token = { jti: 'jti_1' };
 
-  test('are two per request if requests follow each other', async () => {
+  test('are two per request if each request ends before the next begins', async () => {
     const defaults: Limits = { usd_per_day: 9, requests_per_minute: 1e6, input_tokens_per_minute: 1e9 };
     await inAccount((account) => void admitInside(account, askOf({ token, defaults })));
     const rows = await written((account) => {

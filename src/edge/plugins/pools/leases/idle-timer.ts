@@ -47,8 +47,8 @@ export class IdleTimer {
     this.#timer = setTimeout(() => {
       if (this.#uses !== uses) return this.#waitUntilIdle(this.#uses, 0);
       this.#timer = undefined;
-      // Check again afterwards: a lease call for a request may have been running, which returns nothing, or the call may have
-      // been lost.
+      // Check again afterwards: if this call was shared with a request that waits for budget, it gave no amounts back, and it
+      // may have failed.
       const again = this.#returns.returnUnheldAmounts().then(() => {
         if (this.#timer !== undefined || returns + 1 >= MOST_RETURNS) return;
         if (this.#returns.hasUnreportedChanges()) this.#waitUntilIdle(this.#uses, returns + 1);

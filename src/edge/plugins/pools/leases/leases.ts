@@ -367,8 +367,8 @@ export class AccountLeases implements SharedBudgetsOfAccount {
     const answer = JSON.parse(
       await this.#callPoolWithRetry(name, (pool) => pool.previewLeaseJson(text)),
     ) as LeaseResponse;
-    // Use the grants only if the pool has limits. This call opens no lease, so a pool without limits would never be informed of
-    // a hold that uses such a grant.
+    // Ignore the response of a pool without limits: its grant (`null`) covers any amount, so the hold would be placed without a
+    // lease, and the pool would never be informed of it. A pool with limits grants nothing here, so a lease is still requested.
     if (answer.windows.some(({ granted }) => granted !== null)) lease.applyLeaseResponse(answer, sentAt);
   }
 

@@ -349,7 +349,7 @@ test('no request of a restricted token changes the body that is sent upstream or
   for (const kind of Object.keys(PLAIN)) expect(succeeded[kind], kind).toBeGreaterThan(cases / 200);
 }, 600_000);
 
-test('without a conversation a restricted token sends the same body as in one, and no caller headers or query', async () => {
+test('for a restricted token, the upstream receives the same body without a conversation as in one, and no caller headers or query', async () => {
   const { app, bodies, anywhere, page, say, version, ownVersion } = await edgeWithTwo();
   expect((await say({ conversation: 'any-1' }, anywhere)).status).toBe(200);
   const plain: JsonObject = { ...bodies.at(-1), stream: undefined };

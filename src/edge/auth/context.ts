@@ -50,8 +50,11 @@ export interface RouteTerms {
    * be signed; `nothing`: it is public.
    */
   needs: Scope | readonly Scope[] | 'credential' | 'signature' | 'nothing';
-  /** Whether restricted tokens may use it. Then the handler must check which classifiers they may use. */
-  restrictedClassifier?: true;
+  /**
+   * Whether restricted tokens may use it. Then the handler must check their restrictions: the agents, conversations or classifiers
+   * that they name.
+   */
+  openToRestrictedTokens?: true;
   /** Whether its answer is no secret: in development any page may read it. */
   common?: true;
   /**

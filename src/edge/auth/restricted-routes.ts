@@ -14,7 +14,7 @@ export const canUseRestrictedTokens = memoizeFromPlugins(() => getPluginMembers(
 
 /** @returns whether the route of this request accepts restricted tokens. The route itself must check their restrictions. */
 export function isOpenToRestrictedTokens(c: Context<AppEnv>): boolean {
-  return c.get('route')?.restrictedClassifier === true;
+  return c.get('route')?.openToRestrictedTokens === true;
 }
 
 /**

@@ -48,7 +48,7 @@ declare module '../kit/plugins/plugins.ts' {
 export const CLASSIFY_ROUTES = [
   defineRoute(
     'POST /classify',
-    { needs: 'classify', restrictedClassifier: true, spends: true, body: classifyRequest },
+    { needs: 'classify', openToRestrictedTokens: true, spends: true, body: classifyRequest },
     async (c, { body }) => {
       const { json, bytes } = await readJsonBody(c, 'price');
       const request = validateBySchema(body, json);

@@ -31,16 +31,16 @@ export interface MessageDefaults {
 }
 
 /**
- * @param isShort whether the route is Sluice's own, not one of Anthropic's below `/v1`
+ * @param isSluiceRoute whether the route is Sluice's own, not one of Anthropic's below `/v1`
  * @returns the defaults that apply to a request: none with a restricted token; no agent where the request names a model
  */
 export function getMessageDefaults(
   { only }: Pick<Identity, 'only'>,
   settings: { MESSAGE_DEFAULTS?: MessageDefaults | undefined },
-  { isShort, body }: { isShort: boolean; body: JsonObject },
+  { isSluiceRoute, body }: { isSluiceRoute: boolean; body: JsonObject },
 ): MessageDefaults | undefined {
   const { MESSAGE_DEFAULTS: defaults } = settings;
-  if (!isShort || only || !defaults) return undefined;
+  if (!isSluiceRoute || only || !defaults) return undefined;
   return defaults.agent !== undefined && typeof body.model === 'string' ? undefined : defaults;
 }
 

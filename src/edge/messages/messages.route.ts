@@ -62,12 +62,12 @@ import {
 export const COUNT_ROUTES = [
   defineRoute(
     'POST /count-tokens',
-    { needs: 'messages', restrictedClassifier: true, admits: true, body: countRequest },
+    { needs: 'messages', openToRestrictedTokens: true, admits: true, body: countRequest },
     (c) => handleTokenCountRequest(c, true),
   ),
   defineRoute(
     'POST /v1/messages/count_tokens',
-    { needs: 'messages', restrictedClassifier: true, admits: true, body: countRequest },
+    { needs: 'messages', openToRestrictedTokens: true, admits: true, body: countRequest },
     (c) => handleTokenCountRequest(c, false),
   ),
 ];
@@ -75,7 +75,7 @@ export const COUNT_ROUTES = [
 /** What is read of the upstream's answer. */
 const upstreamCount = z.looseObject({ input_tokens: z.number() });
 
-async function handleTokenCountRequest(c: Context<AppEnv>, isShort: boolean): Promise<Response> {
+async function handleTokenCountRequest(c: Context<AppEnv>, isSluiceRoute: boolean): Promise<Response> {
   const context = getRequestContext(c);
   const { requestId, settings, waitUntil } = context;
   const upstream = getUpstreamOfContext(c);
@@ -87,9 +87,9 @@ async function handleTokenCountRequest(c: Context<AppEnv>, isShort: boolean): Pr
   const caller = isBound ? getRestrictedTokenGuard().stripRequest(c.req.raw) : c.req.raw;
   const { ids, body: sent } = findReferencedIds(isBound ? getRestrictedTokenGuard().filterRequestBody(whole) : whole);
   const only = await requireResourcesOwnedByAccount(context, ids);
-  const defaults = getMessageDefaults(c.get('identity'), settings, { isShort, body: sent.json });
+  const defaults = getMessageDefaults(c.get('identity'), settings, { isSluiceRoute, body: sent.json });
   const { body, betas } = await buildPromptToCount(c, caller.headers, sent, defaults);
-  if (isShort) requireModel(body.json, settings);
+  if (isSluiceRoute) requireModel(body.json, settings);
   const request = validateBySchema(countRequest, body.json);
   const name = settings.models.resolveAlias(request.model);
   c.get('entry').line.model = name.slice(0, 128);
@@ -171,7 +171,7 @@ async function buildPromptToCount(
     return { body: prefix === undefined ? addMessageDefaults(body, defaults, ['model', 'system']) : body };
   }
   requireAllowedMessages(identity, sent.json);
-  const how = { maxBreakpoints: 0, counts: true, secrets: c.get('settings') };
+  const how = { maxBreakpoints: 0, counts: true, settings: c.get('settings') };
   const laid = agent.buildRequestWithAgent(parseMemberTexts(sent.text), NOTHING_INHERITED, how);
   const text = editJson(laid, { stream: undefined });
   return {
@@ -206,21 +206,24 @@ async function toPromptSentToModel(whole: JsonBody): Promise<JsonBody> {
 }
 
 /**
- * The routes of the Messages API: `/v1/messages` as Anthropic has it, and `/messages` with streaming as the default.
+ * The routes of the Messages API: `/v1/messages` as Anthropic has it, and Sluice's own `/messages`, which streams by default, adds
+ * the defaults of MESSAGE_DEFAULTS, and rejects an `idempotency-key` that has no effect.
  */
 export const MESSAGE_ROUTES = [
-  defineRoute('POST /messages', { needs: 'messages', restrictedClassifier: true, spends: true, admits: true }, (c) =>
+  defineRoute('POST /messages', { needs: 'messages', openToRestrictedTokens: true, spends: true, admits: true }, (c) =>
     handleMessageRequest(c, true),
   ),
-  defineRoute('POST /v1/messages', { needs: 'messages', restrictedClassifier: true, spends: true, admits: true }, (c) =>
-    handleMessageRequest(c, false),
+  defineRoute(
+    'POST /v1/messages',
+    { needs: 'messages', openToRestrictedTokens: true, spends: true, admits: true },
+    (c) => handleMessageRequest(c, false),
   ),
 ];
 
 const NOT_REPEATABLE =
   'idempotency-key: supported only with `conversation`, which stores the response. Send `conversation`, or remove the header.';
 
-async function handleMessageRequest(c: Context<AppEnv>, streamByDefault: boolean): Promise<Response> {
+async function handleMessageRequest(c: Context<AppEnv>, isSluiceRoute: boolean): Promise<Response> {
   const upstream = getUpstreamOfContext(c);
   const { isUnmetered = false } = c.get('app');
   const sent = removeRepeatedKeysFromBody(
@@ -229,16 +232,16 @@ async function handleMessageRequest(c: Context<AppEnv>, streamByDefault: boolean
   );
   const conversation = readRequestField('conversation', c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
-    return await proxyTurn(c, sent, conversation, streamByDefault);
+    return await proxyTurn(c, sent, conversation, isSluiceRoute);
   }
   // Reject `idempotency-key` only on Sluice's own route. On `/v1/messages` the API ignores it, so clients may send it.
-  if (streamByDefault && c.req.raw.headers.has('idempotency-key')) throw createInvalidRequestError(NOT_REPEATABLE);
+  if (isSluiceRoute && c.req.raw.headers.has('idempotency-key')) throw createInvalidRequestError(NOT_REPEATABLE);
   const defaults = getMessageDefaults(c.get('identity'), c.get('settings'), {
-    isShort: streamByDefault,
+    isSluiceRoute,
     body: sent.json,
   });
   const stateless = await prepareStatelessMessage(c, sent, { upstream, defaults });
-  const message = await admitStatelessMessage(c, stateless, { upstream, streamByDefault, isUnmetered, defaults });
+  const message = await admitStatelessMessage(c, stateless, { upstream, isSluiceRoute, isUnmetered, defaults });
   return await relayAdmittedMessage(c, message, { upstream, isUnmetered });
 }
 
@@ -273,7 +276,7 @@ interface BodyToSend {
 async function buildBodyToSend(
   c: Context<AppEnv>,
   { body: prepared, caller, agent }: PreparedStatelessMessage,
-  { streamByDefault, defaults }: { streamByDefault: boolean; defaults: MessageDefaults | undefined },
+  { isSluiceRoute, defaults }: { isSluiceRoute: boolean; defaults: MessageDefaults | undefined },
 ): Promise<BodyToSend> {
   const { identity, settings } = getRequestContext(c);
   const { ids: named, body: readable } = findReferencedIds(await restoreEdgeCallsInBody(prepared));
@@ -287,7 +290,7 @@ async function buildBodyToSend(
     defaults: {
       model: applied?.model,
       max_tokens: applied?.max_tokens,
-      ...(streamByDefault ? { stream: true } : {}),
+      ...(isSluiceRoute ? { stream: true } : {}),
     },
   });
   const complete = addMessageDefaults(prefixed, applied, prefix === undefined ? ['model', 'max_tokens', 'system'] : []);
@@ -308,21 +311,21 @@ async function admitStatelessMessage(
   message: PreparedStatelessMessage,
   {
     upstream,
-    streamByDefault,
+    isSluiceRoute,
     isUnmetered,
     defaults,
-  }: { upstream: Upstream; streamByDefault: boolean; isUnmetered: boolean; defaults: MessageDefaults | undefined },
+  }: { upstream: Upstream; isSluiceRoute: boolean; isUnmetered: boolean; defaults: MessageDefaults | undefined },
 ): Promise<AdmittedMessage> {
   const context = getRequestContext(c);
   const { identity, settings } = context;
   const { caller, agent, chosen, dimensions, costLimit } = message;
   const { headers, signal } = caller;
-  const { body, named, prefix, fallbacks, user } = await buildBodyToSend(c, message, { streamByDefault, defaults });
-  if (streamByDefault) requireModel(body.json, settings);
+  const { body, named, prefix, fallbacks, user } = await buildBodyToSend(c, message, { isSluiceRoute, defaults });
+  if (isSluiceRoute) requireModel(body.json, settings);
   const request = validateMessages(body.json);
   const model = settings.models.resolveAlias(request.model);
   c.get('entry').line.model = model.slice(0, 128);
-  const isStreaming = request.stream ?? streamByDefault;
+  const isStreaming = request.stream ?? isSluiceRoute;
   const billed = new BilledRequest(
     {
       ...context,
@@ -401,7 +404,7 @@ async function relayAdmittedMessage(
       }),
       onHeaders: (name) => {
         answeredBy = name;
-        billed.release();
+        billed.releaseBody();
         share.releaseMemory();
       },
       onLeft: () => {

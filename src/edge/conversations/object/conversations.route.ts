@@ -63,7 +63,7 @@ export const CONVERSATION_ROUTES = [
   ),
   defineRoute(
     'POST /conversations',
-    { needs: 'messages', restrictedClassifier: true, body: createConversation },
+    { needs: 'messages', openToRestrictedTokens: true, body: createConversation },
     createConversationFromRequest,
   ),
   defineRoute('GET /conversations/:id', { needs: 'messages' }, async (c) =>
@@ -93,7 +93,7 @@ export const CONVERSATION_ROUTES = [
   }),
   defineRoute(
     'GET /conversations/:id/messages',
-    { needs: 'messages', restrictedClassifier: true, pages: true, query: historyQuery },
+    { needs: 'messages', openToRestrictedTokens: true, pages: true, query: historyQuery },
     respondWithMessagesPage,
   ),
   defineRoute('GET /conversations/:id/turns/:turn', { needs: 'messages' }, async (c) =>
@@ -112,12 +112,12 @@ export const CONVERSATION_ROUTES = [
   ),
   defineRoute(
     'GET /conversations/:id/stream',
-    { needs: 'messages', restrictedClassifier: true, query: resumeQuery },
+    { needs: 'messages', openToRestrictedTokens: true, query: resumeQuery },
     respondWithResumedTurn,
   ),
   defineRoute(
     'POST /conversations/:id/stop',
-    { needs: 'messages', restrictedClassifier: true, query: stopQuery },
+    { needs: 'messages', openToRestrictedTokens: true, query: stopQuery },
     async (c, { query }) => {
       const only = validateBySchema(query, c.req.query());
       const id = requireConversationIdForRestrictedToken(c);
@@ -152,7 +152,7 @@ async function createConversationFromRequest(c: Context<AppEnv>): Promise<Respon
   // Send these members to the object as JSON texts: an RPC call to an object cannot carry deeply nested values.
   const { system, messages = [], tools, ...asked } = validateBySchema(createConversation, body.json);
   requireWellFormedStrings(removeUndefined({ system, tools }));
-  const defaults = getMessageDefaults(identity, c.get('settings'), { isShort: true, body: asked });
+  const defaults = getMessageDefaults(identity, c.get('settings'), { isSluiceRoute: true, body: asked });
   const fields = addMissingMessageDefaults(asked, defaults);
   validateRunTools({ tools }, identity, c.get('settings'));
   const texts = parseMemberTexts(body.text);

@@ -53,14 +53,14 @@ export async function proxyTurn(
   c: Context<AppEnv>,
   body: JsonBody,
   id: string,
-  streamByDefault: boolean,
+  isSluiceRoute: boolean,
 ): Promise<Response> {
   const identity = c.get('identity');
   c.get('entry').line.conversation = id;
   rejectSubagentConversation(id);
   checkConversationAllowed(identity, id);
   const allowed = validateTurnRequest(c, body);
-  const request = await createTurnRequest(c, id, allowed, streamByDefault);
+  const request = await createTurnRequest(c, id, allowed, isSluiceRoute);
   const sent = await applyUserIdSetting(
     removeRepeatedKeysFromBody(allowed.body, 'everywhere'),
     c.get('settings'),
@@ -94,7 +94,7 @@ function validateTurnRequest(c: Context<AppEnv>, sent: JsonBody): AllowedRequest
 function readEdgeOptions(
   c: Context<AppEnv>,
   { headers, body }: AllowedRequest,
-  streamByDefault: boolean,
+  isSluiceRoute: boolean,
 ): EdgeRequestOptions {
   const identity = c.get('identity');
   const settings = c.get('settings');
@@ -108,7 +108,7 @@ function readEdgeOptions(
     ...resolveRequestedAgent(identity, readField('agent')),
     model: readField('model'),
     fallback_models: readField('fallback_models'),
-    defaults: getMessageDefaults(identity, settings, { isShort: streamByDefault, body: body.json }),
+    defaults: getMessageDefaults(identity, settings, { isSluiceRoute, body: body.json }),
   };
   if (options.retry && !options.background) throw createInvalidRequestError(RETRY_WITHOUT_BACKGROUND);
   if (options.deliver_url !== undefined) validateDeliverUrl(options.deliver_url, settings.TURN_DELIVER_URL, settings);
@@ -120,12 +120,12 @@ async function createTurnRequest(
   c: Context<AppEnv>,
   id: string,
   allowed: AllowedRequest,
-  streamByDefault: boolean,
+  isSluiceRoute: boolean,
 ): Promise<Omit<TurnRequest, 'body'>> {
   const { headers, body, fields } = allowed;
   const identity = c.get('identity');
-  const asked = readEdgeOptions(c, allowed, streamByDefault);
-  const wantsStream = fields.stream === undefined ? streamByDefault : fields.stream === true;
+  const asked = readEdgeOptions(c, allowed, isSluiceRoute);
+  const wantsStream = fields.stream === undefined ? isSluiceRoute : fields.stream === true;
   return {
     place: { account: identity.account, id },
     call: {

@@ -41,7 +41,7 @@ const MAX_CLOCK_SKEW_MS = 60_000;
 export const ACCOUNT_ROUTES = [
   defineRoute(
     'GET /accounts/:id',
-    { needs: 'credential', restrictedClassifier: true, query: absentQuery },
+    { needs: 'credential', openToRestrictedTokens: true, query: absentQuery },
     async (c) => {
       const id = resolveAccountId(c, c.req.param('id'));
       const answer = await fetchAccountAnswer(c, id);

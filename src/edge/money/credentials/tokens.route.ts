@@ -75,7 +75,7 @@ export const TOKEN_ROUTES = [
     };
     return c.json(answer, 201);
   }),
-  defineRoute('POST /tokens/renew', { needs: 'credential', restrictedClassifier: true }, async (c) => {
+  defineRoute('POST /tokens/renew', { needs: 'credential', openToRestrictedTokens: true }, async (c) => {
     const { account, scopes, token, tags, only } = c.get('identity');
     const { session, jti, label, issued_at: issuedAt } = token ?? {};
     const left = (session?.end ?? 0) - Math.floor(Date.now() / 1_000);

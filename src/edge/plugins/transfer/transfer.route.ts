@@ -30,7 +30,7 @@ export const TRANSFER_ROUTES = [
   }),
   defineRoute(
     'POST /conversations/:id/fork',
-    { needs: 'messages', restrictedClassifier: true, body: forkRequest },
+    { needs: 'messages', openToRestrictedTokens: true, body: forkRequest },
     async (c, { body }) => {
       const { at, id = createConversationId() } = validateBySchema(body, (await readBodyToStore(c)).json);
       if (id === c.req.param('id'))

@@ -28,7 +28,7 @@ import { approvalsQuery, decisionRequest } from './approvals.schema.ts';
 export const APPROVAL_ROUTES = [
   defineRoute(
     'GET /conversations/:id/approvals',
-    { needs: 'messages', restrictedClassifier: true, query: approvalsQuery },
+    { needs: 'messages', openToRestrictedTokens: true, query: approvalsQuery },
     async (c) => {
       const by = requireApproverAccess(c.get('identity'));
       const text = await callConversationFromPath<RpcText>(c, (object) =>
@@ -39,7 +39,7 @@ export const APPROVAL_ROUTES = [
   ),
   defineRoute(
     'POST /conversations/:id/approvals/:approval',
-    { needs: 'messages', restrictedClassifier: true, query: approvalsQuery, body: decisionRequest },
+    { needs: 'messages', openToRestrictedTokens: true, query: approvalsQuery, body: decisionRequest },
     async (c, request) => {
       const by = requireApproverAccess(c.get('identity'));
       const sent = removeRepeatedKeysFromBody(await readJsonBodyToStore(c, 'free'), 'everywhere');

@@ -116,11 +116,11 @@ export async function prepareStatelessMessage(
   const read = removeRepeatedKeysFromBody(sent, 'everywhere');
   // A restricted token cannot set cache breakpoints, so all of the API's breakpoints are available to the agent.
   const { used, maxBreakpoints: breakpoints } = countAvailableBreakpoints(isBound ? '' : read.text);
-  const secrets = c.get('settings');
+  const settings = c.get('settings');
   const applyAgentForModel = (model?: string) => {
     const complete = stored.buildRequestWithAgent(parseMemberTexts(read.text), NOTHING_INHERITED, {
       maxBreakpoints: breakpoints,
-      secrets,
+      settings,
       model,
     });
     const text = editJson(complete, { ...fieldRemovals().all, ...(used === 0 && BREAKPOINT) });

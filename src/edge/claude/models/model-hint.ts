@@ -60,7 +60,7 @@ const RETIRED_BEFORE: readonly (Pick<Model, 'id' | 'retires_at' | 'replacement'>
 const PLAIN_NAME = /^[\w.:@/-]{1,256}$/;
 
 /**
- * @param name the upstream's name of the model
+ * @param name the model as the Claude API names it
  * @returns what to do about a model that cannot be used, as the value of a header; undefined where nothing is known
  */
 export function createModelHint(name: string, models: ModelTable, now = Date.now()): string | undefined {

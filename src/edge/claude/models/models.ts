@@ -360,7 +360,7 @@ export class ModelTable {
     return new ModelTable(Object.fromEntries(rows), this.#aliases);
   }
 
-  /** @returns the upstream's name of a model: the id behind the deployment's alias, otherwise the name itself. */
+  /** @returns a model as the Claude API names it: the id behind the deployment's alias, otherwise the name itself. */
   resolveAlias(name: string): string {
     const findAlias = (name: string) => (Object.hasOwn(this.#aliases, name) ? this.#aliases[name] : undefined);
     // An alias for a model also applies to its dated snapshots, so look up the name without its date, too.
@@ -392,7 +392,7 @@ export class ModelTable {
   }
 
   /**
-   * @param name the upstream's name of the model: the deployment's aliases do not apply
+   * @param name the model as the Claude API names it: the deployment's aliases do not apply
    * @returns the row that prices a model: its own, or the most expensive of the table, with `isListed: false`
    */
   findPriceRow(name: string): { row: Model; isListed: boolean } {

@@ -82,7 +82,7 @@ const CALL_OVERHEAD_TOKENS = 1_000;
 /**
  * Computes the most that a request can cost: the sum over the attempts of all models that may answer it, and over its advisors.
  *
- * @param body a Messages body as it is sent, with the upstream's names of models. Only that its `messages` is a list is
+ * @param body a Messages body as it is sent, with models as the Claude API names them. Only that its `messages` is a list is
  *   assumed.
  */
 export function computeMaximumCost(

@@ -16,8 +16,11 @@ export interface ApplyAgentOptions {
   /** How many cache breakpoints the agent may add. */
   maxBreakpoints: number;
   counts?: boolean;
-  /** Those of its MCP servers; without them the request is not sent, and names no servers. */
-  secrets?: Pick<Settings, 'vars' | 'development' | 'models'>;
+  /**
+   * The settings, with the secrets of its MCP servers. Absent if the request is only checked and not sent: then it names no
+   * servers.
+   */
+  settings?: Pick<Settings, 'vars' | 'development' | 'models'>;
   /** The model that was chosen, if the agent chooses. Default: the one for questions without a label. */
   model?: string | undefined;
 }

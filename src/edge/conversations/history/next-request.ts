@@ -45,7 +45,7 @@ import { isSummaryMissing } from './truncate.ts';
 export interface NextRequestPlan extends RepairablePlan {
   /** The memory that it takes until it has been sent. Absent if the caller's request holds it. */
   share?: BodyMemoryShare;
-  /** The upstream's name of the model. */
+  /** The model as the Claude API names it: an alias is already resolved. */
   model: string;
   maxTokens: number;
   /**
@@ -67,7 +67,7 @@ export interface NextRequestPlan extends RepairablePlan {
   /** The maximum cost of an agent's answer that is not a run; undefined without a limit. */
   maxCost: Nanodollars | undefined;
   /** What plugins remember of a turn that begins; absent for a later step. */
-  memory?: PluginContextValues;
+  pluginContext?: PluginContextValues;
   /** The tools that the edge calls, and the limits of the run; absent if the turn is not a run. */
   run?: PlannedRun | undefined;
 }
@@ -97,7 +97,7 @@ export function planNextRequest(
   const request = resolveRequest(text, transcript, settings, options);
   const incoming = readIncomingMessages(request, transcript, settings.MAX_BODY_BYTES, options);
   const { agent } = options;
-  const { json, sent: members, frozen, maxTokens, name } = request;
+  const { json, sent, frozen, maxTokens, name } = request;
   const { lastTurn, tail } = incoming.stored;
   const follows = continuesLastAnswer(incoming);
   const model = chooseModel(settings.models, name, transcript, follows ? lastTurn : undefined);
@@ -107,7 +107,7 @@ export function planNextRequest(
     { tools: request.inherited.tools, runs: frozen?.runs ?? options.prefix?.runs },
     options.isRun === true,
   );
-  const frame = createPromptFrameKey(members, frozen, model, options.betas, run?.tools.mark);
+  const frame = createPromptFrameKey(sent, frozen, model, options.betas, run?.tools.mark);
   const { history, sentFrom } = readSentHistory(request, incoming, { model, follows }, transcript, settings);
   const { body, extendedHistory } = buildTurnBody(
     request,
@@ -161,15 +161,15 @@ export function planNextRequest(
     defaults: {
       model: name,
       maxTokens,
-      system: getMemberText(members, 'system') ?? (frozen ? undefined : request.inherited.system),
-      tools: getMemberText(members, 'tools'),
+      system: getMemberText(sent, 'system') ?? (frozen ? undefined : request.inherited.system),
+      tools: getMemberText(sent, 'tools'),
     },
     maxCost: agent && !run ? readMaxCost(request.members) : undefined,
     run: run && { ...run, bodyWithoutMessages: editJson(text, { messages: '[]' }) },
   };
 }
 
-/** @returns the upstream's name of the model. @param continuedTurn the turn whose answer the request continues */
+/** @returns the model as the Claude API names it. @param continuedTurn the turn whose answer the request continues */
 function chooseModel(
   models: ModelTable,
   name: string,

@@ -54,7 +54,7 @@ export interface RejectedRequest {
   tools: unknown;
   /** The container that the request named; undefined without one. */
   container: unknown;
-  /** The upstream's name of the model. */
+  /** The model as the Claude API names it: an alias is already resolved. */
   model: string;
 }
 

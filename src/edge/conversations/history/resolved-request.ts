@@ -78,7 +78,7 @@ export interface ResolvedRequest {
 export function resolveRequest(
   text: string,
   transcript: Transcript,
-  secrets: Settings,
+  settings: Settings,
   {
     prefix,
     agent,
@@ -105,7 +105,7 @@ export function resolveRequest(
     : countAvailableBreakpoints(text, inherited.system, inherited.tools);
   const laid = agent
     ? removeOmittedTools(
-        agent.buildRequestWithAgent(sent, inherited, { maxBreakpoints: breakpoints, counts, secrets, model }),
+        agent.buildRequestWithAgent(sent, inherited, { maxBreakpoints: breakpoints, counts, settings, model }),
         transcript,
       )
     : text;
@@ -113,14 +113,14 @@ export function resolveRequest(
   if (!agent) rejectAgentFields(json);
   const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model ?? defaults?.model);
   if (name === undefined || name === null)
-    throw createInvalidRequestError(createModelRequiredMessage(findDefaultModel(secrets.models)?.id));
+    throw createInvalidRequestError(createModelRequiredMessage(findDefaultModel(settings.models)?.id));
   const own = typeof json.max_tokens === 'number' ? json.max_tokens : undefined;
   const maxTokens = counts ? 0 : (own ?? profile?.maxTokens ?? prefix?.maxTokens ?? defaults?.max_tokens);
   if (maxTokens === undefined || maxTokens === null) {
     throw createInvalidRequestError('max_tokens: Field required, because this conversation has no default.');
   }
   const members = agent ? parseMemberTexts(laid) : sent;
-  const { models } = secrets;
+  const { models } = settings;
   const free = MAX_BREAKPOINTS - (profile?.prefix || agent ? MAX_PREFIX_BREAKPOINTS : 0);
   const read = { text: laid, json, members, models, sent, inherited, used, free };
   return { ...read, profile, cached, frozen, name, maxTokens };

@@ -115,7 +115,7 @@ export function storeTurnAndCreateRunner(
       {},
       ...conversation.hooks.map((hooks) => hooks.begin?.(pending, planned, row)),
     );
-    planned.memory = turn.pluginContext;
+    planned.pluginContext = turn.pluginContext;
     for (const hooks of conversation.hooks) {
       const runner = hooks.run?.(pending, planned, row);
       if (runner) return runner;
@@ -296,7 +296,7 @@ export function createTurnExecutor(
     applyPrefix: createPrefixApplier(conversation, transcript.storedProfile),
     dimensions: Object.assign(
       createDimensionValue(OF_PREFIX, prefix ? formatVersionReference(prefix) : undefined),
-      ...callHookOfEachPlugin(conversation, 'getDimensions', (part) => part.getDimensions?.(planned.memory)),
+      ...callHookOfEachPlugin(conversation, 'getDimensions', (part) => part.getDimensions?.(planned.pluginContext)),
     ) as DimensionValues,
     settings: conversation.settings(),
     upstream,

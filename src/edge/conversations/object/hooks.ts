@@ -72,8 +72,8 @@ export interface ConversationHooks {
   resume?(row: TurnRow): TurnRunner | undefined;
   /** Begins a turn again that a crash has kept from being sent. @returns undefined if it cannot. @throws ApiError if it must not */
   beginAgain?(row: TurnRow): TurnRunner | undefined;
-  /** @returns the ledger's dimensions of a request of the conversation. @param memory of a turn that begins; absent for a later step */
-  getDimensions?(memory: PluginContextValues | undefined): DimensionValues;
+  /** @returns the ledger's dimensions of a request of the conversation. @param pluginContext of a turn that begins; absent for a later step */
+  getDimensions?(pluginContext: PluginContextValues | undefined): DimensionValues;
   /** @returns headers of a turn's answer. @param hides whether the caller is not told how the agent works */
   headers?(turn: string, hides: boolean): Record<string, string>;
   /**

@@ -67,7 +67,7 @@ export class TurnExecutor implements TurnRunner {
   readonly turn: TurnRecorder;
   /** Why the turn has failed before the upstream answered. */
   failure: ApiError | undefined;
-  /** The model that was admitted last, by the upstream's name. Another model may have stepped in. */
+  /** The model that was admitted last, as the Claude API names it. Another model may have stepped in. */
   model: string | undefined;
   readonly identity: Identity;
   readonly #started = Promise.withResolvers<UpstreamStartResult>();
@@ -266,7 +266,7 @@ export class TurnExecutor implements TurnRunner {
     const edgeHeaders = this.#createAnswerHeaders(plan, billed, response);
     plan.body = RELEASED_BODY;
     plan.repair = undefined;
-    billed.release();
+    billed.releaseBody();
     plan.share?.releaseMemory();
     this.turn.startAnswerClock(this.#context.now());
     this.turn.status = response.status;

@@ -310,7 +310,7 @@ export class TurnRecorder {
     const spent = this.#computeSpending(plan, settlement);
     addSpendingToProfile(plan, spent);
     const { error, summary } = this.#logEnd(turnEnd, plan, spent, requestId);
-    const row = this.#createEndedRow(plan, spent, { now, isUnmetered: attempt === undefined });
+    const row = this.#createEndedRow(plan, spent, { now, hasNothingToSettle: attempt === undefined });
     const { container, status: answered } = this;
     if (container !== undefined && error)
       forgetLostContainerOnError(this.#transcript, container, { error, status: answered });
@@ -432,7 +432,7 @@ export class TurnRecorder {
   #createEndedRow(
     { isComplete: complete, outcome, content, status }: PlannedTurnEnd,
     { cost, outputTokens: output }: TurnSpending,
-    { now, isUnmetered }: { now: number; isUnmetered: boolean },
+    { now, hasNothingToSettle }: { now: number; hasNothingToSettle: boolean },
   ): TurnRow {
     const { usage } = outcome;
     const container = getContainerOfMessage(this.builder.message);
@@ -448,7 +448,7 @@ export class TurnRecorder {
       frame: complete && content.length === this.builder.blocks.length ? this.row.frame : null,
       events: this.log.events,
       // A completed step counts as settled in its own row, because the row of its run stores whether all steps are settled.
-      settled: isUnmetered || (this.row.run !== null && status === 'complete'),
+      settled: hasNothingToSettle || (this.row.run !== null && status === 'complete'),
       model: outcome.model ?? this.row.model,
     };
   }

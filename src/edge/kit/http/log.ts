@@ -63,7 +63,7 @@ export class RequestLogEntry {
     return Date.now() - this.#startedAt;
   }
 
-  /** Records that the response continues after its headers. `end` must be called one more time. */
+  /** Records that the response continues after its headers. `endAndWriteLine` must be called one more time. */
   expectLaterEnd(): void {
     this.#openResponses += 1;
   }
@@ -75,22 +75,22 @@ export class RequestLogEntry {
     this.line.ms = this.elapsedMs();
     isolateCounts.countEndedRequest(this.line);
     console.log(maskSecrets(JSON.stringify({ ...this.line, ...createGenAiAttributes(this.line) })));
-    this.#writeLineIfEnded();
+    this.#closeIfNoWorkIsPending();
   }
 
   /** Keeps the request alive for work in the background. If the work fails, a separate line is logged. */
   keepAliveFor(work: Promise<unknown>): void {
     this.#pendingWork += 1;
     work.then(
-      () => this.#writeLineIfEnded(),
+      () => this.#closeIfNoWorkIsPending(),
       (thrown: unknown) => {
         logBackgroundFailure({ request_id: this.line.request_id }, thrown);
-        this.#writeLineIfEnded();
+        this.#closeIfNoWorkIsPending();
       },
     );
   }
 
-  #writeLineIfEnded(): void {
+  #closeIfNoWorkIsPending(): void {
     this.#pendingWork -= 1;
     if (this.#pendingWork === 0) this.#close();
   }

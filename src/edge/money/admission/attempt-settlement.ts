@@ -82,6 +82,7 @@ export function createStoredGrant(
     ...(loweredBy && { loweredBy }),
     mostOutput: maxTokens ?? maximumCost.outputTokens,
     models: maximumCost.models,
+    // Preliminary: `adaptGrantToUpstream` replaces it once it is known which upstream answered.
     cancelStops: terms.streams,
     terms,
   };
@@ -102,6 +103,7 @@ function adaptGrantToUpstream(
   grant: StoredGrant,
 ): StoredGrant {
   const stops = getCancelStopsSetting(settings, upstream);
+  // The stored grant's `cancelStops` is only whether the response streams. See `createStoredGrant`.
   const streams = streamInternally || (grant.cancelStops ?? true);
   return { ...grant, cancelStops: stops === 'always' || (stops === 'streams' && streams) };
 }

@@ -52,7 +52,7 @@ interface BilledAttemptOptions {
  */
 export class BilledAttempt {
   readonly requestId: string;
-  /** The model, by the upstream's name. */
+  /** The model as the Claude API names it: an alias is already resolved. */
   readonly model: string;
   readonly admission: AttemptAdmission | undefined;
   /** How the attempt ended; undefined until it is settled. */

@@ -85,7 +85,7 @@ export class BilledRequest implements Payment {
   #lastId: string;
 
   constructor(request: RequestToBill, options: BilledRequestOptions) {
-    // Keep the body only in the variant: `release` replaces it there to free its memory, so no other reference may exist.
+    // Keep the body only in the variant: `releaseBody` replaces it there to free its memory, so no other reference may exist.
     const { body, model, count: _, fallbacks: __, ...context } = request;
     this.#context = context;
     this.#variant = createFirstVariant(request);
@@ -155,7 +155,7 @@ export class BilledRequest implements Payment {
     throw new TypeError('The request was not admitted.');
   }
 
-  /** The model of the latest attempt, by the upstream's name. */
+  /** The model of the latest attempt, as the Claude API names it. */
   get model(): string {
     return this.attempts.at(-1)?.model ?? this.#requestedModel;
   }
@@ -279,7 +279,7 @@ export class BilledRequest implements Payment {
   }
 
   /** Releases the memory of the body. After that no other attempt can be sent. */
-  release(): void {
+  releaseBody(): void {
     this.#variant = { ...this.#variant, body: RELEASED_BODY };
   }
 

@@ -157,7 +157,7 @@ function parseBetas(headers: Headers | PlainHeaders): string[] {
 interface CountableRequest extends CountOptions {
   /** The body as it will be sent. */
   body: JsonBody;
-  /** The upstream's id of the model. */
+  /** The model as the Claude API names it: an alias is already resolved. */
   model: string;
 }
 

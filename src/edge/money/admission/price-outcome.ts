@@ -45,7 +45,10 @@ export interface StoredGrant {
   mostOutput?: number | undefined;
   /** Every model that may be billed, each with all of its names. */
   models?: readonly string[][] | undefined;
-  /** Whether the upstream stops writing when the connection is closed. */
+  /**
+   * Whether the upstream stops writing when the connection is closed. A stored grant has whether the response streams:
+   * `adaptGrantToUpstream` combines that with the setting of the upstream that answered.
+   */
   cancelStops?: boolean | undefined;
   /** The prices for an interrupted answer; absent if they are not known here. */
   terms?: SettlementTerms | undefined;
@@ -57,7 +60,7 @@ export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN, lowered: undefined
 /** The request that is settled. */
 export interface RequestToPrice {
   requestId: string;
-  /** The upstream's name of the model. */
+  /** The model as the Claude API names it: an alias is already resolved. */
   model: string;
   models: ModelTable;
   /** Whether the upstream bills as the Claude API does. */

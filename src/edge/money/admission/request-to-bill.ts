@@ -37,7 +37,7 @@ export interface BillingContext extends RequestContext, Pick<AdmissionRequest, F
 export interface RequestToBill extends BillingContext {
   /** The body as it is sent. */
   body: JsonBody;
-  /** The upstream's id of the model. */
+  /** The model as the Claude API names it: an alias is already resolved. */
   model: string;
   /** The models that may step in, as the caller names them. Default: those of the account's limits. */
   fallbacks?: readonly string[] | undefined;

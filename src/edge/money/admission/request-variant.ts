@@ -13,7 +13,7 @@ import type { BillingContext, RequestToBill } from './request-to-bill.ts';
 /** A request as one model can answer it. A variant never changes: each function here returns another one. */
 export interface RequestVariant {
   readonly body: JsonBody;
-  /** The upstream's id of the model. */
+  /** The model as the Claude API names it: an alias is already resolved. */
   readonly model: string;
   /** The name by which the model was requested, if it is not the body's. */
   readonly nameOfModel?: string | undefined;

@@ -60,13 +60,13 @@ export function buildRequestWithAgent(
   members: ReadonlyMap<string, string>,
   { definition, text }: AgentDefinitionWithText,
   inherited: InheritedSystemAndTools,
-  { maxBreakpoints: breakpoints, counts = false, secrets, model }: ApplyAgentOptions,
+  { maxBreakpoints: breakpoints, counts = false, settings, model }: ApplyAgentOptions,
 ): string {
   const { model: named } = definition;
   // If the agent chooses among several models, adapt its parameters to what the chosen model supports.
   const chosen = typeof named === 'string' ? undefined : (model ?? named.otherwise);
   const changes = chosen !== undefined && {
-    ...adaptRequestForModel(secrets?.models.findRow(chosen), { ...definition }).changes,
+    ...adaptRequestForModel(settings?.models.findRow(chosen), { ...definition }).changes,
     model: chosen,
   };
   const own = new Map([...parseMemberTexts(text), ...Object.entries(describeChanges(changes || {}))]);
@@ -79,7 +79,8 @@ export function buildRequestWithAgent(
   if (!counts) setMember('max_tokens', own.get('max_tokens'));
   for (const name of SHAPING) if (!counts || COUNTED.has(name)) setMember(name, own.get(name));
   const { offered, servers } = selectOfferedTools(members, definition, splitArrayItems(own.get('tools') ?? '[]'));
-  if (secrets && servers.length > 0) setMember('mcp_servers', JSON.stringify(resolveMcpServerTokens(servers, secrets)));
+  if (settings && servers.length > 0)
+    setMember('mcp_servers', JSON.stringify(resolveMcpServerTokens(servers, settings)));
   const tools = offered.map(({ text }) => text);
   const system = splitListItems('system', own.get('system'));
   const addedTools = splitListItems('tools', members.get('tools') ?? inherited.tools);

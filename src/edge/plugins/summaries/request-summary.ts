@@ -42,7 +42,7 @@ export async function requestSummary(billed: BilledRequest, asking: SummaryReque
     const path = `/v1/messages${query}`;
     const sent = { ...headers, 'x-api-key': upstream.apiKey };
     const response = await exchange.sendToUpstream({ method: 'POST', path, headers: sent, body, routing });
-    billed.release();
+    billed.releaseBody();
     if (!response.ok || !isEventStream(response)) return await createRejectedSummaryResult(response, exchange);
     const builder = new MessageBuilder();
     const frames = new SseEventReader();

@@ -62,7 +62,7 @@ export class ModelChooser implements ConversationHooks {
 
   /** Plans a turn whose agent chooses its model. If the model is still to be chosen, `before` waits for that. */
   plan(
-    { pluginContext: memory, request }: Parameters<NonNullable<ConversationHooks['plan']>>[0],
+    { pluginContext, request }: Parameters<NonNullable<ConversationHooks['plan']>>[0],
     agent: ResolvedAgent | undefined,
     plan: (model: string) => NextRequestPlan,
   ): NextRequestPlan | undefined {
@@ -70,7 +70,7 @@ export class ModelChooser implements ConversationHooks {
     const { models } = settings();
     const choice = agent instanceof Agent ? getModelChoice(agent, models) : undefined;
     if (!choice) return undefined;
-    const preset = memory.get(GIVEN);
+    const preset = pluginContext.get(GIVEN);
     const { chosen: before, isDecided } = findCurrentModelChoice(transcript, request?.call.hash);
     const named = findRequestedModel(choice, request?.asked.model, models);
     // Another turn may have changed the conversation to a more expensive model while this label was determined. In that case,
@@ -89,34 +89,36 @@ export class ModelChooser implements ConversationHooks {
       named ??
       preset ??
       (isDecided || planned.follows || (before && !canChooseMoreExpensiveModel(choice, before, models)));
-    memory.set(PLANNED, { chosen, toChoose: isChosen ? undefined : { choice, before } });
+    pluginContext.set(PLANNED, { chosen, toChoose: isChosen ? undefined : { choice, before } });
     return planned;
   }
 
   /** @throws ApiError while the model of another request is being chosen */
   before(
-    { request, initialContext: beginning, pluginContext: memory }: PendingTurn,
+    { request, initialContext: beginning, pluginContext }: PendingTurn,
     { messages }: NextRequestPlan,
   ): TurnPrerequisite | undefined {
     const { storedProfile: profile } = this.#conversation.transcript;
     const agent = profile?.exists ? profile.agent : beginning?.agent;
-    const toChoose = memory.get(PLANNED)?.toChoose;
+    const toChoose = pluginContext.get(PLANNED)?.toChoose;
     if (!toChoose || !agent) return undefined;
     if (this.#running.size > 0 && !this.#running.has(request.call.hash)) throw createModelChoiceRunningError();
-    const work = this.#chooseModelOnce(request, agent, toChoose, messages).then((chosen) => memory.set(GIVEN, chosen));
+    const work = this.#chooseModelOnce(request, agent, toChoose, messages).then((chosen) =>
+      pluginContext.set(GIVEN, chosen),
+    );
     return { work };
   }
 
-  begin({ pluginContext: memory }: PendingTurn, _: NextRequestPlan, row: TurnRow): undefined {
-    const { chosen } = memory.get(PLANNED) ?? {};
+  begin({ pluginContext }: PendingTurn, _: NextRequestPlan, row: TurnRow): undefined {
+    const { chosen } = pluginContext.get(PLANNED) ?? {};
     if (!chosen) return;
     addNotes(row, createDimensionValue(OF_CHOICE, chosen.by));
-    memory.set(PART, storeModelChoice(this.#conversation.transcript, row, chosen));
+    pluginContext.set(PART, storeModelChoice(this.#conversation.transcript, row, chosen));
   }
 
-  getDimensions(memory: PluginContextValues | undefined): DimensionValues {
+  getDimensions(pluginContext: PluginContextValues | undefined): DimensionValues {
     const { agent, choices } = this.#conversation.transcript.storedProfile ?? {};
-    return agent ? createModelChoiceDimensions(agent.owner, choices?.at(-1), memory?.get(PART)) : {};
+    return agent ? createModelChoiceDimensions(agent.owner, choices?.at(-1), pluginContext?.get(PART)) : {};
   }
 
   headers(turn: string, hides: boolean): Record<string, string> {

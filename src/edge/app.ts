@@ -229,6 +229,7 @@ const createRequestStartMiddleware = (app: AppConfig) =>
     c.set('share', share);
     try {
       c.set('settings', parseSettingsOnce(c.env));
+      // Only check UPSTREAMS here: a malformed entry is a 500 for each request. The result is stored with the settings.
       createConfiguredUpstreams(c.get('settings'));
       await next();
     } catch (thrown) {

@@ -123,8 +123,9 @@ export async function readBufferedResponse(
   // Decide from the status before reading: if the body breaks off, it can no longer be classified.
   if (!response.ok && !classifyIfFailed(response, '', progress.elapsedMs)?.mayHaveRun) progress.sentAt = undefined;
   const { isStreamedInternally = false } = progress;
-  // Closing the connection does not stop a non-streaming response, so reset the flag while the body is read. It is restored
-  // below if the response is not a message.
+  // Closing the connection does not stop a buffered response. So reset the flag while the body is read, for its readers if the
+  // caller leaves or the body breaks off: `UpstreamExchange.abandon` would read on to a first event, and the settlement would
+  // assume that the response has stopped. It is restored below if the response is not a message.
   if (isStreamedInternally && response.ok) progress.isStreamedInternally = false;
   let body = await readBufferedBody(response, exchange);
   const streams = isEventStream(response);

@@ -161,12 +161,12 @@ async function buildPromptToCount(
     sent = replaceBodyText(sent, text, JSON.parse(text) as JsonObject);
   }
   const agent = (await findRequestedAgent(c, headers, sent.json, defaults?.agent))?.stored;
-  if (id === undefined) checkConversationAllowed(identity, '');
+  if (id === undefined) checkConversationAllowed(identity, undefined);
   if (!agent) {
     const { model } = defaults ?? {};
     const { body, prefix } = await expandPrefixOfRequest(c, await toPromptSentToModel(removeEdgeFields(sent)), {
       counts: true,
-      defaults: { model },
+      defaultsWithPrefix: { model },
     });
     return { body: prefix === undefined ? addMessageDefaults(body, defaults, ['model', 'system']) : body };
   }
@@ -226,10 +226,9 @@ const NOT_REPEATABLE =
 async function handleMessageRequest(c: Context<AppEnv>, isSluiceRoute: boolean): Promise<Response> {
   const upstream = getUpstreamOfContext(c);
   const { isUnmetered = false } = c.get('app');
-  const sent = removeRepeatedKeysFromBody(
-    await readJsonBodyToForward(c, isUnmetered ? 'nothing' : 'price'),
-    'outermost',
-  );
+  // Before a long body is read, the account is asked whether it rejects all requests of this kind.
+  const costKind = isUnmetered ? 'nothing' : 'price';
+  const sent = removeRepeatedKeysFromBody(await readJsonBodyToForward(c, costKind), 'outermost');
   const conversation = readRequestField('conversation', c.req.raw.headers, sent.json);
   if (conversation !== undefined) {
     return await proxyTurn(c, sent, conversation, isSluiceRoute);
@@ -255,7 +254,8 @@ const RENEW_STREAM_MS = 120_000;
 interface AdmittedMessage extends Pick<PreparedStatelessMessage, 'caller' | 'agent' | 'chosen'> {
   billed: BilledRequest;
   isStreaming: boolean;
-  hasFallbacks: boolean;
+  /** Whether it has the API's own parameter `fallbacks`. */
+  hasApiFallbacks: boolean;
   /** The names of an agent's tools, in the order in which they are sent. */
   tools: readonly unknown[];
   idempotencyKey: string | undefined;
@@ -267,7 +267,8 @@ interface BodyToSend {
   /** The resources that the message names by id. */
   named: readonly CreatedId[];
   prefix: string | undefined;
-  fallbacks: readonly string[] | undefined;
+  /** The models that may step in for the requested one. */
+  fallbackModels: readonly string[] | undefined;
   /** The hash of the end user whom the caller names. */
   user: string | undefined;
 }
@@ -279,15 +280,15 @@ async function buildBodyToSend(
   { isSluiceRoute, defaults }: { isSluiceRoute: boolean; defaults: MessageDefaults | undefined },
 ): Promise<BodyToSend> {
   const { identity, settings } = getRequestContext(c);
-  const { ids: named, body: readable } = findReferencedIds(await restoreEdgeCallsInBody(prepared));
-  await pauseAfterLongBody(readable);
+  const { ids: named, body: sent } = findReferencedIds(await restoreEdgeCallsInBody(prepared));
+  await pauseAfterLongBody(sent);
   const applied = agent ? undefined : defaults;
   const {
     body: prefixed,
     prefix,
-    fallbacks,
-  } = await expandPrefixOfRequest(c, readable, {
-    defaults: {
+    fallbackModels,
+  } = await expandPrefixOfRequest(c, sent, {
+    defaultsWithPrefix: {
       model: applied?.model,
       max_tokens: applied?.max_tokens,
       ...(isSluiceRoute ? { stream: true } : {}),
@@ -298,9 +299,9 @@ async function buildBodyToSend(
     body: await applyUserIdSetting(complete, settings, identity.account),
     named,
     prefix,
-    fallbacks: agent
+    fallbackModels: agent
       ? agent.stored.definition.fallback_models
-      : (readRequestField('fallback_models', caller.headers, readable.json) ?? fallbacks),
+      : (readRequestField('fallback_models', caller.headers, sent.json) ?? fallbackModels),
     user: await computeEndUserHash(prefixed),
   };
 }
@@ -320,7 +321,7 @@ async function admitStatelessMessage(
   const { identity, settings } = context;
   const { caller, agent, chosen, dimensions, costLimit } = message;
   const { headers, signal } = caller;
-  const { body, named, prefix, fallbacks, user } = await buildBodyToSend(c, message, { isSluiceRoute, defaults });
+  const { body, named, prefix, fallbackModels, user } = await buildBodyToSend(c, message, { isSluiceRoute, defaults });
   if (isSluiceRoute) requireModel(body.json, settings);
   const request = validateMessages(body.json);
   const model = settings.models.resolveAlias(request.model);
@@ -339,7 +340,7 @@ async function admitStatelessMessage(
       dimensions: { ...dimensions, ...createDimensionValue(OF_PREFIX, prefix) },
       costLimit,
       ...(isStreaming && { holdMs: STREAM_HOLD_MS }),
-      fallbacks,
+      fallbacks: fallbackModels,
       routing: { streams: isStreaming, account: identity.account },
       signal,
     },
@@ -356,14 +357,14 @@ async function admitStatelessMessage(
   if (!isUnmetered) c.get('entry').line.waited_ms = billed.latestAttempt.grant.waitedMs;
   const { tools: sentTools } = body.json;
   const tools = agent && Array.isArray(sentTools) ? sentTools.map((tool) => getMember(tool, 'name')) : [];
-  const hasFallbacks = request.fallbacks !== undefined;
-  return { billed, isStreaming, caller, agent, chosen, hasFallbacks, tools, idempotencyKey };
+  const hasApiFallbacks = request.fallbacks !== undefined;
+  return { billed, isStreaming, caller, agent, chosen, hasApiFallbacks, tools, idempotencyKey };
 }
 
 /** Relays an admitted message, and books it at its end. */
 async function relayAdmittedMessage(
   c: Context<AppEnv>,
-  { billed, isStreaming: streams, caller, agent, chosen, hasFallbacks, tools, idempotencyKey }: AdmittedMessage,
+  { billed, isStreaming: streams, caller, agent, chosen, hasApiFallbacks, tools, idempotencyKey }: AdmittedMessage,
   { upstream, isUnmetered }: { upstream: Upstream; isUnmetered: boolean },
 ): Promise<Response> {
   const { requestId, settings, waitUntil } = getRequestContext(c);
@@ -383,7 +384,7 @@ async function relayAdmittedMessage(
       caller,
       expectsMessage: true,
       streamInternally: billed.isStreamedInternally,
-      hasFallbacks,
+      hasFallbacks: hasApiFallbacks,
       readsIds: billed.mayCreateResources,
       repeatsSecrets: agent?.stored.hasSecrets === true,
       routing: billed.routing,

@@ -108,7 +108,7 @@ export async function prepareStatelessMessage(
   rejectConversationFields(caller.headers, sent.json);
   rejectRunToolsWithoutConversation(sent.json);
   const found = await findRequestedAgent(c, caller.headers, sent.json, defaults?.agent);
-  checkConversationAllowed(identity, '');
+  checkConversationAllowed(identity, undefined);
   if (!found) return { body: removeEdgeFields(sent), caller };
   requireAllowedMessages(identity, sent.json);
   const { agent, stored } = found;
@@ -123,6 +123,7 @@ export async function prepareStatelessMessage(
       settings,
       model,
     });
+    // If the caller has placed no breakpoint, let the API place one by a `cache_control` of the request itself.
     const text = editJson(complete, { ...fieldRemovals().all, ...(used === 0 && BREAKPOINT) });
     return { text, json: JSON.parse(text) as JsonObject, costLimit: readMaxCost(parseMemberTexts(complete)) };
   };
@@ -132,6 +133,7 @@ export async function prepareStatelessMessage(
   // Choose the model only after all checks, because the classifier's call is billed even if the request is then rejected.
   const chosen = await stored.chooseModel({
     agent,
+    // Only the header `sluice-model` names one of the agent's models. The body's own `model` is no field of Sluice's.
     named: readRequestField('model', caller.headers, {}),
     messages: sent.json.messages as SentMessage[],
     context: { ...getRequestContext(c), upstream },
@@ -147,7 +149,9 @@ export async function prepareStatelessMessage(
   };
 }
 
-/** @returns a request without an agent, without its fields for plugins, which are never sent to the upstream */
+/**
+ * Removes Sluice's own fields from a request that names no agent. `prefix` and the limits of runs stay: see `fieldRemovals`.
+ */
 export function removeEdgeFields(sent: JsonBody): JsonBody {
   const { ofMessage } = fieldRemovals();
   if (!Object.keys(ofMessage).some((name) => Object.hasOwn(sent.json, name))) return sent;

@@ -98,8 +98,15 @@ export function rejectAgentFields(body: JsonObject): void {
 }
 
 /**
- * What takes members of a request away, by `edit`: of a message that asks no agent (a prefix is put before it by itself), of a turn, of
- * a message behind its agent (all), and of a count. Limits stay where nothing runs.
+ * The changes that remove Sluice's own fields from a body, for `editJson`:
+ *
+ * - `ofMessage`: from a message without a conversation and without an agent. `prefix` stays, because expanding it removes it.
+ * - `ofTurn`: from a turn of a conversation, if it is neither a run nor a turn of an agent.
+ * - `all`: from a run, and from a request to which an agent was applied.
+ * - `ofCount`: from a token count without a conversation. The fields that are open to counts stay, because counting reads them.
+ *
+ * `ofMessage` and `ofTurn` leave the limits of runs in the body, and `ofMessage` also the fields marked `goesUp`: Sluice does
+ * not apply them there, so the API rejects them.
  */
 export const fieldRemovals = memoizeFromPlugins(() => {
   const toFieldRemoval = (names: readonly string[]) => Object.fromEntries(names.map((name) => [name, undefined]));

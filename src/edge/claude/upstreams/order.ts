@@ -24,7 +24,7 @@ export interface UpstreamCandidate {
  * @param cachedAt the names of the upstreams that have the request's prompt in their caches
  * @param isOnlyTry whether no other attempt can follow one that may have run. Then a doubtful upstream is tried after the
  *   others: the client itself sends such a request again, and it must not fail at the same upstream each time
- * @returns `well`: those to try; `open`: those whose breaker is open, by the time of their next probe, to try if nothing else
+ * @returns `available`: those to try; `open`: those whose breaker is open, by the time of their next probe, to try if nothing else
  *   is left
  */
 export function orderUpstreams<T extends UpstreamCandidate>(

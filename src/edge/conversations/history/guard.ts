@@ -86,9 +86,14 @@ export function resolveRequestedAgent(caller: RestrictedCaller, ref: string | un
   return caller.only && ref !== undefined ? getRestrictedTokenGuard().resolveAgent(caller, ref) : { agent: ref };
 }
 
-/** @throws ApiError 403 for a conversation that a restricted token may not use, by its id alone; the id of none is empty */
-export function checkConversationAllowed({ only }: RestrictedCaller, id: string): void {
-  if (only && !canUseConversation(only, id)) {
+/**
+ * Checks a conversation by its id only.
+ *
+ * @param id undefined for a request without a conversation, which a token that is restricted to some conversations may not send
+ * @throws ApiError 403 for a conversation that a restricted token may not use
+ */
+export function checkConversationAllowed({ only }: RestrictedCaller, id: string | undefined): void {
+  if (only && !canUseConversation(only, id ?? '')) {
     throw createRestrictedTokenError(
       `conversation: this credential can use only ${(only.conversations ?? []).join(', ')}. Name one of these.`,
     );

@@ -21,13 +21,13 @@ export interface PrefixExpandedBody {
   /** name@version, for the ledger. */
   prefix: string | undefined;
   /** The models that may step in, according to the prefix. */
-  fallbacks?: readonly string[] | undefined;
+  fallbackModels?: readonly string[] | undefined;
 }
 
 /**
  * Expands the prefix that a request names. A request that names none does not change.
  *
- * @param defaults members that are set if neither the caller nor the prefix has them
+ * @param defaultsWithPrefix members that are set if neither the caller nor the prefix has them. Ignored if no prefix is named
  * @param counts whether the request only counts tokens, and so takes no `max_tokens`
  * @throws ApiError 400 if the request does not fit the prefix, 404 for an unknown prefix
  */
@@ -41,7 +41,7 @@ export function expandPrefixOfRequest(
 }
 
 interface PrefixExpansionOptions {
-  defaults?: Record<string, unknown>;
+  defaultsWithPrefix?: Record<string, unknown>;
   counts?: boolean;
 }
 
@@ -49,15 +49,15 @@ async function expandReferencedPrefix(
   c: Context<AppEnv>,
   body: JsonBody,
   ref: string,
-  { defaults = {}, counts = false }: PrefixExpansionOptions,
+  { defaultsWithPrefix = {}, counts = false }: PrefixExpansionOptions,
 ): Promise<PrefixExpandedBody> {
   validateBySchema(defaultedRequest, body.json);
   const { name, hash, value } = await requireStoredVersion(PREFIXES, createVersionReader(c), ref);
   if (!counts) rejectPrefixWithRunTools(value);
-  const { model, max_tokens, fallback_models: fallbacks } = value.content;
+  const { model, max_tokens, fallback_models: fallbackModels } = value.content;
   const own = removeUndefined({ model, ...(counts ? {} : { max_tokens }) });
-  const expanded = expandPrefix(body, value, { ...defaults, ...own });
+  const expanded = expandPrefix(body, value, { ...defaultsWithPrefix, ...own });
   const { MAX_BODY_BYTES } = c.get('settings');
   if (getBodySize(expanded) > MAX_BODY_BYTES) throw createTooLargeError(MAX_BODY_BYTES);
-  return { body: expanded, prefix: `${name}@${hash}`, fallbacks };
+  return { body: expanded, prefix: `${name}@${hash}`, fallbackModels };
 }

@@ -67,10 +67,10 @@ export function decideAdmission(
   if (queued !== undefined) return queued;
   const sized = estimateTextTokensOfRequest(state, request);
   const canWait = wantsToWait(sized) && !state.admissionQueue.isFull;
-  const attempt = tryNewRequest(state, sized, { canWait, mayAskPools: true });
-  if (attempt.outcome !== 'short') return enqueueOrRecord(state, sized, canWait, attempt);
+  const decisionOrShortage = tryNewRequest(state, sized, { canWait, mayAskPools: true });
+  if (decisionOrShortage.outcome !== 'short') return enqueueOrRecord(state, sized, canWait, decisionOrShortage);
   const tryAgain = () => tryNewRequest(state, sized, { canWait, mayAskPools: false });
-  return extendLeasesAndDecide(state, attempt, tryAgain).then((decision) =>
+  return extendLeasesAndDecide(state, decisionOrShortage, tryAgain).then((decision) =>
     enqueueOrRecord(state, sized, canWait, decision),
   );
 }
@@ -161,15 +161,20 @@ function decideQueuedRequest(
   // A backup was restored while the request waited, so this state is out of date. The caller asks the account again, which then
   // decides with the restored state.
   if (state.isReplaced) return { outcome: 'unreachable' };
-  const attempt = tryAdmission(state, request, { mayAskPools: isLast, canWait: !isLast, ahead: findAhead() });
+  const decisionOrShortage = tryAdmission(state, request, {
+    mayAskPools: isLast,
+    canWait: !isLast,
+    ahead: findAhead(),
+  });
   // Extend a pool's lease only for a request that leaves the queue. `extendPoolLeases` does it for those that stay.
-  if (attempt.outcome === 'short' && isLast) {
+  if (decisionOrShortage.outcome === 'short' && isLast) {
     const tryAgain = () => tryAdmission(state, request, { mayAskPools: false, canWait: false, ahead: findAhead() });
-    return extendLeasesAndDecide(state, attempt, tryAgain).then((decision) =>
+    return extendLeasesAndDecide(state, decisionOrShortage, tryAgain).then((decision) =>
       recordRejection(state, request, decision),
     );
   }
-  const decision = attempt.outcome === 'short' ? createLatePoolRejection(state, attempt) : attempt;
+  const decision =
+    decisionOrShortage.outcome === 'short' ? createLatePoolRejection(state, decisionOrShortage) : decisionOrShortage;
   if (!isRejectedByOtherHolds(decision) || isLast) return recordRejection(state, request, decision);
   const { by, needed } = decision.refusal;
   return { outcome: 'held', by: getPayerKey(state, request, by), needed };
@@ -234,7 +239,7 @@ function recordRejection(
 function tryAdmission(
   state: AccountState,
   request: AdmissionRequest,
-  attempt: AdmissionAttemptOptions,
+  options: AdmissionAttemptOptions,
 ): AdmissionDecision | LeaseShortage {
   const { bound: maximumCost, token } = request;
   if (maximumCost) validateMaximumCost(maximumCost);
@@ -251,7 +256,7 @@ function tryAdmission(
     if (name && state.versions.readNamePointer(kind, name).withdrawn.includes(hash))
       return { outcome: 'withdrawn', kind, ref };
   }
-  if (maximumCost) return decideAndPlaceHold(state, request, maximumCost, now, attempt);
+  if (maximumCost) return decideAndPlaceHold(state, request, maximumCost, now, options);
   if (token) state.recordLocation(token, now);
   return admitWithoutHold(state, request, now);
 }
@@ -303,7 +308,7 @@ function decideAndPlaceHold(
   request: AdmissionRequest,
   maximumCost: MaximumCost,
   now: number,
-  attempt: AdmissionAttemptOptions,
+  options: AdmissionAttemptOptions,
 ): AdmissionDecision | LeaseShortage {
   const { budget, storage } = state;
   const { effectiveLimits: limits, decisionRules: rules } = state.limits;
@@ -322,32 +327,34 @@ function decideAndPlaceHold(
   const unpayable = findUnpayableDecision(state, request);
   if (unpayable) return unpayable;
   const leases = collectLeases(state, request);
-  const options = createHoldDecisionOptions(state, request, now, attempt);
+  const holdOptions = createHoldDecisionOptions(state, request, now, options);
   const { decision, shortage } = decideHoldOrShortage(state, request, maximumCost, now, {
     leases,
-    options,
-    mayAskPools: attempt.mayAskPools,
+    options: holdOptions,
+    mayAskPools: options.mayAskPools,
   });
   if (decision.kind === 'count_needed') return COUNT_NEEDED;
   if (decision.kind === 'behind') {
+    // Reject it for the reason for which the first request in the queue waits. That is `held`, so `enqueueOrRecord` queues this
+    // request as well.
     const { least } = computeCostRange(maximumCost, rules);
-    const { refusal } = attempt.ahead as QueuedRequestsAhead;
+    const { refusal } = options.ahead as QueuedRequestsAhead;
     return createRejectedDecision(state, { ...refusal, needed: least }, now, token?.jti);
   }
   if (shortage) return shortage;
   if (decision.kind === 'refused') {
-    const fewer = decision.reason === 'spend' && lowerToolUsesOfRequest(state, request, maximumCost, options);
+    const fewer = decision.reason === 'spend' && lowerToolUsesOfRequest(state, request, maximumCost, holdOptions);
     if (fewer) return { outcome: 'fewer_uses', ...fewer };
     if (request.counted) takeTokenCountFromBucket(budget, rules);
     return createRejectedDecision(state, decision, now, token?.jti);
   }
   const hold = placeHold(state, request, decision, { now, isUnpriced: !maximumCost.known });
-  attempt.ahead?.recordPassed(requestId, hold.nanodollars);
+  options.ahead?.recordPassed(requestId, hold.nanodollars);
   if (storing) storage.addExpectedBytes(storing, now);
   if (conversation !== undefined) state.conversations.insertConversation(conversation, now, request.parent);
   state.ledger.foldSettledRowsIntoRollups();
   for (const lease of leases) lease.recordHold(now);
-  return createAdmissionWithHold(state, request, hold, now, options.budgetWindows);
+  return createAdmissionWithHold(state, request, hold, now, holdOptions.budgetWindows);
 }
 
 interface HoldOrShortage {
@@ -434,7 +441,8 @@ function placeHold(
   if (jti !== null) state.requestCounts.countAdmittedRequest(jti, requestId, request.route);
   // Set the alarm before the row is written. If the object died in between, a hold without an alarm would never be settled.
   state.alarm.scheduleAt(deadline);
-  // Insert the row first: it throws for an id that was used before, and nothing else has changed then.
+  // Insert the row before the payers note the hold: it throws for an id that was used before. What has changed by then is
+  // harmless: `countAdmittedRequest` does not count such an id again, and an alarm without a hold does nothing.
   ledger.insertAdmittedRow(
     hold,
     fillAdmittedRequestFields({

@@ -48,7 +48,8 @@ interface BilledAttemptOptions {
 
 /**
  * One attempt of a request. It has its own id in the ledger and its own hold, and is settled by itself: by the usage that the
- * upstream has reported, or by an upper bound. It works in another process than the one that reserved it.
+ * upstream has reported, or by an upper bound. After a crash, another process than the one that reserved
+ * it restores it from its stored grant, and settles it.
  */
 export class BilledAttempt {
   readonly requestId: string;

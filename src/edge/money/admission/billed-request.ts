@@ -117,16 +117,16 @@ export class BilledRequest implements Payment {
   async reserve(): Promise<void> {
     const context = this.#context;
     const { named = [], isUnmetered = false } = this.#options;
-    let only: string | undefined;
+    let onlyUpstream: string | undefined;
     if (named.length > 0) {
-      only = await requireResourcesOwnedByAccount(context, named);
+      onlyUpstream = await requireResourcesOwnedByAccount(context, named);
       // The turn may have been stopped during the check above. Do not reserve a budget for it: a turn that has ended would
       // never settle the hold.
       if (context.signal?.aborted) throw createCallerLeftError();
     }
     const { upstream, streams = false, requestId } = context;
-    const owned = upstream.pool && findUpstreamBoundResource(this.#variant.body, upstream.pool);
-    this.#context = { ...context, routing: { streams, ...context.routing, only, owned } };
+    const boundResource = upstream.pool && findUpstreamBoundResource(this.#variant.body, upstream.pool);
+    this.#context = { ...context, routing: { streams, ...context.routing, only: onlyUpstream, owned: boundResource } };
     if (isUnmetered) return;
     this.attempts.push(
       new BilledAttempt(createSettlementContext(context, requestId, this.#variant.model), UNKNOWN_GRANT),

@@ -23,9 +23,9 @@ const USUAL_TOOL_MS = 8_000;
 
 /** The part of an admission that settling needs. It is plain JSON, so that it can be stored. */
 export interface StoredGrant {
-  /** The name of the try in the ledger; absent if it is the request's id. */
+  /** The id of the attempt in the ledger; absent if it is the request's id. */
   requestId?: string | undefined;
-  /** When the try began, in milliseconds since 1970. If its row is gone, this shows whether the account was erased since. */
+  /** When the attempt began, in milliseconds since 1970. If its row is gone, this shows whether the account was erased since. */
   startedAt?: number | undefined;
   /** If there are several upstreams: the name of the one that was tried first. Another one may have responded. */
   upstream?: string | undefined;
@@ -97,6 +97,15 @@ export function createPricedSettlement(
   };
 }
 
+/**
+ * Prices an outcome by the first case that applies:
+ *
+ * 1. The upstream cannot have worked on the request: it is free.
+ * 2. The response is a refusal that the Claude API does not bill: it is free, with its tokens.
+ * 3. The usage is final: its cost. This is an estimate if the response names an unknown model, or reported too little output.
+ * 4. The terms are not known, or a complete response lacks more than the usage of its prompt: the hold.
+ * 5. Otherwise an upper bound by what was observed: the response was interrupted, or lacks only the usage of its prompt.
+ */
 function priceOutcome(request: RequestToPrice, outcome: RequestOutcome, grant: StoredGrant): Price {
   if (!mayHaveCost(outcome)) return { cost: 0 };
   const { usage } = outcome;

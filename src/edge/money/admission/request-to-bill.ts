@@ -25,7 +25,7 @@ export interface BillingContext extends RequestContext, Pick<AdmissionRequest, F
   headers: Headers | PlainHeaders;
   /** Whether the account may store the grant that settles the request after a crash, so that the conversation does not have to. */
   keeps?: boolean | undefined;
-  /** Whether the response streams although the body does not request that. */
+  /** Whether the response streams, also if `stream` is not in the body yet because it is added when the request is sent. */
   streams?: boolean | undefined;
   /** Whether the request may wait in the queue for budget that others hold. Default: it may. */
   waits?: boolean | undefined;

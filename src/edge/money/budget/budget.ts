@@ -89,15 +89,17 @@ function admitFromRateBucket(
 /**
  * Decides about a request by its maximum cost: admits it, perhaps with a lowered `max_tokens`, or rejects it. It only moves the
  * budget to the time `now`; `addHold` places the hold.
+ *
+ * @param unestimatedCost the maximum cost with that of the API's own tools, which the rules may replace by an estimate
  */
 export function decideHold(
   budget: Budget,
   rules: LimitRules,
-  exactCost: MaximumCost,
+  unestimatedCost: MaximumCost,
   now: number,
   options: HoldDecisionOptions = {},
 ): HoldDecision {
-  const request = prepareHoldRequest(budget, rules, exactCost, now, options);
+  const request = prepareHoldRequest(budget, rules, unestimatedCost, now, options);
   const rejection = findAmountIndependentRejection(request);
   if (rejection) return rejection;
   const size = computeHoldSize(request);

@@ -6,8 +6,11 @@ import { TEXT_TOKENS } from '../../claude/pricing/minimal-thinking.ts';
 import type { LimitRules } from './rules.ts';
 
 /** @returns the cost of the shortest useful answer to a request, and the most that it can cost; nanodollars. */
-export function computeCostRange(exact: MaximumCost, rules: LimitRules): { least: Nanodollars; most: Nanodollars } {
-  const maximumCost = selectCostToHold(exact, rules);
+export function computeCostRange(
+  unestimatedCost: MaximumCost,
+  rules: LimitRules,
+): { least: Nanodollars; most: Nanodollars } {
+  const maximumCost = selectCostToHold(unestimatedCost, rules);
   const { inputCost, outputPrice } = maximumCost;
   const least = inputCost + computeMinOutputTokens(maximumCost, rules) * outputPrice;
   return { least, most: computeTotalCost(maximumCost) };
@@ -33,12 +36,12 @@ export function getMinUsefulOutputTokens(
 
 /** @returns the maximum cost by which a request is held. It is an estimate if the rules estimate the API's own tools. */
 export function selectCostToHold(
-  exact: MaximumCost,
+  unestimatedCost: MaximumCost,
   { shouldEstimateServed: estimatesServed }: LimitRules,
 ): MaximumCost {
-  if (!estimatesServed || !exact.served) return exact;
-  const { inputTokens, inputCost } = exact.served;
-  return { ...exact, inputTokens, inputCost };
+  if (!estimatesServed || !unestimatedCost.served) return unestimatedCost;
+  const { inputTokens, inputCost } = unestimatedCost.served;
+  return { ...unestimatedCost, inputTokens, inputCost };
 }
 
 /** @returns the `max_tokens` that a share of the money pays for; negative if it does not even pay for the input. */

@@ -48,16 +48,20 @@ export interface HoldRequest extends Omit<HoldDecisionOptions, 'earlier'> {
   minCost: Nanodollars;
 }
 
-/** Prepares the decision about a request, and moves the budget to the time `now`. */
+/**
+ * Prepares the decision about a request, and moves the budget to the time `now`.
+ *
+ * @param unestimatedCost the maximum cost with that of the API's own tools, which the rules may replace by an estimate
+ */
 export function prepareHoldRequest(
   budget: Budget,
   rules: LimitRules,
-  exactCost: MaximumCost,
+  unestimatedCost: MaximumCost,
   now: number,
   options: HoldDecisionOptions,
 ): HoldRequest {
   const time = advanceBudgetTo(budget, now);
-  const maximumCost = selectCostToHold(exactCost, rules);
+  const maximumCost = selectCostToHold(unestimatedCost, rules);
   const { budgetWindows = createBudgetWindows(budget, rules), costLimit } = options;
   const { repeats, counted, models, estimateTypicalTokens, maxPassingHold } = options;
   const requestWindows = createRequestWindows(options);

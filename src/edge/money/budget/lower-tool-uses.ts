@@ -14,16 +14,17 @@ import type { Budget } from './state.ts';
  * Computes the number of uses to which a request is limited that was rejected because too little money is left. As with
  * `max_tokens`, the request gets half of the free money, or the minimum that it needs.
  *
+ * @param unestimatedCost the maximum cost with that of the API's own tools, which the rules may replace by an estimate
  * @returns undefined if the budget does not pay for the minimum even without other holds, or if limits are to reject
  */
 export function lowerToolUses(
   budget: Budget,
   rules: LimitRules,
-  exactCost: MaximumCost,
+  unestimatedCost: MaximumCost,
   minUses: number,
   options: HoldDecisionOptions,
 ): { uses: number; loweredBy: LoweredBy } | undefined {
-  const maximumCost = selectCostToHold(exactCost, rules);
+  const maximumCost = selectCostToHold(unestimatedCost, rules);
   const { served } = maximumCost;
   if (!served || !rules.shouldClamp) return undefined;
   const { budgetWindows = createBudgetWindows(budget, rules) } = options;

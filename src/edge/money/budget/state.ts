@@ -145,7 +145,7 @@ export function addHold(budget: Budget, hold: Hold, buckets: BucketRefillTimes):
   for (const window of findWindowsAt(budget, hold.at, hold.group)) window.held += hold.nanodollars;
 }
 
-/** @returns the buckets after what was used is taken out. Pass them to `settle`, and store them with the settlement. */
+/** @returns the buckets after what was used is taken out. Pass them to `settleHoldInBudget`, and store them with the settlement. */
 export function computeBucketsAfterSettlement(
   budget: Budget,
   rules: LimitRules,

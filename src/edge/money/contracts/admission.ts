@@ -29,7 +29,7 @@ export type RequestCostKind = 'price' | 'count' | 'free' | 'nothing';
 export const CHOICE = 'choice';
 
 export interface AdmissionRequest extends AdmissionContext {
-  /** The id of the try in the ledger. It sorts by time, and is used once. */
+  /** The id of the attempt in the ledger. It sorts by time, and is used once. */
   requestId: string;
   /** The route's name in the ledger: messages, classify, … */
   route: string;
@@ -39,11 +39,11 @@ export interface AdmissionRequest extends AdmissionContext {
   conversation?: string | undefined;
   /** The call that a subagent's conversation answers. */
   parent?: ParentToolCall | undefined;
-  /** Whether an earlier try of the same request was admitted and settled. */
+  /** Whether an earlier attempt of the same request was admitted and settled. */
   repeats?: boolean | undefined;
   /** The most that this request itself may cost: the rest of a run's `max_usd`. */
   costLimit?: Nanodollars | undefined;
-  /** What the earlier tries of the same request have cost; absent if nothing. It counts only against `costLimit`. */
+  /** What the earlier attempts of the same request have cost; absent if nothing. It counts only against `costLimit`. */
   earlier?: Nanodollars | undefined;
   /** Whether the upstream has counted the input for this decision. */
   counted?: boolean | undefined;

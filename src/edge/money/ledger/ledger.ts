@@ -177,23 +177,23 @@ export class Ledger extends SqlTables {
     const updateSettledRow = () => this.#writeSettledColumns(id, closing, buckets);
     if (id > this.#fold.marker) updateSettledRow();
     else {
-      // The row was already added to the daily totals (`rollups`), or is among the open ones. Subtract its old figures if they
-      // were added, and add the new ones.
+      // The marker has passed the row. If the row was settled then, its old figures are in the daily totals (`rollups`): subtract
+      // them. If it was not, it is among the fold's `open` rows. Add the new figures in both cases.
       this.runInTransaction(() => {
-        const before = this.findSettlableRow(id);
-        const isNew = this.#fold.open.includes(id);
-        if (!isNew) this.rollups.addRows('id = ?', -1, id);
+        const rowBefore = this.findSettlableRow(id);
+        const isMissingInRollups = this.#fold.open.includes(id);
+        if (!isMissingInRollups) this.rollups.addRows('id = ?', -1, id);
         updateSettledRow();
         this.rollups.addRows('id = ?', 1, id);
         const { input, output } = buckets;
-        const more = closing.cost - (isNew ? 0 : (before?.cost ?? 0));
+        const addedCost = closing.cost - (isMissingInRollups ? 0 : (rowBefore?.cost ?? 0));
         this.#storeFold({
           ...this.#fold,
-          ...addCostToLatestHour(this.#fold, before?.at ?? closing.at, more, before?.group),
+          ...addCostToLatestHour(this.#fold, rowBefore?.at ?? closing.at, addedCost, rowBefore?.group),
           input,
           output,
           last: closing.at,
-          open: this.#fold.open.filter((x) => x !== id),
+          open: this.#fold.open.filter((openId) => openId !== id),
         });
       });
     }

@@ -111,10 +111,12 @@ export function storeTurnAndCreateRunner(
   const pending = { ...turn, request: applyFallbackModelsOfAgent(conversation, turn.request) };
   const row = createTurnRow(transcript, pending.request, planned, now);
   try {
+    // The plugins store their data of the turn, and may change its row. Their long notes are added only to the stored row.
     const longNotes: TurnNotes = Object.assign(
       {},
       ...conversation.hooks.map((hooks) => hooks.begin?.(pending, planned, row)),
     );
+    // Pass on what the plugins remember of the turn: `createTurnExecutor` reads the ledger's dimensions from it.
     planned.pluginContext = turn.pluginContext;
     for (const hooks of conversation.hooks) {
       const runner = hooks.run?.(pending, planned, row);
@@ -161,6 +163,7 @@ export function createSingleRequestRunner(
     onEnd: (settled) => {
       conversation.lock.release();
       maintenance.scheduleFailedTurnDeletion(turn);
+      // Let plugins store data about the end (`tell`), as for an event. If no client knows of the turn, its caller gets the error.
       if (!isUnreportedRefusal(transcript, turn))
         callHookOfEachPlugin(conversation, 'tell', (part) => part.tell?.(turn));
       maintenance.settlements.storeConfirmationLater(turn.row, settled);
@@ -243,6 +246,7 @@ export function storeTurnAndMessages(
 ): TurnRecorder {
   const { storedProfile: profile } = transcript;
   if (!profile) throw new TypeError('The profile of this conversation is not stored.');
+  // Only a new question moves the beginning of the sent history. A turn that continues the last answer keeps it.
   const sentFrom = planned.follows ? profile.sentFrom : planned.sentFrom;
   const betas = findBetasNeededByMessages(planned.messages);
   if (sentFrom !== profile.sentFrom || betas.length > 0) {

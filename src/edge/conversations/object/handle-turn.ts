@@ -44,6 +44,7 @@ export async function handleTurn(state: ConversationState, turn: TurnRequest): P
         pluginContext: new PluginContextValues(),
       });
       const withHeaders = addPluginHeaders(state, answer, only !== undefined);
+      // The lock's holder may be another turn by now. `redactAnswer` uses its log only if the answer is of that turn.
       return redactAnswer(withHeaders, shouldHideToolContents(only) && !request.parent, state.lock.holder?.turn.log);
     } finally {
       releaseUnusedPrefix(state, initialContext?.retained);
@@ -99,7 +100,8 @@ async function beginTurn(state: ConversationState, turn: PendingTurn, planned: N
   const { request } = turn;
   const runner = storeTurnAndCreateRunner(state, turn, planned);
   state.lock.acquire(runner);
-  // Release the prompt: otherwise, a long one would stay in memory until the answer has ended.
+  // Release the prompt: otherwise, a long one would stay in memory until the answer has ended. The request is sent from
+  // `planned.body`, and its messages are stored.
   request.body = '';
   planned.messages = [];
   state.waitUntil(runner.runSteps(planned));

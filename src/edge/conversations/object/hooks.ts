@@ -140,7 +140,7 @@ export interface ConversationPlugin {
    * wrong
    */
   imports?(list: string): SteppedWork<ImportedHistory>;
-  /** The methods that the method `part` of the object calls by name. */
+  /** The methods that `callPlugin` of the object calls by name. */
   methods?: Readonly<Record<string, PluginMethod['call']>>;
 }
 declare module '../../kit/plugins/plugins.ts' {

@@ -39,8 +39,8 @@ interface ResumeVisibilityOptions {
  *
  * @param running the turn that runs now
  * @param after the id of the last event that the listener has; without it the stream begins with the running turn's first
- * @param how.hides whether the listener does not see tools
- * @param how.show how the listener wants to see it; undefined for as the turn was begun
+ * @param options.shouldHideTools whether the listener does not see tools
+ * @param options.show how the listener wants to see it; undefined for as the turn was begun
  */
 export function resumeTurnEvents(
   { transcript, now }: Pick<ObjectContext, 'transcript' | 'now'>,

@@ -77,7 +77,7 @@ interface TurnOutcomeSource {
   firstByteAt: number | undefined;
 }
 
-/** @returns the outcome of a turn's request. @param came calls `times` if the answer is incomplete */
+/** @returns the outcome of a turn's request. Calls `times` only if the final usage has not arrived */
 export function buildTurnOutcome(
   turnEnd: TurnEnd,
   now: number,

@@ -27,7 +27,16 @@ export function createNextAttemptGrant(
   return { ...UNKNOWN_GRANT, requestId: createAttemptId(before, parseAttemptNumber(before) + 1), ...stored };
 }
 
-/** Stores the grants of a turn where its account does not keep them. Times are milliseconds since 1970. */
+/**
+ * Stores the grant of a turn's last attempt in its row, so that the attempt can be settled after a crash. There are three cases:
+ *
+ * - The account keeps the grant with its hold (`isKept`). Then the row stores none, unless the admission took long.
+ * - The account does not keep it. Then it is stored with the first events or at the first tick of the turn's timer, whichever is
+ *   earlier, and after that tick at once. A shorter answer stores it together with its end.
+ * - The turn runs in the background. Then it is stored before its request is sent.
+ *
+ * A later attempt also stores its id before the account is called for it. Times are milliseconds since 1970.
+ */
 export class TurnGrantStore {
   readonly #transcript: Transcript;
   readonly #row: TurnRow;
@@ -74,7 +83,7 @@ export class TurnGrantStore {
     this.storeSentGrant();
   }
 
-  /** Stores the grant of the try that has been sent, unless it is stored already. */
+  /** Stores the grant of the attempt that has been sent, unless it is stored already. */
   storeSentGrant(): void {
     if (this.#isStored || this.#hasEnded) return;
     const { grant, sentAt, coversUntil } = this.#row;
@@ -89,7 +98,7 @@ export class TurnGrantStore {
     this.#row.coversUntil = coversUntil;
   }
 
-  /** Goes back to the grant of the last admitted try. The turn ends with it. */
+  /** Goes back to the grant of the last admitted attempt. The turn ends with it. */
   restoreLastAdmittedGrant(): void {
     if (this.#previousGrant !== undefined) this.#row.grant = this.#previousGrant;
     this.#hasEnded = true;

@@ -334,6 +334,7 @@ export class TurnRecorder {
 
   /** @returns the cost of the turn, as far as it is known now */
   #computeSpending({ outcome }: PlannedTurnEnd, booked: BookedCost | undefined): TurnSpending {
+    // The cost is NaN if only the account has the grant. Then only the cost of the earlier attempts is known until it confirms.
     const isPriced = booked !== undefined && Number.isFinite(booked.nanodollars);
     const cost = isPriced ? booked.nanodollars : (this.row.grant?.earlier ?? 0);
     return {
@@ -372,10 +373,16 @@ export class TurnRecorder {
     this.row.outcome = { ...outcome, ...late, estimated_output, read_until: endedAt ?? 0 };
   }
 
+  /** Whether a caller may know of the turn, by its answer or because it continues in the background. Of a step: of its run. */
+  get #mayCallerKnowOfTurn(): boolean {
+    const { shownAs = this } = this.#options;
+    return this.isAcknowledged || shownAs.isReported === true;
+  }
+
   /** Plans the end of the turn, with the outcome that settles it. */
   #planTurnEnd(turnEnd: TurnEnd, now: number): PlannedTurnEnd {
     const { row, builder, maxTokens } = this;
-    const { newMessages, shownAs = this } = this.#options;
+    const { newMessages } = this.#options;
     const plan = planTurnEnd(
       {
         transcript: this.#transcript,
@@ -384,7 +391,7 @@ export class TurnRecorder {
         maxTokens,
         answerId: this.#answerId,
         newMessages: newMessages ?? listMessageNumbersOfTurn(this.#transcript, row.seq).length,
-        isAcknowledged: this.isAcknowledged || shownAs.isReported === true,
+        isAcknowledged: this.#mayCallerKnowOfTurn,
         repairedCallIds: this.#repairedIds,
         options: this.#options,
       },

@@ -140,6 +140,7 @@ function createRouteMiddleware({ authenticate: own }: AppConfig) {
           // Skip this check if the Worker has its own login, which may read headers that Sluice does not know.
           ...(own ? [] : [unreadHeadersGuard]),
           requireScopeOfRoute,
+          // Before its body is read, a visitor's request is rejected while the pool that pays for it is spent.
           ...(route.spends && beforeSpending ? [beforeSpending] : []),
         ];
 }

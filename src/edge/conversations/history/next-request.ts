@@ -227,6 +227,7 @@ export function buildTurnBody(
   const changes = collectChanges(request, model, run, options);
   const named = container && createContainerParameter(request.json.container, container);
   if (named !== undefined) changes.container = named;
+  // Let the API place a breakpoint by itself if the caller has placed none. In a later step it may use one that is left.
   const isCached = used === 0 || (isStep && used < free);
   if (isCached) changes.cache_control = BREAKPOINT.cache_control;
   const texts = messages.map(({ text }) => text);

@@ -163,7 +163,7 @@ export function createSingleRequestRunner(
     onEnd: (settled) => {
       conversation.lock.release();
       maintenance.scheduleFailedTurnDeletion(turn);
-      // Let plugins store data about the end (`tell`), as for an event. If no client knows of the turn, its caller gets the error.
+      // Let plugins store data about the end (`tell`), such as an event. If no client knows of the turn, its caller gets the error.
       if (!isUnreportedRefusal(transcript, turn))
         callHookOfEachPlugin(conversation, 'tell', (part) => part.tell?.(turn));
       maintenance.settlements.storeConfirmationLater(turn.row, settled);

@@ -77,7 +77,7 @@ export class ConversationState implements ConversationContext {
     this.abortObjectWithMessage = around.abortObjectWithMessage;
     this.retries = around.retries;
     this.transcript = new Transcript(ctx.storage);
-    // `ended`: plugins may start work that waits for the end of a turn, as a summary.
+    // `ended`: plugins start work that waits for the end of a turn, such as a summary.
     this.lock = new TurnLock(() => callHookOfEachPlugin(this, 'ended', (part) => part.ended?.()));
     const hasRunningWork = () =>
       !this.lock.isFree || this.transcript.findFirstFromPlugins(({ isBusy }) => isBusy || undefined) === true;
@@ -127,7 +127,7 @@ export class ConversationState implements ConversationContext {
         if (runner.turn.row.run === null) this.#ctx.waitUntil(this.stopIfCredentialEnded().catch(() => {}));
       };
       endCrashedTurns(this, { goesOn: acquireLockForRunner, isLastTry: this.#failedRecoveries > 0 });
-      // `settle`: plugins settle work of their own that the crash has interrupted, as a summary.
+      // `settle`: plugins settle their own work that the crash has interrupted, such as a summary.
       callHookOfEachPlugin(this, 'settle', (part) => part.settle?.());
     } catch (thrown) {
       this.endDamagedWork(thrown);
@@ -152,7 +152,7 @@ export class ConversationState implements ConversationContext {
     const { holder: runner } = this.lock;
     if (runner && (await isCredentialRevoked(createAccountRequest(this, runner.identity))))
       runner.stopForRevokedCredential();
-    // `by`: the caller for whom a plugin works now, as of a summary's turn.
+    // `by`: the caller for whom a plugin works now: for a summary, the caller of its turn.
     for (const { part, by: caller } of callHookOfEachPlugin(this, 'by', (part) => ({ part, by: part.by?.() }))) {
       if (caller && (await isCredentialRevoked(createAccountRequest(this, caller)))) await stopPluginWork(this, part);
     }
@@ -254,7 +254,7 @@ export class ConversationState implements ConversationContext {
 
   /** Stops what plugins have under way, and waits for its end a while. */
   async stopPluginWork(isMeant = (part: ConversationHooks) => part.by?.() !== undefined): Promise<void> {
-    // By default those that work for a caller (`by`).
+    // Default: the plugins that work for a caller now (`by`).
     const meant = callHookOfEachPlugin(this, 'by', (part) => (isMeant(part) ? [part] : [])).flat();
     const stopping = meant.map((part) => stopPluginWork(this, part));
     if (stopping.some((one) => one)) await waitWithTimeout(Promise.all(stopping), STOP_MS).catch(() => undefined);
@@ -379,7 +379,7 @@ function restartOrEndTurn(conversation: ConversationContext, row: TurnRow): Turn
   const attempt = maintenance.settlements.restoreAttempt(turn.row, count);
   const settled = transcript.runInTransaction(() => {
     const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, attempt, now());
-    // `tell`: plugins store data about the end, as for an event, in the same transaction.
+    // `tell`: plugins store data about the end, such as an event, in the same transaction.
     callHookOfEachPlugin(conversation, 'tell', (part) => part.tell?.(turn));
     return confirmed;
   });

@@ -94,7 +94,7 @@ export class TurnRecorder {
   /** When the current piece came. */
   #now = 0;
   readonly #options: StepOrRecoveryOptions;
-  /** Set where the answer is read on when the turn has ended. */
+  /** Set by `ReadAfterStop` before the end of a turn whose answer is still read after it. */
   lateReading: AnswerReadAfterEnd | undefined;
   /** The tokens of its prompt, where nothing of its answer had come and they were counted. */
   #promptTokens: number | undefined;

@@ -139,11 +139,14 @@ async function relayThroughExchange(
   const payment = options.payment ?? 'free';
   /** `error` as soon as the upstream has rejected the request. Errors that are thrown later do not change it. */
   let failed: 'error' | undefined;
+  /** The report of a buffered answer, by which it is settled even if it cannot be returned to the caller. */
+  let bufferedReport: ResponseReport | undefined;
   const settleAndRespond = (
     { report, ...read }: Omit<BufferedResult, 'json'>,
     head: Pick<Response, 'status' | 'headers'>,
   ) => {
     // If this throws, the `catch` below settles the request.
+    bufferedReport = report;
     requireAnswerForCaller(read);
     const billedReport = failed ? exchange.createUnusableReport(report.error_type, report) : report;
     closeAndSettle(billedReport, failed ?? 'complete', Date.now());
@@ -200,7 +203,8 @@ async function relayThroughExchange(
     return settleAndRespond({ ...shown, report }, isStreamedInternally ? toHeadOfWholeResponse(response) : response);
   } catch (thrown) {
     const end = signal.aborted ? 'client_gone' : (failed ?? getRequestEndOfError(thrown));
-    if (!hasEnded) closeAndSettle(exchange.createUnusableReport(toApiError(thrown).logged), end, Date.now());
+    if (!hasEnded)
+      closeAndSettle(exchange.createUnusableReport(toApiError(thrown).logged, bufferedReport), end, Date.now());
     throw thrown;
   }
 }

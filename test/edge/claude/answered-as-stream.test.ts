@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { createBody, createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
 import { messageEnd, messageStart, sseEvent, sseResponse, textBlock } from '#test/support/wire.ts';
 
 const MODEL = 'claude-haiku-4-5';
@@ -39,6 +40,21 @@ test.each<[string, () => Response, (cost: number) => void]>([
     check((await costOf(app)) ?? Number.NaN);
   },
 );
+
+test.each<[string, object]>([
+  ['a message', {}],
+  ['a message of a conversation', { conversation: 'c' }],
+])('charges the reported usage of %s whose 200 response is another JSON', async (_, more) => {
+  const answer = () => Response.json({ object: 'completion', model: MODEL, text: 'a', usage: USAGE });
+  installSimulator({ UPSTREAM: 'anthropic', ANTHROPIC_API_KEY: 'sk-ant-test' });
+  setConversationUpstream(async () => answer());
+  const app = createTestApp(answer, { UPSTREAM_MAX_RETRIES: '0' });
+  const body = { model: MODEL, max_tokens: 100, messages: [{ role: 'user', content: 'a' }], ...more };
+  const response = await app.post('/messages', { stream: false, ...body });
+  expect(response.status).toBe(500);
+  expect((await readError(response)).message).toContain('is not the Claude API');
+  expect(await costOf(app)).toBeGreaterThanOrEqual(COST);
+});
 
 test('reports a stream in response to a token count as not the Claude API’s, or as the error that it contains', async () => {
   let answer = streamed(WHOLE);

@@ -56,7 +56,9 @@ function createPartialReport(turnEnd: TurnEnd, { shown, rest, bytes, times }: Pa
   // Count the unfinished event, too, because the upstream has generated its output.
   if (turnEnd.kind === 'cut' || turnEnd.kind === 'stopped') usage.addPiece(encoder.encode(rest));
   if (turnEnd.kind === 'error') usage.addPiece(encoder.encode(`event: error\ndata: ${turnEnd.frame.data}\n\n`));
-  const { seen = createUnobserved(0), ...report } = usage.currentReport;
+  // A buffered answer that is not a message has no events, but may report what it has cost.
+  const buffered = turnEnd.kind === 'cut' && turnEnd.report?.usage ? turnEnd.report : undefined;
+  const { seen = createUnobserved(0), ...report } = { ...usage.currentReport, ...buffered };
   // Use the times that the turn has measured. Here, all events are read at once, so measuring them again would give no time at
   // all.
   const { unseen_ms } = times;

@@ -59,13 +59,13 @@ export async function readBufferedAnswer(
 /** @returns the response for the caller to an error of the upstream, and how its turn ends. */
 export async function answerUpstreamRefusal(
   response: Response,
-  buffered: Pick<BufferedResult, 'kind' | 'body' | 'refusal'>,
+  { report, ...buffered }: Pick<BufferedResult, 'kind' | 'body' | 'refusal'> & Partial<Pick<BufferedResult, 'report'>>,
   { edgeHeaders, requestText, requestId }: Pick<ReadBufferedAnswerOptions, 'edgeHeaders' | 'requestText' | 'requestId'>,
 ): Promise<{ how: TurnEnd; started: UpstreamStartResult }> {
   const { refusal } = buffered;
   const ofUpstream = refusal?.forCaller ?? createNotApiResponseError();
   const error = requestText === undefined ? ofUpstream : addToolNameToError(ofUpstream, requestText);
-  const how = { kind: 'cut', error, end: 'error', storedSentence: refusal?.storedSentence } as const;
+  const how = { kind: 'cut', error, end: 'error', storedSentence: refusal?.storedSentence, report } as const;
   try {
     // Send the edge's own error instead of the upstream's body if the body has an error type that the API does not define, or
     // if a tool's name was added to the message.

@@ -1,6 +1,7 @@
 /** Decides the end of a turn: its status, its last events, and the conversation's profile afterwards. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import type { ResponseReport } from '../../claude/usage/usage-report.ts';
 import { type ApiError, createErrorBody } from '../../kit/http/errors.ts';
 import { isObject, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
 import type { SseEvent } from '../../kit/sse/frames.ts';
@@ -28,6 +29,8 @@ export type TurnEnd =
       end: 'cut' | 'silent' | 'error';
       /** The API's own sentence in a rejection, for the ledger. */
       storedSentence?: string | undefined;
+      /** The report of a buffered answer that is not a message, by which the turn is settled. */
+      report?: ResponseReport | undefined;
     };
 
 /** The contents of a piece of the upstream's stream. */

@@ -176,6 +176,9 @@ class RequestSender {
     if (payment === undefined || !this.#canRepeat) return false;
     if (payment !== 'free' && this.#hasHold) await payment.settleFailedAttempt(createFailedOutcome());
     this.#forgetSettledAttempts();
+    // Re-check: the caller may have left while the attempt was settled. The signal is not aborted then, because the attempt was
+    // still to be read.
+    if (this.#progress.isAbandoned) return false;
     if (payment === 'free') return true;
     try {
       this.#body = await payment.retry();

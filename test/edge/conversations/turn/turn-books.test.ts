@@ -2,10 +2,12 @@ import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import fc from 'fast-check';
 import { describe, expect, test, vi } from 'vitest';
 import { getAccountStub } from '#edge/durable/stubs.ts';
+import { Account } from '#edge/money/account/account.ts';
 import { arbitraryPlan, type BilledAnswer, createBilledAnswer, KINDS } from '#test/support/billed-answer.ts';
 import { advanceClock } from '#test/support/calendar.ts';
 import { bindings, installSimulator, setConversationUpstream, stubOf } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
+import { waitForObject } from '#test/support/pending-work.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 import {
   answerWithPieces,
@@ -297,4 +299,33 @@ test('a turn that is stopped during the admission of its second attempt leaves n
   const [first, ...later] = (await readLedger()).toReversed();
   expect(first).toMatchObject({ status: 'retried', estimated: true });
   expect(later.filter(({ cost_usd }) => cost_usd !== 0)).toEqual([]);
+});
+
+test('a turn that is stopped while its failed attempt is settled sends no other attempt', async () => {
+  installSimulator({ UPSTREAM_MAX_RETRIES: '1' });
+  testTime.now = 0;
+  let tries = 0;
+  setConversationUpstream(async () => {
+    tries += 1;
+    advanceClock(80);
+    return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
+  });
+  const stopped = Promise.withResolvers<void>();
+  const { settleJson } = Account.prototype;
+  const settling = vi.spyOn(Account.prototype, 'settleJson').mockImplementationOnce(async function (
+    this: Account,
+    text,
+  ) {
+    await stopped.promise;
+    return await settleJson.call(this, text);
+  });
+  const answering = sendTurn(createBody('Hi', { max_tokens: 1_000 }), { id: 'c1' });
+  await eventually(async () => expect(settling).toHaveBeenCalled());
+  await stubOf('c1').stopRunningTurn();
+  stopped.resolve();
+  await answering;
+  // The sender continues after the turn has ended.
+  await waitForObject(stubOf('c1'));
+  const costs = (await readLedger()).map(({ cost_usd }) => cost_usd);
+  expect({ tries, costs }).toEqual({ tries: 1, costs: [expect.toSatisfy((cost) => cost > 0)] });
 });

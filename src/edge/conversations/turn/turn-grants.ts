@@ -43,7 +43,7 @@ export class TurnGrantStore {
   #isStored = true;
   #hasEnded = false;
   #storesAtOnce = false;
-  /** The grant of the previous attempt, while the account is called for another attempt. */
+  /** The grant of the last admitted attempt, while later attempts are not admitted. */
   #previousGrant: StoredGrant | null | undefined;
 
   constructor(transcript: Transcript, row: TurnRow) {
@@ -56,7 +56,8 @@ export class TurnGrantStore {
     if (this.#hasEnded) return;
     const grant = createNextAttemptGrant(this.#row, { earlier, startedAt });
     this.#transcript.updateTurn(this.#row, { grant });
-    this.#previousGrant = this.#row.grant;
+    // An attempt whose admission was rejected has stored its grant in the row, so keep the grant of the admitted one.
+    if (this.#previousGrant === undefined) this.#previousGrant = this.#row.grant;
     this.#row.grant = grant;
   }
 

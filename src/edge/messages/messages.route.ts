@@ -244,12 +244,14 @@ async function handleMessageRequest(c: Context<AppEnv>, isSluiceRoute: boolean):
   return await relayAdmittedMessage(c, message, { upstream, isUnmetered });
 }
 
-/**
- * Milliseconds that the hold of a stream lasts, and after which a living stream renews it: if its isolate dies, the hold is settled
- * soon.
- */
+/** Milliseconds that the hold of a stream lasts: if its isolate dies, the hold is settled soon. */
 const STREAM_HOLD_MS = 180_000;
-const RENEW_STREAM_MS = 120_000;
+/**
+ * Milliseconds after which a living stream renews its hold. The account renews a hold only when less than two thirds of it
+ * (120 s) are left. A hold with slightly more is not renewed until the next tick, when 60 s are left. With a tick of 120 s
+ * nothing would be left.
+ */
+const RENEW_STREAM_MS = 60_000;
 
 interface AdmittedMessage extends Pick<PreparedStatelessMessage, 'caller' | 'agent' | 'chosen'> {
   billed: BilledRequest;

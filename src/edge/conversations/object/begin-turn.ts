@@ -296,7 +296,7 @@ export function createTurnExecutor(
     waitUntil,
     conversation: place.id,
     parent: transcript.storedProfile?.parent && toListedParent(transcript.storedProfile.parent),
-    newBytes: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
+    newCharacters: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
     applyPrefix: createPrefixApplier(conversation, transcript.storedProfile),
     dimensions: Object.assign(
       createDimensionValue(OF_PREFIX, prefix ? formatVersionReference(prefix) : undefined),

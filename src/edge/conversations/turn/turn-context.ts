@@ -28,8 +28,8 @@ export interface TurnExecutionContext extends RequestContext {
   isStreaming: boolean;
   /** Whether it is a later step of a run. */
   isLater?: boolean | undefined;
-  /** Bytes of the new messages. */
-  newBytes: number;
+  /** The number of characters (UTF-16 code units) of the new messages. */
+  newCharacters: number;
   costLimit?: RequestToBill['costLimit'];
   dimensions: RequestToBill['dimensions'];
   /** Puts the conversation's prefix before the turn's body, unless what the conversation holds was withdrawn. */

@@ -510,7 +510,7 @@ export class TurnExecutor implements TurnRunner {
       route: this.turn.row.route,
       conversation: this.#context.conversation,
       parent: this.#context.parent,
-      newBytes: this.#context.newBytes,
+      newCharacters: this.#context.newCharacters,
       costLimit: this.#context.costLimit,
       dimensions: this.#context.dimensions,
       upstream: this.#context.upstream,

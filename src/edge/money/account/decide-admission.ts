@@ -317,8 +317,9 @@ function decideAndPlaceHold(
   const earlierHold = budget.holds.get(requestId);
   if (earlierHold)
     return createAdmissionWithHold(state, request, earlierHold, now, collectBudgetWindows(state, request, now));
-  // The size of the response is not known yet, so check the storage limits with the size of the request only.
-  const storing = conversation === undefined ? undefined : { conversation, bytes: request.newBytes ?? 1 };
+  // The size of the response is not known yet, so check the storage limits with the size of the request only. Its characters are
+  // a lower bound of its bytes. The conversation reports its size in bytes at the end of the turn.
+  const storing = conversation === undefined ? undefined : { conversation, bytes: request.newCharacters ?? 1 };
   const full = storing && storage.findExceededLimit(storing, limits, now);
   if (full) return { outcome: 'full', ...full };
 

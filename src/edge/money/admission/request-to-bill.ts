@@ -10,7 +10,7 @@ import type { AccountTarget } from '../contracts/call-account.ts';
 import type { DimensionValues } from '../contracts/dimensions.ts';
 
 /** The fields that are sent to the account unchanged. */
-export type ForwardedAdmissionField = 'route' | 'conversation' | 'parent' | 'costLimit' | 'newBytes' | 'holdMs';
+export type ForwardedAdmissionField = 'route' | 'conversation' | 'parent' | 'costLimit' | 'newCharacters' | 'holdMs';
 
 /** The context that all attempts of a request share. */
 export interface BillingContext extends RequestContext, Pick<AdmissionRequest, ForwardedAdmissionField> {

@@ -280,7 +280,7 @@ function createAttemptAdmissionRequest(
     bound: wasCountNeeded ? { ...maximumCost, countable: false } : maximumCost,
     counted: wasCountNeeded,
     repeats: later !== undefined,
-    newBytes: context.newBytes,
+    newCharacters: context.newCharacters,
     costLimit: context.costLimit,
     earlier: later?.earlierCost || undefined,
     leastUses: getMinToolUses(variant, maximumCost),

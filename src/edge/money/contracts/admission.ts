@@ -51,8 +51,8 @@ export interface AdmissionRequest extends AdmissionContext {
   leastUses?: number | undefined;
   /** Which limit has lowered the uses already. */
   lowered?: LoweredBy | undefined;
-  /** Bytes that a turn adds to its conversation before the answer. */
-  newBytes?: number | undefined;
+  /** Characters that a turn adds to its conversation before the answer. Their number is a lower bound of their bytes. */
+  newCharacters?: number | undefined;
   /**
    * The data that the calling process needs to settle the request after a crash, as text. It is stored with the hold until the
    * request is settled, and `getStoredHold` returns it.

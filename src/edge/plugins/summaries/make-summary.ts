@@ -86,7 +86,7 @@ export async function makeSummary(
         model,
         route: OF_SUMMARIES,
         conversation: id,
-        newBytes: 0,
+        newCharacters: 0,
         body,
         headers,
         streams: true,

@@ -209,7 +209,13 @@ test('counts and lists a conversation that is created again after its account wa
     account.noteConversation({ ...told, version: 2, gone: true });
     expect(account.getQuotaReport(LIMITS)).toMatchObject({ conversations: { used: 0 }, stored_bytes: { used: 0 } });
     clock += HOUR;
-    const asking = { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5', conversation: 'c1', newBytes: 1 };
+    const asking = {
+      requestId: 'req_1',
+      route: 'messages',
+      model: 'claude-opus-5-5',
+      conversation: 'c1',
+      newCharacters: 1,
+    };
     admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS });
     expect(account.getQuotaReport(LIMITS).conversations.used).toBe(1);
     expect(account.listConversations({}).data.map(({ id }) => id)).toEqual(['c1']);

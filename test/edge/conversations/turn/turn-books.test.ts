@@ -312,13 +312,11 @@ test('a turn that is stopped while its failed attempt is settled sends no other 
   });
   const stopped = Promise.withResolvers<void>();
   const { settleJson } = Account.prototype;
-  const settling = vi.spyOn(Account.prototype, 'settleJson').mockImplementationOnce(async function (
-    this: Account,
-    text,
-  ) {
+  const settleAfterStop = async function (this: Account, text: string) {
     await stopped.promise;
-    return await settleJson.call(this, text);
-  });
+    return settleJson.call(this, text);
+  };
+  const settling = vi.spyOn(Account.prototype, 'settleJson').mockImplementationOnce(settleAfterStop as never);
   const answering = sendTurn(createBody('Hi', { max_tokens: 1_000 }), { id: 'c1' });
   await eventually(async () => expect(settling).toHaveBeenCalled());
   await stubOf('c1').stopRunningTurn();

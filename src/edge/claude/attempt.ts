@@ -192,8 +192,11 @@ export class Attempt {
     const { text, response: whole } = needsText ? await readStartOfError(response) : { text: '', response };
     const failure = classifyFailure(response, { text, elapsedMs });
     if (failure.kind === 'answer') return whole;
-    if (this.#isStreamedInternally && isStreamRejection(response, failure, text)) {
+    const { progress } = options;
+    if (this.#isStreamedInternally && !progress.isAbandoned && isStreamRejection(response, failure, text)) {
       clearTimeout(this.#timer);
+      // Nothing is running: a caller that leaves from now on aborts the request, instead of having it read.
+      progress.sentAt = undefined;
       await whole.body?.cancel();
       return await this.#sendWithoutStream();
     }

@@ -410,6 +410,21 @@ describe('an upstream that does not support streams', () => {
     expect((await rowsOf(app))[0]?.cost_usd).toBeGreaterThan(0.08);
   });
 
+  test('gets no other request after the caller has disconnected', async () => {
+    const left = Promise.withResolvers<Response>();
+    const app = createTestApp(async () => await left.promise, LIMITED);
+    const caller = new AbortController();
+    const headers = { 'content-type': 'application/json' };
+    const init = { method: 'POST', headers, body: JSON.stringify(ASK), signal: caller.signal };
+    const asking = app.fetch('/v1/messages', init);
+    await waitForCondition(() => app.sent.length > 0);
+    caller.abort();
+    left.resolve(refusal('streaming is not supported'));
+    await asking.then((response) => response.text()).catch(() => undefined);
+    expect((await rowsOf(app)).map(({ cost_usd }) => cost_usd)).toEqual([0]);
+    expect(app.sent.map(isRidden)).toEqual([true]);
+  });
+
   test('is not recorded after a rejection that the non-streaming request gets as well', async () => {
     const app = createTestApp(
       (sent) => (sent.text.includes('"x"') ? refusal('x.stream: not permitted') : sseResponse(EVENTS.join(''))),

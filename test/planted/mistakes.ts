@@ -93,7 +93,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: what an answer of an agent may cost has no limit',
     file: 'src/edge/messages/stateless-message.ts',
-    edits: [['costLimit: readMaxCost(parseMemberTexts(laid)) }', 'costLimit: undefined }']],
+    edits: [['costLimit: readMaxCost(parseMemberTexts(complete)) }', 'costLimit: undefined }']],
     foundBy: 'test/edge/messages/stateless-message.test.ts',
   },
   {

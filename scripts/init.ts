@@ -10,7 +10,7 @@ import { findNearestName } from '../src/edge/kit/json/nearest-name.ts';
 import { getNeededBindings } from '../src/edge/kit/plugins/needed-bindings.ts';
 import { type Plugin, registerPlugins } from '../src/edge/kit/plugins/plugins.ts';
 import { readArguments } from './arguments.ts';
-// biome-ignore lint/correctness/useImportExtensions: it takes the file of the types
+// biome-ignore lint/correctness/useImportExtensions: Biome takes the declaration file for the module.
 import { PLUGINS } from './plugins.mjs';
 
 const NAMES = PLUGINS.map(({ name }) => name);

@@ -34,7 +34,7 @@ export function ToolsForm({ tools, onChange }: ToolsFormProps) {
       <legend>Tools</legend>
       {list.map((tool, at) => (
         <ToolRow
-          // biome-ignore lint/suspicious/noArrayIndexKey: a tool has its place, and its name while it is typed changes.
+          // biome-ignore lint/suspicious/noArrayIndexKey: a tool keeps its position, and its name changes while it is typed.
           key={at}
           tool={tool}
           onChange={(next) => changeTool(at, next)}

@@ -17,7 +17,7 @@ export function EventDetails({ row }: { row: EventRow }) {
   const report = useSignal<EventReport | undefined>(undefined);
   const { source, event_id: id } = row;
   // Read the report again when the list shows another state or another attempt.
-  // biome-ignore lint/correctness/useExhaustiveDependencies: these are what has changed when there is more to read.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the report has changed when one of these has.
   useEffect(() => {
     void run(async () => {
       report.value = await readJson<EventReport>(

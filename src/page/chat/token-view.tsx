@@ -87,7 +87,7 @@ function ConversationAsTokenDialog({ id, agent, onClose }: ConversationAsTokenPr
       </Form>
       <section
         class="token-view"
-        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard.
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrollable area needs the focus, so that the keyboard can scroll it.
         tabIndex={0}
         aria-label="What this token can read"
         aria-busy={busy.value}
@@ -114,7 +114,7 @@ function TokenPreviewMessage({ row: { role, content } }: { row: ConversationMess
       <div class="message-body">
         {shown.map((part, index) => (
           <MessageBlock
-            // biome-ignore lint/suspicious/noArrayIndexKey: nothing is added to a history that is shown once.
+            // biome-ignore lint/suspicious/noArrayIndexKey: the history does not change after it is rendered.
             key={index}
             part={part}
             result={results.get(String(part.id))}

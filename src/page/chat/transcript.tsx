@@ -53,7 +53,7 @@ export function Transcript({ session }: { session: Session }) {
           onScroll();
           older.onScroll();
         }}
-        // biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard.
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrollable area needs the focus, so that the keyboard can scroll it.
         tabIndex={0}
         role="log"
         aria-live="off"

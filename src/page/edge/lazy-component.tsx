@@ -18,7 +18,7 @@ export function LazyComponent({ load }: { load: ComponentLoader }) {
       const component = await load();
       loadedComponents.value = new Map(loadedComponents.peek()).set(load, component);
     });
-  // biome-ignore lint/correctness/useExhaustiveDependencies: once for each that is not loaded yet.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: load each component once, when `load` changes.
   useEffect(() => {
     if (!Shown) startLoading();
   }, [load]);

@@ -71,7 +71,7 @@ export function PolledList<Row, Answer = Page<Row>>(props: PolledListProps<Row, 
   const { name, path, query = {}, columns, row, empty, about, sort, size = ROWS_PER_PAGE } = props;
   const wanted = JSON.stringify([path, resolveListQuery(query), sort?.value, size]);
   // Do not show the results of another query as those of this one.
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the question is a text of all that it is made of.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `wanted` is the text of everything in `props` that changes the query.
   const pages = useMemo(() => new ListPageLoader(props), [wanted]);
   useEffect(() => pages.pollShownPage(), [pages]);
   const { answer, rows, next } = pages.shownPage.value ?? {};
@@ -223,7 +223,7 @@ function PageNavigation<Row, Answer>({ name, pages }: { name: string; pages: Lis
   const { isFirstPage: isFirst } = pages;
   const nav = useRef<HTMLElement>(null);
   const wasPressed = useRef(false);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: these are what disables a button, which then loses the focus.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a change of these can disable the focused button.
   useEffect(() => {
     const { activeElement: active } = document;
     const isLost = active === document.body || (nav.current?.contains(active) && active?.matches(':disabled'));

@@ -14,7 +14,7 @@ export function Code({ code, language, copied = () => code }: CodeProps) {
   const ref = useRef<HTMLElement>(null);
   const highlight = highlighter.value;
   useEffect(() => void loadHighlighter(), []);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: once it is loaded, the code is coloured.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: color the code again when the highlighter is loaded.
   useLayoutEffect(() => {
     const html = highlight?.(code, language);
     if (html === undefined) ref.current?.replaceChildren(code);
@@ -26,7 +26,7 @@ export function Code({ code, language, copied = () => code }: CodeProps) {
         <span>{language ?? 'text'}</span>
         <CopyButton text={copied} label="Copy code" />
       </figcaption>
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard. */}
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrollable area needs the focus, so that the keyboard can scroll it. */}
       <pre tabIndex={0}>
         <code ref={ref} />
       </pre>

@@ -11,14 +11,14 @@ import { keepScrollBoxFocusable } from './scroll-box.ts';
 export function Markdown({ text }: { text: string }) {
   const blocks = useMemo(() => new MarkdownBlockSplitter(), []).splitIntoBlocks(text);
   return (
-    // biome-ignore lint/a11y/noStaticElementInteractions lint/a11y/useKeyWithClickEvents: it hears of links in it, which the keyboard presses as well.
+    // biome-ignore lint/a11y/noStaticElementInteractions lint/a11y/useKeyWithClickEvents: it handles the clicks of its links, which the keyboard can activate too.
     <div class="markdown" onClick={scrollToFootnote}>
       {blocks.map((block, index) =>
         block.kind === 'code' ? (
-          // biome-ignore lint/suspicious/noArrayIndexKey: blocks are only ever added at the end.
+          // biome-ignore lint/suspicious/noArrayIndexKey: blocks are only appended, so an index stays the same.
           <Code key={index} code={block.code} language={block.language} />
         ) : (
-          // biome-ignore lint/suspicious/noArrayIndexKey: blocks are only ever added at the end.
+          // biome-ignore lint/suspicious/noArrayIndexKey: blocks are only appended, so an index stays the same.
           <Prose key={index} html={block.html} />
         ),
       )}

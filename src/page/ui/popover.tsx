@@ -55,7 +55,7 @@ export function Popover({ icon, name, changed = 0, isMenu = false, children }: P
         {!isMenu && <span class="field-button-name">{name}</span>}
         {changed > 0 && <span class="count">{changed}</span>}
       </button>
-      {/* biome-ignore lint/a11y/useKeyWithClickEvents: it hears of buttons in it, which the keyboard presses as well. */}
+      {/* biome-ignore lint/a11y/useKeyWithClickEvents: it handles the clicks of its buttons, which the keyboard can activate too. */}
       <dialog
         ref={panel}
         id={id}

@@ -34,7 +34,7 @@ export function EventsTable({ call }: { call: RecordedCall }) {
   return (
     <>
       <CheckboxChip name="All deltas" value={isEach} />
-      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls has to be reached by the keyboard. */}
+      {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrollable area needs the focus, so that the keyboard can scroll it. */}
       <section class="events" tabIndex={0} aria-label="Events">
         <table>
           <thead>
@@ -57,7 +57,7 @@ export function EventsTable({ call }: { call: RecordedCall }) {
               </td>
             </tr>
             {rows.map(({ name, data, count, firstAt: from, lastAt: to, deltaTarget: grows }, index) => (
-              // biome-ignore lint/suspicious/noArrayIndexKey: events are only ever added at the end.
+              // biome-ignore lint/suspicious/noArrayIndexKey: events are only appended, so an index stays the same.
               <tr key={index}>
                 <td>{formatMilliseconds(from)}</td>
                 <td>

@@ -34,7 +34,7 @@ export interface Dimension<T = unknown> {
 /**
  * The fields that plugins add to rows and messages: the file in which a plugin declares a dimension also adds the fields here.
  */
-// biome-ignore lint/suspicious/noEmptyInterface: plugins fill it
+// biome-ignore lint/suspicious/noEmptyInterface: plugins add its members by declaration merging.
 export interface PluginRowFields {}
 
 /** The fields of each row. */

@@ -23,7 +23,7 @@ const MAX_PDF_MB = 20;
 const MAX_TEXT_MB = 2;
 const BYTES_PER_MB = 1024 * 1024;
 /** Control characters, without those of layout and of a terminal's colours. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: these are what tells a program's data from a text.
+// biome-ignore lint/suspicious/noControlCharactersInRegex: control characters distinguish binary data from text.
 const CONTROL_CHARACTERS = /[\0-\x08\x0e-\x1a\x1c-\x1f]/;
 
 /** Reads a file. @throws Error for one that the API would reject; the message contains the remedy */

@@ -104,7 +104,7 @@ function SubagentConversation({ parent, call }: SubagentConversationProps) {
         <a href={`#/chat/${encodeURIComponent(row.id)}`}>Open</a>
       </p>
       {parts.map((part, index) => (
-        // biome-ignore lint/suspicious/noArrayIndexKey: what it has said does not change its place.
+        // biome-ignore lint/suspicious/noArrayIndexKey: the parts of a stored message do not move.
         <MessageBlock key={index} part={part} />
       ))}
     </section>

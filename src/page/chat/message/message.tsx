@@ -90,7 +90,7 @@ function MessageView({ entry, session }: { entry: TranscriptEntry; session: Sess
         )}
         {(steps ? [] : shown).map((part, index) => (
           <MessageBlock
-            // biome-ignore lint/suspicious/noArrayIndexKey: parts are only ever added at the end.
+            // biome-ignore lint/suspicious/noArrayIndexKey: parts are only appended, so an index stays the same.
             key={index}
             part={part}
             result={results.get(String(part.id))}

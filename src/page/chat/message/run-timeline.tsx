@@ -52,7 +52,7 @@ export function RunTimeline({
       {steps.map(({ parts }, index) => {
         const isLast = isLive && index === steps.length - 1;
         return (
-          // biome-ignore lint/suspicious/noArrayIndexKey: steps are only ever added at the end.
+          // biome-ignore lint/suspicious/noArrayIndexKey: steps are only appended, so an index stays the same.
           <li key={index} class="stack run-step" data-live={isLast}>
             <StepFigures number={above + index + 1} report={ended[index]} model={model} />
             {parts.map((part, at) =>
@@ -68,7 +68,7 @@ export function RunTimeline({
                 />
               ) : (
                 <MessageBlock
-                  // biome-ignore lint/suspicious/noArrayIndexKey: parts are only ever added at the end.
+                  // biome-ignore lint/suspicious/noArrayIndexKey: parts are only appended, so an index stays the same.
                   key={at}
                   part={part}
                   result={results.get(String(part.id))}

@@ -119,7 +119,8 @@ export class TokenLocationTable extends TableRowsBase {
         // An object that has restarted may have recorded more locations in its newest rows than an hour may have, so both lists
         // are merged and cut to the limit.
         const texts = new Set([...folded, ...(unfolded.get(jti) ?? [])].map(({ location }) => location));
-        const byHour = Map.groupBy([...texts].map(parseLocation), ({ hour }) => hour);
+        // Sort within an hour, too: the ids of requests in one millisecond have no order.
+        const byHour = Map.groupBy([...texts].toSorted().map(parseLocation), ({ hour }) => hour);
         const latestHours = [...byHour].sort(([left], [right]) => right - left);
         return [
           jti,

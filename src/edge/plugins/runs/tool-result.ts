@@ -22,7 +22,10 @@ export interface ToolResult {
 
 /** A longer text would fill the context window of most models. */
 export const MOST_TEXT_BYTES = 1_000_000;
-/** The most bytes of an image: the API accepts 5 MB in base64, which is a third longer than the bytes. */
+/**
+ * The most bytes of an image: the API accepts 5 MB in base64, which is a third longer than the bytes:
+ * https://platform.claude.com/docs/en/build-with-claude/vision.md
+ */
 export const MOST_IMAGE_BYTES = 3_750_000;
 /** The most bytes of all results of one step: they are in memory at the same time, and are sent in one request. */
 export const MOST_STEP_BYTES = 3 * MOST_IMAGE_BYTES;

@@ -12,8 +12,8 @@ export interface UpstreamError {
 }
 
 /**
- * Sentences of the API for errors without a code, and what they say: as its codes do, or by a name of our own. They count at the
- * beginning, since an error may quote its caller; one of them came behind words of gateways before.
+ * Sentences of the API for errors without a code, each with its cause: a code of the API, or a name of our own. A sentence must
+ * begin the message, because an error may quote its caller. Only the first may follow the words of a gateway.
  */
 const CAUSE_BY_SENTENCE: readonly (readonly [RegExp, string])[] = [
   [/\bcredit balance is too low\b/i, 'credit_used_up'],
@@ -30,11 +30,11 @@ const NAMED_END_TIME = /\bregain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC\
 const MESSAGE_PATHS = ['message', 'detail', 'msg', 'error'] as const;
 const MAX_MESSAGE_DEPTH = 5;
 const MAX_MESSAGE_CHARACTERS = 500;
-/** Words that the API publishes: any upstream rejects the request in them. */
+/** Messages of the API for requests that any upstream rejects. */
 const PUBLISHED_MESSAGES =
   /\b(?:prompt|input) is too long\b|\bmaximum allowed number of output tokens\b|\bassistant message prefill\b|^tool_choice: type .* not supported|\btool_use\W+ids were found without\b|\bcache_control\b.*(?:must not come after|cannot be set|extra inputs)/i;
 
-/** The same about thinking. An upstream signs its own, so another one may reject what the first would accept. */
+/** Messages of the API that reject thinking. Each upstream signs its own thinking, so another one may accept the request. */
 const THINKING_MESSAGES = /\bInvalid\W+signature\W+in\W+thinking\b|\blatest assistant message cannot be modified\b/i;
 
 /** @returns the error in a body in the API's form. */
@@ -46,7 +46,7 @@ export function parseUpstreamError(body: unknown): UpstreamError {
   return { code, type: readTextField(error, 'type'), message: readTextField(error, 'message') };
 }
 
-/** @returns the words of an error in whichever form a gateway has it; empty if there are none. */
+/** @returns the message of an error in any form that a gateway uses; empty if there is none. */
 export function findMessage(value: unknown, depth = 0): string {
   if (typeof value === 'string') return sanitizeErrorMessage(maskSecrets(value));
   if (depth > MAX_MESSAGE_DEPTH || typeof value !== 'object' || value === null) return '';

@@ -2,8 +2,9 @@
 const PATH =
   '(?:messages|system|tools)(?:\\.(?:\\d+|content|custom|text|image|document|tool_use|tool_result|thinking|redacted_thinking))*';
 /**
- * The sentences of the API that `upstream-error.ts` knows, as the ledger stores them. Anyone can put any text into an error, so each begins the
- * message, and contains only fixed words, numbers and times. What follows it may quote the request, and is not stored.
+ * The sentences of the API that `upstream-error.ts` knows, as the ledger stores them. An error may contain any text, so each
+ * pattern matches the beginning of the message, and only fixed words, numbers and times. The text behind the match may quote the
+ * request, and is not stored.
  */
 const STORED_SENTENCES: readonly RegExp[] = [
   /^Your credit balance is too low to access the (?:Anthropic|Claude) API\b/,

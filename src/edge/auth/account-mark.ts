@@ -1,7 +1,7 @@
 /** Puts the mark of an account into the ids of its requests, so that the operator can find the account by an id. */
 
 import type { Settings } from '../config/settings.ts';
-import { LruCache } from '../kit/cache/lru.ts';
+import { createLruCache } from '../kit/cache/lru.ts';
 import { computeHmac, encodeUtf8 } from '../kit/http/bytes.ts';
 import { createRequestId, encodeAccountMark, insertAccountMark } from '../kit/http/headers/request-id.ts';
 
@@ -9,7 +9,7 @@ type AccountMarkSecrets = Pick<Settings, 'SIGNING_SECRET' | 'SIGNING_SECRET_PREV
 
 const MAX_CACHED_MARKS = 5_000;
 /** A cache of marks by secret and account, because computing one costs two calls of the runtime. */
-const markCache = new LruCache<string, string>({ maxSize: MAX_CACHED_MARKS });
+const markCache = createLruCache<string, string>(MAX_CACHED_MARKS);
 
 /**
  * Computes the mark of an account: the beginning of an HMAC of its name with a secret of the deployment. Without the secret, an

@@ -7,9 +7,10 @@ import {
   type JWTVerifyOptions,
   jwtVerify,
 } from 'jose';
+import type { LRUCache } from 'lru-cache';
 import type { Settings } from '../config/settings.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
-import { LruCache } from '../kit/cache/lru.ts';
+import { createLruCache } from '../kit/cache/lru.ts';
 import { encodeUtf8, sha256Hex } from '../kit/http/bytes.ts';
 import { ApiError, createNonRetryableError, createRetryableError } from '../kit/http/errors.ts';
 import { isObject } from '../kit/json/object.ts';
@@ -43,7 +44,7 @@ const MAX_JTI_CHARACTERS = 256;
 
 /** The state that an isolate caches for its settings, because verifying a token costs more than relaying a request. */
 interface TokenVerifierState {
-  verifiedTokens: LruCache<string, Identity>;
+  verifiedTokens: LRUCache<string, Identity>;
   provider: JWTVerifyGetKey | undefined;
 }
 
@@ -104,7 +105,7 @@ function getTokenVerifierState(settings: Settings): TokenVerifierState {
   return getOrCreate(verifiers, settings, () => {
     const { JWKS_URL: url } = settings;
     const provider = url === undefined ? undefined : createProviderKeys(new URL(url));
-    return { verifiedTokens: new LruCache({ maxSize: MAX_VERIFIED_TOKENS }), provider };
+    return { verifiedTokens: createLruCache(MAX_VERIFIED_TOKENS), provider };
   });
 }
 

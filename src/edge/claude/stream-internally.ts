@@ -3,9 +3,10 @@
  * billed for an interrupted one, and the whole response is assembled here.
  */
 
+import type { LRUCache } from 'lru-cache';
 import { MINUTE_MS } from '../kit/async/durations.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
-import { LruCache } from '../kit/cache/lru.ts';
+import { createLruCache } from '../kit/cache/lru.ts';
 import { isObject } from '../kit/json/object.ts';
 import type { ClassifiedResponse } from './classify-failure.ts';
 import type { BodyChanges } from './providers/provider.ts';
@@ -28,7 +29,7 @@ const MAX_NO_STREAM_ENTRIES = 1_000;
  * The time until which requests are not streamed internally, by account and upstream. A caller can provoke a rejection, so it
  * affects only its own account. Each isolate keeps its own list.
  */
-const noStreamUntil = new WeakMap<object, LruCache<string, number>>();
+const noStreamUntil = new WeakMap<object, LRUCache<string, number>>();
 
 /** @returns whether a streaming and a non-streaming response to the request have the same content. */
 export function isAnswerSameWhenStreamed(
@@ -57,11 +58,7 @@ export function shouldStreamInternally(
 
 /** Records that an upstream rejected a stream, but accepted the same request without streaming. */
 export function recordStreamRefusal(owner: object, { routing }: UpstreamRequest, upstreamName = ''): void {
-  const models = getOrCreate(
-    noStreamUntil,
-    owner,
-    () => new LruCache<string, number>({ maxSize: MAX_NO_STREAM_ENTRIES }),
-  );
+  const models = getOrCreate(noStreamUntil, owner, () => createLruCache<string, number>(MAX_NO_STREAM_ENTRIES));
   models.set(createStreamRefusalKey(routing, upstreamName), Date.now() + NO_STREAM_MS);
 }
 

@@ -1,6 +1,7 @@
+import type { LRUCache } from 'lru-cache';
 import type { Settings } from '../config/settings.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
-import { LruCache } from '../kit/cache/lru.ts';
+import { createLruCache } from '../kit/cache/lru.ts';
 import type { AccountAndPoolBindings, Bindings } from '../kit/plugins/bindings.ts';
 
 declare module '../kit/plugins/bindings.ts' {
@@ -23,13 +24,13 @@ export function getAccountStub(
   accountId: string,
 ): ReturnType<Bindings['ACCOUNT']['get']> {
   const namespace = restrictToJurisdiction(env.ACCOUNT, settings);
-  const knownIds = getOrCreate(idCache, env.ACCOUNT, () => new LruCache({ maxSize: MAX_CACHED_IDS }));
+  const knownIds = getOrCreate(idCache, env.ACCOUNT, () => createLruCache(MAX_CACHED_IDS));
   const key = `${settings.JURISDICTION ?? ''}/${accountId}`;
   return namespace.get(getOrCreate(knownIds, key, () => namespace.idFromName(accountId)));
 }
 
 /** A cache of ids by namespace and account. An id costs a hash, and most requests of an isolate are for few accounts. */
-const idCache = new WeakMap<object, LruCache<string, DurableObjectId>>();
+const idCache = new WeakMap<object, LRUCache<string, DurableObjectId>>();
 const MAX_CACHED_IDS = 1_000;
 
 /** Identifies an object of an account. */

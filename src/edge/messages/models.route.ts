@@ -1,4 +1,5 @@
 import type { Context } from 'hono';
+import type { LRUCache } from 'lru-cache';
 import { type AppEnv, getRequestContext } from '../auth/context.ts';
 import { defineRoute } from '../auth/route.ts';
 import { isEventStream } from '../claude/content-type.ts';
@@ -12,7 +13,7 @@ import { getUpstreamOfContext, type Upstream } from '../claude/upstream.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
 import type { Settings } from '../config/settings.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
-import { LruCache } from '../kit/cache/lru.ts';
+import { createLruCache } from '../kit/cache/lru.ts';
 import { createNotFoundError, toApiError } from '../kit/http/errors.ts';
 import { paginateRowsInMemory, parsePageQuery } from '../kit/http/page.ts';
 import { isObject } from '../kit/json/object.ts';
@@ -46,7 +47,7 @@ const MODEL_TIMEOUT_MS = 5_000;
 const LIST_CACHE_MS = 300_000;
 const MAX_CACHED_LISTS = 20;
 const VARY_HEADERS = ['anthropic-version', 'anthropic-beta', 'sluice-simulate'];
-const listCache = new WeakMap<Upstream, LruCache<string, { createReferenceResponse(): Response; until: number }>>();
+const listCache = new WeakMap<Upstream, LRUCache<string, { createReferenceResponse(): Response; until: number }>>();
 
 /**
  * The routes that list the upstream's models, with the limits and prices that this edge knows. Only allowed models are
@@ -171,7 +172,7 @@ async function relayModelsRequest(c: Context<AppEnv>, path: string, caller: Requ
 async function getCachedUpstreamList(c: Context<AppEnv>, caller: Request): Promise<Response> {
   const settings = c.get('settings');
   const upstream = getUpstreamOfContext(c);
-  const lists = getOrCreate(listCache, upstream, () => new LruCache({ maxSize: MAX_CACHED_LISTS }));
+  const lists = getOrCreate(listCache, upstream, () => createLruCache(MAX_CACHED_LISTS));
   const goUp = [...caller.headers].filter(([name]) =>
     isForwardedHeader(name, [...VARY_HEADERS, ...settings.FORWARD_HEADERS]),
   );

@@ -1,7 +1,7 @@
 /** Makes hashes of names, so that accounts and their users can be distinguished without saying who they are. */
 
 import type { Settings } from '../../config/settings.ts';
-import { LruCache } from '../../kit/cache/lru.ts';
+import { createLruCache } from '../../kit/cache/lru.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { encodeUtf8, sha256Hex } from '../../kit/http/bytes.ts';
 import { LongStringBody } from '../../kit/http/long-body.ts';
@@ -11,12 +11,12 @@ import { isObject } from '../../kit/json/object.ts';
 
 const MAX_CACHED_USER_IDS = 1_000;
 const ID_CHARACTERS = 32;
-const endUserCache = new LruCache<string, string>({ maxSize: MAX_CACHED_USER_IDS });
+const endUserCache = createLruCache<string, string>(MAX_CACHED_USER_IDS);
 /** The most characters of an id that is hashed. The API rejects longer ids, so a request with one has no end user. */
 const MAX_USER_ID_CHARACTERS = 512;
 /** The longest form of a character: an escape such as `\u0000`. */
 const MAX_BYTES_PER_CHARACTER = 6;
-const userIdCache = new LruCache<string, string>({ maxSize: MAX_CACHED_USER_IDS });
+const userIdCache = createLruCache<string, string>(MAX_CACHED_USER_IDS);
 
 /** @returns the name of an account at the upstream: 32 hexadecimal digits, always the same. */
 async function getUpstreamUserId(account: string): Promise<string> {

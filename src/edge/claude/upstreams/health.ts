@@ -1,7 +1,7 @@
 /** Keeps what this isolate knows about the upstreams: which are down, and how many requests run at each. */
 
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import { LruCache } from '../../kit/cache/lru.ts';
+import { createLruCache } from '../../kit/cache/lru.ts';
 import { type BreakerState, CircuitBreaker } from './breaker.ts';
 import { KeyHealth } from './key-health.ts';
 
@@ -26,9 +26,9 @@ export interface UpstreamHealth {
 
 /** The breakers and running requests of the upstreams of one deployment, in one isolate. */
 export class HealthRegistry {
-  readonly #breakers = new LruCache<string, { upstream: string; model: string; breaker: CircuitBreaker }>({
-    maxSize: MAX_BREAKERS,
-  });
+  readonly #breakers = createLruCache<string, { upstream: string; model: string; breaker: CircuitBreaker }>(
+    MAX_BREAKERS,
+  );
   readonly #keys = new Set<string>();
   readonly #runningRequests = new Map<string, Set<{ since: number }>>();
   readonly #rejections = new Map<string, KeyHealth>();

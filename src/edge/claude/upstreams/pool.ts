@@ -1,8 +1,9 @@
 /** Finds which upstreams of a deployment can take a request, and where its prompt cache is. */
 
+import type { LRUCache } from 'lru-cache';
 import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import { LruCache } from '../../kit/cache/lru.ts';
+import { createLruCache } from '../../kit/cache/lru.ts';
 import { ApiError, DO_NOT_RETRY } from '../../kit/http/errors.ts';
 import { createModelHint } from '../models/model-hint.ts';
 import { MAX_MODEL_NAME_CHARACTERS, type ModelTable } from '../models/models.ts';
@@ -43,7 +44,7 @@ export interface UpstreamPool {
   readonly all: readonly ConfiguredUpstream[];
   readonly health: HealthRegistry;
   /** Where prompts of an account and model are cached, and which upstream has answered last. */
-  readonly homes: LruCache<string, PromptCacheLocation>;
+  readonly homes: LRUCache<string, PromptCacheLocation>;
   readonly models: ModelTable;
   /** @returns the function that replaces `fetch` for an upstream. */
   fetchOf(upstream: ConfiguredUpstream): (url: string, init: RequestInit) => Promise<Response>;
@@ -67,13 +68,13 @@ type PoolState = Pick<UpstreamPool, 'health' | 'homes'>;
  */
 const MAX_POOLS = 20;
 const MAX_CACHE_HOMES = 5_000;
-const poolStates = new LruCache<string, PoolState>({ maxSize: MAX_POOLS });
+const poolStates = createLruCache<string, PoolState>(MAX_POOLS);
 
 /** @returns what this isolate knows about a list of upstreams. Its Worker and its objects share it. */
 export function getPoolState(list: unknown): PoolState {
   return getOrCreate(poolStates, JSON.stringify(list), () => ({
     health: new HealthRegistry(),
-    homes: new LruCache({ maxSize: MAX_CACHE_HOMES }),
+    homes: createLruCache(MAX_CACHE_HOMES),
   }));
 }
 

@@ -2,7 +2,7 @@
 
 import type { Settings } from '../../config/settings.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import { LruCache } from '../../kit/cache/lru.ts';
+import { createLruCache } from '../../kit/cache/lru.ts';
 
 /** The models and tools that are remembered. */
 const MAX_ENTRIES = 200;
@@ -21,9 +21,9 @@ interface HandoverRate {
 
 /** Remembers figures of answers that ended. Keys name a model at an upstream, or a tool of the API. */
 export class ResponseStatistics {
-  readonly #handOvers = new LruCache<string, HandoverRate>({ maxSize: MAX_ENTRIES });
-  readonly #thinking = new LruCache<string, { answers: number; most: number }>({ maxSize: MAX_ENTRIES });
-  readonly #results = new LruCache<string, number>({ maxSize: MAX_ENTRIES });
+  readonly #handOvers = createLruCache<string, HandoverRate>(MAX_ENTRIES);
+  readonly #thinking = createLruCache<string, { answers: number; most: number }>(MAX_ENTRIES);
+  readonly #results = createLruCache<string, number>(MAX_ENTRIES);
 
   /** Records how often another model took over in so many seconds of an answer that might have been handed over. */
   recordHandovers(key: string, seconds: number, times: number): void {

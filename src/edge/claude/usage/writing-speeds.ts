@@ -3,7 +3,7 @@
 import type { Settings } from '../../config/settings.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import { LruCache } from '../../kit/cache/lru.ts';
+import { createLruCache } from '../../kit/cache/lru.ts';
 import { isCount, toValidCountOrZero, type Usage } from '../pricing/cost.ts';
 import type { HiddenOutputClock } from './hidden-output.ts';
 
@@ -45,7 +45,7 @@ interface HourlySpeedRecord {
  * recorded, and twice the speed of the fastest one is used.
  */
 export class WritingSpeeds {
-  readonly #hours = new LruCache<string, HourlySpeedRecord[]>({ maxSize: MAX_SPEEDS });
+  readonly #hours = createLruCache<string, HourlySpeedRecord[]>(MAX_SPEEDS);
 
   /** Records what was written of an answer that has ended. */
   recordVisibleOutput(key: string, account: string, { tokens, ms }: VisibleOutput, now: number): void {

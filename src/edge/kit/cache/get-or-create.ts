@@ -1,7 +1,7 @@
 /** Something that keeps values by keys: a map, a weak map, or a cache. */
 interface KeyedStore<K, V> {
   get(key: K): V | undefined;
-  set(key: K, value: V): unknown;
+  set(key: K, value: NoInfer<V>): unknown;
 }
 
 /** @returns the value of a key. If there is none, makes one and keeps it. */

@@ -4,7 +4,7 @@
  */
 
 import { pause } from '../async/pause.ts';
-import { LruCache } from '../cache/lru.ts';
+import { createLruCache } from '../cache/lru.ts';
 import { freeBytes } from './body/release-bytes.ts';
 import { LONG_BODY_BYTES } from './body-shape.ts';
 import { type ApiError, createRetryableError } from './errors.ts';
@@ -103,9 +103,9 @@ export class IsolateBodyMemory {
   longUnknownShare: BodyMemoryShare | undefined;
   #contendedAt = Number.NEGATIVE_INFINITY;
   /** Whose bodies had to give way, and until when. */
-  readonly #lockedOutUntil = new LruCache<string, number>({ maxSize: 1_000 });
+  readonly #lockedOutUntil = createLruCache<string, number>(1_000);
   /** By account: the tokens that had to yield to others, and until when. */
-  readonly #lockedOutTokensByAccount = new LruCache<string, ReadonlyMap<string, number>>({ maxSize: 1_000 });
+  readonly #lockedOutTokensByAccount = createLruCache<string, ReadonlyMap<string, number>>(1_000);
 
   /** Records that a body lacks memory. */
   recordContention(now: number): void {

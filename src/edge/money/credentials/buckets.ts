@@ -1,6 +1,6 @@
 /** Limits the rate of requests that cost no money, such as reads and resumed streams. Only in memory. */
 
-import { LruCache } from '../../kit/cache/lru.ts';
+import { createLruCache } from '../../kit/cache/lru.ts';
 import { computeUnitsInBucket, takeUnitsFromBucket } from '../budget/bucket.ts';
 import { createRateRejection } from '../budget/refusals.ts';
 import type { LimitRejection, RateLimitedRead } from '../contracts/admission.ts';
@@ -12,9 +12,9 @@ const MAX_FREE_RESUMES = 3;
 
 /** Keeps buckets in memory alone: an object that has slept was not asked for long. */
 export class InMemoryRateBuckets {
-  readonly #fullAt = new LruCache<string, number>({ maxSize: MAX_BUCKETS });
+  readonly #fullAt = createLruCache<string, number>(MAX_BUCKETS);
   /** The streams that were resumed, and how often each still may be for nothing. */
-  readonly #resumes = new LruCache<string, { until: number; left: number }>({ maxSize: MAX_BUCKETS });
+  readonly #resumes = createLruCache<string, { until: number; left: number }>(MAX_BUCKETS);
 
   /**
    * Counts a read. Restricted tokens have a separate bucket, so that a page cannot block the account's servers. @returns the

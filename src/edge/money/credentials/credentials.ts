@@ -4,7 +4,7 @@ import { LEEWAY_S } from '../../auth/identity/caller.ts';
 import type { ListPage, PageSelection } from '../../durable/page.ts';
 import { TableRowsBase } from '../../durable/rows.ts';
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
-import { LruCache } from '../../kit/cache/lru.ts';
+import { createLruCache } from '../../kit/cache/lru.ts';
 import { paginateRowsInMemory } from '../../kit/http/page.ts';
 import { toIsoTime, toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { TokenRow } from '../account/usage-answers.schema.ts';
@@ -56,7 +56,7 @@ export class TokenTable extends TableRowsBase {
   readonly #locations: TokenLocationTable;
   #revokedBefore: number;
   /** When the last use of each token for operators was noted; a few tokens. */
-  readonly #operatorUses = new LruCache<string, number>({ maxSize: MAX_OPERATOR_USES });
+  readonly #operatorUses = createLruCache<string, number>(MAX_OPERATOR_USES);
   /** How many tokens are listed; undefined until it is first read. */
   #count: number | undefined;
 

@@ -1,7 +1,7 @@
 /** Enforces `max_requests` of a token: it counts requests, not their attempts, steps and votes. */
 
 import { TableRowsBase } from '../../durable/rows.ts';
-import { LruCache } from '../../kit/cache/lru.ts';
+import { createLruCache } from '../../kit/cache/lru.ts';
 
 const MAX_COUNTED_TOKENS = 1_000;
 
@@ -12,7 +12,7 @@ const REQUEST = "substr(id, 1, instr(id || '.', '.') - 1)";
 
 /** Counts the requests of tokens that may make only so many. Later attempts, steps and votes have their request's id and a number. */
 export class TokenRequestCounts extends TableRowsBase {
-  readonly #counts = new LruCache<string, number>({ maxSize: MAX_COUNTED_TOKENS });
+  readonly #counts = createLruCache<string, number>(MAX_COUNTED_TOKENS);
 
   /** @returns how many requests of a token were admitted, of those that the ledger has. */
   countRequestsOfToken(jti: string): number {

@@ -8,7 +8,7 @@ import type { TokenLocation } from '../../auth/identity/token-location.ts';
 import { TableRowsBase } from '../../durable/rows.ts';
 import type { SqlTables } from '../../durable/tables.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
-import { LruCache } from '../../kit/cache/lru.ts';
+import { createLruCache } from '../../kit/cache/lru.ts';
 import type { CredentialClaims } from '../contracts/admission.ts';
 
 /** How many locations of a token are kept for an hour. A client can claim to be any other. */
@@ -31,9 +31,7 @@ type LocatedRow = { jti: string; location: string };
 /** Keeps the locations of an account's tokens. */
 export class TokenLocationTable extends TableRowsBase {
   /** The locations that were recorded since the object woke. */
-  readonly #recorded = new LruCache<string, { hour: number; locations: Set<string> }>({
-    maxSize: MAX_REMEMBERED_TOKENS,
-  });
+  readonly #recorded = createLruCache<string, { hour: number; locations: Set<string> }>(MAX_REMEMBERED_TOKENS);
   readonly #getFoldMarker: () => string;
   /** The earliest hour in the table, or an earlier one; undefined if it is not known. */
   #oldestHour: number | undefined;

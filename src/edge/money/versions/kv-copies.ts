@@ -5,9 +5,11 @@
  * Requests read from KV, which may be a minute behind. The owner's object is never behind; it is queried for a version that KV
  * does not have.
  */
+
+import { LRUCache } from 'lru-cache';
 import { hasScope } from '../../auth/authenticate.ts';
 import { DEPLOYMENT, type Scope } from '../../auth/identity/identity.ts';
-import { LruCache } from '../../kit/cache/lru.ts';
+import { createLruCache } from '../../kit/cache/lru.ts';
 import { sha256Hex } from '../../kit/http/bytes.ts';
 import { type ApiError, createNonRetryableError, createRetryableError } from '../../kit/http/errors.ts';
 import type { NamedVersionRef } from '../../kit/kv/version-ref.ts';
@@ -170,8 +172,8 @@ async function fetchVersionFromOwners<T>(
 }
 
 /** Finds what is known of a name: at most as old as this isolate's memory and KV's together. */
-export async function findPointerInMemoryOrKv(
-  { store, memory }: Pick<VersionSource<unknown>, 'store' | 'memory'>,
+export async function findPointerInMemoryOrKv<T>(
+  { store, memory }: Pick<VersionSource<T>, 'store' | 'memory'>,
   place: OwnedName,
 ): Promise<VersionPointer> {
   const believed = memory.getCachedPointer(place);
@@ -236,11 +238,11 @@ export function createKvUnavailableError(cause?: unknown): ApiError {
 
 /** Remembers values up to a number of bytes (dropping the least recently used first), and pointers for a minute. */
 export class VersionMemory<T> {
-  readonly #values: LruCache<string, { value: T; bytes: number }>;
-  readonly #pointers = new LruCache<string, { pointer: VersionPointer; until: number }>({ maxSize: MAX_POINTERS });
+  readonly #values: LRUCache<string, { value: T; bytes: number }>;
+  readonly #pointers = createLruCache<string, { pointer: VersionPointer; until: number }>(MAX_POINTERS);
 
   constructor(mostBytes = MAX_REMEMBERED_BYTES) {
-    this.#values = new LruCache({ maxSize: mostBytes, computeCachedHistorySize: ({ bytes }) => bytes });
+    this.#values = new LRUCache({ maxSize: mostBytes, sizeCalculation: ({ bytes }) => bytes });
   }
 
   /** The clock. Tests replace it. */

@@ -1,7 +1,7 @@
 /** Caches the part of a history that the next turn needs, so that it is not read and parsed again. */
 
+import { LRUCache } from 'lru-cache';
 import type { SentHistory } from '../../../claude/request/sent-history.ts';
-import { LruCache } from '../../../kit/cache/lru.ts';
 import type { TurnRow } from './rows.ts';
 
 /** A message of a history: its role, and the whole message as JSON text. */
@@ -35,17 +35,18 @@ export interface CachedHistory extends HistoryEnd {
 }
 
 /** The histories that this isolate caches, each by an object that represents its conversation. Sizes are bytes. */
-export const historyCache = new LruCache<object, CachedHistory>({
+export const historyCache = new LRUCache<object, CachedHistory>({
   // All conversations of the isolate share this cache, so it may use only a part of the isolate's 128 MB:
   // https://developers.cloudflare.com/workers/platform/limits/
   maxSize: 24_000_000,
   // Do not cache a larger history: it would evict too many others. The longest context of a model takes about half of this.
-  largest: 8_000_000,
-  computeCachedHistorySize({ history, tail, frozen, running }) {
+  maxEntrySize: 8_000_000,
+  sizeCalculation({ history, tail, frozen, running }) {
     const messages = [...tail, ...(running?.messages ?? [])];
     const texts = [...messages.map(({ text }) => text), frozen.system ?? '', frozen.tools ?? '', frozen.runs ?? ''];
-    // Count two bytes a character: a JavaScript string needs at most that.
+    // Count two bytes a character: a JavaScript string needs at most that. (The library rejects a size of 0.)
     return (
+      1 +
       Math.max(history.bufferSizeBytes, running?.history?.bufferSizeBytes ?? 0) +
       texts.reduce((sum, text) => sum + 2 * text.length, 0)
     );

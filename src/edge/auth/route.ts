@@ -1,7 +1,7 @@
 import type { Context, Handler, MiddlewareHandler } from 'hono';
 import { createMiddleware } from 'hono/factory';
+import type { HonoBase } from 'hono/hono-base';
 import { createInvalidRequestError } from '../kit/http/errors.ts';
-import type { Hono } from '../kit/http/hono.ts';
 import type * as z from '../kit/http/zod.ts';
 import { assertScope } from './authenticate.ts';
 import type { AppConfig, AppEnv, RouteTerms } from './context.ts';
@@ -67,7 +67,7 @@ export function defineRoute<
  * @param getMiddleware returns what comes between the terms and the handler
  */
 export function mountRoutes(
-  app: Hono<AppEnv>,
+  app: HonoBase<AppEnv>,
   routes: readonly AnyRoute[],
   getMiddleware: (terms: RouteTerms) => readonly MiddlewareHandler<AppEnv>[],
 ): void {

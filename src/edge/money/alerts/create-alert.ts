@@ -30,6 +30,10 @@ const TODO_BY_KIND: Readonly<Record<Alert['kind'], string>> = {
   disk_full: 'The operator must free disk space, or delete data of the full Durable Object. The log names the object.',
 };
 
+/** The remedy for an upstream that fails while others answer its requests. */
+const REROUTED_TODO =
+  'Nothing is urgent. Sluice tries the upstream again by itself. The operator can check the upstream’s status page.';
+
 /** Alerts of parked events are remembered for a day. A parked event has ended, so the same alert cannot come again. */
 const PARKED_MS = DAY_MS;
 
@@ -41,6 +45,18 @@ interface KeyLimit {
   kind: string;
   limit: number;
   remaining: number;
+}
+
+/**
+ * @param spent if nothing is left: when the limit resets, in milliseconds since 1970; undefined if it does not
+ * @returns what happens once a limit in USD is spent, and what an admin can do
+ */
+export function describeLimitTodo({ type, id }: Alert['node'], spent?: { resetsAt: number | undefined }): string {
+  const todo = TODO_BY_KIND.threshold.replace('…', type === 'deployment' ? '/pools/deployment' : `/${type}s/${id}`);
+  if (!spent) return todo;
+  const who = type === 'deployment' ? 'Requests of all accounts' : `Requests of this ${type}`;
+  const until = spent.resetsAt === undefined ? '' : ` until ${new Date(spent.resetsAt).toISOString()}`;
+  return `${who} are rejected${until}. ${todo}`;
 }
 
 /** @returns an alert. What the last argument leaves out is null. @param keyParts with the kind its key, the same for the same alert */
@@ -115,16 +131,21 @@ export function createUpstreamKeyAlert(words: string | null, upstream: string, n
  *
  * @param since when the outage began; milliseconds since 1970
  * @param error what has failed; null if requests succeed again
+ * @param isRerouted whether other upstreams have answered all of the failed requests
  */
 export function createUpstreamFailingAlert(
   { upstream, model, since }: { upstream: string; model: string; since: number },
   error: string | null,
   now: number,
+  isRerouted = false,
 ): AlertToRaise {
   const kind = error === null ? 'upstream_works' : 'upstream_failing';
   const node = { type: 'deployment' as const, id: 'deployment' };
   const subject = [upstream, model, error ?? ''].filter((part) => part !== '').join(': ') || null;
-  return createDueAlert(kind, node, now, now + PARKED_MS, [upstream, model, since], { subject });
+  return createDueAlert(kind, node, now, now + PARKED_MS, [upstream, model, since], {
+    subject,
+    ...(isRerouted && { todo: REROUTED_TODO }),
+  });
 }
 
 /** @returns the alert that little is left of a rate limit of a key. It comes once for each incident. */

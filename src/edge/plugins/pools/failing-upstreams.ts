@@ -34,7 +34,7 @@ interface Outage {
   since: number;
 }
 
-type OutcomeSum = Pick<OutcomeCount, 'requests' | 'failed' | 'error'>;
+type OutcomeSum = Pick<OutcomeCount, 'requests' | 'failed' | 'rerouted' | 'error'>;
 
 /**
  * Knows for the whole deployment which upstreams and models fail. It adds up the counts of all accounts, which are stored in the
@@ -103,11 +103,23 @@ export class UpstreamOutageMonitor {
     const open = before.filter((outage) => !over.includes(outage));
     const begun = this.#findNewOutages(open).map((found) => ({ ...found, since: now }));
     if (over.length + begun.length === 0) return;
-    const outages = [...open, ...begun.map(({ upstream, model, since }) => ({ upstream, model, since }))];
+    // An outage of the whole upstream includes those of its models: it ends once, for all of them.
+    const isIncluded = ({ upstream }: Outage) => begun.some((one) => one.upstream === upstream && one.model === '');
+    const outages = [
+      ...open.filter((outage) => !isIncluded(outage)),
+      ...begun.map(({ upstream, model, since }) => ({ upstream, model, since })),
+    ];
     this.#storeOutages(outages.slice(-MAX_OUTAGES));
     const due = [
       ...over.map((outage) => createUpstreamFailingAlert(outage, null, now)),
-      ...begun.map((outage) => createUpstreamFailingAlert(outage, describeFailures(outage.sum), now)),
+      ...begun.map((outage) =>
+        createUpstreamFailingAlert(
+          outage,
+          describeFailures(outage.sum),
+          now,
+          outage.sum.rerouted === outage.sum.failed,
+        ),
+      ),
     ];
     this.#alerts.storeAndSendAlerts(due, UNOWNED);
   }
@@ -123,26 +135,43 @@ export class UpstreamOutageMonitor {
     const { requests, failed } =
       model === '' ? addOutcomeSums(ofUpstream.values()) : (ofUpstream.get(model) ?? NOTHING);
     // Without requests, it is unknown whether the upstream works again, so the outage is not over.
-    return requests > 0 && failed <= WORKING_SHARE * requests;
+    return requests > 0 && isWorking({ requests, failed });
   }
 
-  /** An upstream whose failing models explain all of its failures is not reported as a whole. */
+  /**
+   * Reports a model by itself only if the other models work. At the beginning of an outage of the whole upstream, one model
+   * exceeds the share before the others do.
+   */
   #findNewOutages(open: readonly Outage[]): { upstream: string; model: string; sum: OutcomeSum }[] {
     const isOpen = (upstream: string, model: string) =>
       open.some((outage) => outage.upstream === upstream && outage.model === model);
     return this.#configuredNames.flatMap((upstream) => {
       // Do not report an upstream whose key is rejected, because that has an alert of its own.
       if (isOpen(upstream, '') || this.#keys.isKeyRejected(upstream)) return [];
-      const byModel = [...this.#sumByModel(upstream, FAILING_MINUTES)];
-      const unreported = byModel.filter(([model]) => !isOpen(upstream, model));
-      const isNamed = ([model]: readonly [string, OutcomeSum]) => model !== '';
-      const failing = unreported.filter((one) => isNamed(one) && isFailing(one[1]));
-      const rest = addOutcomeSums(byModel.filter((one) => !(isNamed(one) && isFailing(one[1]))).map(([, sum]) => sum));
+      const byModel = this.#sumByModel(upstream, FAILING_MINUTES);
+      const isNamedAndFailing = (model: string) => model !== '' && isFailing(byModel.get(model) ?? NOTHING);
+      const unreported = [...byModel].filter(([model]) => !isOpen(upstream, model));
+      const failing = unreported.filter(([model]) => isNamedAndFailing(model));
       const sum = addOutcomeSums(unreported.map(([, one]) => one));
-      const isWhole = rest.requests === 0 || rest.failed > FAILING_SHARE * rest.requests;
-      if (isFailing(sum) && isWhole) return [{ upstream, model: '', sum }];
+      if (failing.length === 0 && !isFailing(sum)) return [];
+      const rest = addOutcomeSums([...byModel].filter(([model]) => !isNamedAndFailing(model)).map(([, one]) => one));
+      const isRestFailing = rest.requests === 0 || rest.failed > FAILING_SHARE * rest.requests;
+      const isWhole = isRestFailing
+        ? isFailing(sum)
+        : failing.length > 0 && !isWorking(this.#sumRestWhileFailing(upstream, isNamedAndFailing));
+      if (isWhole) return [{ upstream, model: '', sum }];
       return failing.map(([model, one]) => ({ upstream, model, sum: one }));
     });
+  }
+
+  /** Sums up the other models' outcomes in the minutes in which the failing models had failures. */
+  #sumRestWhileFailing(upstream: string, isModelFailing: (model: string) => boolean): OutcomeSum {
+    const first = Math.floor(this.#around.now() / MINUTE_MS) - FAILING_MINUTES;
+    const minutes = [...this.#sums]
+      .filter(([minute]) => minute >= first)
+      .map(([, counts]) => [...counts.values()].filter((count) => count.upstream === upstream))
+      .filter((counts) => counts.some(({ model, failed }) => failed > 0 && isModelFailing(model)));
+    return addOutcomeSums(minutes.flat().filter(({ model }) => !isModelFailing(model)));
   }
 
   /** The names of the upstreams in the settings; the only upstream has an empty name. */
@@ -167,14 +196,15 @@ export class UpstreamOutageMonitor {
     if (!outcomes) return;
     const first = this.#firstMinute;
     for (const count of [...outcomes.earlier, ...outcomes.current]) {
-      const { minute, upstream, model, requests, failed, error } = count;
+      const { minute, upstream, model, requests, failed, rerouted, error } = count;
       if (minute < first) continue;
       const ofMinute = this.#sums.get(minute) ?? new Map<string, OutcomeCount>();
       this.#sums.set(minute, ofMinute);
       const key = `${upstream}\n${model}`;
-      const sum = ofMinute.get(key) ?? { minute, upstream, model, requests: 0, failed: 0, error: '' };
+      const sum = ofMinute.get(key) ?? { minute, upstream, model, ...NOTHING };
       sum.requests += sign * requests;
       sum.failed += sign * failed;
+      sum.rerouted += sign * rerouted;
       if (error !== '') sum.error = error;
       ofMinute.set(key, sum);
     }
@@ -195,13 +225,14 @@ export class UpstreamOutageMonitor {
   }
 }
 
-const NOTHING: OutcomeSum = { requests: 0, failed: 0, error: '' };
+const NOTHING: OutcomeSum = { requests: 0, failed: 0, rerouted: 0, error: '' };
 
 function addOutcomeSums(sums: Iterable<OutcomeSum>): OutcomeSum {
   const all = { ...NOTHING };
-  for (const { requests, failed, error } of sums) {
+  for (const { requests, failed, rerouted, error } of sums) {
     all.requests += requests;
     all.failed += failed;
+    all.rerouted += rerouted;
     all.error = error || all.error;
   }
   return all;
@@ -211,6 +242,14 @@ function isFailing({ requests, failed }: OutcomeSum): boolean {
   return requests >= LEAST_REQUESTS && failed > FAILING_SHARE * requests;
 }
 
-function describeFailures({ requests, failed, error }: OutcomeSum): string {
-  return `${failed} of ${requests} requests failed in five minutes, the last with ${error}`;
+/** @returns whether at most a tenth of the requests failed. Without requests, nothing has failed */
+function isWorking({ requests, failed }: Pick<OutcomeSum, 'requests' | 'failed'>): boolean {
+  return failed <= WORKING_SHARE * requests;
+}
+
+function describeFailures({ requests, failed, rerouted, error }: OutcomeSum): string {
+  const failures = `${failed} of ${requests} requests failed in five minutes`;
+  if (rerouted === failed) return `${failures}, and other upstreams answered them`;
+  const answered = rerouted > 0 ? `, and other upstreams answered ${rerouted} of them` : '';
+  return `${failures}, the last with ${error}${answered}`;
 }

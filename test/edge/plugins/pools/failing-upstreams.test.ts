@@ -28,6 +28,7 @@ const settled = (requests: number, failed: number, more: Partial<OutcomeCount> =
   model: OPUS,
   requests,
   failed,
+  rerouted: 0,
   error: failed > 0 ? 'overloaded_error' : '',
   ...more,
 });
@@ -129,7 +130,33 @@ describe('an upstream that fails', () => {
     await reports.report('alice', 9, [settled(20, 20)]);
     await expectAlerts([ofModel]);
     await reports.report('alice', 10, [settled(10, 10, { model: HAIKU })]);
-    await expectAlerts([ofModel, expect.stringMatching(/^upstream_failing 10 of 10 requests/)]);
+    const ofAll = expect.stringMatching(/^upstream_failing 10 of 10 requests/);
+    await expectAlerts([ofModel, ofAll]);
+    await reports.report('alice', 25, [settled(10, 0), settled(10, 0, { model: HAIKU })]);
+    await expectAlerts([ofModel, ofAll, 'upstream_works']);
+  });
+
+  test('raises one alert if the upstream fails for all models, although one model exceeds the share first', async () => {
+    const reports = new Reports();
+    await reports.report('alice', 0, [settled(33, 0), settled(33, 0, { model: HAIKU })]);
+    await reports.report('alice', 1, [settled(9, 9), settled(8, 8, { model: HAIKU })]);
+    const failing = 'upstream_failing 17 of 83 requests failed in five minutes, the last with overloaded_error';
+    await expectAlerts([failing]);
+    await reports.report('alice', 2, [settled(20, 20), settled(20, 20, { model: HAIKU })]);
+    await reports.report('alice', 13, [settled(20, 0), settled(20, 0, { model: HAIKU })]);
+    await expectAlerts([failing, 'upstream_works']);
+  });
+
+  test('says whether other upstreams have answered the failed requests', async () => {
+    const reports = new Reports();
+    await reports.report('alice', 0, [settled(20, 6, { rerouted: 6, error: 'upstream_error' })]);
+    await reports.report('alice', 30, [settled(20, 0)]);
+    await reports.report('alice', 60, [settled(20, 6, { rerouted: 4 })]);
+    await expectAlerts([
+      'upstream_failing 6 of 20 requests failed in five minutes, and other upstreams answered them',
+      'upstream_works',
+      'upstream_failing 6 of 20 requests failed in five minutes, the last with overloaded_error, and other upstreams answered 4 of them',
+    ]);
   });
 
   test('is named in the alert if there are several, and is reported as working when it is removed', async () => {

@@ -94,6 +94,8 @@ export interface OutcomeCount {
   model: string;
   requests: number;
   failed: number;
+  /** How many of the failed requests another upstream has answered. */
+  rerouted: number;
   /** The error type of the last failure; empty if none has failed. */
   error: string;
 }

@@ -24,10 +24,12 @@ export class RecentOutcomes {
     if (stage === BATCH_STAGE || status === 'orphaned') return;
     const minute = Math.floor(at / MINUTE_MS);
     const others = failedUpstreams === null ? [] : (JSON.parse(failedUpstreams) as string[]);
-    for (const other of others) this.#count(minute, { upstream: other, model }, 'upstream_error');
-    if (errorType?.startsWith('upstream_auth')) return;
     const error = errorType ?? (UNFINISHED_STATUSES.has(status) ? `upstream_${status}` : '');
-    this.#count(minute, { upstream: upstream ?? '', model }, UPSTREAM_FAULT.test(error) ? error : '');
+    const isKeyRejected = error.startsWith('upstream_auth');
+    const hasUpstreamFailed = UPSTREAM_FAULT.test(error);
+    const isAnswered = !hasUpstreamFailed && !isKeyRejected;
+    for (const other of others) this.#count(minute, { upstream: other, model }, 'upstream_error', isAnswered);
+    if (!isKeyRejected) this.#count(minute, { upstream: upstream ?? '', model }, hasUpstreamFailed ? error : '', false);
   }
 
   /** @param findModelId returns the id of a model in the model table. @returns the counts of the last minutes */
@@ -38,7 +40,12 @@ export class RecentOutcomes {
     return mergeOutcomeCounts(named);
   }
 
-  #count(minute: number, { upstream, model }: Pick<OutcomeCount, 'upstream' | 'model'>, error: string): void {
+  #count(
+    minute: number,
+    { upstream, model }: Pick<OutcomeCount, 'upstream' | 'model'>,
+    error: string,
+    isRerouted: boolean,
+  ): void {
     let ofMinute = this.#counts.get(minute);
     if (!ofMinute) {
       this.#dropExpired(minute);
@@ -48,8 +55,9 @@ export class RecentOutcomes {
     const isFull = ofMinute.size >= MAX_COUNTS_PER_MINUTE && !ofMinute.has(createCountKey({ upstream, model }));
     const place = { upstream, model: isFull ? '' : model };
     const key = createCountKey(place);
-    const count = ofMinute.get(key) ?? { minute, ...place, requests: 0, failed: 0, error: '' };
+    const count = ofMinute.get(key) ?? { minute, ...place, requests: 0, failed: 0, rerouted: 0, error: '' };
     count.requests += 1;
+    count.rerouted += Number(isRerouted);
     if (error !== '') Object.assign(count, { failed: count.failed + 1, error: error.split(':', 1)[0] });
     ofMinute.set(key, count);
   }
@@ -72,6 +80,7 @@ export function mergeOutcomeCounts(counts: readonly OutcomeCount[]): OutcomeCoun
             ...before,
             requests: before.requests + count.requests,
             failed: before.failed + count.failed,
+            rerouted: before.rerouted + count.rerouted,
             error: count.error || before.error,
           }
         : count,

@@ -47,10 +47,18 @@ test('counts a stream that the upstream cut as a failure, but not one that its c
 
 test('counts a failure of each upstream that failed before another one answered', () => {
   expect(count(closing({ upstream: 'west', failedUpstreams: ['east'] }))).toMatchObject([
-    { upstream: 'east', requests: 1, failed: 1 },
-    { upstream: 'west', requests: 1, failed: 0 },
+    { upstream: 'east', requests: 1, failed: 1, rerouted: 1 },
+    { upstream: 'west', requests: 1, failed: 0, rerouted: 0 },
   ]);
 });
+
+test.each(['overloaded_error', 'upstream_auth'])(
+  'counts no failure as answered elsewhere if the last upstream returns %s',
+  (errorType) => {
+    const counts = count(closing({ errorType, upstream: 'west', failedUpstreams: ['east'] }));
+    expect(counts[0]).toMatchObject({ upstream: 'east', failed: 1, rerouted: 0 });
+  },
+);
 
 test('leaves out requests with a rejected key, orphaned requests and batches, which are reported otherwise', () => {
   const outcomes = new RecentOutcomes();

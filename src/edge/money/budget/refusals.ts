@@ -110,7 +110,8 @@ export function findEmptySharedBudgetRejection(
   return longest && createSpendRejection(longest, 0, now);
 }
 
-function isNearlySpent({ limit: most, settled }: BudgetWindow): boolean {
+/** @returns whether so little is left of a shared budget that it rejects all requests */
+export function isNearlySpent({ limit: most, settled }: Pick<BudgetWindow, 'limit' | 'settled'>): boolean {
   return most - settled <= most * EMPTY_SHARE;
 }
 

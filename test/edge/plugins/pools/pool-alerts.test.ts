@@ -92,7 +92,8 @@ describe('an alert for a spent share of a pool’s limit', () => {
         const spent = sums.alice + sums.bob;
         const expected = ['group red', 'deployment deployment'].flatMap((node) =>
           [['usd_per_day', 10_000] as const, ['usd_per_week', 20_000] as const].flatMap(([limit, most]) =>
-            alerts.filter((share) => spent >= share * most).map((share) => `${node} ${limit} ${share}`),
+            // The last percent of a shared budget counts as spent.
+            alerts.filter((share) => spent >= Math.min(share, 0.99) * most).map((share) => `${node} ${limit} ${share}`),
           ),
         );
         await eventually(async () => {
@@ -102,6 +103,19 @@ describe('an alert for a spent share of a pool’s limit', () => {
           expect(new Set(all.map(({ event_id }) => event_id)).size).toBe(all.length);
         });
       },
+    );
+  });
+
+  test('is raised for the whole limit once too little is left for any request, and says what happens then', async () => {
+    createWebhookWorks();
+    await pool('deployment').setLimits({ usd_per_day: usd(10_000), alerts: [0.5, 1] });
+    await tell(told('alice', 1, 9_800, Date.now()), 'deployment');
+    await eventually(async () => expect(await listed()).toMatchObject([{ threshold: 0.5 }]));
+    await tell(told('alice', 2, 9_900, Date.now()), 'deployment');
+    await eventually(async () => expect(await listed()).toHaveLength(2));
+    const whole = (await listed()).find(({ threshold }) => threshold === 1);
+    expect(whole?.todo).toMatch(
+      /^Requests of all accounts are rejected until \S+T00:00:00\.000Z\. .*PATCH \/pools\/deployment\/limits/,
     );
   });
 

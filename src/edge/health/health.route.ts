@@ -1,9 +1,8 @@
 import { assertScope, authenticateRequest } from '../auth/authenticate.ts';
 import { defineRoute } from '../auth/route.ts';
-import { findRemedy, ONLY_UPSTREAM, parseKeyRejectionFromLog } from '../claude/explain-rejected-key.ts';
-import { getUpstreamKeySettingName } from '../claude/providers/entry.ts';
 import { getUpstreamOfContext, listKeyHealths } from '../claude/upstream.ts';
 import type { KeyHealth } from '../claude/upstreams/key-health.ts';
+import { findKeyRemedy } from '../claude/upstreams/key-remedy.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
 import type { Settings } from '../config/settings.ts';
 import { findUnusedSettings } from '../config/unused-settings.ts';
@@ -51,11 +50,7 @@ export const HEALTH_ROUTES = [
 
 /** @returns since when upstreams reject the deployment, and what its operator must do. */
 function describeRejectedKeys(refused: [string, KeyHealth][]): Pick<HealthAnswer, 'since' | 'todo'> {
-  const todo = refused.map(([name, { reason: words }]) => {
-    const called =
-      name === '' ? ONLY_UPSTREAM : { name: `The upstream ${name}`, setting: getUpstreamKeySettingName(name) };
-    return findRemedy({ ...parseKeyRejectionFromLog(words), ...called });
-  });
+  const todo = refused.map(([name, { reason: words }]) => findKeyRemedy(name, words));
   const since = Math.min(...refused.map(([, { rejectedSince: refusedSince = 0 }]) => refusedSince));
   return { since: new Date(since).toISOString(), todo: todo.join(' ').trim() };
 }

@@ -46,6 +46,17 @@ export const overviewAnswer = z.object({
     'Webhook sources with events that were tried without success. They are retried, or `parked`.',
   ),
   undelivered_alerts: z.createOptionalField(count, 'The number of alerts that could not be delivered.'),
+  incidents: z.createOptionalField(
+    z.array(
+      z.object({
+        kind: z.addDescription(z.enum(['key_refused', 'upstream_failing']), 'The kind of the alert.'),
+        since: z.addDescription(time, 'When the alert was created.'),
+        subject: z.addDescription(z.nullable(z.string()), 'The subject of the alert.'),
+        todo: z.addDescription(z.string(), 'What to do next, and who can do it.'),
+      }),
+    ),
+    'The alerts about upstreams that are not over: none of `key_works` or `upstream_works` has followed.',
+  ),
   failing_tasks: z.createOptionalField(
     z.array(
       z.object({

@@ -76,7 +76,7 @@ function describeAlert({ kind, node, limit, window, threshold, limit_usd, subjec
   const who = node.type === 'deployment' ? 'The deployment' : node.id;
   switch (kind) {
     case 'threshold':
-      return `${who} has passed ${formatPercentage(threshold ?? 0)} of ${formatExactUsd(limit_usd ?? 0)} (${getLimitTitle(limit ?? '').toLowerCase()}, ${window})`;
+      return `${who} has ${threshold === 1 ? 'used up' : `passed ${formatPercentage(threshold ?? 0)} of`} ${formatExactUsd(limit_usd ?? 0)} (${getLimitTitle(limit ?? '').toLowerCase()}, ${window})`;
     case 'over_hold':
       return `${who} was billed more than was held: ${subject}`;
     case 'webhook_parked':

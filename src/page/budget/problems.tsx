@@ -32,11 +32,14 @@ export function Problems() {
     : [];
   const tasks = problems.value?.failing_tasks ?? [];
   const keyLimits = problems.value?.key_limits ?? [];
+  // A rejected key is shown above the page.
+  const outages = (problems.value?.incidents ?? []).filter(({ kind }) => kind === 'upstream_failing');
   return (
     <>
       <StalePartFault name="Problems" fault={problemsFault} />
-      {all.length + tasks.length + keyLimits.length > 0 && (
+      {all.length + tasks.length + keyLimits.length + outages.length > 0 && (
         <section class="panel broken" aria-label="Problems">
+          {outages.length > 0 && <Outages outages={outages} />}
           {all.length > 0 && (
             <>
               <ul class="row">
@@ -81,6 +84,20 @@ function RejectedByLimits({ overview: { requests, rejections = [] } }: { overvie
         ))}
       </ul>
     </section>
+  );
+}
+
+/** Lists upstreams and models whose requests fail, until they work again. */
+function Outages({ outages }: { outages: NonNullable<OverviewResponse['incidents']> }) {
+  return (
+    <ul aria-label="Failing upstreams">
+      {outages.map(({ since, subject, todo }) => (
+        <li key={`${since} ${subject}`}>
+          Many requests have failed at the upstream since {formatPastTime(since)}: {subject}
+          <p class="quiet">{todo}</p>
+        </li>
+      ))}
+    </ul>
   );
 }
 

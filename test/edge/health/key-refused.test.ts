@@ -25,6 +25,7 @@ const message = () =>
   });
 const alerts = async () =>
   (await getInbox('alert').listAlerts({ limit: 100 })).data.map(({ kind, subject }) => [kind, subject]);
+const incidents = async () => (await pool().getPoolOverview({}, false)).incidents;
 const pool = () => getPoolStub(bindings, {}, 'deployment');
 
 /** An edge whose upstream answers as it is told to. */
@@ -62,11 +63,15 @@ test.each([
   expect(await ask()).toBe(500);
   expect((await health()).json.since).toBe(json.since);
   await eventually(async () => expect(await alerts()).toEqual([['key_refused', expect.stringMatching(/^40\d \w+: /)]]));
+  const todo = expect.stringMatching(/ ANTHROPIC_API_KEY\. Only the operator can do this\.$/);
+  expect((await getInbox('alert').listAlerts({ limit: 1 })).data).toMatchObject([{ todo }]);
+  expect(await incidents()).toMatchObject([{ kind: 'key_refused', todo }]);
   said.now = message;
   expect(await ask()).toBe(200);
   expect(await health('?strict')).toMatchObject({ status: 200, json: { status: 'ok' } });
   await eventually(async () => expect(await alerts()).toHaveLength(2));
   expect((await alerts())[0]).toEqual(['key_works', null]);
+  expect(await incidents()).toEqual([]);
 });
 
 test.each([

@@ -20,6 +20,7 @@ import { Tokens } from '#page/budget/tokens.tsx';
 import { TopSpenders } from '#page/budget/top-spenders.tsx';
 import { UpstreamHealthList } from '#page/budget/upstreams.tsx';
 import { eventFilter, Webhooks } from '#page/budget/webhooks.tsx';
+import { deploymentRejection } from '#page/edge/client.ts';
 import { includedPlugins } from '#page/edge/plugins.ts';
 import { refreshAllPolls } from '#page/edge/poll.ts';
 import { TokenDialog } from '#page/token.tsx';
@@ -1087,6 +1088,27 @@ test('the Overview lists background tasks that keep failing, and since when', as
   told = { failing_tasks: [] };
   refreshAllPolls();
   await expect.poll(items).toEqual([]);
+});
+
+test('the Overview shows incidents until they are over, a rejected key above the page', async () => {
+  const shared = { limit_usd: null, spent_usd: 0, leased_usd: 0, resets_at: '2026-12-01T00:00:00Z' };
+  const windows = { limits: null, binds: [], hour: shared, day: shared, week: shared, month: shared };
+  const since = '2026-11-20T10:00:00Z';
+  const outage = { kind: 'upstream_failing', since, subject: '9 of 9 requests failed', todo: 'Check its status page.' };
+  const rejection = { kind: 'key_refused', since, subject: '401', todo: 'Set a valid key.' };
+  let told: object = { incidents: [rejection, outage] };
+  open(BudgetOverview, ({ path }: PageRequest) =>
+    path === '/overview' ? told : { ...list([]), ...windows, total: { ...shared, usage: {} } },
+  );
+  const items = () => [...root.querySelectorAll('.broken li')].map(({ textContent }) => textContent);
+  await expect
+    .poll(items)
+    .toEqual([expect.stringMatching(/failed at the upstream since 20 Nov.*: 9 of 9 requests failed.*status page\.$/)]);
+  expect(deploymentRejection.value).toEqual({ since, todo: rejection.todo });
+  told = { incidents: [] };
+  refreshAllPolls();
+  await expect.poll(items).toEqual([]);
+  expect(deploymentRejection.value).toEqual({});
 });
 
 test('the list of accounts shows the tightest limit of each, sorted by it if one is nearly used up', async () => {

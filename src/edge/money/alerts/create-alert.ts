@@ -1,6 +1,7 @@
 /** Creates the alerts. */
 
 import { toUsd } from '../../claude/pricing/cost.ts';
+import { findKeyRemedy } from '../../claude/upstreams/key-remedy.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { findCalendarWindowAt, formatCalendarWindowId } from '../budget/windows.ts';
 import type { CredentialClaims } from '../contracts/admission.ts';
@@ -122,7 +123,11 @@ export function createUpstreamKeyAlert(words: string | null, upstream: string, n
   const kind = words === null ? 'key_works' : 'key_refused';
   const node = { type: 'deployment' as const, id: 'deployment' };
   const subject = [upstream, words ?? ''].filter((part) => part !== '').join(': ') || null;
-  return createDueAlert(kind, node, now, now + PARKED_MS, [now, upstream, words], { subject });
+  const remedy = words === null ? undefined : findKeyRemedy(upstream, words);
+  return createDueAlert(kind, node, now, now + PARKED_MS, [now, upstream, words], {
+    subject,
+    ...(remedy !== undefined && { todo: `${remedy} Only the operator can do this.` }),
+  });
 }
 
 /**

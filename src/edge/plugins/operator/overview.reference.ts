@@ -14,6 +14,14 @@ const example = {
   accounts: { blocked: 1, spent: 3 },
   undelivered_events: [{ source: 'github', events: 2 }],
   undelivered_alerts: 1,
+  incidents: [
+    {
+      kind: 'upstream_failing',
+      since: '2026-11-20T12:04:31.000Z',
+      subject: '17 of 83 requests failed in five minutes, the last with overloaded_error',
+      todo: 'The operator can check the upstream’s status page, and add another upstream (UPSTREAMS) or a fallback model to keep requests working.',
+    },
+  ],
   failing_tasks: [
     { task: 'alert', failing_since: '2026-11-20T12:00:00.000Z', last_reported_at: '2026-11-20T12:10:10.000Z' },
   ],

@@ -1,9 +1,10 @@
 import type { DurableObjectServices } from '../../durable/edge-object.ts';
 import type { SqlTables } from '../../durable/tables.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
+import { toIsoTime } from '../../kit/http/times.ts';
 import { type AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
 import { createUpstreamFailingAlert } from '../../money/alerts/create-alert.ts';
-import type { OutcomeCount } from './contracts/pool.ts';
+import type { OutcomeCount, UpstreamIncident } from './contracts/pool.ts';
 import { mergeOutcomeCounts, REPORTED_MINUTES } from './leases/recent-outcomes.ts';
 import type { UpstreamKeyMonitor } from './refused-key.ts';
 
@@ -32,6 +33,8 @@ interface Outage {
   model: string;
   /** When it was reported; milliseconds since 1970. */
   since: number;
+  subject: string | null;
+  todo: string;
 }
 
 type OutcomeSum = Pick<OutcomeCount, 'requests' | 'failed' | 'rerouted' | 'error'>;
@@ -101,25 +104,22 @@ export class UpstreamOutageMonitor {
     if (this.#sums.size === 0) return;
     const over = before.filter((outage) => this.#isOver(outage));
     const open = before.filter((outage) => !over.includes(outage));
-    const begun = this.#findNewOutages(open).map((found) => ({ ...found, since: now }));
+    const begun = this.#findNewOutages(open).map(({ upstream, model, sum }) => {
+      const isRerouted = sum.rerouted === sum.failed;
+      const found = { upstream, model, since: now };
+      return { ...found, raised: createUpstreamFailingAlert(found, describeFailures(sum), now, isRerouted) };
+    });
     if (over.length + begun.length === 0) return;
     // An outage of the whole upstream includes those of its models: it ends once, for all of them.
     const isIncluded = ({ upstream }: Outage) => begun.some((one) => one.upstream === upstream && one.model === '');
     const outages = [
       ...open.filter((outage) => !isIncluded(outage)),
-      ...begun.map(({ upstream, model, since }) => ({ upstream, model, since })),
+      ...begun.map(({ raised: { alert }, ...outage }) => ({ ...outage, subject: alert.subject, todo: alert.todo })),
     ];
     this.#storeOutages(outages.slice(-MAX_OUTAGES));
     const due = [
       ...over.map((outage) => createUpstreamFailingAlert(outage, null, now)),
-      ...begun.map((outage) =>
-        createUpstreamFailingAlert(
-          outage,
-          describeFailures(outage.sum),
-          now,
-          outage.sum.rerouted === outage.sum.failed,
-        ),
-      ),
+      ...begun.map(({ raised }) => raised),
     ];
     this.#alerts.storeAndSendAlerts(due, UNOWNED);
   }
@@ -127,6 +127,16 @@ export class UpstreamOutageMonitor {
   /** @returns the upstreams and models that are failing; an empty model means the whole upstream */
   listOutages(): { upstream: string; model: string }[] {
     return this.#storedOutages.map(({ upstream, model }) => ({ upstream, model }));
+  }
+
+  /** @returns the alerts of the outages that are not over */
+  listIncidents(): UpstreamIncident[] {
+    return this.#storedOutages.map(({ since, subject, todo }) => ({
+      kind: 'upstream_failing',
+      since: toIsoTime(since),
+      subject,
+      todo,
+    }));
   }
 
   #isOver({ upstream, model }: Outage): boolean {

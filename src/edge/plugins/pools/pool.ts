@@ -245,6 +245,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
         total,
       ),
       rejections: this.#store.countRejectionsOfDay(Math.floor(now / DAY_MS)),
+      incidents: [...this.#key.listIncidents(), ...this.#outages.listIncidents()],
       failing_tasks: this.#failing.listFailingTasks(now),
       key_limits: this.#keyLimits.listLowLimits(),
       versions: this.#versions.listVersions(),

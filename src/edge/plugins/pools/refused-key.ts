@@ -4,10 +4,12 @@ import type { UpstreamObjectServices } from '../../claude/upstream-object.ts';
 import { parseRejectionCause } from '../../claude/upstreams/key-health.ts';
 import type { SqlTables } from '../../durable/tables.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
+import { toIsoTime } from '../../kit/http/times.ts';
 import { editJson } from '../../kit/json/edit.ts';
 import { toJsonText } from '../../kit/json/object.ts';
 import { type AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
 import { createUpstreamKeyAlert } from '../../money/alerts/create-alert.ts';
+import type { UpstreamIncident } from './contracts/pool.ts';
 
 /** The key in `meta` for a rejected key, followed by the name of its upstream; absent while the key works. */
 const KEY_REFUSED = 'key_refused';
@@ -21,6 +23,8 @@ interface ReportedKeyRejection {
   words: string;
   /** The entry of UPSTREAMS that it belongs to, as JSON; empty for the only upstream. */
   entry: string;
+  /** When it was reported; milliseconds since 1970. */
+  since: number;
 }
 
 /** Knows for the whole deployment whether upstreams refuse its key. */
@@ -53,7 +57,8 @@ export class UpstreamKeyMonitor {
     )
       return;
     const now = this.#around.now();
-    const refusal = news === null ? undefined : { words: news, entry: this.#findUpstreamEntryJson(upstream) ?? '' };
+    const refusal =
+      news === null ? undefined : { words: news, entry: this.#findUpstreamEntryJson(upstream) ?? '', since: now };
     this.#tables.writeMetaValue(KEY_REFUSED + upstream, refusal && JSON.stringify(refusal));
     this.#alerts.storeAndSendAlerts([createUpstreamKeyAlert(news, upstream, now)], UNOWNED);
     if (news !== null) this.#around.alarm.scheduleAt(now + TRY_KEY_MS);
@@ -67,6 +72,16 @@ export class UpstreamKeyMonitor {
   /** @returns the upstreams that refuse the key; an empty name is that of the only one */
   listRejectingUpstreams(): string[] {
     return this.#listStoredKeys().map((key) => key.slice(KEY_REFUSED.length));
+  }
+
+  /** @returns the alerts of the rejections that are not over */
+  listIncidents(): UpstreamIncident[] {
+    return this.listRejectingUpstreams().flatMap((upstream) => {
+      const refusal = this.#readReportedRejection(upstream);
+      if (!refusal) return [];
+      const { subject, todo } = createUpstreamKeyAlert(refusal.words, upstream, refusal.since).alert;
+      return [{ kind: 'key_refused' as const, since: toIsoTime(refusal.since), subject, todo }];
+    });
   }
 
   #listStoredKeys(): string[] {

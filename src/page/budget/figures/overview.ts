@@ -3,7 +3,7 @@
 import { signal } from '@preact/signals';
 import type { DeploymentReport, OverviewResponse } from '../../../edge/answers.ts';
 import { setSpentToday } from '../../edge/account.ts';
-import { readJson } from '../../edge/client.ts';
+import { deploymentRejection, readJson } from '../../edge/client.ts';
 import { pollIntoSignal, pollWhileVisible } from '../../edge/poll.ts';
 import { formatDateDaysAgo } from './days.ts';
 import { type DaySpend, readDailySpend } from './report.ts';
@@ -39,5 +39,16 @@ export function pollDeploymentSpend(): () => void {
 
 /** Keeps what is broken up to date: also while what was spent cannot be read. */
 export function pollDeploymentProblems(): () => void {
-  return pollIntoSignal(problems, () => readJson<OverviewResponse>('/overview'), OVERVIEW_POLL_MS, problemsFault);
+  return pollIntoSignal(problems, readProblems, OVERVIEW_POLL_MS, problemsFault);
+}
+
+/** Reads the problems. The banner above the page, which the page otherwise only loads once, then shows whether the key works now. */
+async function readProblems(): Promise<OverviewResponse> {
+  const overview = await readJson<OverviewResponse>('/overview');
+  const rejections = overview.incidents?.filter(({ kind }) => kind === 'key_refused');
+  if (rejections) {
+    const [first] = rejections;
+    deploymentRejection.value = first ? { since: first.since, todo: rejections.map(({ todo }) => todo).join(' ') } : {};
+  }
+  return overview;
 }

@@ -143,8 +143,19 @@ describe('an upstream that fails', () => {
     const failing = 'upstream_failing 17 of 83 requests failed in five minutes, the last with overloaded_error';
     await expectAlerts([failing]);
     await reports.report('alice', 2, [settled(20, 20), settled(20, 20, { model: HAIKU })]);
+    const incidents = async () => (await pool().getPoolOverview({}, false)).incidents;
+    const since = new Date(NOON + MINUTE).toISOString();
+    expect(await incidents()).toEqual([
+      {
+        kind: 'upstream_failing',
+        since,
+        subject: failing.replace('upstream_failing ', ''),
+        todo: expect.stringMatching(/^The operator can /),
+      },
+    ]);
     await reports.report('alice', 13, [settled(20, 0), settled(20, 0, { model: HAIKU })]);
     await expectAlerts([failing, 'upstream_works']);
+    expect(await incidents()).toEqual([]);
   });
 
   test('says whether other upstreams have answered the failed requests', async () => {

@@ -168,6 +168,9 @@ export interface DeploymentState {
   rejections: NonNullable<OverviewResponse['rejections']>;
 }
 
+/** An alert about an upstream that is not over. */
+export type UpstreamIncident = NonNullable<OverviewResponse['incidents']>[number];
+
 /** A version of the Worker, and since when it was deployed. */
 export type DeployedVersion = NonNullable<OverviewResponse['versions']>[number];
 
@@ -176,6 +179,7 @@ export interface PoolOverview {
   requests: NonNullable<OverviewResponse['requests']>;
   rejections: NonNullable<OverviewResponse['rejections']>;
   accounts: NonNullable<OverviewResponse['accounts']>;
+  incidents: UpstreamIncident[];
   failing_tasks: NonNullable<OverviewResponse['failing_tasks']>;
   key_limits: NonNullable<OverviewResponse['key_limits']>;
   versions: DeployedVersion[];

@@ -18,7 +18,7 @@ const TODO_BY_KIND: Readonly<Record<Alert['kind'], string>> = {
   key_refused: 'The operator must follow the `todo` of GET /health.',
   key_works: 'Nothing to do.',
   key_nearly_limited:
-    'The operator can ask the upstream for higher rate limits, add another upstream (UPSTREAMS), or set input_tokens_per_minute and output_tokens_per_minute of accounts with PATCH /accounts/:id/limits.',
+    'The upstream rejects requests with a 429 when nothing remains; the limit refills within a minute. The operator can ask for higher rate limits, add another upstream (UPSTREAMS), or set input_tokens_per_minute and output_tokens_per_minute of accounts with PATCH /accounts/:id/limits.',
   upstream_failing:
     'The operator can check the upstream’s status page, and add another upstream (UPSTREAMS) or a fallback model to keep requests working.',
   upstream_works: 'Nothing to do.',

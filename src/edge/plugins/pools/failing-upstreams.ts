@@ -1,10 +1,12 @@
 import type { DurableObjectServices } from '../../durable/edge-object.ts';
 import type { SqlTables } from '../../durable/tables.ts';
 import { MINUTE_MS } from '../../kit/async/durations.ts';
+import { OTHER_LABEL } from '../../kit/http/isolate-counts.ts';
 import { toIsoTime } from '../../kit/http/times.ts';
 import { type AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
 import { createUpstreamFailingAlert } from '../../money/alerts/create-alert.ts';
 import type { OutcomeCount, UpstreamIncident } from './contracts/pool.ts';
+import type { KeyLimitMonitor } from './key-limits.ts';
 import { mergeOutcomeCounts, REPORTED_MINUTES } from './leases/recent-outcomes.ts';
 import type { UpstreamKeyMonitor } from './refused-key.ts';
 
@@ -47,6 +49,7 @@ export class UpstreamOutageMonitor {
   readonly #tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue'>;
   readonly #alerts: AlertOutbox;
   readonly #keys: Pick<UpstreamKeyMonitor, 'isKeyRejected'>;
+  readonly #keyLimits: Pick<KeyLimitMonitor, 'isNearlyLimited'>;
   readonly #around: Pick<DurableObjectServices, 'now' | 'settings'>;
   /** By minute, and by upstream and model: the sums over all leases. */
   readonly #sums = new Map<number, Map<string, OutcomeCount>>();
@@ -56,11 +59,13 @@ export class UpstreamOutageMonitor {
     tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue'>,
     alerts: AlertOutbox,
     keys: Pick<UpstreamKeyMonitor, 'isKeyRejected'>,
+    keyLimits: Pick<KeyLimitMonitor, 'isNearlyLimited'>,
     around: Pick<DurableObjectServices, 'now' | 'settings'>,
   ) {
     this.#tables = tables;
     this.#alerts = alerts;
     this.#keys = keys;
+    this.#keyLimits = keyLimits;
     this.#around = around;
   }
 
@@ -158,7 +163,7 @@ export class UpstreamOutageMonitor {
     return this.#configuredNames.flatMap((upstream) => {
       // Do not report an upstream whose key is rejected, because that has an alert of its own.
       if (isOpen(upstream, '') || this.#keys.isKeyRejected(upstream)) return [];
-      const byModel = this.#sumByModel(upstream, FAILING_MINUTES);
+      const byModel = this.#sumByModel(upstream, FAILING_MINUTES, (count) => this.#withoutKnownLimit(count));
       const isNamedAndFailing = (model: string) => model !== '' && isFailing(byModel.get(model) ?? NOTHING);
       const unreported = [...byModel].filter(([model]) => !isOpen(upstream, model));
       const failing = unreported.filter(([model]) => isNamedAndFailing(model));
@@ -181,7 +186,8 @@ export class UpstreamOutageMonitor {
       .filter(([minute]) => minute >= first)
       .map(([, counts]) => [...counts.values()].filter((count) => count.upstream === upstream))
       .filter((counts) => counts.some(({ model, failed }) => failed > 0 && isModelFailing(model)));
-    return addOutcomeSums(minutes.flat().filter(({ model }) => !isModelFailing(model)));
+    const rest = minutes.flat().filter(({ model }) => !isModelFailing(model));
+    return addOutcomeSums(rest.map((count) => this.#withoutKnownLimit(count)));
   }
 
   /** The names of the upstreams in the settings; the only upstream has an empty name. */
@@ -190,16 +196,29 @@ export class UpstreamOutageMonitor {
     return UPSTREAMS.length === 0 ? [''] : UPSTREAMS.map(({ name }) => String(name));
   }
 
-  #sumByModel(upstream: string, minutes: number): Map<string, OutcomeSum> {
+  /** @param toSum returns what counts of one minute's outcomes */
+  #sumByModel(
+    upstream: string,
+    minutes: number,
+    toSum: (count: OutcomeCount) => OutcomeSum = (count) => count,
+  ): Map<string, OutcomeSum> {
     const first = Math.floor(this.#around.now() / MINUTE_MS) - minutes;
     const sums = new Map<string, OutcomeSum>();
     for (const [minute, counts] of [...this.#sums].sort(([one], [other]) => one - other)) {
       if (minute < first) continue;
       for (const count of counts.values())
         if (count.upstream === upstream && count.requests > 0)
-          sums.set(count.model, addOutcomeSums([sums.get(count.model) ?? NOTHING, count]));
+          sums.set(count.model, addOutcomeSums([sums.get(count.model) ?? NOTHING, toSum(count)]));
     }
     return sums;
+  }
+
+  /** Does not count failures by a rate limit of the key that has an alert of its own. */
+  #withoutKnownLimit(count: OutcomeCount): OutcomeSum {
+    if (count.error !== 'rate_limit_error') return count;
+    const modelClass = this.#around.settings().models.findRow(count.model)?.line ?? OTHER_LABEL;
+    if (!this.#keyLimits.isNearlyLimited(count.upstream, modelClass)) return count;
+    return { ...NOTHING, requests: count.requests };
   }
 
   #addCounts(outcomes: ReportedOutcomes | null, sign: 1 | -1): void {

@@ -57,7 +57,7 @@ export class KeyLimitMonitor {
     const current: Record<string, number> = {};
     const due: KeyLimitReport[] = [];
     for (const one of limits) {
-      const key = `${one.upstream}\n${one.modelClass}`;
+      const key = createLimitKey(one.upstream, one.modelClass);
       const lastLowAt = lowAt[key];
       const wasLow = lastLowAt !== undefined && now < lastLowAt + INCIDENT_MS;
       const [lowest] = listLimits(one).filter(isLow);
@@ -74,6 +74,12 @@ export class KeyLimitMonitor {
         due.map((one) => createKeyNearlyLimitedAlert(one, now)),
         UNOWNED,
       );
+  }
+
+  /** @returns whether it was reported that little is left of a limit of a model class, and the incident is not over */
+  isNearlyLimited(upstream: string, modelClass: string): boolean {
+    const lowAt = this.#read().lowAt[createLimitKey(upstream, modelClass)];
+    return lowAt !== undefined && this.#around.now() < lowAt + INCIDENT_MS;
   }
 
   /** @returns the limits that were reported in the last minutes, those of which the least is left first */
@@ -94,6 +100,10 @@ export class KeyLimitMonitor {
     this.#stored ??= JSON.parse(this.#tables.readMetaValue(LIMITS) ?? '{"limits":[],"lowAt":{}}') as StoredKeyLimits;
     return this.#stored;
   }
+}
+
+function createLimitKey(upstream: string, modelClass: string): string {
+  return `${upstream}\n${modelClass}`;
 }
 
 /** @returns each limit of a model class, those of which the least is left first */

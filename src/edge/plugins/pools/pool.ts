@@ -124,7 +124,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     this.#failing = new FailingTaskStore(this.#store);
     this.#keyLimits = new KeyLimitMonitor(this.#store, this.#alerts, this.services);
     this.#versions = new DeployedVersionList(this.#store, env.CF_VERSION_METADATA?.id);
-    this.#outages = new UpstreamOutageMonitor(this.#store, this.#alerts, this.#key, this.services);
+    this.#outages = new UpstreamOutageMonitor(this.#store, this.#alerts, this.#key, this.#keyLimits, this.services);
     const leases = this.#outages.countStoredLeases(this.#store.iterateLeases());
     this.#books = createOpenLeasesAndTotals(leases, this.now());
     this.#own = JSON.parse(this.#store.readMetaValue('limits') ?? 'null') as PoolLimits | null;
@@ -400,8 +400,8 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     if (before && hasLeaseChanged(before, lease)) this.#asked.delete(lease.id);
     if (lease.open) this.services.alarm.scheduleAt(this.#computeAskTime(lease));
     this.#raiseDueSpendAlerts(call.windows);
-    this.#outages.raiseDueAlerts();
     this.#keyLimits.recordKeyLimits(call.keyLimits);
+    this.#outages.raiseDueAlerts();
     if (this.#name === DEPLOYMENT_POOL) this.#versions.recordCurrentVersion(this.now());
     return lease;
   }

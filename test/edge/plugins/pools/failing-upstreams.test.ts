@@ -3,7 +3,7 @@ import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { parseSettings, type Settings } from '#edge/config/settings.ts';
 import { getAccountStub } from '#edge/durable/stubs.ts';
 import { getPoolStub } from '#edge/plugins/pools/call-pool.ts';
-import type { OutcomeCount } from '#edge/plugins/pools/contracts/pool.ts';
+import type { LeaseRequest, OutcomeCount } from '#edge/plugins/pools/contracts/pool.ts';
 import { Pool } from '#edge/plugins/pools/pool.ts';
 import { createTestApp, TEST_KEY } from '#test/support/app.ts';
 import { bindings } from '#test/support/conversations.ts';
@@ -39,13 +39,18 @@ class Reports {
   readonly #counts = new Map<string, OutcomeCount[]>();
 
   /** Has an account report, at a minute after noon, what has ended in this minute. @param times how often the call comes */
-  async report(account: string, minute: number, counts: Omit<OutcomeCount, 'minute'>[], times = 1): Promise<void> {
+  async report(
+    account: string,
+    minute: number,
+    counts: Omit<OutcomeCount, 'minute'>[],
+    { times = 1, keyLimits }: Pick<LeaseRequest, 'keyLimits'> & { times?: number } = {},
+  ): Promise<void> {
     const now = NOON + minute * MINUTE;
     const all = [...(this.#counts.get(account) ?? []), ...counts.map((one) => ({ ...one, minute: now / MINUTE }))];
     this.#counts.set(account, all);
     this.#seq += 1;
     const outcomes = all.filter((one) => one.minute > now / MINUTE - 10);
-    const text = JSON.stringify({ ...told(account, this.#seq, 0, now), outcomes });
+    const text = JSON.stringify({ ...told(account, this.#seq, 0, now), outcomes, keyLimits });
     await runInDurableObject(pool(), (object: Pool) => {
       (object as unknown as { now: () => number }).now = () => now;
       for (let time = 0; time < times; time += 1) object.leaseJson(text);
@@ -87,7 +92,7 @@ describe('an upstream that fails', () => {
   test('causes one alert, although reports come twice and the objects die in between', async () => {
     const reports = new Reports();
     for (let minute = 0; minute < 10; minute += 1) {
-      await reports.report('alice', minute, [settled(6, 6)], 2);
+      await reports.report('alice', minute, [settled(6, 6)], { times: 2 });
       await reports.report('bob', minute, [settled(6, 5)]);
       await abortAllDurableObjects();
     }
@@ -168,6 +173,26 @@ describe('an upstream that fails', () => {
       'upstream_works',
       'upstream_failing 6 of 20 requests failed in five minutes, the last with overloaded_error, and other upstreams answered 4 of them',
     ]);
+  });
+
+  test('raises no alert of its own for a rate limit of the key that is known to be nearly used up', async () => {
+    const reports = new Reports();
+    const limited = { error: 'rate_limit_error' };
+    await reports.report('alice', 0, [settled(20, 20, limited)]);
+    const failing = 'upstream_failing 20 of 20 requests failed in five minutes, the last with rate_limit_error';
+    await expectAlerts([failing]);
+    const at = NOON + 20 * MINUTE;
+    const limits = { output_tokens: { limit: 1_000, remaining: 10, resetsAt: at + 1_000 } };
+    const keyLimits = [{ upstream: '', modelClass: 'opus', at, limits }];
+    await reports.report('alice', 20, [settled(20, 20, limited)], { keyLimits });
+    const nearly = 'key_nearly_limited opus: 10 of 1000 output tokens per minute remain';
+    await expectAlerts([failing, nearly]);
+    await reports.report('alice', 31, [settled(20, 0)]);
+    await expectAlerts([failing, nearly, 'upstream_works']);
+    await reports.report('alice', 40, [settled(20, 20, limited)]);
+    await reports.report('alice', 41, [settled(20, 20), settled(20, 0, { model: HAIKU })]);
+    const ofModel = `upstream_failing ${OPUS}: 20 of 40 requests failed in five minutes, the last with overloaded_error`;
+    await expectAlerts([failing, nearly, 'upstream_works', ofModel]);
   });
 
   test('is named in the alert if there are several, and is reported as working when it is removed', async () => {

@@ -92,7 +92,7 @@ function describeAlert({ kind, node, limit, window, threshold, limit_usd, subjec
     case 'upstream_works':
       return `Requests to the upstream succeed again${subject === null ? '' : `: ${subject}`}`;
     case 'webhook_undelivered':
-      return `${who}: the receiver has failed for an hour: ${subject}`;
+      return `${who}: the receiver has failed for an hour. ${subject}`;
     case 'run_expensive':
       return `${who} has spent ${formatPercentage(threshold ?? 0)} of ${formatExactUsd(limit_usd ?? 0)} (${window}) on one conversation: ${subject}`;
     case 'disk_full':

@@ -177,9 +177,8 @@ export function createUndeliveredAlert(
 ): AlertToRaise {
   const node =
     source === undefined ? { type: 'deployment' as const, id: 'deployment' } : { type: 'webhook' as const, id: source };
-  return createDueAlert('webhook_undelivered', node, now, now + PARKED_MS, [node.type, node.id, since], {
-    subject: error,
-  });
+  const subject = [`Since ${new Date(since).toISOString()}`, error].filter((part) => part !== null).join(': ');
+  return createDueAlert('webhook_undelivered', node, now, now + PARKED_MS, [node.type, node.id, since], { subject });
 }
 
 /** @returns the alert that a conversation has spent a large part of its account's daily limit. It comes once a day for each. */

@@ -299,6 +299,7 @@ describe('a receiver', () => {
     const start = clock.now;
     await receive('github_1');
     clock.now += LEASE + 1;
+    const since = new Date(clock.now).toISOString();
     await fail('github_1');
     clock.now += 31 * MINUTE;
     await fail('github_1', 'The receiver hooks.example.com could not be reached.');
@@ -311,7 +312,7 @@ describe('a receiver', () => {
     const alert = {
       kind: 'webhook_undelivered',
       node: { type: 'webhook', id: 'github' },
-      subject: 'The receiver hooks.example.com answered 500.',
+      subject: `Since ${since}: The receiver hooks.example.com answered 500.`,
     };
     await eventually(async () => expect(await alerts()).toMatchObject([alert]));
     const { lease } = await begun('github_1');
@@ -320,7 +321,7 @@ describe('a receiver', () => {
     clock.now += LEASE + 1;
     await fail('github_2');
     await wakeAt('github', clock.now + 61 * MINUTE);
-    await eventually(async () => expect(await alerts()).toMatchObject([alert, alert]));
+    await eventually(async () => expect(await alerts()).toMatchObject([{ kind: 'webhook_undelivered' }, alert]));
   });
 
   test('that accepts a delivery between failures raises no alert after an hour', async () => {

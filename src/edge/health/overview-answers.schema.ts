@@ -10,6 +10,10 @@ export const overviewAnswer = z.object({
       requests: z.addDescription(count, 'The number of admitted requests that have ended.'),
       failed: z.addDescription(count, 'How many of these requests have an `error_type` in the ledger.'),
       refused: z.addDescription(count, 'The number of requests that a limit rejected.'),
+      last_failed_at: z.addDescription(
+        z.nullable(time),
+        'When the last failed request began, also before the current day. Null if none is known.',
+      ),
     }),
     'The requests of all accounts on the current day (UTC), updated within a minute.',
   ),

@@ -43,12 +43,13 @@ export function Problems() {
           {all.length > 0 && (
             <>
               <ul class="row">
-                {all.map(({ count, words, href }) => (
+                {all.map(({ count, words, href, note }) => (
                   <li key={words}>
                     <a href={href} onClick={() => prepareLinkedList(href)}>
                       {count !== undefined && <strong>{formatCount(count)} </strong>}
                       {words}
                     </a>
+                    {note}
                   </li>
                 ))}
               </ul>
@@ -150,6 +151,8 @@ interface ProblemCount {
   count?: number;
   words: string;
   href: string;
+  /** What follows the link. */
+  note?: string;
 }
 
 /** @param isBudgetUsedUp whether the budget of all accounts is used up. Then this is one problem, and not one for each account */
@@ -160,7 +163,12 @@ function createProblemCounts(
   const { blocked = 0, spent = 0 } = accounts ?? {};
   const undelivered = events.reduce((sum, one) => sum + one.events, 0);
   return [
-    { count: requests?.failed ?? 0, words: 'failed today', href: FAILED_REQUESTS_HREF },
+    {
+      count: requests?.failed ?? 0,
+      words: 'failed today',
+      href: FAILED_REQUESTS_HREF,
+      ...(requests?.last_failed_at && { note: `, the last at ${formatPastTime(requests.last_failed_at)}` }),
+    },
     {
       count: undelivered,
       words: undelivered === 1 ? 'event undelivered' : 'events undelivered',

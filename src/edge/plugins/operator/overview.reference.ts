@@ -6,7 +6,7 @@ import { OVERVIEW_ROUTES } from './overview.route.ts';
 
 const example = {
   type: 'overview',
-  requests: { requests: 4_120, failed: 4, refused: 59 },
+  requests: { requests: 4_120, failed: 4, refused: 59, last_failed_at: '2026-11-20T12:09:41.000Z' },
   rejections: [
     { limited_by: 'account', reason: 'spend', requests: 52 },
     { limited_by: 'account', reason: 'rate', requests: 7 },

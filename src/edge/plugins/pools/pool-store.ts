@@ -92,6 +92,11 @@ export class PoolStore extends SqlTables {
     );
   }
 
+  /** @returns when the newest failed request of any account began, in milliseconds since 1970; null if none is known */
+  findLastFailureTime(): number | null {
+    return this.queryNumber('select max(failed_at) from leases') ?? null;
+  }
+
   /** @returns how many requests of all accounts were refused on a day, by the limit's owner and the reason; the most frequent first */
   countRejectionsOfDay(day: number): { limited_by: string; reason: string; requests: number }[] {
     return this.readAllRows<{ cause: string; requests: number }>(

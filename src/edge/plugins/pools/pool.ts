@@ -243,6 +243,7 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
       ...createOverview(
         this.#listSpendingRows(isShared).map((row) => applyGroupLimitIfTighter(row, groups)),
         total,
+        this.#store.findLastFailureTime(),
       ),
       rejections: this.#store.countRejectionsOfDay(Math.floor(now / DAY_MS)),
       incidents: [...this.#key.listIncidents(), ...this.#outages.listIncidents()],

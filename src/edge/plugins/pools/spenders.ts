@@ -118,11 +118,13 @@ export function applySharedLimitIfTighter(
 export function createOverview(
   rows: readonly AccountSpendRow[],
   { requests, failed }: UsageReport['total'],
+  lastFailedAt: number | null,
 ): Pick<PoolOverview, 'requests' | 'accounts'> {
   const blocked = rows.filter((row) => row.blocked_by !== null).length;
   const spent = rows.filter((row) => row.blocked_by === null && row.tightest?.refuses).length;
   const refused = rows.reduce((sum, { refused_today }) => sum + refused_today, 0);
-  return { requests: { requests, failed, refused }, accounts: { blocked, spent } };
+  const last_failed_at = toIsoTimeOrNull(lastFailedAt);
+  return { requests: { requests, failed, refused, last_failed_at }, accounts: { blocked, spent } };
 }
 
 /** @returns how many requests of two accounts were refused on the later of their days */

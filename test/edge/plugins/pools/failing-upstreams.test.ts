@@ -50,7 +50,8 @@ class Reports {
     this.#counts.set(account, all);
     this.#seq += 1;
     const outcomes = all.filter((one) => one.minute > now / MINUTE - 10);
-    const text = JSON.stringify({ ...told(account, this.#seq, 0, now), outcomes, keyLimits });
+    const failedAt = all.some(({ failed }) => failed > 0) ? now : undefined;
+    const text = JSON.stringify({ ...told(account, this.#seq, 0, now), outcomes, keyLimits, failedAt });
     await runInDurableObject(pool(), (object: Pool) => {
       (object as unknown as { now: () => number }).now = () => now;
       for (let time = 0; time < times; time += 1) object.leaseJson(text);
@@ -148,9 +149,10 @@ describe('an upstream that fails', () => {
     const failing = 'upstream_failing 17 of 83 requests failed in five minutes, the last with overloaded_error';
     await expectAlerts([failing]);
     await reports.report('alice', 2, [settled(20, 20), settled(20, 20, { model: HAIKU })]);
-    const incidents = async () => (await pool().getPoolOverview({}, false)).incidents;
+    const overview = async () => await pool().getPoolOverview({}, false);
+    expect((await overview()).requests.last_failed_at).toBe(new Date(NOON + 2 * MINUTE).toISOString());
     const since = new Date(NOON + MINUTE).toISOString();
-    expect(await incidents()).toEqual([
+    expect((await overview()).incidents).toEqual([
       {
         kind: 'upstream_failing',
         since,
@@ -160,7 +162,7 @@ describe('an upstream that fails', () => {
     ]);
     await reports.report('alice', 13, [settled(20, 0), settled(20, 0, { model: HAIKU })]);
     await expectAlerts([failing, 'upstream_works']);
-    expect(await incidents()).toEqual([]);
+    expect((await overview()).incidents).toEqual([]);
   });
 
   test('says whether other upstreams have answered the failed requests', async () => {

@@ -173,6 +173,7 @@ function createProblemCounts(
       count: undelivered,
       words: undelivered === 1 ? 'event undelivered' : 'events undelivered',
       href: SOURCES_HREF,
+      note: `: ${events.map(({ source }) => source).join(', ')}`,
     },
     {
       count: alerts,

@@ -1004,6 +1004,7 @@ test('the Overview links each kind of problem to its list, and shows none if the
     ['1 alert undelivered', '#/budget/webhooks/alert'],
     ['3 accounts cannot send requests: 1 blocked, 2 without budget', '#/budget/accounts'],
   ]);
+  expect(root.textContent).toContain('2 events undelivered: github');
   // Each leads to what was counted: that of today, and whoever can ask for nothing first, whatever was looked at before.
   const press = (words: string) =>
     [...root.querySelectorAll<HTMLAnchorElement>('a')].find((a) => a.textContent?.endsWith(words))?.click();

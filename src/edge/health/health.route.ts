@@ -1,8 +1,8 @@
 import { assertScope, authenticateRequest } from '../auth/authenticate.ts';
 import { defineRoute } from '../auth/route.ts';
+import { findKeyRemedy } from '../claude/key-remedy.ts';
 import { getUpstreamOfContext, listKeyHealths } from '../claude/upstream.ts';
 import type { KeyHealth } from '../claude/upstreams/key-health.ts';
-import { findKeyRemedy } from '../claude/upstreams/key-remedy.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
 import type { Settings } from '../config/settings.ts';
 import { findUnusedSettings } from '../config/unused-settings.ts';

@@ -1,7 +1,7 @@
 /** Creates the alerts. */
 
+import { findKeyRemedy } from '../../claude/key-remedy.ts';
 import { toUsd } from '../../claude/pricing/cost.ts';
-import { findKeyRemedy } from '../../claude/upstreams/key-remedy.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { findCalendarWindowAt, formatCalendarWindowId } from '../budget/windows.ts';
 import type { CredentialClaims } from '../contracts/admission.ts';

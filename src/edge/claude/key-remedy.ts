@@ -1,5 +1,5 @@
-import { findRemedy, ONLY_UPSTREAM, parseKeyRejectionFromLog } from '../explain-rejected-key.ts';
-import { getUpstreamKeySettingName } from '../providers/entry.ts';
+import { findRemedy, ONLY_UPSTREAM, parseKeyRejectionFromLog } from './explain-rejected-key.ts';
+import { getUpstreamKeySettingName } from './providers/entry.ts';
 
 /**
  * @param name the upstream's name; empty for the only one

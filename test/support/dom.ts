@@ -7,6 +7,7 @@ import { includedPlugins, type PluginName } from '#page/edge/plugins.ts';
 const ALL_PLUGINS: Record<PluginName, true> = {
   agents: true,
   runs: true,
+  summaries: true,
   transfer: true,
   webhooks: true,
   pools: true,

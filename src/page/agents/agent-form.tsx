@@ -105,7 +105,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
               options={
                 choices.some(([id]) => id === draft.model)
                   ? choices
-                  : [draft.model === '' ? (['', 'chosen: see More fields fields'] as const) : draft.model, ...choices]
+                  : [draft.model === '' ? (['', 'Chosen in “More fields”'] as const) : draft.model, ...choices]
               }
               onChoose={(id) => changeField('model', id)}
             />
@@ -172,7 +172,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
       )}
       <details class="aside" open={draft.more !== '' || getFieldFault('more') !== undefined}>
         <summary>More fields, as JSON</summary>
-        {renderTextArea('more', 'More fields', 5, '{"history": {"max_tokens": 100000, "strategy": "summarize"}}')}
+        {renderTextArea('more', 'More fields', 5, createExampleMoreFieldsJson())}
       </details>
       {place && !place.field && <FaultMessage text={place.message} />}
       <p class="row">
@@ -186,6 +186,12 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
       </p>
     </Form>
   );
+}
+
+/** @returns an example of other fields, with a strategy that the deployment supports */
+function createExampleMoreFieldsJson(): string {
+  const strategy = hasPlugin('summaries') ? 'summarize' : 'truncate';
+  return `{"history": {"max_tokens": 100000, "strategy": "${strategy}"}}`;
 }
 
 /** @throws Error if an agent of that name is stored already, which must not be replaced by chance */

@@ -9,6 +9,7 @@ import { Agents } from '#page/agents/agents.tsx';
 import { agents } from '#page/edge/agents.ts';
 import { edgeToolNames } from '#page/edge/client.ts';
 import { availableModels } from '#page/edge/models.ts';
+import { includedPlugins } from '#page/edge/plugins.ts';
 import {
   chooseValue,
   click,
@@ -147,6 +148,24 @@ test('form fields edit where a tool runs and whether it needs approval, and keep
         { name: 'edge_clock', run: 'worker' },
       ],
     });
+});
+
+test.each([
+  [['agents', 'summaries'], 'summarize'],
+  [['agents'], 'truncate'],
+])('with the plugins %j, the example of other fields has a strategy that they support', async (plugins, strategy) => {
+  includedPlugins.value = new Set(plugins);
+  open('#/agents/@new');
+  await waitForText(root, 'More fields, as JSON');
+  const { history } = JSON.parse(field('More fields').placeholder) as { history: { strategy: string } };
+  expect(history.strategy).toBe(strategy);
+});
+
+test('the form of an agent that chooses its model names the field with the choice', async () => {
+  stored.set('router', { model: { by: 'level', models: { easy: HAIKU }, otherwise: HAIKU } });
+  open('#/agents/router/edit');
+  await waitForText(root, 'Chosen in “More fields”');
+  expect(JSON.parse(field('More fields').value)).toHaveProperty('model.by', 'level');
 });
 
 test('a draft survives navigation and reload until it is stored, and a new agent does not overwrite an existing one', async () => {

@@ -63,7 +63,7 @@ export function AccountView() {
               <LimitsForm
                 target={{ kind: 'account', id }}
                 ownLimits={stands.own_limits ?? {}}
-                names={LIMIT_NAMES.filter((name) => name !== 'alerts' || hasPlugin('operator'))}
+                names={LIMIT_NAMES}
                 inForce={stands.limits}
               />
             ) : (

@@ -3,6 +3,7 @@ import type { Limits } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { findFaultyField } from '../edge/field-fault.ts';
 import { availableModels } from '../edge/models.ts';
+import { hasPlugin } from '../edge/plugins.ts';
 import { announceToScreenReader } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Facts } from '../ui/facts.tsx';
@@ -25,7 +26,7 @@ interface LimitsFormProps {
 }
 
 /** Edits the limits that are set, and adds others. */
-export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }: LimitsFormProps) {
+export function LimitsForm({ target: of, ownLimits: own, names: all, inForce = own }: LimitsFormProps) {
   const { isBusy: busy, fault, run } = useAsyncAction();
   const saved = useSignal('');
   /** The limits that were added or removed here and are not saved. */
@@ -34,6 +35,7 @@ export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }:
   const isLimitSet = (name: LimitName) =>
     (own[name] !== undefined || added.value.includes(name)) && !isLimitRemoved(name);
   const isLimitRemoved = (name: LimitName) => removed.value.includes(name);
+  const names = all.filter((name) => name !== 'alerts' || canAlertAboutSpending(of.kind));
   const shown = names.filter(isLimitSet);
   const shownFault = findFaultyField(fault.value ?? '', names);
   const saveLimits = async (form: FormData) => {
@@ -112,6 +114,11 @@ export function LimitsForm({ target: of, ownLimits: own, names, inForce = own }:
       </p>
     </Form>
   );
+}
+
+/** @returns whether the deployment creates and stores alerts about the spending of such an owner. It drops alerts otherwise */
+function canAlertAboutSpending(owner: LimitOwner['kind']): boolean {
+  return hasPlugin('webhooks') && (owner !== 'account' || hasPlugin('operator'));
 }
 
 /** Shows limits to an operator who cannot change them. */

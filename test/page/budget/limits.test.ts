@@ -7,6 +7,7 @@ import { LIMIT_FORMS, SHARED_LIMIT_NAMES } from '#page/budget/figures/limit-name
 import type { LimitOwner } from '#page/budget/figures/patch-limits.ts';
 import { LimitsForm } from '#page/budget/limits-form.tsx';
 import { GroupMembership } from '#page/budget/membership.tsx';
+import { includedPlugins } from '#page/edge/plugins.ts';
 import {
   chooseValue,
   click,
@@ -56,6 +57,21 @@ test('the form shows the limits that are set, adds and removes limits, and saves
       },
     },
   ]);
+});
+
+test.each([
+  [['webhooks', 'pools', 'operator'], { account: true, group: true }],
+  [['webhooks', 'pools'], { account: false, group: true }],
+  [['pools', 'operator'], { account: false, group: false }],
+])('with the plugins %j, the form offers only alerts that are stored', (plugins, offered) => {
+  installFakeEdge(() => ({}));
+  includedPlugins.value = new Set(plugins);
+  for (const [kind, isOffered] of Object.entries(offered)) {
+    const target = { kind, id: 'ada' } as LimitOwner;
+    const root = renderForTest(h(LimitsForm, { target, ownLimits: {}, names: SHARED_LIMIT_NAMES }));
+    const options = [...root.querySelectorAll('option')].map(({ value }) => value);
+    expect(options.includes('alerts')).toBe(isOffered);
+  }
 });
 
 test.each([

@@ -18,6 +18,9 @@ export function isBudgetViewAvailable(view: BudgetViewName): boolean {
     case 'accounts':
       return identity.value.operator;
     case 'groups':
+    case 'refused':
+    case 'failed':
+      // Lists of all accounts need the budget that they share.
       return identity.value.operator && hasPlugin('pools');
     case 'webhooks':
       return identity.value.operator && hasPlugin('webhooks');

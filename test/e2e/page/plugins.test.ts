@@ -54,7 +54,7 @@ describe.skipIf(isBrowserMissing()).each(SETS)('The page of a deployment with %s
   const isMissing = (view: string) =>
     (view === 'agents' && !has('agents')) ||
     (view.startsWith('budget/webhooks') && !has('webhooks')) ||
-    (view.startsWith('budget/groups') && !has('pools'));
+    (/^budget\/(groups|refused|failed)/.test(view) && !has('pools'));
   const names = async (page: Page, role: 'link' | 'tab', within: string) =>
     await page.locator(within).getByRole(role).allTextContents();
 

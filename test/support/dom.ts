@@ -6,6 +6,7 @@ import { includedPlugins, type PluginName } from '#page/edge/plugins.ts';
 /** The plugins on which the page depends. A name that is missing here is a type error. */
 const ALL_PLUGINS: Record<PluginName, true> = {
   agents: true,
+  batches: true,
   runs: true,
   summaries: true,
   transfer: true,

@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 
 /** The plugins on which a part of the page depends. */
-export type PluginName = 'agents' | 'runs' | 'summaries' | 'transfer' | 'webhooks' | 'pools' | 'operator';
+export type PluginName = 'agents' | 'batches' | 'runs' | 'summaries' | 'transfer' | 'webhooks' | 'pools' | 'operator';
 
 /** The names that `GET /health` lists; undefined until it has answered. */
 export const includedPlugins = signal<ReadonlySet<string> | undefined>(undefined);

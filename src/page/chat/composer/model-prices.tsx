@@ -1,13 +1,11 @@
 import type { ListedModel } from '../../edge/models.ts';
+import { hasPlugin } from '../../edge/plugins.ts';
 import { formatUsd } from '../../ui/format.ts';
 
-/** Shows what a model costs, by itself and in batches. Nothing is shown for a model without known prices. */
+/** Shows what a model costs in requests and, if the deployment supports them, in batches. A model without known prices has no table. */
 export function ModelPrices({ prices }: Pick<ListedModel, 'prices'>) {
   if (!prices) return null;
-  const rows = [
-    ['Requests', prices],
-    ['Batches', prices.batch],
-  ] as const;
+  const rows = [['Requests', prices], ...(hasPlugin('batches') ? [['Batches', prices.batch] as const] : [])] as const;
   return (
     <table class="table prices">
       <caption class="quiet">US dollars per million tokens</caption>

@@ -8,7 +8,8 @@ export function listAvailablePageParts(): readonly PageSection[] {
   if (includedPlugins.value === undefined) return [];
   const { canChat } = identity.value;
   return PAGE_PARTS.filter((name) => {
-    if (!canChat) return name === 'budget' || name === 'wire';
+    // The Inspector shows only requests of the other parts.
+    if (!canChat) return name === 'budget';
     return name !== 'agents' || hasPlugin('agents');
   });
 }

@@ -6,8 +6,10 @@ import { listedRange, spendersRange } from '#page/budget/figures/days.ts';
 import { BudgetOverview } from '#page/budget/overview.tsx';
 import { UpstreamHealthList } from '#page/budget/upstreams.tsx';
 import { spentToday } from '#page/edge/account.ts';
+import { listAvailablePageParts } from '#page/edge/available-views.ts';
 import { getClient } from '#page/edge/client.ts';
 import { getModelColor, loadModels } from '#page/edge/models.ts';
+import { includedPlugins } from '#page/edge/plugins.ts';
 import { refreshAllPolls } from '#page/edge/poll.ts';
 import { actAs } from '#test/support/act-as.ts';
 import {
@@ -89,6 +91,17 @@ test.each(['admin', 'messages'])(
     expect(days()).toHaveLength(2);
   },
 );
+
+test('offers no example question and reads no conversations if the token cannot send requests', async () => {
+  actAs('auditor', 'admin:read');
+  const asked = installFakeEdge(answer);
+  includedPlugins.value = new Set();
+  const root = renderForTest(h(BudgetOverview, {}));
+  await waitForText(root, 'No spending in the last two weeks.');
+  expect(root.textContent).not.toContain('Ask a short question');
+  expect(asked.filter(({ path }) => path.startsWith('/conversations'))).toEqual([]);
+  expect(listAvailablePageParts()).toEqual(['budget']);
+});
 
 test('spending by account covers today, also after midnight, and opens an account with the same date range', async () => {
   vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-11-27T23:59:00Z') });

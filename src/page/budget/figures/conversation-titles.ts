@@ -14,10 +14,10 @@ const titles = signal<ReadonlyMap<string, string>>(new Map());
 
 /** Loads the titles of the newest conversations where a list names those of one's own account. */
 export function useConversationTitles(): void {
-  const { account } = identity.value;
-  const isOwn = shownAccount.value === account;
+  const { account, canChat } = identity.value;
+  const isReadable = canChat && shownAccount.value === account;
   useEffect(() => {
-    if (!isOwn) return;
+    if (!isReadable) return;
     getClient()
       .conversations.list({ limit: MAX_TITLES })
       .then(({ data }) => {
@@ -25,7 +25,7 @@ export function useConversationTitles(): void {
       })
       // Ignore an error here: without titles, the list shows ids.
       .catch(() => {});
-  }, [account, isOwn]);
+  }, [account, isReadable]);
 }
 
 /** @returns the title of a conversation; if it has none here, the beginning of its id */

@@ -12,6 +12,7 @@ import { CopyButton } from '../ui/copy-button.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
 import { formatDateAndTime } from '../ui/format.ts';
+import { Identifier } from '../ui/identifier.tsx';
 
 type AdminScope = Extract<Scope, `admin${string}`>;
 
@@ -59,7 +60,13 @@ export function Tokens({ account }: { account: string }) {
     {
       name: 'Token',
       kind: 'text',
-      renderCell: ({ label, jti }) => label ?? <span title={jti}>{jti.slice(0, 12)}</span>,
+      // All ids of an account's tokens begin with the same letters, so show the complete id.
+      renderCell: ({ label, jti }) =>
+        label ?? (
+          <code>
+            <Identifier id={jti} />
+          </code>
+        ),
     },
     { name: 'Scopes', kind: 'text', spare: true, renderCell: ({ scopes }) => scopes?.join(', ') ?? '' },
     { name: 'First used', spare: true, renderCell: ({ first_seen_at: at }) => (at ? formatDateAndTime(at) : 'never') },

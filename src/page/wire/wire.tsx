@@ -11,9 +11,13 @@ import { Facts } from '../ui/facts.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatMilliseconds, formatTimeOfDay } from '../ui/format.ts';
+import { Identifier } from '../ui/identifier.tsx';
 import { createCurlCommand } from './curl.ts';
 import { EventsTable } from './events-table.tsx';
 import { indentIfJson, shortenBase64Images } from './shorten.ts';
+
+/** Matches the id of a request or a turn, in which a line must not break. */
+const ID_VALUE = /^[a-z]+_\w+$/;
 
 /** Shows the last calls as they went over the wire. */
 export function Wire() {
@@ -38,7 +42,7 @@ export function Wire() {
             }}
           />
           <label class="inline">
-            <span class="quiet">Call</span>
+            <span class="quiet call-label">Call</span>
             <Select
               value={call.number}
               options={all.map(({ number, method, path, startedAt, status }) => [
@@ -109,7 +113,13 @@ function RawResponseView({ call }: { call: RecordedCall }) {
     <>
       <details class="aside">
         <summary>{answerHeaders.length} headers</summary>
-        <Facts class="headers" facts={answerHeaders} />
+        <Facts
+          class="headers"
+          facts={answerHeaders.map(([name, value]) => [
+            name,
+            ID_VALUE.test(value) ? <Identifier key={name} id={value} /> : value,
+          ])}
+        />
       </details>
       {fault && <p class="quiet">{fault}</p>}
       {text !== '' && <Code code={shortenBase64Images(indentIfJson(text))} language="json" copied={() => text} />}

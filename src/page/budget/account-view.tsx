@@ -1,3 +1,4 @@
+import { Fragment } from 'preact';
 import { useEffect } from 'preact/hooks';
 import type { AccountQuota } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
@@ -56,7 +57,7 @@ export function AccountView() {
         <p class="quiet">This account has no spending and no limits. Check its name.</p>
       )}
       {stands && (
-        <div class="stack" key={id}>
+        <Fragment key={id}>
           <section class="panel stack" aria-labelledby="limits">
             <h3 id="limits">Limits</h3>
             {identity.value.admin ? (
@@ -74,7 +75,7 @@ export function AccountView() {
             {hasPlugin('pools') && <GroupMembership account={id} group={stands.group} />}
             <Credit account={id} hasTotal={stands.total.limit_usd !== null} />
           </div>
-        </div>
+        </Fragment>
       )}
       <section class="panel stack" aria-labelledby="tokens" key={`tokens of ${id}`}>
         <h3 id="tokens">Tokens</h3>

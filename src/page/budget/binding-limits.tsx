@@ -13,6 +13,7 @@ import {
   getLimitTitle,
   NEARLY_USED_SHARE,
 } from './figures/limit-names.ts';
+import { reportFault } from './figures/report.ts';
 import { computeClampedShare, Gauge } from './gauge.tsx';
 import { focusCreditForm, GroupLink } from './links.tsx';
 
@@ -30,7 +31,7 @@ const REJECTS_ALL_NOTE = 'rejects all requests';
  * card.
  */
 export function BindingLimits({ stands: quota }: { stands: AccountQuota | undefined }) {
-  if (!quota) return <p class="quiet">…</p>;
+  if (!quota) return reportFault.value === undefined ? <p class="quiet loading">…</p> : null;
   const { binds, blocked_by: zero, running_requests: running, day } = quota;
   // Show here only the limits without a card: those in dollars and per minute have cards, which turn red.
   const isBare = zero === 'models' || zero === 'concurrent_requests';

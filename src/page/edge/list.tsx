@@ -79,11 +79,15 @@ export function PolledList<Row, Answer = Page<Row>>(props: PolledListProps<Row, 
   // Keep the headings while another sort order is loading, because the pressed heading has the focus.
   const hasTable = useRef(false);
   hasTable.current = rows ? rows.length > 0 || !pages.isFirstPage : hasTable.current && pages.fault.value === undefined;
+  const hasLoaded = useRef(false);
+  hasLoaded.current ||= rows !== undefined || pages.fault.value !== undefined;
   return (
     <>
       <StalePartFault name={name} fault={pages.fault} />
       {answer !== undefined && about?.(answer, isPart)}
-      {rows === undefined && !hasTable.current && pages.fault.value === undefined && <p class="quiet">…</p>}
+      {rows === undefined && !hasTable.current && pages.fault.value === undefined && (
+        <p class={hasLoaded.current ? 'quiet' : 'quiet loading'}>…</p>
+      )}
       {rows?.length === 0 && pages.isFirstPage && <p class="quiet">{empty}</p>}
       {hasTable.current && (
         <TableFrame label={`${name}: table`}>

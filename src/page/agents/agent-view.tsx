@@ -164,7 +164,7 @@ function AgentFacts({ content }: { content: AgentContent }) {
   const { model, description, tools = [], limits, approvers, mcp_servers = [], container, fallbacks, betas } = content;
   const { history } = content;
   const names = tools.map(describeAgentTool);
-  const system = toPlainSystem(content.system) ?? 'several blocks: select Edit';
+  const system = toPlainSystem(content.system) ?? 'Several text blocks. To read them, select Edit.';
   const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${getRunLimitTitle(limit)} ${most}`);
   return (
     <Facts

@@ -66,7 +66,7 @@ function AgentList() {
           </a>
         </div>
         <p class="lead-more">
-          A model with its instructions, tools and limits, stored by version. A request chooses one in its field{' '}
+          An agent is a model with its own instructions, tools and limits. Requests select an agent with the field{' '}
           <code>agent</code>.
         </p>
       </header>

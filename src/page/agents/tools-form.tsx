@@ -88,7 +88,7 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
   return (
     <div class="fields tool">
       {renderTextField(
-        'Name of the tool',
+        'Tool name',
         name,
         (next) => onChange({ ...tool, name: next }),
         kind === 'worker' ? 'tools-of-edge' : undefined,
@@ -112,7 +112,7 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
           'agents-of-tools',
         )}
       {kind !== 'worker' &&
-        renderTextField('What it does', tool.description, (description) => onChange({ ...tool, description }))}
+        renderTextField('Tool description', tool.description, (description) => onChange({ ...tool, description }))}
       <span class="row">
         {kind !== 'caller' && (
           <label class="chip">

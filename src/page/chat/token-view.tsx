@@ -89,7 +89,7 @@ function ConversationAsTokenDialog({ id, agent, onClose }: ConversationAsTokenPr
         class="token-view"
         // biome-ignore lint/a11y/noNoninteractiveTabindex: a scrollable area needs the focus, so that the keyboard can scroll it.
         tabIndex={0}
-        aria-label="What this token can read"
+        aria-label="Messages that this token can read"
         aria-busy={busy.value}
       >
         {fault.value && <FaultMessage text={fault.value} />}

@@ -147,7 +147,7 @@ function EmptyClassifyResult() {
   const [sample] = SAMPLES;
   return (
     <EmptyState example="Try it with a ticket" onTry={() => sample && void fillAndClassifySample(sample)}>
-      The label of your text appears here, for example of a ticket or a review.
+      Classify a text, such as a support ticket or a review. Its label appears here.
     </EmptyState>
   );
 }

@@ -73,7 +73,7 @@ export function describeModelFeatures({ thinking, efforts, default_effort, retir
   const thinks = { always: 'always thinks', adaptive: 'thinks by default', off: 'thinks on request' };
   return [
     thinking && `This model ${thinks[thinking.default]}.`,
-    default_effort && `Effort ${efforts.join(', ')}; ${default_effort} by default.`,
+    default_effort && `Effort: ${efforts.join(', ')} (default: ${default_effort}).`,
     retires_at && `Retires on ${retires_at.slice(0, 10)}.`,
   ]
     .filter(Boolean)

@@ -86,7 +86,7 @@ export function QuestionOptions() {
             <Select
               {...ids}
               value={thinkingChoice.value === 'off' && !skips ? 'model' : thinkingChoice.value}
-              options={[['model', 'As the model does'], ['on', 'On'], ...(skips ? [['off', 'Off'] as const] : [])]}
+              options={[['model', 'Model default'], ['on', 'On'], ...(skips ? [['off', 'Off'] as const] : [])]}
               onChoose={(choice) => (thinkingChoice.value = choice as ThinkingMode)}
             />
           )}

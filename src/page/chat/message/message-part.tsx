@@ -88,7 +88,7 @@ export function MessageBlock({ part, result, thought, plain = false, growing = f
       return address ? (
         <img class="picture" src={address} alt="Sent with the message" />
       ) : (
-        <p class="quiet aside-note">An image that is stored elsewhere.</p>
+        <p class="quiet aside-note">This image is stored elsewhere.</p>
       );
     }
     case 'document':

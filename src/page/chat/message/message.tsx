@@ -34,7 +34,7 @@ export const Message = memo(MessageView, (before, next) => {
 });
 
 function MessageView({ entry, session }: { entry: TranscriptEntry; session: Session }) {
-  const { role, row, stream, silence } = entry;
+  const { role, row, stream, silence, isRefused = false } = entry;
   const isSummaryOpen = useSignal(false);
   // Read this signal to render again with each piece: the message object stays the same while it grows.
   if (stream) void session.growthCount.value;
@@ -51,7 +51,11 @@ function MessageView({ entry, session }: { entry: TranscriptEntry; session: Sess
   const byItself = isCut
     ? describeMaxTokensCutOff(row.lowered_by, !!session.report.value?.agent)
     : ENDING_NOTES[row?.stop_reason ?? ''];
-  const ending = row && role === 'assistant' ? (ENDING_NOTES[why] ?? byItself) : undefined;
+  const ending = isRefused
+    ? ENDING_NOTES.refused
+    : row && role === 'assistant'
+      ? (ENDING_NOTES[why] ?? byItself)
+      : undefined;
   const { stepsAbove = 0 } = entry;
   // After a pause, text belongs to the run's next step, even if the step has no tool call.
   const isNextStep = stepsAbove > 0 && shown.length > 0;
@@ -63,7 +67,7 @@ function MessageView({ entry, session }: { entry: TranscriptEntry; session: Sess
   const answerer = stream?.message?.model ?? row?.model ?? silence?.step.model ?? entry.modelAbove;
   const model = answerer ?? session.report.value?.model ?? undefined;
   const getThinkingSpan = (part: ContentPart) => session.thoughts.findThinkingSpan(turn, parts.indexOf(part));
-  if (!stream && shown.length === 0 && !isUnanswered && !silence) return null;
+  if (!stream && shown.length === 0 && !isUnanswered && !silence && !isRefused) return null;
   return (
     <article class={`message ${role}`} data-live={stream !== undefined} aria-label={role === 'user' ? 'You' : 'Answer'}>
       {role === 'assistant' && (

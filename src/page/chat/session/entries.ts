@@ -2,7 +2,7 @@ import { computed, type ReadonlySignal } from '@preact/signals';
 import type { ConversationMessage, ConversationTurn, MessageStream } from '../../../client/index.ts';
 import { type ContentPart, toContentParts } from './content.ts';
 import { markContinuedAnswers } from './models-above.ts';
-import { isTurnWithoutText, type QuestionFailure } from './outcomes.ts';
+import { isRefusedWithoutText, isTurnWithoutText, type QuestionFailure } from './outcomes.ts';
 import type { Session } from './session.ts';
 
 /** An answer without text: the history contains only the question, and the report of its turn explains the rest. */
@@ -20,6 +20,8 @@ export interface TranscriptEntry {
   /** The stream of an answer that is coming. */
   stream: MessageStream | undefined;
   silence?: AnswerWithoutText;
+  /** Whether Claude declined to answer before any text. The history then contains only the question. */
+  isRefused?: boolean;
   /** The note about a question without an answer. */
   unsent?: string;
   /** The model of the answer directly above, if no question is between the two. */
@@ -39,6 +41,7 @@ export function createTranscriptEntries(session: Session): TranscriptEntry[] {
   const rows = session.rows.value;
   for (const [index, row] of rows.entries()) {
     addEntry(row.role, toContentParts(row.content), { row });
+    if (isRefusedWithoutText(rows, index)) addEntry('assistant', [], { isRefused: true });
     const step = isTurnWithoutText(rows, index) ? session.runReports.value.get(row.turn)?.steps.at(-1) : undefined;
     // A turn without text gets an entry that explains why, from the run's report. Imported messages have no report, so they get
     // none.

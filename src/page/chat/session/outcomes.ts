@@ -33,3 +33,9 @@ export function isTurnWithoutText(rows: readonly ConversationMessage[], index: n
   const [row, next] = [rows[index], rows[index + 1]];
   return row?.role === 'user' && row.status === 'complete' && next?.role !== 'assistant' && next?.turn !== row.turn;
 }
+
+/** @returns whether this is the last message of a turn that Claude declined to answer before any text */
+export function isRefusedWithoutText(rows: readonly ConversationMessage[], index: number): boolean {
+  const [row, next] = [rows[index], rows[index + 1]];
+  return row?.role === 'user' && row.status === 'refused' && next?.turn !== row.turn;
+}

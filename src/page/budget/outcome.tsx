@@ -111,6 +111,8 @@ export function suggestRejectionRemedy({ limited_by, group, limit, reason, never
     case 'held':
       return 'Running requests hold the budget. The caller can send the request again when they have ended.';
     case 'rate':
+      // A limit of requests is too small for a single request only if it is 0.
+      if (never && limit.endsWith('requests_per_minute')) return `Raise the account’s limit “${title}”, which is 0.`;
       return never
         ? `The request is larger than the account’s limit “${title}”. Raise the limit, or ask the caller to send less.`
         : `The caller can send the request again in a moment. Raise the account’s limit “${title}” if this happens often.`;

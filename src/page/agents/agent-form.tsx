@@ -172,7 +172,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
       )}
       <details class="aside" open={draft.more !== '' || getFieldFault('more') !== undefined}>
         <summary>More fields, as JSON</summary>
-        {renderTextArea('more', 'More fields', 5, createExampleMoreFieldsJson())}
+        {renderTextArea('more', 'More fields', 6, createExampleMoreFieldsJson())}
       </details>
       {place && !place.field && <FaultMessage text={place.message} />}
       <p class="row">

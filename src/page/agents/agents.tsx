@@ -72,7 +72,7 @@ function AgentList() {
       </header>
       {rows?.length === 0 && (
         <EmptyState example="Add an example" onTry={fillNewAgentWithExample}>
-          No agents yet. An agent has its own model, prompt, tools and limits, which apply to every caller.
+          No agents yet. An agent’s instructions and limits apply to every caller.
         </EmptyState>
       )}
       {rows !== undefined && rows.length > 0 && (

@@ -47,6 +47,7 @@ function GroupDetails({ id }: { id: string }) {
     <>
       <ViewHeader kind="Group" id={id} />
       <FirstOfFaults of={[fault]} />
+      {!stands && fault.value === undefined && <p class="quiet loading">…</p>}
       {stands && (
         <>
           <BindingLimitCards bindingLimits={stands.binds} spentUsd={stands.month.spent_usd} isOwn />

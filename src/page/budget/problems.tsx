@@ -37,6 +37,7 @@ export function Problems() {
   return (
     <>
       <StalePartFault name="Problems" fault={problemsFault} />
+      {problems.value === undefined && problemsFault.value === undefined && <p class="quiet loading">…</p>}
       {all.length + tasks.length + keyLimits.length + outages.length > 0 && (
         <section class="panel broken" aria-label="Problems">
           {outages.length > 0 && <Outages outages={outages} />}

@@ -139,7 +139,7 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
         row={FAILED_ROW}
         empty={`${EMPTY_TEXTS[kind]} ${describeSelectedTimeRange()}.`}
       />
-      <p class="quiet">A request without a valid token (401) is only in the log.</p>
+      <p class="quiet">Requests without a valid token (401) appear only in the log.</p>
     </>
   );
 }

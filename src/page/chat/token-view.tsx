@@ -93,6 +93,7 @@ function ConversationAsTokenDialog({ id, agent, onClose }: ConversationAsTokenPr
         aria-busy={busy.value}
       >
         {fault.value && <FaultMessage text={fault.value} />}
+        {!rows.value && <p class="quiet">The messages that the token can read appear here.</p>}
         {rows.value?.length === 0 && <p class="quiet">No messages yet.</p>}
         {rows.value?.map((row) => (
           <TokenPreviewMessage key={row.id} row={row} />

@@ -233,6 +233,18 @@ test.each([
   await waitForText(root, `What to do: ${helps}`);
 });
 
+test.each([
+  ['requests_per_minute', 'Raise the account’s limit “Requests per minute”, which is 0.'],
+  ['input_tokens_per_minute', 'The request is larger than the account’s limit “Input tokens per minute”.'],
+])('the advice for a request that %s never allows says what the limit is', async (limit, helps) => {
+  const refusal = { ...REFUSED.refusal, limit, reason: 'rate', never: true };
+  open(BudgetRequests, () => list([{ ...REFUSED, refusal }]));
+  navigateTo('#/budget/refused');
+  await expect.poll(() => rows().length).toBe(1);
+  root.querySelector<HTMLButtonElement>('tbody button')?.click();
+  await waitForText(root, `What to do: ${helps}`);
+});
+
 test('an account without admin rights sees the error messages that it received', async () => {
   actAs('ada', 'messages');
   listedRequestKind.value = 'failed';
@@ -731,6 +743,15 @@ test('a token is created, listed and revoked', async () => {
   expect(root.textContent).toContain('DE, claude-code');
   await click(root, 'Revoke phone');
   await expect.poll(() => asked.find(({ method }) => method === 'DELETE')?.path).toBe('/accounts/ada/tokens/j');
+});
+
+test('tokens without a label are listed with their complete ids, whose beginnings are the same', async () => {
+  const ids = ['tok_q67qzqzz_92d1de949a3d', 'tok_q67qzqzz_9d52928ff5cd'];
+  installFakeEdge(() => list(ids.map((jti) => ({ jti, label: null, scopes: [], revoked_at: null, locations: [] }))));
+  root = renderForTest(h(Tokens, { account: 'ada' }));
+  await expect
+    .poll(() => [...root.querySelectorAll('th[scope=row]')].map(({ textContent }) => textContent))
+    .toEqual(ids);
 });
 
 test('a restricted token contains the restrictions from the form, and empty fields add none', async () => {

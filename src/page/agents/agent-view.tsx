@@ -32,7 +32,7 @@ const MAX_LISTED_RUNS = 20;
 /** The strategies for a history that exceeds its limit. */
 const HISTORY_STRATEGIES = {
   error: 'refused',
-  truncate: 'truncated: the oldest turns are not sent',
+  truncate: 'oldest turns omitted',
   summarize: 'summarized',
 } as const;
 

@@ -15,6 +15,9 @@ interface FocusHeadingProps {
 /** The heading of a view or a list. A link to it moves the focus to it. */
 export function FocusHeading({ target: to, id, children }: FocusHeadingProps) {
   const heading = useRef<HTMLHeadingElement>(null);
+  /** Whether a link has led here. Then the heading must be visible before the parts above it are loaded. */
+  const isLinkTarget = useRef(false);
+  isLinkTarget.current ||= to !== undefined && focusTarget.peek() === to;
   useSignalEffect(() => {
     if (focusTarget.value === undefined || focusTarget.value !== to) return;
     focusTarget.value = undefined;
@@ -22,7 +25,7 @@ export function FocusHeading({ target: to, id, children }: FocusHeadingProps) {
     heading.current?.focus({ preventScroll: true });
   });
   return (
-    <h2 ref={heading} id={id} tabIndex={-1}>
+    <h2 ref={heading} id={id} class={isLinkTarget.current ? 'link-target' : undefined} tabIndex={-1}>
       {children}
     </h2>
   );

@@ -91,6 +91,7 @@ function DeploymentView() {
             return <SpendGauge key={period} title={PERIOD_TITLES[period]} spendWindow={window} />;
           })}
         </ul>
+        {!shared && overviewFault.value === undefined && <p class="quiet loading">…</p>}
         {identity.value.admin && shared?.limits && (
           <details class="aside" open={hasRefused.current}>
             <summary>Limits of the deployment</summary>

@@ -70,16 +70,20 @@ function AccountLists() {
             </label>
           </div>
         </div>
-        <PolledList<AccountSpendRow>
-          name="Accounts"
-          path="/accounts"
-          query={{ period: spendPeriod.value }}
-          about={({ data }) => <AllAccountsNote rows={data} />}
-          columns={createAccountColumns(spendPeriod.value)}
-          row={ACCOUNT_ROW}
-          sort={accountsOrder}
-          empty="No accounts yet. The first request of an account creates it."
-        />
+        {isOrderChosen.value ? (
+          <PolledList<AccountSpendRow>
+            name="Accounts"
+            path="/accounts"
+            query={{ period: spendPeriod.value }}
+            about={({ data }) => <AllAccountsNote rows={data} />}
+            columns={createAccountColumns(spendPeriod.value)}
+            row={ACCOUNT_ROW}
+            sort={accountsOrder}
+            empty="No accounts yet. The first request of an account creates it."
+          />
+        ) : (
+          <p class="quiet loading">…</p>
+        )}
       </section>
       <section class="stack" aria-labelledby="groups">
         <h2 id="groups">Groups</h2>

@@ -59,7 +59,13 @@ beforeEach(() => {
   agents.value = undefined;
   agentDrafts.value = {};
   edgeToolNames.value = ['edge_clock', 'edge_dice'];
-  availableModels.value = [{ id: HAIKU, display_name: 'Claude Haiku 5.5', prices: { input: 1 } } as never];
+  availableModels.value = [
+    {
+      id: HAIKU,
+      display_name: 'Claude Haiku 5.5',
+      prices: { input: 1, output: 5, batch: { input: 0.5, output: 2.5 } },
+    } as never,
+  ];
   installFakeEdge(({ method, path, body }) => {
     if (path.startsWith('/usage?')) return { data: usedBy, total: {} };
     const name = decodeURIComponent(/^\/agents\/([^/?]+)/.exec(path)?.[1] ?? '');

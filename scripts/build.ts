@@ -24,7 +24,8 @@ export async function build(): Promise<void> {
     ...(await bundleGuides()),
     _headers: await readFile(join(SOURCE, 'page/_headers')),
     'docs.html': renderReference(reference),
-    'openapi.json': JSON.stringify(reference),
+    // `GET /openapi.json` selects the routes of a deployment from this document.
+    'docs/openapi.json': JSON.stringify(reference),
   };
   for (const [path, content] of Object.entries(files)) await writeIfChanged(join(BUILT, path), content);
   const entries = await readdir(BUILT, { recursive: true, withFileTypes: true });

@@ -114,7 +114,7 @@ function selectInCode(text: string): string {
 /** @returns the wrangler.toml of the template without the tables that no chosen plugin needs */
 function selectInConfiguration(text: string): string {
   const kept = text.split('\n\n').filter((table) => {
-    if (values['no-page'] && table.includes('[assets]')) return false;
+    if (table.includes('[assets]')) return !values['no-page'];
     if (table.includes('[version_metadata]')) return true;
     const [, name] = /^(?:name|binding) = "([A-Z_]+)"$/m.exec(table) ?? [];
     const needed = table.includes('[[queues.') ? 'QUEUE' : name;

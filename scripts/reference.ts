@@ -73,7 +73,7 @@ export function renderReference(reference: Reference): string {
     part: 'Reference',
     all: 'All routes',
     list: `<li><input type="search" aria-label="Search the reference" placeholder="Search" autocomplete="off" /><p class="quiet found" role="status"></p></li>${list.join('')}`,
-    main: `<h1>API reference</h1>${renderParagraphs(info.description ?? '')}<p>For tools: <a href="/openapi.json">OpenAPI ${reference.openapi}</a>.</p>${main.join('')}`,
+    main: `<h1>API reference</h1>${renderParagraphs(info.description ?? '')}<p>This page and <a href="/docs/openapi.json">its OpenAPI ${reference.openapi} document</a> describe the routes of all plugins. <code>GET /openapi.json</code> returns only the routes of this deployment.</p>${main.join('')}`,
   });
 }
 

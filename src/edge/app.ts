@@ -21,6 +21,7 @@ import { findPluginOfPath } from './config/plugin-paths.ts';
 import { addWorkerPrices, parseSettingsOnce } from './config/settings.ts';
 import { CONVERSATION_ROUTES } from './conversations/object/conversations.route.ts';
 import { HEALTH_ROUTES } from './health/health.route.ts';
+import { OPENAPI_ROUTES } from './health/openapi.route.ts';
 import { BodyMemoryShare, bodyMemory } from './kit/http/body-memory.ts';
 import { createHtmlErrorPage, isBrowserPageRequest } from './kit/http/error-page.ts';
 import {
@@ -60,6 +61,7 @@ const CORE_ROUTES: readonly AnyRoute[] = [
   ...MESSAGE_ROUTES,
   ...COUNT_ROUTES,
   ...HEALTH_ROUTES,
+  ...OPENAPI_ROUTES,
   ...CONVERSATION_ROUTES,
   ...PREFIX_ROUTES,
   ...CLASSIFY_ROUTES,

@@ -13,6 +13,8 @@ import { classification } from './classify/classification.reference.ts';
 import { findPluginOfPath } from './config/plugin-paths.ts';
 import { conversations } from './conversations/object/conversations.reference.ts';
 import { health } from './health/health.reference.ts';
+import { reference } from './health/openapi.reference.ts';
+import { describeRequirements, toPathTemplate } from './health/served-document.ts';
 import * as z from './kit/http/zod.ts';
 import { getPluginMembers } from './kit/plugins/plugins.ts';
 import { counts, messages } from './messages/messages.reference.ts';
@@ -79,6 +81,7 @@ export const RESOURCES: readonly ApiResource[] = [
   health,
   metrics,
   overview,
+  reference,
 ];
 
 const INTRODUCTION = `Sluice is a gateway between your frontends and the Claude API. To use it, change the base URL of your Messages API client: \
@@ -87,7 +90,7 @@ the Messages API is Anthropic's, with \`conversation\` and \`prefix\` added.
 Errors have Anthropic's envelope. Lists page by \`after_id\` and \`before_id\`. Money is in US dollars with at most nine decimals. \
 Times are RFC 3339 in UTC. Every response includes the header \`sluice-request-id\`.
 
-This reference describes the routes of all plugins. \`GET /health\` lists the plugins that a deployment includes.`;
+The description of a route names the plugin that it requires. \`GET /health\` lists the plugins that a deployment includes.`;
 
 /** The headers that every answer has. */
 const ID_HEADERS = ['sluice-request-id', 'request-id'];
@@ -104,7 +107,7 @@ export function createOpenApiDocument() {
   for (const resource of RESOURCES) {
     for (const [key, route] of Object.entries(resource.routes)) {
       const [method = '', path = ''] = key.split(' ');
-      const template = path.replaceAll(/:(\w+)/g, '{$1}');
+      const template = toPathTemplate(path);
       paths[template] = { ...paths[template], [method.toLowerCase()]: createOperation(resource, path, route, method) };
     }
   }
@@ -166,11 +169,8 @@ function createOperation(
   const errors = listErrorStatusesOfRoute(resource, route, names.length > 0, method === 'GET').map(
     (status) => [String(status), { $ref: `#/components/responses/Error${status}` }] as const,
   );
-  const scopes = getRequiredScopes(route.needs).map((scope) => `\`${scope}\``);
-  const needed = scopes.length > 0 && `Requires the scope ${scopes.join(' or ')}.`;
-  const plugin = findPluginOfPath(path);
-  const included = plugin !== undefined && `Requires the plugin \`${plugin}\`.`;
-  const description = [route.description, [needed, included].filter(Boolean).join(' ')].filter(Boolean).join('\n\n');
+  const requirements = describeRequirements(route.needs, findPluginOfPath(path));
+  const description = [route.description, requirements].filter(Boolean).join('\n\n');
   return {
     operationId: route.operation,
     tags: [resource.tag],

@@ -51,6 +51,7 @@ type Path =
   | '/metrics'
   | '/models'
   | '/models/:id'
+  | '/openapi.json'
   | '/overview'
   | '/pools/deployment'
   | '/pools/deployment/backup'

@@ -18,6 +18,7 @@ describe('the static assets', () => {
     for (const [path, type] of [
       ['/docs', 'text/html'],
       ['/docs/guides-page.js', 'text/javascript'],
+      ['/docs/openapi.json', 'application/json'],
       ['/openapi.json', 'application/json'],
     ] as const) {
       const response = await fetch(url + path);
@@ -29,8 +30,9 @@ describe('the static assets', () => {
       expect(policy, path).not.toContain('unsafe');
       await response.body?.cancel();
     }
-    const document = await fetch(`${url}/openapi.json`, { headers: { origin: 'http://localhost:3000' } });
-    expect(document.headers.get('access-control-allow-origin')).toBe('*');
+    const headers = { origin: 'http://localhost:3000', 'sec-fetch-site': 'same-site' };
+    const document = await fetch(`${url}/openapi.json`, { headers });
+    expect(document.headers.get('access-control-allow-origin')).toBe(headers.origin);
     expect(await document.json()).toMatchObject({ openapi: '3.1.1', paths: { '/v1/messages': { post: {} } } });
     expect((await fetch(`${url}/docs`, { method: 'POST' })).status).toBe(405);
     const missing = await fetch(`${url}/docs/nothing`);

@@ -30,9 +30,9 @@ afterEach(() => vi.unstubAllEnvs());
 afterAll(() => project.remove());
 
 test.each([
-  ['none', 'only the core', 4],
-  ['pools,runs', 'agents, runs', 5],
-  ['all', 'visitors, agents, summaries', 9],
+  ['none', 'only the core', 5],
+  ['pools,runs', 'agents, runs', 6],
+  ['all', 'visitors, agents, summaries', 10],
 ])(
   'sluice init --plugins %s creates a project that passes its tests, serves responses and the page, and passes a dry run of its deployment',
   async (plugins, has, bindings) => {
@@ -62,6 +62,11 @@ test.each([
         'Sluice: API reference',
         'Your own Worker: Sluice',
       ]);
+      const { paths } = (await (await fetch(`${edge.url}/openapi.json`)).json()) as { paths: object };
+      const optional = ['/webhooks', '/groups', '/agents'].filter((path) => path in paths);
+      expect(optional).toEqual(
+        { none: [], 'pools,runs': ['/groups', '/agents'] }[plugins] ?? ['/webhooks', '/groups', '/agents'],
+      );
       expect(await statusesOfExplorer(edge.url)).toEqual(EXPLORER_OFF);
     } finally {
       await edge.stop();

@@ -46,7 +46,7 @@ afterAll(async () => {
 });
 
 /** @returns whether everybody may know what stands at a path */
-const isCommon = (path: string) => /^\/(health|(v1\/)?models(\/x)?)$/.test(path);
+const isCommon = (path: string) => /^\/(health|openapi\.json|(v1\/)?models(\/x)?)$/.test(path);
 
 describe.skipIf(isBrowserMissing()).each([
   ['npm start', EXPLORER_OFF, () => runNpmStart(KEY)],

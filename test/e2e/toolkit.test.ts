@@ -220,7 +220,7 @@ test('the Worker template includes all plugins and their bindings', async () => 
   );
   expect(/^ +plugins: \[([^\]]*)\]/m.exec(code ?? '')?.[1]?.split(/, /)).toEqual(PLUGINS.map(exportOf));
   const bindings = Object.keys(Object.assign({}, ...PLUGINS.map((plugin) => plugin.bindings)));
-  expect(boundIn(toml)).toEqual(['ACCOUNT', 'CF_VERSION_METADATA', 'CONVERSATION', 'STORE', ...bindings].toSorted());
+  expect(boundIn(toml)).toEqual(['ACCOUNT', 'ASSETS', 'CF_VERSION_METADATA', 'CONVERSATION', 'STORE', ...bindings].toSorted());
 });
 
 test('sluice init creates an edge with two plugins, and names the plugin that it added', async () => {
@@ -228,7 +228,7 @@ test('sluice init creates an edge with two plugins, and names the plugin that it
   const code = await readFile(join(place, 'src/index.ts'), 'utf8');
   expect(code).toContain(`plugins: [${NAMED.map(exportOf).join(', ')}],`);
   const toml = await readFile(join(place, 'wrangler.toml'), 'utf8');
-  expect(boundIn(toml)).toEqual(['ACCOUNT', 'CF_VERSION_METADATA', 'CONVERSATION', 'POOL', 'STORE']);
+  expect(boundIn(toml)).toEqual(['ACCOUNT', 'ASSETS', 'CF_VERSION_METADATA', 'CONVERSATION', 'POOL', 'STORE']);
 });
 
 describe('a Worker that uses the package', () => {

@@ -24,7 +24,7 @@ interface Told {
 
 describe('the built assets', () => {
   test('contain a valid OpenAPI 3.1 document', async () => {
-    const document = JSON.parse(await read('openapi.json')) as { openapi: string };
+    const document = JSON.parse(await read('docs/openapi.json')) as { openapi: string };
     expect(document.openapi).toMatch(/^3\.1\./);
     expect(await new Validator().validate(document)).toEqual({ valid: true });
     const broken = { ...document, paths: { '/models/{id}': { get: { responses: [] } } } };
@@ -74,6 +74,6 @@ describe('the built assets', () => {
     const before = await builtFiles();
     await Promise.all([build(), build(), build()]);
     expect((await builtFiles()).sort()).toEqual(before.sort());
-    expect(before).toEqual(expect.arrayContaining(['_headers', 'docs.html', 'openapi.json']));
+    expect(before).toEqual(expect.arrayContaining(['_headers', 'docs.html', 'docs/openapi.json']));
   });
 });

@@ -9,14 +9,13 @@ export interface AppRoute {
   url: string;
 }
 
+const PUBLIC = ['GET /health', 'GET /openapi.json', 'POST /webhooks/:source', 'POST /tokens/visitor'];
+
 /** Every route of the app that needs a credential. Senders of webhooks have none, and visitors get theirs from the edge. */
 export const ROUTES: readonly AppRoute[] = [
   ...new Set(createApp().routes.map(({ method, path }) => `${method} ${path}`)),
 ]
-  .filter(
-    (route) =>
-      !route.startsWith('ALL ') && !['GET /health', 'POST /webhooks/:source', 'POST /tokens/visitor'].includes(route),
-  )
+  .filter((route) => !route.startsWith('ALL ') && !PUBLIC.includes(route))
   .map((route) => {
     const [method = '', path = ''] = route.split(' ');
     return { method, path, url: path.replace('/accounts/:id', '/accounts/alice').replaceAll(/:\w+/g, 'x') };

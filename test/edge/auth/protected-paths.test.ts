@@ -12,7 +12,14 @@ const MESSAGE = { type: 'message', model: 'claude-haiku-5-5', content: [], usage
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
 
 /** The whole list of what a stranger may ask. */
-const OPEN = new Set(['GET /health', 'HEAD /health', 'POST /webhooks/x', 'POST /tokens/visitor']);
+const OPEN = new Set([
+  'GET /health',
+  'HEAD /health',
+  'GET /openapi.json',
+  'HEAD /openapi.json',
+  'POST /webhooks/x',
+  'POST /tokens/visitor',
+]);
 
 const ROUTES = createApp().routes.map(({ path }) => path.replaceAll(/:\w+/g, 'x').replaceAll('*', 'any'));
 

@@ -45,6 +45,8 @@ async function seen(response: Response, path: string) {
       .replaceAll(/"resets_at":"[^"]*"/g, '')
       // What an isolate has counted counts the other request, too.
       .replaceAll(/sluice_isolate_.*/g, '')
+      // The OpenAPI document contains the path at which the edge is mounted.
+      .replace(/(?<="servers":\[\{"url":)"[^"]*"/, '""')
       .replaceAll(path, ''),
   };
 }
@@ -173,4 +175,17 @@ test('a Worker can add its routes and middleware before and after Sluice', async
   expect(await answered.json()).toEqual(MESSAGE);
   await app.waitUntilSettled();
   expect(app.log.at(-1)).toMatchObject({ account: 'alice', status: 200 });
+});
+
+test('the OpenAPI document names the path at which the edge is mounted', async () => {
+  const document = { servers: [{ url: '/' }], tags: [], paths: {}, components: { schemas: {} } };
+  const vars = { ...VARS, ASSETS: { fetch: async () => Response.json(document) } };
+  for (const [path, url] of [
+    ['/', '/'],
+    ['/ai', '/ai'],
+  ] as const) {
+    const app = createTestApp(answer, vars, { around: under(path) });
+    const response = await app.fetch(`${path === '/' ? '' : path}/openapi.json`);
+    expect(await response.json()).toMatchObject({ servers: [{ url }] });
+  }
 });

@@ -1,4 +1,4 @@
-import { signal, useSignal } from '@preact/signals';
+import { signal } from '@preact/signals';
 import { encodePathSegment } from '../../client/transport.ts';
 import type { EventReplayReport, EventRow, ServedRoutePath, WebhookSourceRow } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
@@ -28,6 +28,14 @@ const EVENT_FILTERS: readonly (readonly [WebhookEventFilter, string])[] = [
 
 /** Which events of a source are listed. */
 export const eventFilter = signal<WebhookEventFilter>('all');
+
+/** How many events of each source were replayed since the page was opened. */
+export const replayedEvents = signal<Readonly<Record<string, number>>>({});
+
+function addReplayedEvents(source: string, count: number): void {
+  const before = replayedEvents.peek();
+  replayedEvents.value = { ...before, [source]: (before[source] ?? 0) + count };
+}
 
 /** Shows what is delivered: the sources of webhooks and alerts, or the events of the source that the URL names. */
 export function Webhooks() {
@@ -115,27 +123,30 @@ function SourceLink({ source, kind, name }: { source: string; kind: WebhookEvent
 /** Replays all undelivered events of a source. */
 function useReplayAllEvents() {
   const { fault, run } = useAsyncAction();
-  const hasReplayed = useSignal(false);
   const replayAllEvents = (source: string) =>
     run(async () => {
       const path: ServedRoutePath = `/webhooks/${encodePathSegment(source)}/events/replay`;
       const { scheduled } = await readJson<EventReplayReport>(path, { method: 'POST' });
-      announceToScreenReader(`${formatCount(scheduled)} ${scheduled === 1 ? 'event' : 'events'} will be replayed.`);
-      hasReplayed.value = true;
+      announceToScreenReader(`${describeEventCount(scheduled)} will be replayed.`);
+      addReplayedEvents(source, scheduled);
       refreshAllPolls();
     });
-  return { fault, hasReplayed, replayAll: replayAllEvents };
+  return { fault, replayAll: replayAllEvents };
+}
+
+function describeEventCount(count: number): string {
+  return `${formatCount(count)} ${count === 1 ? 'event' : 'events'}`;
 }
 
 function SourceEvents({ source }: { source: string }) {
   const { fault, run } = useAsyncAction();
-  const { fault: allFault, hasReplayed, replayAll } = useReplayAllEvents();
+  const { fault: allFault, replayAll } = useReplayAllEvents();
   const kind = eventFilter.value;
   const path: ServedRoutePath = `/webhooks/${encodePathSegment(source)}/events`;
   const replayEvent = (id: string) =>
     run(async () => {
       await getClient().fetch(`${path}/${encodePathSegment(id)}/replay`, { method: 'POST' });
-      hasReplayed.value = true;
+      addReplayedEvents(source, 1);
       refreshAllPolls();
     });
   const columns: ListColumn<EventRow>[] = [
@@ -202,16 +213,17 @@ function SourceEvents({ source }: { source: string }) {
         query={kind === 'undelivered' ? { undelivered: 'true' } : {}}
         columns={columns}
         row={{ getKey: ({ event_id }) => event_id, details: (row) => <EventDetails row={row} /> }}
-        empty={describeNoEvents(source, kind, hasReplayed.value)}
+        empty={describeNoEvents(source, kind, replayedEvents.value[source] ?? 0)}
       />
     </>
   );
 }
 
 /** @returns the text of an empty list. A list of undelivered events omits replayed events until they fail again. */
-function describeNoEvents(source: string, kind: WebhookEventFilter, hasReplayed: boolean): string {
+function describeNoEvents(source: string, kind: WebhookEventFilter, replayed: number): string {
   if (kind === 'all') return `No events from ${source} yet.`;
-  if (hasReplayed) return 'The replay is scheduled. Events that fail again return to this list.';
+  if (replayed > 0)
+    return `Replay scheduled: ${describeEventCount(replayed)}. Events that fail again return to this list.`;
   return `No undelivered events from ${source}.`;
 }
 

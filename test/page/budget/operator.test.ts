@@ -19,7 +19,7 @@ import { RequestSearch } from '#page/budget/search-requests.tsx';
 import { Tokens } from '#page/budget/tokens.tsx';
 import { TopSpenders } from '#page/budget/top-spenders.tsx';
 import { UpstreamHealthList } from '#page/budget/upstreams.tsx';
-import { eventFilter, Webhooks } from '#page/budget/webhooks.tsx';
+import { eventFilter, replayedEvents, Webhooks } from '#page/budget/webhooks.tsx';
 import { deploymentRejection } from '#page/edge/client.ts';
 import { includedPlugins } from '#page/edge/plugins.ts';
 import { refreshAllPolls } from '#page/edge/poll.ts';
@@ -842,6 +842,7 @@ test.each(Object.entries(FIRST_SCHEMAS))(
 
 test('the list of webhook sources shows their state, and replays all undelivered events of a source', async () => {
   let undelivered = 2;
+  replayedEvents.value = {};
   navigateTo('#/budget/webhooks');
   const asked = open(Webhooks, ({ method, path }) => {
     if (path.startsWith('/alerts')) return list([]);
@@ -860,6 +861,7 @@ test('the list of webhook sources shows their state, and replays all undelivered
   await click(root, 'Replay all undelivered events from shop');
   await expect.poll(rows).toEqual(['githubclosed: the secret is not set', 'shopopentickets']);
   expect(asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/shop/events/replay');
+  expect(replayedEvents.value).toEqual({ shop: 2 });
 });
 
 test('changes name their subject unless the list belongs to that subject', async () => {
@@ -934,8 +936,10 @@ test('the list of changes shows values with their units, local times, and no ids
 test('a webhook source filters its undelivered events, and replays them together', async () => {
   navigateTo('#/budget/webhooks/shop');
   const asked = open(Webhooks, ({ method }) => (method === 'POST' ? { scheduled: 2 } : list([])));
+  replayedEvents.value = {};
   onTestFinished(() => {
     eventFilter.value = 'all';
+    replayedEvents.value = {};
   });
   await waitForText(root, 'No events from shop yet.');
   expect(queryOf(asked, '/webhooks')).not.toHaveProperty('undelivered');
@@ -944,7 +948,7 @@ test('a webhook source filters its undelivered events, and replays them together
   expect(queryOf(asked, '/webhooks')).toMatchObject({ undelivered: 'true' });
   await click(root, 'Replay all undelivered events');
   await expect.poll(() => asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/shop/events/replay');
-  await waitForText(root, 'The replay is scheduled. Events that fail again return to this list.');
+  await waitForText(root, 'Replay scheduled: 2 events. Events that fail again return to this list.');
 });
 
 test('a budget that cannot be read shows an error in place of amounts, and Retry reads it', async () => {

@@ -90,12 +90,17 @@ export function resolveRequestedAgent(caller: RestrictedCaller, ref: string | un
  * Checks a conversation by its id only.
  *
  * @param id undefined for a request without a conversation, which a token that is restricted to some conversations may not send
+ * @param parameter the name of the parameter with the id
  * @throws ApiError 403 for a conversation that a restricted token may not use
  */
-export function checkConversationAllowed({ only }: RestrictedCaller, id: string | undefined): void {
+export function checkConversationAllowed(
+  { only }: RestrictedCaller,
+  id: string | undefined,
+  parameter: 'conversation' | 'id' = 'conversation',
+): void {
   if (only && !canUseConversation(only, id ?? '')) {
     throw createRestrictedTokenError(
-      `conversation: this credential can use only ${(only.conversations ?? []).join(', ')}. Name one of these.`,
+      `${parameter}: this credential can use only ${(only.conversations ?? []).join(', ')}. Name one of these conversations.`,
     );
   }
 }

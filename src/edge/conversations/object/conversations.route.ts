@@ -166,7 +166,7 @@ async function createConversationFromRequest(c: Context<AppEnv>): Promise<Respon
     createUnownedIdsError,
   );
   const id = fields.id ?? createConversationId();
-  checkConversationAllowed(identity, id);
+  checkConversationAllowed(identity, id, 'id');
   requireAllowedRetention(c, fields.retention_seconds);
   const quotaStatus = await admitRequestWithoutCost(c, { conversation: id, bytes: body.bytes.length });
   const place = { account: identity.account, id };

@@ -36,7 +36,7 @@ export const TRANSFER_ROUTES = [
       if (id === c.req.param('id'))
         throw createInvalidRequestError('id: must differ from the id of the original conversation. Choose another id.');
       const from = requireConversationIdForRestrictedToken(c);
-      checkConversationAllowed(c.get('identity'), id);
+      checkConversationAllowed(c.get('identity'), id, 'id');
       const quotaStatus = await admitRequestWithoutCost(c, { conversation: id, bytes: 0, copyOf: from });
       const by = getCallerIfRestricted(c.get('identity'));
       const copied = await callWithReservedStorage(c, id, (object) => object.forkConversation(id, at, by), from);

@@ -453,9 +453,9 @@ test('a restricted token creates conversations of its agents, with only a title 
   expect(errorIn(await make({ ...made, id: 'web-2', agent: undefined }))).toMatch(
     /^403 agent: this credential can use only/,
   );
-  expect(errorIn(await make({ ...made, id: 'other' }))).toMatch(/^403 conversation: .*web-\*\. Name one/);
+  expect(errorIn(await make({ ...made, id: 'other' }))).toMatch(/^403 id: .*web-\*\. Name one of these conversations/);
   // An id of the edge's own is none of those that it may use.
-  expect(errorIn(await make({ agent: 'sky' }))).toMatch(/^403 conversation: .*web-\*\. Name one/);
+  expect(errorIn(await make({ agent: 'sky' }))).toMatch(/^403 id: .*web-\*\. Name one of these conversations/);
   const free = await bound({ only: { agents: ['own:sky'] } });
   const own = await make({ agent: 'sky' }, free);
   expect(own.body.id).toMatch(/^conv_/);
@@ -484,8 +484,8 @@ test('a restricted token forks only the conversations that it may use', async ()
   expect((await say({ conversation: 'web-half' })).status).toBe(200);
   for (const id of ['web-system', 'web-own', 'web-imported', 'web-import', 'web-late', 'private'])
     expect(errorIn(await fork(id, { id: 'web-x' })), id).toMatch(/^403 /);
-  expect(errorIn(await fork('web-0', { id: 'other' }))).toMatch(/^403 conversation/);
-  expect(errorIn(await fork('web-0', {}))).toMatch(/^403 conversation: .*Name one/);
+  expect(errorIn(await fork('web-0', { id: 'other' }))).toMatch(/^403 id: .*Name one of these conversations/);
+  expect(errorIn(await fork('web-0', {}))).toMatch(/^403 id: .*Name one/);
   expect(errorIn(await fork('web-0', { id: 'web-x', system: 'Evil.' }))).toMatch(/^400 /);
   expect(errorIn(await fork('web-never', { id: 'web-x' }))).toMatch(/^404 /);
   expect((await requestEdge(app, 'GET', '/conversations/web-x', storing)).status).toBe(404);

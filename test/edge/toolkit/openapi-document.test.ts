@@ -130,3 +130,13 @@ test('is a 404 that names the binding in a deployment without the reference', as
     expect(error.message).toContain('`binding = "ASSETS"`');
   }
 });
+
+test('reads the asset once for repeated requests', async () => {
+  const app = sluice.createApp();
+  const fetchAsset = vi.fn(ASSETS.fetch);
+  const texts = new Set<string>();
+  for (let request = 0; request < 3; request += 1)
+    texts.add(await (await get(app, '/openapi.json', { ASSETS: { fetch: fetchAsset } })).text());
+  expect(texts.size).toBe(1);
+  expect(fetchAsset).toHaveBeenCalledOnce();
+});

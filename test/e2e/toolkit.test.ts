@@ -220,7 +220,9 @@ test('the Worker template includes all plugins and their bindings', async () => 
   );
   expect(/^ +plugins: \[([^\]]*)\]/m.exec(code ?? '')?.[1]?.split(/, /)).toEqual(PLUGINS.map(exportOf));
   const bindings = Object.keys(Object.assign({}, ...PLUGINS.map((plugin) => plugin.bindings)));
-  expect(boundIn(toml)).toEqual(['ACCOUNT', 'ASSETS', 'CF_VERSION_METADATA', 'CONVERSATION', 'STORE', ...bindings].toSorted());
+  expect(boundIn(toml)).toEqual(
+    ['ACCOUNT', 'ASSETS', 'CF_VERSION_METADATA', 'CONVERSATION', 'STORE', ...bindings].toSorted(),
+  );
 });
 
 test('sluice init creates an edge with two plugins, and names the plugin that it added', async () => {

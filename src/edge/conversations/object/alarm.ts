@@ -7,9 +7,9 @@ import { GRACE_MS } from '../history/storage/rows.ts';
 import { WATCH_MS } from './begin-turn.ts';
 import { callHookOfEachPlugin } from './call-hooks.ts';
 import { type ConversationState, STOP_MS } from './conversation-state.ts';
+import { maintainDamagedConversation } from './damaged-conversation.ts';
 import { eraseConversation } from './erase.ts';
 import { CONFIRM_RETRY_MS } from './maintenance.ts';
-import { eraseDamagedConversation } from './profile-changes.ts';
 
 /** Renews the hold of the running turn, repeats unconfirmed settlements and reports, and deletes what has expired. */
 export async function maintainConversation(state: ConversationState): Promise<void> {
@@ -18,8 +18,7 @@ export async function maintainConversation(state: ConversationState): Promise<vo
     state.retries.recordSuccess('alarm');
   } catch (thrown) {
     if (!findDamageInError(thrown)) return scheduleAlarmRetry(state, thrown);
-    state.maintenance.logDamage(thrown);
-    await state.maintenance.maintainDamagedConversation((profile) => eraseDamagedConversation(state, profile));
+    await maintainDamagedConversation(state, thrown);
   }
 }
 

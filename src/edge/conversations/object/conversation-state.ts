@@ -10,7 +10,7 @@ import { type ApiError, toApiError } from '../../kit/http/errors.ts';
 import { logBackgroundFailure } from '../../kit/http/log.ts';
 import { isCredentialRevoked } from '../../money/admission/refuse-revoked.ts';
 import { findConversationRestrictionError } from '../history/guard.ts';
-import { catchDamagedRow, DamagedTable, findDamageInError } from '../history/storage/damaged-row.ts';
+import { findDamageInError } from '../history/storage/damaged-row.ts';
 import type { ConversationProfile, TurnRow } from '../history/storage/rows.ts';
 import { Transcript } from '../history/storage/transcript.ts';
 import { listTurnsOfRun, readTurnsAtWake } from '../history/storage/turn-queries.ts';
@@ -24,6 +24,7 @@ import { callHookOfEachPlugin, stopPluginWork } from './call-hooks.ts';
 import type { RpcResult, RpcText } from './contract.ts';
 import type { StopTurnQuery } from './conversations.schema.ts';
 import type { ImportOmissions } from './conversations-answers.schema.ts';
+import { endDamagedWork } from './damaged-conversation.ts';
 import { type ConversationContext, type ConversationHooks, conversationPlugins } from './hooks.ts';
 import { findWithdrawalError } from './initial-context.ts';
 import { createLostPromptCounter } from './lost-prompt.ts';
@@ -130,20 +131,8 @@ export class ConversationState implements ConversationContext {
       // `settle`: plugins settle their own work that the crash has interrupted, such as a summary.
       callHookOfEachPlugin(this, 'settle', (part) => part.settle?.());
     } catch (thrown) {
-      this.endDamagedWork(thrown);
+      endDamagedWork(this, thrown);
     }
-  }
-
-  /**
-   * Ends all running work without reading damaged rows, so that it does not begin again and again. @throws any error that is
-   * not damage
-   */
-  endDamagedWork(thrown: unknown): void {
-    this.maintenance.logDamage(thrown);
-    this.lock.releaseDamaged();
-    const damage = findDamageInError(thrown);
-    this.transcript.damage ??=
-      damage instanceof DamagedTable ? damage : catchDamagedRow(() => endDamagedTurns(this.transcript, this.now()));
   }
 
   /** Ends all running work whose credential was revoked. @throws ObjectUnreachableError if the account cannot be reached */
@@ -190,7 +179,7 @@ export class ConversationState implements ConversationContext {
     logBackgroundFailure({ conversation: this.transcript.uncheckedProfile?.id ?? '' }, thrown);
     const abort = () => this.#ctx.abort(thrown instanceof Error ? thrown.message : 'a turn did not end');
     if (findDamageInError(thrown)) {
-      this.endDamagedWork(thrown);
+      endDamagedWork(this, thrown);
       this.#ctx.waitUntil(this.#ctx.storage.sync().then(abort));
     } else abort();
   };

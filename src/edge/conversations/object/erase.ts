@@ -4,8 +4,9 @@ import { waitWithTimeout } from '../../kit/async/timeout.ts';
 import { stopPluginWork } from './call-hooks.ts';
 import type { ConversationKey } from './contract.ts';
 import { type ConversationState, STOP_MS } from './conversation-state.ts';
+import { eraseDamagedConversation, logDamage } from './damaged-conversation.ts';
 import { CONFIRM_RETRY_MS } from './maintenance.ts';
-import { deleteAllButProfile, eraseDamagedConversation } from './profile-changes.ts';
+import { deleteAllButProfile } from './profile-changes.ts';
 
 /** Deletes everything. @param place as of `erase` of the object. @param ends whether its account ends, and needs no report */
 export async function eraseConversation(
@@ -17,7 +18,7 @@ export async function eraseConversation(
     return await eraseUndamagedConversation(state, ends);
   } catch (thrown) {
     if (!place) throw thrown;
-    state.maintenance.logDamage(thrown);
+    logDamage(state.transcript, thrown);
     await eraseDamagedConversation(state, place);
     return true;
   }

@@ -2,9 +2,7 @@
 
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { waitWithTimeout } from '../../kit/async/timeout.ts';
-import { logBackgroundFailure } from '../../kit/http/log.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
-import { findDamageInError } from '../history/storage/damaged-row.ts';
 import { type ConversationProfile, GRACE_MS, type RetainedPrefix } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import {
@@ -60,27 +58,6 @@ export class ConversationMaintainer {
     waitUntil(this.#repeatUnconfirmedReports());
   }
 
-  /** Writes a log line that names the damage. @throws any error that is not damage */
-  logDamage(thrown: unknown): void {
-    const damage = findDamageInError(thrown);
-    if (!damage) throw thrown;
-    const { account = '', id: conversation = '' } = this.#object.transcript.uncheckedProfile ?? {};
-    logBackgroundFailure({ account, conversation }, damage);
-  }
-
-  /**
-   * Ends what an alarm could not end because of damaged rows. The alarm comes again at the end of the retention, or a day
-   * later.
-   */
-  async maintainDamagedConversation(eraseDamaged: (profile: ConversationProfile) => Promise<unknown>): Promise<void> {
-    const { transcript, alarm, now } = this.#object;
-    const profile = transcript.uncheckedProfile;
-    if (!profile) return;
-    const end = this.#computeRetentionEnd(profile);
-    if (profile.deleted || end <= now()) await eraseDamaged(profile);
-    else alarm.scheduleAt(Math.max(end, now() + DAY_MS));
-  }
-
   /** Deletes what has expired, repeats unconfirmed settlements and reports, and sets the next alarm. */
   async runDueMaintenance(): Promise<void> {
     const { transcript, hasRunningWork: isBusy } = this.#object;
@@ -107,7 +84,7 @@ export class ConversationMaintainer {
   /** Sets the alarm to the end of the conversation's retention, when it is deleted. */
   scheduleRetentionEnd(): void {
     const { transcript, alarm } = this.#object;
-    if (transcript.storedProfile) alarm.scheduleAt(this.#computeRetentionEnd(transcript.storedProfile));
+    if (transcript.storedProfile) alarm.scheduleAt(this.computeRetentionEnd(transcript.storedProfile));
   }
 
   /**
@@ -244,11 +221,11 @@ export class ConversationMaintainer {
   /** @returns when the conversation expires, in milliseconds since 1970. What waits in it makes it later. */
   computeExpiryTime(profile: ConversationProfile): number {
     const keptUntil = this.#object.transcript.findFirstFromPlugins((rows) => rows.keptUntil) ?? 0;
-    return Math.max(this.#computeRetentionEnd(profile), keptUntil);
+    return Math.max(this.computeRetentionEnd(profile), keptUntil);
   }
 
   /** @returns when a conversation has been kept for as long as it is to be kept, in milliseconds since 1970. */
-  #computeRetentionEnd({ updatedAt, retentionSeconds }: ConversationProfile): number {
+  computeRetentionEnd({ updatedAt, retentionSeconds }: ConversationProfile): number {
     const usual = this.#object.settings().RETENTION_DAYS * DAY_MS;
     return updatedAt + (retentionSeconds === null ? usual : retentionSeconds * 1_000);
   }

@@ -46,7 +46,7 @@ export function startConversation(
 }
 
 /** @returns an empty profile, newer than the version that was stored before. */
-function createEmptyProfile(place: ConversationKey, now: number, version: number): ConversationProfile {
+export function createEmptyProfile(place: ConversationKey, now: number, version: number): ConversationProfile {
   return {
     ...place,
     exists: false,
@@ -136,21 +136,6 @@ export function deleteAllButProfile({ transcript, now }: ConversationContext, pr
     const deletion = { exists: false, deleted: true, unreported: true, title: null, metadata: null, paused: null };
     transcript.saveProfile({ ...profile, version, ...deletion });
   });
-}
-
-/** Deletes a conversation that cannot be read, and reports that to the account. */
-export async function eraseDamagedConversation(
-  conversation: ConversationContext,
-  { account, id }: ConversationKey,
-): Promise<void> {
-  const { transcript, maintenance, now, alarm } = conversation;
-  const prefix = transcript.uncheckedProfile?.prefix;
-  await conversation.deleteRowsAndAlarm();
-  transcript.clearMemory();
-  alarm.scheduleAt(now());
-  transcript.createConversation({ ...createEmptyProfile({ account, id }, now(), 0), deleted: true, unreported: true });
-  if (prefix) releasePrefixInBackground(conversation, prefix);
-  await maintenance.deleteRowsIfReported();
 }
 
 /** @returns the members of the profile that a request changes. */

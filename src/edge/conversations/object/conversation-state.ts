@@ -1,22 +1,17 @@
-/** What all calls of a conversation's object share, and the recovery after a crash. */
+/** What all calls of a conversation's object share. */
 
 import type { RestrictedCaller } from '../../auth/identity/caller.ts';
-import { createUnansweredOutcome } from '../../claude/outcome.ts';
 import type { UpstreamObjectServices } from '../../claude/upstream-object.ts';
-import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { waitWithTimeout } from '../../kit/async/timeout.ts';
 import { bodyMemory } from '../../kit/http/body-memory.ts';
-import { type ApiError, toApiError } from '../../kit/http/errors.ts';
+import type { ApiError } from '../../kit/http/errors.ts';
 import { logBackgroundFailure } from '../../kit/http/log.ts';
 import { isCredentialRevoked } from '../../money/admission/refuse-revoked.ts';
 import { findConversationRestrictionError } from '../history/guard.ts';
 import { findDamageInError } from '../history/storage/damaged-row.ts';
-import type { ConversationProfile, TurnRow } from '../history/storage/rows.ts';
+import type { ConversationProfile } from '../history/storage/rows.ts';
 import { Transcript } from '../history/storage/transcript.ts';
-import { listTurnsOfRun, readTurnsAtWake } from '../history/storage/turn-queries.ts';
-import { endDamagedTurns } from '../turn/end-damaged-turns.ts';
 import { createMemoryOwnerName } from '../turn/reserve-memory.ts';
-import { restoreCrashedTurn } from '../turn/restore-turn.ts';
 import { createTurnStoppedError } from '../turn/turn-abort.ts';
 import type { TurnRunner } from '../turn/turn-handle.ts';
 import { formatConversationJson } from '../views/views.ts';
@@ -24,25 +19,17 @@ import { callHookOfEachPlugin, stopPluginWork } from './call-hooks.ts';
 import type { RpcResult, RpcText } from './contract.ts';
 import type { StopTurnQuery } from './conversations.schema.ts';
 import type { ImportOmissions } from './conversations-answers.schema.ts';
+import { endCrashedTurns } from './crash-recovery.ts';
 import { endDamagedWork } from './damaged-conversation.ts';
 import { type ConversationContext, type ConversationHooks, conversationPlugins } from './hooks.ts';
 import { findWithdrawalError } from './initial-context.ts';
-import { createLostPromptCounter } from './lost-prompt.ts';
 import { ConversationMaintainer } from './maintenance.ts';
 import { createAccountRequest } from './object-context.ts';
-import {
-  createConversationNotFoundResult,
-  createTurnInterruptedError,
-  toFailedResult,
-  toRpcText,
-} from './rpc-response.ts';
+import { createConversationNotFoundResult, toFailedResult, toRpcText } from './rpc-response.ts';
 import { TurnLock } from './turn-lock.ts';
 
 /** How long a stop or a deletion waits for the turn to end; milliseconds. */
 export const STOP_MS = 10_000;
-
-/** After how many milliseconds the account settles a hold that is not renewed. */
-export const ORPHANED_MS = 15 * MINUTE_MS;
 
 /** The state of a conversation's object in memory. */
 export class ConversationState implements ConversationContext {
@@ -127,7 +114,7 @@ export class ConversationState implements ConversationContext {
         // credential. An account that cannot be reached also admits no request, so ignore that error.
         if (runner.turn.row.run === null) this.#ctx.waitUntil(this.stopIfCredentialEnded().catch(() => {}));
       };
-      endCrashedTurns(this, { goesOn: acquireLockForRunner, isLastTry: this.#failedRecoveries > 0 });
+      endCrashedTurns(this, { onResumed: acquireLockForRunner, isLastTry: this.#failedRecoveries > 0 });
       // `settle`: plugins settle their own work that the crash has interrupted, such as a summary.
       callHookOfEachPlugin(this, 'settle', (part) => part.settle?.());
     } catch (thrown) {
@@ -262,116 +249,4 @@ export class ConversationState implements ConversationContext {
       return toFailedResult(thrown);
     }
   }
-}
-
-/**
- * Ends the turns that were running when the object crashed, and settles what is not settled.
- *
- * @param goesOn called with the runner of a turn that continues, as soon as it does: such a turn must not be started again if
- *   something throws later
- * @param isLastTry whether a run whose plugin throws is ended without its plugin
- */
-function endCrashedTurns(
-  conversation: ConversationContext,
-  { goesOn: onResumed, isLastTry }: { goesOn: (runner: TurnRunner) => void; isLastTry: boolean },
-): void {
-  const { transcript, maintenance } = conversation;
-  const unsettled = readTurnsAtWake(transcript);
-  const running = unsettled.filter(
-    ({ status, seq }) => status === 'running' && seq !== conversation.lock.holder?.turn.row.seq,
-  );
-  for (const row of running) {
-    if (row.run !== null && row.run !== row.seq) continue;
-    const runner =
-      row.run === null ? restartOrEndTurn(conversation, row) : resumeOrEndRun(conversation, row, isLastTry);
-    if (runner) onResumed(runner);
-  }
-  const { storedProfile: profile } = transcript;
-  // Delete the remains of an interrupted copy: otherwise, the first turn of a new conversation would continue the copied
-  // history.
-  if (profile && !profile.exists && !profile.deleted && !conversation.lock.holder) transcript.dropIncompleteCopy();
-  maintenance.confirmInBackground(unsettled.length > 0);
-}
-
-/**
- * @returns the first runner that a plugin creates for a turn that continues; undefined if none does
- * @throws the error of a plugin, after all others were called
- */
-function findFirstPluginRunner(
-  { hooks: parts }: ConversationContext,
-  goOn: (part: ConversationHooks) => TurnRunner | undefined,
-): TurnRunner | undefined {
-  const errors: unknown[] = [];
-  for (const part of parts) {
-    try {
-      const runner = goOn(part);
-      if (runner) return runner;
-    } catch (thrown) {
-      if (findDamageInError(thrown)) throw thrown;
-      errors.push(thrown);
-    }
-  }
-  if (errors.length > 0) throw errors[0];
-  return undefined;
-}
-
-/** Ends a run that was interrupted, unless it continues. */
-function resumeOrEndRun(conversation: ConversationContext, row: TurnRow, isLastTry: boolean): TurnRunner | undefined {
-  const { transcript, now } = conversation;
-  try {
-    return findFirstPluginRunner(conversation, (part) => part.resume?.(row));
-  } catch (thrown) {
-    if (findDamageInError(thrown)) throw thrown;
-    logBackgroundFailure({ conversation: transcript.uncheckedProfile?.id ?? '', hook: 'resume' }, thrown);
-    // Continue only if the run is still running: another plugin may have ended it before this one threw.
-    if (transcript.getTurnStatus(row.seq) !== 'running') return undefined;
-    // Rethrow unless this is the last attempt: the next recovery may succeed, and then the run keeps the part of the answer
-    // that exists.
-    if (!isLastTry) throw thrown;
-    const steps = listTurnsOfRun(transcript, row.seq).filter(
-      ({ status, seq }) => status === 'running' && seq !== row.seq,
-    );
-    endDamagedTurns(transcript, now());
-    for (const step of steps) settleInterruptedStep(conversation, step);
-    return undefined;
-  }
-}
-
-/** Settles the hold of a step that has ended unread. If that fails, the account settles it at its deadline. */
-function settleInterruptedStep({ maintenance, now, waitUntil, retries }: ConversationContext, step: TurnRow): void {
-  const outcome = createUnansweredOutcome({ sentAt: step.sentAt ?? step.beganAt }, now());
-  const { done } = maintenance.settlements.restoreAttempt(step).settle(outcome);
-  const recordFailure = (thrown: unknown) =>
-    retries.recordFailure('settlement', thrown, now() + ORPHANED_MS, { subject: step.id });
-  waitUntil(done.catch(recordFailure));
-}
-
-/** Ends a turn that was interrupted, unless it begins again. */
-function restartOrEndTurn(conversation: ConversationContext, row: TurnRow): TurnRunner | undefined {
-  const { transcript, now, waitUntil, maintenance } = conversation;
-  let error = createTurnInterruptedError();
-  try {
-    // Start a background turn again if it has no `sentAt`: it stores `sentAt` before it sends its request, so no request was
-    // sent and nothing is paid twice.
-    const again =
-      row.background && row.sentAt === null
-        ? findFirstPluginRunner(conversation, (part) => part.beginAgain?.(row))
-        : undefined;
-    if (again) return again;
-  } catch (thrown) {
-    error = toApiError(thrown);
-  }
-  const turn = restoreCrashedTurn(transcript, row, now());
-  // Prepare the count of the prompt's tokens before the turn ends: if no part of an answer is stored, ending the turn deletes
-  // the question.
-  const count = turn.status === undefined ? createLostPromptCounter(conversation, row) : undefined;
-  const attempt = maintenance.settlements.restoreAttempt(turn.row, count);
-  const settled = transcript.runInTransaction(() => {
-    const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, attempt, now());
-    // `tell`: plugins store data about the end, such as an event, in the same transaction.
-    callHookOfEachPlugin(conversation, 'tell', (part) => part.tell?.(turn));
-    return confirmed;
-  });
-  if (settled !== undefined) waitUntil(maintenance.settlements.waitForConfirmation(turn.row, settled));
-  return undefined;
 }

@@ -7,7 +7,7 @@ import type { TurnNotes } from '../../../conversations/history/storage/turn-note
 import { listMessageNumbersOfTurn } from '../../../conversations/history/storage/turn-queries.ts';
 import { createSingleRequestRunner, replanStoredRequest, WATCH_MS } from '../../../conversations/object/begin-turn.ts';
 import type { StartedTurnRequest } from '../../../conversations/object/contract.ts';
-import { ORPHANED_MS } from '../../../conversations/object/conversation-state.ts';
+import { ORPHANED_MS } from '../../../conversations/object/crash-recovery.ts';
 import type { BufferedTurnRequest, ConversationContext } from '../../../conversations/object/hooks.ts';
 import { createNextAttemptGrant } from '../../../conversations/turn/turn-grants.ts';
 import type { TurnRunner } from '../../../conversations/turn/turn-handle.ts';

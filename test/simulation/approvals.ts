@@ -111,7 +111,7 @@ class ApprovalUsers {
     const account = findHost('ACCOUNT', ACCOUNT);
     const copy = findHost('CONVERSATION', JSON.stringify([ACCOUNT, COPY_ID]));
     this.model = new ApprovalsModel({ conversation, account, copy }, world, till);
-    this.#caller = new Caller(world, conversation, this.model, (method) => method !== 'turn');
+    this.#caller = new Caller(world, conversation, this.model, (method) => method !== 'handleTurn');
   }
 
   /** Issues commands one after the other, without waiting for what comes of them. */

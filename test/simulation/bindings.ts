@@ -65,7 +65,7 @@ function createNamespace(binding: keyof ObjectFactories) {
         get: (_, method) => {
           // A stub may be returned by an async function, which asks whether it is a promise.
           if (typeof method !== 'string' || method === 'then') return undefined;
-          return (...args: unknown[]) => world.call(findHost(binding, name), method, args, method !== 'turn');
+          return (...args: unknown[]) => world.call(findHost(binding, name), method, args, method !== 'handleTurn');
         },
       },
     );

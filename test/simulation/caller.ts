@@ -67,7 +67,7 @@ export class Caller {
     const sendTurn = async (isRepeat: boolean) =>
       unpackTurnAnswer(
         (await this.call(
-          'turn',
+          'handleTurn',
           JSON.stringify({ ...request, call: { ...request.call, again: isRepeat } }),
           body,
         )) as PackedTurnAnswer,

@@ -48,7 +48,7 @@ export async function sendTurnRequest({
   ...request
 }: TurnRequest): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
   const stub = stubOf(request.place.id, request.place.account);
-  return toStreamAnswer(unpackTurnAnswer((await stub.turn(JSON.stringify(request), body)) as PackedTurnAnswer));
+  return toStreamAnswer(unpackTurnAnswer((await stub.handleTurn(JSON.stringify(request), body)) as PackedTurnAnswer));
 }
 
 export async function sendTurn(

@@ -71,7 +71,7 @@ export class Conversation extends UpstreamDurableObject {
   }
 
   /** Begins a turn, or attaches to the turn that the same request has begun before. `call` is the request without its body. */
-  turn(call: string, body: TurnRequest['body']): Promise<PackedTurnAnswer> {
+  handleTurn(call: string, body: TurnRequest['body']): Promise<PackedTurnAnswer> {
     const request = JSON.parse(call) as Omit<TurnRequest, 'body'>;
     return handleTurn(this.#state, { ...request, body }).then(packTurnAnswer);
   }

@@ -31,10 +31,10 @@ export async function handleTurn(state: ConversationState, turn: TurnRequest): P
     if (!state.visibleProfile?.turns) request.body = await restoreEdgeCallsInText(request.body);
     // Resolve the prefix or agent of a new conversation before the checks: between the last check and the lock there must be no
     // await.
-    const named = applyDefaultAgent(request.asked);
+    const prefixAndAgent = applyDefaultAgent(request.asked);
     const initialContext =
-      hasInitialContext(named) && !state.visibleProfile
-        ? await resolveInitialContext(state, request.place, named, request.caller)
+      hasInitialContext(prefixAndAgent) && !state.visibleProfile
+        ? await resolveInitialContext(state, request.place, prefixAndAgent, request.caller)
         : undefined;
     try {
       const { only } = request.caller;
@@ -104,7 +104,7 @@ async function beginTurn(state: ConversationState, turn: PendingTurn, planned: N
   // `planned.body`, and its messages are stored.
   request.body = '';
   planned.messages = [];
-  state.waitUntil(runner.runSteps(planned));
+  state.waitUntil(runner.runToEnd(planned));
   return addTruncationHeader(state, await answerStartedTurn(state.transcript, runner, request), planned.sentFrom);
 }
 

@@ -233,7 +233,7 @@ async function callTurnWithRetry(
   return await callAgainIfLost(async (isResent) =>
     unpackTurnAnswer(
       await callConversationWithoutResult<PackedTurnAnswer>(c, request.place.id, (object) =>
-        object.turn(JSON.stringify({ ...request, call: { ...call, again: isResent } }), toRpcBody(body)),
+        object.handleTurn(JSON.stringify({ ...request, call: { ...call, again: isResent } }), toRpcBody(body)),
       ),
     ),
   );

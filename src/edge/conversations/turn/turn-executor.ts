@@ -116,7 +116,7 @@ export class TurnExecutor implements TurnRunner {
   }
 
   /** Runs the turn to its end. Never rejects. */
-  async runSteps(plan: NextRequestPlan): Promise<void> {
+  async runToEnd(plan: NextRequestPlan): Promise<void> {
     this.#timer.startTimer();
     try {
       const billed = await this.#admit(plan);

@@ -39,7 +39,7 @@ export interface TurnRunner {
   /** Settles when the turn has ended. Never rejects. */
   readonly done: Promise<void>;
   /** Runs the turn to its end. Never rejects. */
-  runSteps(plan: NextRequestPlan): Promise<void>;
+  runToEnd(plan: NextRequestPlan): Promise<void>;
   /** Ends the turn, and stores the part of the answer that has come. */
   stopTurn(): void;
   /**

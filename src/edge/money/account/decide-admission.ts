@@ -490,8 +490,8 @@ function createAdmissionWithHold(
   budgetWindows: readonly BudgetWindow[],
 ): AdmissionDecision {
   const isLowered = hold.maxTokens < (request.bound?.outputTokens ?? 0);
-  const standing = computeQuotaStatusOfAccount(state, now, hold.token ?? undefined);
-  const isOwn = PERIODS.some((period) => standing[period] !== undefined) || standing.token !== undefined;
+  const quota = computeQuotaStatusOfAccount(state, now, hold.token ?? undefined);
+  const isOwn = PERIODS.some((period) => quota[period] !== undefined) || quota.token !== undefined;
   const inUsd = isOwn || budgetWindows.some(({ by }) => by !== 'account');
   return {
     outcome: 'admitted',
@@ -506,7 +506,7 @@ function createAdmissionWithHold(
       }),
     }),
     ...getFallbackModels(state),
-    quota: standing,
+    quota,
     unlisted: !state.isInAccountList,
   };
 }

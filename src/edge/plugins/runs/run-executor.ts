@@ -128,7 +128,7 @@ export class RunExecutor implements TurnRunner {
   /** Continues with the calls that were taken over. Never rejects. */
   async continueWithDecidedCalls(): Promise<void> {
     await this.#endIfCredentialRevoked();
-    await this.runSteps(undefined);
+    await this.runToEnd(undefined);
   }
 
   get waitsUntil(): number | undefined {
@@ -164,7 +164,7 @@ export class RunExecutor implements TurnRunner {
       share.releaseMemory();
     }
     await this.#endIfCredentialRevoked();
-    await this.runSteps(undefined);
+    await this.runToEnd(undefined);
   }
 
   /**
@@ -179,8 +179,11 @@ export class RunExecutor implements TurnRunner {
     }
   }
 
-  /** @param first the plan of the step that has begun; undefined where what follows is to be found first. Never rejects. */
-  async runSteps(first: NextRequestPlan | undefined): Promise<void> {
+  /**
+   * Runs steps and their calls until the run ends. @param first the plan of the step that has begun; undefined where what follows
+   * is to be found first. Never rejects.
+   */
+  async runToEnd(first: NextRequestPlan | undefined): Promise<void> {
     this.#startPinging();
     try {
       for (
@@ -188,7 +191,7 @@ export class RunExecutor implements TurnRunner {
         plan;
         plan = await this.#makeCallsAndPlanNextStep()
       ) {
-        await this.#step?.runner.runSteps(plan);
+        await this.#step?.runner.runToEnd(plan);
       }
     } catch (thrown) {
       this.#context.onUnexpectedError(thrown);

@@ -89,7 +89,7 @@ export async function runAgentOnEvent(task: AgentTask, context: AgentWorkContext
       context,
     );
     const error = await callEventConversation<PackedTurnAnswer>((object) =>
-      object.turn(JSON.stringify(request), body),
+      object.handleTurn(JSON.stringify(request), body),
     ).then(readTurnStartError);
     if (error) return { kind: 'failed', error };
     outcome = await readLatestOutcome(false);

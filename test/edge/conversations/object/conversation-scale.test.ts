@@ -154,7 +154,7 @@ test('a turn makes three calls to objects, and writes at most 16 rows plus four 
       }),
   );
   await runTurn(question('Again'));
-  await eventually(() => expect(calls).toEqual(['turn', 'admitJson', 'settleJson']));
+  await eventually(() => expect(calls).toEqual(['handleTurn', 'admitJson', 'settleJson']));
   for (const spy of restore) spy.mockRestore();
   await waitUntilAtRest();
   const counts = [await countWrittenRows(stubOf()), await countWrittenRows(account())];

@@ -119,8 +119,8 @@ describe('POST /messages with a conversation', () => {
   test("passes no credential of the caller to the conversation's object", async () => {
     const seen = vi.fn();
     const { Conversation } = await import('#edge/conversations/object/conversation.ts');
-    const turn = Conversation.prototype.turn;
-    const spy = vi.spyOn(Conversation.prototype, 'turn').mockImplementation(function (this: never, call, body) {
+    const turn = Conversation.prototype.handleTurn;
+    const spy = vi.spyOn(Conversation.prototype, 'handleTurn').mockImplementation(function (this: never, call, body) {
       seen(call);
       return turn.call(this, call, body);
     });

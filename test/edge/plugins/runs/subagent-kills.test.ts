@@ -174,7 +174,7 @@ test(`${TREES} trees of depth three, six subagents to an agent, under kills: all
 /** Has objects killed in what they ask of each other. */
 function killing(killer: Killer<Point>): void {
   const { admitJson, settleJson } = Account.prototype;
-  const { turn } = Conversation.prototype;
+  const { handleTurn: turn } = Conversation.prototype;
   vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, ...request) {
     const answer = await admitJson.apply(this, request);
     await killer.reachPoint('hold stands');
@@ -185,7 +185,7 @@ function killing(killer: Killer<Point>): void {
     // As a call it is awaited, whatever it returns.
     return killer.reachPoint('in mid-settlement').then(() => answer) as never;
   });
-  vi.spyOn(Conversation.prototype, 'turn').mockImplementation(async function (this: Conversation, call, body) {
+  vi.spyOn(Conversation.prototype, 'handleTurn').mockImplementation(async function (this: Conversation, call, body) {
     const { parent, place } = JSON.parse(call) as JsonObject & { place: { id: string } };
     if (!parent) return await turn.call(this, call, body);
     killer.victimIds.push(place.id);

@@ -70,8 +70,8 @@ const unfinished = (until: Promise<unknown>, said = 'Slowly.'): ScriptedAnswer =
 /** @returns what runs have told their subagents, each as the body of its turn */
 function toldToSubagents(): JsonObject[] {
   const told: JsonObject[] = [];
-  const { turn } = Conversation.prototype;
-  vi.spyOn(Conversation.prototype, 'turn').mockImplementation(function (this: Conversation, call, body) {
+  const { handleTurn: turn } = Conversation.prototype;
+  vi.spyOn(Conversation.prototype, 'handleTurn').mockImplementation(function (this: Conversation, call, body) {
     if ((JSON.parse(call) as JsonObject).parent) told.push(JSON.parse(String(body)) as JsonObject);
     return turn.call(this, call, body);
   });

@@ -67,6 +67,6 @@ export function resumeBackgroundTurn(conversation: ConversationContext, row: Tur
     turn,
     plan,
   );
-  waitUntil(Promise.resolve().then(() => runner.runSteps(plan)));
+  waitUntil(Promise.resolve().then(() => runner.runToEnd(plan)));
   return runner;
 }

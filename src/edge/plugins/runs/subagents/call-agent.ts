@@ -137,7 +137,10 @@ async function runSubagentToEnd(
       if (mayHaveBegun === 'late') return FORGOTTEN;
       isKnown = false;
       ended.throwIfAborted();
-      const answer = await reach().turn(JSON.stringify({ ...request, call: { ...call, id: createRequestId() } }), body);
+      const answer = await reach().handleTurn(
+        JSON.stringify({ ...request, call: { ...call, id: createRequestId() } }),
+        body,
+      );
       const error = typeof answer === 'string' ? null : getRejectionReason(answer);
       // Cancel the stream, which nothing reads: the outcome is read below, and clients follow the subagent's own conversation.
       if (typeof answer !== 'string' && answer.kind === 'stream') await answer.body.cancel();

@@ -41,7 +41,8 @@ import {
   hasPlugin,
   registerPlugins,
 } from './kit/plugins/plugins.ts';
-import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages/messages.route.ts';
+import { COUNT_ROUTES } from './messages/count-tokens.route.ts';
+import { MESSAGE_ROUTES } from './messages/messages.route.ts';
 import { MODEL_ROUTES } from './messages/models.route.ts';
 import { ACCOUNT_ROUTES } from './money/account/accounts.route.ts';
 import { sendDiskFullAlert } from './money/account/alert-disk-full.ts';

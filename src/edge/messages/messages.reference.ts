@@ -8,8 +8,9 @@ import { eventStream } from '../openapi/event-stream.ts';
 import { type ApiResource, type BodyContent, describeRoutes } from '../openapi/resource.ts';
 import { describeJsonResponse } from '../openapi/responses.ts';
 import { toolKinds } from '../registry/tools/tool-kind.ts';
+import { COUNT_ROUTES } from './count-tokens.route.ts';
 import { countAnswer } from './count-tokens-answers.schema.ts';
-import { COUNT_ROUTES, MESSAGE_ROUTES } from './messages.route.ts';
+import { MESSAGE_ROUTES } from './messages.route.ts';
 
 const messageList = z.addDescription(
   z.array(messageParam).check(z.minLength(1)),

@@ -6,6 +6,7 @@ import { shouldHideToolContents } from '../auth/identity/only.ts';
 import { joinBetas } from '../claude/headers.ts';
 import { defaultedRequest } from '../claude/messages.schema.ts';
 import type { Nanodollars } from '../claude/pricing/cost.ts';
+import { findDefaultModel } from '../claude/pricing/default-model.ts';
 import {
   checkRequestFields,
   fieldRemovals,
@@ -14,7 +15,8 @@ import {
   rejectConversationFields,
 } from '../claude/request/all-fields.ts';
 import type { Upstream } from '../claude/upstream.ts';
-import type { MessageDefaults } from '../config/message-defaults.ts';
+import { applyMessageDefaults, createModelRequiredMessage, type MessageDefaults } from '../config/message-defaults.ts';
+import type { Settings } from '../config/settings.ts';
 import { type ChosenModel, OF_AGENT } from '../conversations/history/agent-in-use.ts';
 import type { SentMessage } from '../conversations/history/continuation.ts';
 import {
@@ -27,7 +29,7 @@ import { BREAKPOINT } from '../conversations/history/storage/message-text.ts';
 import { formatVersionReference } from '../conversations/history/storage/rows.ts';
 import { type FoundAgent, findAgent, rejectPrefixWithAgent } from '../conversations/object/initial-context.ts';
 import type { JsonBody } from '../kit/http/body/json-body.ts';
-import { createRestrictedTokenError } from '../kit/http/errors.ts';
+import { createInvalidRequestError, createRestrictedTokenError } from '../kit/http/errors.ts';
 import { removeRepeatedKeysFromBody, replaceBodyText } from '../kit/http/read-json.ts';
 import { validateBySchema } from '../kit/http/validate.ts';
 import { editJson, parseMemberTexts } from '../kit/json/edit.ts';
@@ -180,4 +182,20 @@ function rejectServerTools({ tools, mcp_servers: servers, container }: JsonObjec
 function canBeServerTool(tool: unknown): boolean {
   const { type = 'custom' } = isObject(tool) ? tool : {};
   return type !== 'custom';
+}
+
+/** @returns a body with the defaults that it lacks */
+export function addMessageDefaults(
+  body: JsonBody,
+  defaults: MessageDefaults | undefined,
+  names: readonly (keyof MessageDefaults)[],
+): JsonBody {
+  const { text, json } = defaults ? applyMessageDefaults(body, defaults, names) : body;
+  return json === body.json ? body : replaceBodyText(body, text, json);
+}
+
+/** @throws ApiError 400 for a request without a model, which says what can be sent or set */
+export function requireModel(body: JsonObject, { models }: Settings): void {
+  if (body.model === undefined)
+    throw createInvalidRequestError(createModelRequiredMessage(findDefaultModel(models)?.id));
 }

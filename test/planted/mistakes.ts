@@ -201,7 +201,7 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'history: a conversation has no lock',
-    file: 'src/edge/conversations/object/resume-turn.ts',
+    file: 'src/edge/conversations/object/answer-turn.ts',
     edits: [
       ["if (running) throw createTurnRunningError(transcript.storedProfile?.id ?? '', running.turn.row.id);", ''],
     ],

@@ -9,6 +9,7 @@ import { isSummaryMissing } from '../history/truncate.ts';
 import { restoreEdgeCallsInText } from '../views/edge-blocks.ts';
 import { redactAnswer } from '../views/redact-answer.ts';
 import type { TurnAnswer } from '../views/turn-answer.ts';
+import { answerRepeatedRequest, answerStartedTurn, findRepeatedTurn, requireIdleConversation } from './answer-turn.ts';
 import { waitForAnswerSendingPings } from './answer-with-pings.ts';
 import { createTurnId, planTurn, storeTurnAndCreateRunner } from './begin-turn.ts';
 import { callHookOfEachPlugin } from './call-hooks.ts';
@@ -17,7 +18,6 @@ import type { ConversationState } from './conversation-state.ts';
 import type { BufferedTurnRequest, PendingTurn, TurnPrerequisite } from './hooks.ts';
 import { applyDefaultAgent, hasInitialContext, resolveInitialContext } from './initial-context.ts';
 import { createAccountRequest } from './object-context.ts';
-import { answerRepeatedRequest, answerStartedTurn, findRepeatedTurn, requireIdleConversation } from './resume-turn.ts';
 import { releaseUnusedPrefix } from './retained-prefix.ts';
 import { createInterruptedCallError, readRpcText, toFailedTurnAnswer } from './rpc-response.ts';
 

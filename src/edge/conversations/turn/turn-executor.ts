@@ -515,7 +515,7 @@ export class TurnExecutor implements TurnRunner {
       dimensions: this.#context.dimensions,
       upstream: this.#context.upstream,
       headers: this.#context.headers,
-      keeps: !this.#context.background,
+      mayAccountStoreGrant: !this.#context.background,
       streams: true,
       routing: { streams: true, account: identity.account, previousUpstream, cachedAt },
       signal: this.#abort.controller.signal,

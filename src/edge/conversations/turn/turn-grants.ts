@@ -30,8 +30,8 @@ export function createNextAttemptGrant(
 /**
  * Stores the grant of a turn's last attempt in its row, so that the attempt can be settled after a crash. There are three cases:
  *
- * - The account keeps the grant with its hold (`isKept`). Then the row stores none, unless the admission took long.
- * - The account does not keep it. Then it is stored with the first events or at the first tick of the turn's timer, whichever is
+ * - The account stores the grant with its hold (`isGrantStored`). Then the row stores none, unless the admission took long.
+ * - The account does not store it. Then it is stored with the first events or at the first tick of the turn's timer, whichever is
  *   earlier, and after that tick at once. A shorter answer stores it together with its end.
  * - The turn runs in the background. Then it is stored before its request is sent.
  *
@@ -74,7 +74,7 @@ export class TurnGrantStore {
       sentAt: now,
       coversUntil: now + COVER_MS,
     });
-    this.#isStored = admission?.isKept === true && now - this.#row.beganAt < MAX_UNSTORED_WAIT_MS;
+    this.#isStored = admission?.isGrantStored === true && now - this.#row.beganAt < MAX_UNSTORED_WAIT_MS;
     if (this.#storesAtOnce) this.storeSentGrant();
   }
 

@@ -91,7 +91,7 @@ export class Account extends AccountListsBase implements AccountObject {
     );
   }
 
-  /** @returns what was kept for a request that is not settled; undefined if there is nothing */
+  /** @returns the stored grant of a request that is not settled, with its hold; undefined if there is none */
   getStoredHold(requestId: string): RecoverableHold | undefined {
     return this.state.ledger.findRecoverableHold(requestId);
   }

@@ -454,7 +454,7 @@ function placeHold(
       location: ledger.locations.findUnrecordedLocation(token),
     }),
     buckets,
-    request.keep,
+    request.grant,
   );
   for (const payer of state.payers) payer.hold?.(hold, buckets);
   return hold;

@@ -88,7 +88,7 @@ export function createStoredGrant(
   };
 }
 
-/** @returns the grant of a request that is not admitted yet, as its account keeps it */
+/** @returns the grant of a request that is not admitted yet, as its account stores it */
 export function serializeUnadmittedGrant(maximumCost: MaximumCost, terms: SettlementTerms, startedAt: number): string {
   return JSON.stringify({ ...createStoredGrant(maximumCost, terms, UNKNOWN_GRANT), startedAt });
 }

@@ -34,7 +34,7 @@ interface AttemptAdmission {
   /** Headers for the response: the account's quota status. */
   headers: Record<string, string>;
   /** Whether the account stores the grant. */
-  isKept: boolean;
+  isGrantStored: boolean;
   /** Whether a limit in USD applies, so that nothing above the bill should be booked. */
   inUsd: boolean;
 }
@@ -182,7 +182,7 @@ export class BilledAttempt {
     const record = await callAccount(this.#request, (account) => account.getStoredHold(requestId));
     if (!record) return UNKNOWN_GRANT;
     const { hold, maxTokens } = record;
-    const grant = JSON.parse(record.keep) as StoredGrant;
+    const grant = JSON.parse(record.grant) as StoredGrant;
     return { ...grant, hold, mostOutput: maxTokens };
   }
 

@@ -37,9 +37,9 @@ export interface StoredGrant {
   hold: Nanodollars;
   /** The value to which `max_tokens` was lowered. */
   lowered: number | undefined;
-  /** Whose limit has lowered that, or uses. A grant that the account keeps does not say it. */
+  /** Whose limit has lowered that, or uses. A grant that the account stores does not say it. */
   loweredBy?: LoweredBy;
-  /** The caller's own budget; absent if nothing limits it, and in a grant that the account keeps. */
+  /** The caller's own budget; absent if nothing limits it, and in a grant that the account stores. */
   budget?: BudgetAtAdmission;
   /** The most output tokens of one step of the requested model. */
   mostOutput?: number | undefined;

@@ -24,7 +24,7 @@ export interface BillingContext extends RequestContext, Pick<AdmissionRequest, F
   /** The headers as they are sent, without the credential. */
   headers: Headers | PlainHeaders;
   /** Whether the account may store the grant that settles the request after a crash, so that the conversation does not have to. */
-  keeps?: boolean | undefined;
+  mayAccountStoreGrant?: boolean | undefined;
   /** Whether the response streams, also if `stream` is not in the body yet because it is added when the request is sent. */
   streams?: boolean | undefined;
   /** Whether the request may wait in the queue for budget that others hold. Default: it may. */

@@ -165,7 +165,7 @@ async function createReservedAttempt(
     admission: {
       maxTokens: admission.maxTokens,
       changes: variant.changes,
-      isKept: canAccountKeepGrant(context, terms, options),
+      isGrantStored: shouldAccountStoreGrant(context, terms, options),
       inUsd: admission.inUsd === true,
       headers: createAdmissionHeaders(variant, admission),
     },
@@ -285,7 +285,7 @@ function createAttemptAdmissionRequest(
     earlier: later?.earlierCost || undefined,
     leastUses: getMinToolUses(variant, maximumCost),
     lowered,
-    keep: canAccountKeepGrant(context, terms, options)
+    grant: shouldAccountStoreGrant(context, terms, options)
       ? serializeUnadmittedGrant(maximumCost, terms, startedAt)
       : undefined,
   };
@@ -334,12 +334,12 @@ export function createSettlementContext(context: BillingContext, requestId: stri
  * @returns whether the account stores the grant. With tools of the API, or several upstreams, the process that ends the turn
  *   after a crash must know the grant at once; and a later attempt is stored before it is reserved
  */
-function canAccountKeepGrant(
-  { keeps = false, upstream }: BillingContext,
+function shouldAccountStoreGrant(
+  { mayAccountStoreGrant = false, upstream }: BillingContext,
   { served }: SettlementTerms,
   { later }: AttemptOptions,
 ): boolean {
-  return keeps && !later && !upstream.pool && !served;
+  return mayAccountStoreGrant && !later && !upstream.pool && !served;
 }
 
 /**

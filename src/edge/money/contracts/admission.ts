@@ -54,10 +54,10 @@ export interface AdmissionRequest extends AdmissionContext {
   /** Characters that a turn adds to its conversation before the answer. Their number is a lower bound of their bytes. */
   newCharacters?: number | undefined;
   /**
-   * The data that the calling process needs to settle the request after a crash, as text. It is stored with the hold until the
-   * request is settled, and `getStoredHold` returns it.
+   * The grant that settles the request after a crash (`StoredGrant`), as text. It is stored with the hold until the request is
+   * settled, and `getStoredHold` returns it.
    */
-  keep?: string | undefined;
+  grant?: string | undefined;
   /** Milliseconds for which the request can wait while only the holds of others leave too little. Default: not at all. */
   waitMs?: number | undefined;
   /** Milliseconds that its hold lasts if it is not renewed. Default: a quarter of an hour. */
@@ -76,9 +76,9 @@ export interface RateLimitedRead {
   stream?: string | undefined;
 }
 
-/** The stored hold of a request, and the data that the account was to keep for it. */
+/** The stored hold of a request, and its grant, as text. */
 export interface RecoverableHold {
-  keep: string;
+  grant: string;
   hold: Nanodollars;
   maxTokens: number;
 }

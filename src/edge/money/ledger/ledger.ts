@@ -115,10 +115,10 @@ export class Ledger extends SqlTables {
   /**
    * Writes the row of a request that was admitted.
    *
-   * @param keep is kept until it is settled
+   * @param grant as text; stored until the request is settled
    * @throws Error if the ledger already has a row with `hold.id`; nothing has changed then
    */
-  insertAdmittedRow(hold: Hold, opening: AdmittedRequestFields, buckets: BucketRefillTimes, keep?: string): void {
+  insertAdmittedRow(hold: Hold, opening: AdmittedRequestFields, buckets: BucketRefillTimes, grant?: string): void {
     const { unpriced, group, about, location, ...columns } = opening;
     const row = {
       id: hold.id,
@@ -137,7 +137,7 @@ export class Ledger extends SqlTables {
       output_full_at: buckets.output,
       pool_group: group,
       ...(location !== undefined && { location }),
-      ...(keep !== undefined && { keep }),
+      ...(grant !== undefined && { grant }),
       ...(hold.loweredBy && { lowered_by: JSON.stringify(hold.loweredBy) }),
       about: serializeDimensions(about),
     };
@@ -217,8 +217,8 @@ export class Ledger extends SqlTables {
       settled_at: closing.at,
       input_full_at: buckets.input,
       output_full_at: buckets.output,
-      // Keep what is needed to settle (`keep`) for an orphaned request: its actual cost may still arrive and replace the hold.
-      ...(status !== 'orphaned' && { keep: null }),
+      // Keep the grant of an orphaned request: its actual cost may still arrive and replace the hold.
+      ...(status !== 'orphaned' && { grant: null }),
       ...(firstEventMs !== null && { first_event_ms: firstEventMs }),
       ...(afterFirstMs !== null && { after_first_ms: afterFirstMs }),
       ...(failedUpstreams !== null && { failed_upstreams: failedUpstreams }),
@@ -253,10 +253,10 @@ export class Ledger extends SqlTables {
     );
   }
 
-  /** @returns what was kept for a request that is not settled; undefined if there is nothing */
+  /** @returns the stored grant of a request that is not settled, with its hold; undefined if there is none */
   findRecoverableHold(id: string): RecoverableHold | undefined {
-    return this.readAllRows<{ keep: string; hold: number; maxTokens: number }>(
-      'select keep, hold, max_tokens as maxTokens from ledger where id = ? and keep is not null',
+    return this.readAllRows<{ grant: string; hold: number; maxTokens: number }>(
+      'select grant, hold, max_tokens as maxTokens from ledger where id = ? and grant is not null',
       id,
     )[0];
   }

@@ -125,7 +125,7 @@ export const LEDGER_TABLES = `
     failed_upstreams text,
     upstream_request_id text,
     tools text,
-    keep text,
+    grant text,
     ttft_ms real,
     waited_ms integer,
     ms real,

@@ -6,9 +6,8 @@ import { ADVISOR_BLOCK, HiddenOutputClock } from '../../claude/usage/hidden-outp
 import { parseEventTypeFromData } from '../../claude/usage/usage-reader.ts';
 import { measureVisibleOutput } from '../../claude/usage/writing-speeds.ts';
 import { maskSecrets } from '../../kit/http/secrets.ts';
-import { editJson, parseMemberTexts } from '../../kit/json/edit.ts';
 import { parseEventRememberingInput } from '../../kit/json/input-texts.ts';
-import { isObject, type JsonObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
+import { isObject, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
 import { parseSseEvent, type SseEvent, SseEventReader } from '../../kit/sse/frames.ts';
 import type { BilledAttempt, BookedCost } from '../../money/admission/billed-attempt.ts';
 import type { RemainingBudget } from '../../money/admission/budget-left.ts';
@@ -18,9 +17,7 @@ import { OF_AGENT } from '../history/agent-in-use.ts';
 import { forgetLostContainerOnError, getContainerOfMessage } from '../history/container.ts';
 import type { NextRequestPlan } from '../history/next-request.ts';
 import { hideResultsAfterRefusal } from '../history/refused-results.ts';
-import { isFreeCallId, repairToolName } from '../history/repaired-calls.ts';
 import { addTurnToCachedHistory } from '../history/storage/history-cache.ts';
-import { isAnswerIdAvailable } from '../history/storage/message-rows.ts';
 import { formatVersionReference, type StoredOutcome, type TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 import { listMessageNumbersOfTurn, listToolsWithConsumedResults } from '../history/storage/turn-queries.ts';
@@ -28,6 +25,7 @@ import { buildTurnOutcome, countInputTokens, type UnseenOutputTimings } from './
 import { type EventWriter, TurnEventLog } from './event-log.ts';
 import { MessageBuilder } from './message-builder.ts';
 import { planTurnEnd } from './plan-turn-end.ts';
+import { EventRepairer } from './repair-events.ts';
 import { type PlannedTurnEnd, storeTurnEnd } from './store-end.ts';
 import type { StepOrRecoveryOptions } from './turn-context.ts';
 import {
@@ -88,6 +86,7 @@ export class TurnRecorder {
   readonly #transcript: Transcript;
   readonly #events: EventWriter;
   readonly #frames: SseEventReader;
+  readonly #repairer: EventRepairer;
   /** Bytes of the upstream's stream. */
   #bytes: number;
   #clock: HiddenOutputClock | undefined;
@@ -101,8 +100,6 @@ export class TurnRecorder {
   /** The shown events at the end, and the events that arrived after it. */
   #shown: string | undefined;
   #lateText = '';
-  /** The ids of calls whose name or id the API would not take back. */
-  readonly #repairedIds = new Set<string>();
 
   constructor(transcript: Transcript, row: TurnRow, maxTokens: number, options: StepOrRecoveryOptions = {}) {
     const { recovered } = options;
@@ -112,6 +109,7 @@ export class TurnRecorder {
     this.maxTokens = maxTokens;
     this.#options = options;
     this.builder = recovered?.builder ?? new MessageBuilder();
+    this.#repairer = new EventRepairer(transcript, row, this.builder);
     this.log = options.log ?? new TurnEventLog(transcript, row);
     this.#events = options.createStepWriter?.(this.builder) ?? this.log;
     this.#frames = recovered?.frames ?? new SseEventReader();
@@ -234,18 +232,7 @@ export class TurnRecorder {
       const shown = maskSecrets(frame.data);
       if (shown !== frame.data) return this.#takeEvent({ event: frame.event, data: shown });
     }
-    if (
-      data.type === 'message_start' &&
-      isObject(data.message) &&
-      !isAnswerIdAvailable(this.#transcript, data.message.id)
-    ) {
-      data.message.id = this.#fallbackAnswerId;
-      const message = editJson(parseMemberTexts(frame.data).get('message') ?? '', {
-        id: JSON.stringify(this.#fallbackAnswerId),
-      });
-      frame = { event: frame.event, data: editJson(frame.data, { message }) };
-    }
-    if (data.type === 'content_block_start') frame = this.#repairToolCall(data, frame);
+    frame = this.#repairer.repairEvent(data, frame);
     this.builder.addEventData(data);
     if (data.type === 'content_block_start') this.#clock?.recordBlockStart(getContentBlockType(data), this.#now);
     else if (data.type === 'content_block_stop') this.#clock?.recordBlockEnd(this.#now);
@@ -255,24 +242,6 @@ export class TurnRecorder {
     const hasDelta = frame.event === 'content_block_delta';
     const hasFraming = !hasDelta && frame.event !== 'ping';
     return { hasFraming, hasEffect: hasFraming && !this.#framesOnlyText(data), hasDelta };
-  }
-
-  /** Mends the name and the id of a call before anybody sees it. @returns the frame; the same one for anything else */
-  #repairToolCall(data: JsonObject, frame: SseEvent): SseEvent {
-    const { content_block: block } = data;
-    if (!isObject(block) || block.type !== 'tool_use') return frame;
-    const isTwice = this.builder.blocks.some(({ value }) => value.type === 'tool_use' && value.id === block.id);
-    const isFree = !isTwice && isFreeCallId(this.#transcript, block.id);
-    const [name, id] = [
-      repairToolName(block.name),
-      isFree ? block.id : `toolu_${this.row.id}_${this.builder.blocks.length}`,
-    ];
-    if (name === block.name && id === block.id) return frame;
-    this.#repairedIds.add(toJsonText(id));
-    data.content_block = { ...block, name, id };
-    const text = parseMemberTexts(frame.data).get('content_block') ?? '{}';
-    const content_block = editJson(text, { name: JSON.stringify(name), id: JSON.stringify(id) });
-    return { event: frame.event, data: editJson(frame.data, { content_block }) };
   }
 
   /**
@@ -392,7 +361,7 @@ export class TurnRecorder {
         answerId: this.#answerId,
         newMessages: newMessages ?? listMessageNumbersOfTurn(this.#transcript, row.seq).length,
         isAcknowledged: this.#mayCallerKnowOfTurn,
-        repairedCallIds: this.#repairedIds,
+        repairedCallIds: this.#repairer.repairedCallIds,
         options: this.#options,
       },
       turnEnd,
@@ -525,12 +494,7 @@ export class TurnRecorder {
   /** The id of the answer, as `message_start` has told it. */
   get #answerId(): string {
     const id = this.builder.message?.id;
-    return typeof id === 'string' ? id : this.#fallbackAnswerId;
-  }
-
-  /** The id of the answer if the upstream's cannot be used. A turn that is sent again after a crash has the same id, not number. */
-  get #fallbackAnswerId(): string {
-    return `msg_${this.row.id}_answer_${this.row.seq}`;
+    return typeof id === 'string' ? id : this.#repairer.fallbackAnswerId;
   }
 }
 

@@ -6,24 +6,21 @@ import { createHeadersTimeoutError, createInterruptedError } from '../../claude/
 import { createOutputDeadline } from '../../claude/keep-alive.ts';
 import { createModelHintHeaders } from '../../claude/models/model-hint.ts';
 import { createUnansweredOutcome } from '../../claude/outcome.ts';
-import type { BodyChanges } from '../../claude/providers/provider.ts';
 import { findResourceIdsInNewMessages } from '../../claude/request/referenced-ids.ts';
 import { RequestBody } from '../../claude/request/request-body.ts';
 import type { SendUpstreamOptions } from '../../claude/send-request.ts';
 import { findCreatedIds } from '../../claude/usage/created-ids.ts';
-import { type JsonBody, RELEASED_BODY } from '../../kit/http/body/json-body.ts';
+import { RELEASED_BODY } from '../../kit/http/body/json-body.ts';
 import { NO_BYTES } from '../../kit/http/bytes.ts';
 import { type ApiError, createRetryableError, toApiError } from '../../kit/http/errors.ts';
 import { logBackgroundFailure } from '../../kit/http/log.ts';
-import { parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
 import { isObject } from '../../kit/json/object.ts';
 import type { BilledAttempt } from '../../money/admission/billed-attempt.ts';
-import { BilledRequest } from '../../money/admission/billed-request.ts';
-import type { BillingContext } from '../../money/admission/request-to-bill.ts';
+import type { BilledRequest } from '../../money/admission/billed-request.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type { NextRequestPlan } from '../history/next-request.ts';
 import type { RejectedRequest } from '../history/repair-request.ts';
-import { removeThinking } from '../history/storage/message-text.ts';
+import { createBilledRequestOfTurn } from './bill-turn.ts';
 import { TurnEventPublisher } from './publisher.ts';
 import { ReadAfterStop } from './read-after-stop.ts';
 import { classifyInterruption, readAnswerStream, readFirstMeaningfulEvent } from './read-answer-stream.ts';
@@ -175,7 +172,13 @@ export class TurnExecutor implements TurnRunner {
     }
     // Allow no fallback models while a tool loop continues: no other model can read the loop's thinking.
     if (plan.follows) fallbacks = [];
-    const billed = this.#createBilledRequest(plan, { named, fallbacks });
+    const billed = createBilledRequestOfTurn(this.turn, plan, this.#context, {
+      named,
+      fallbacks,
+      signal: this.#abort.controller.signal,
+      onAdmitted: (attempt) => this.#recordAdmittedAttempt(attempt),
+    });
+    this.#billed = billed;
     this.#limitAdmissionTime();
     await this.#abort.raceWithAbort(billed.reserve());
     return billed;
@@ -474,54 +477,6 @@ export class TurnExecutor implements TurnRunner {
     this.#context.waitUntil(done);
   }
 
-  /** @returns the turn's request, before its admission */
-  #createBilledRequest(
-    plan: NextRequestPlan,
-    {
-      named,
-      fallbacks,
-    }: { named: ReturnType<typeof findResourceIdsInNewMessages>; fallbacks: TurnExecutionContext['fallbacks'] },
-  ): BilledRequest {
-    const { body, model, count } = plan;
-    const billed = new BilledRequest(
-      { ...this.#billingContext, body, model, count, fallbacks },
-      {
-        named,
-        modelInBody: model,
-        asModel: createBodyChangesForModel,
-        onAdmitted: (again) => this.#recordAdmittedAttempt(again),
-        onReserving: (earlier) => this.turn.grants.storeNextAttemptId(earlier, this.#context.now()),
-      },
-    );
-    this.#billed = billed;
-    return billed;
-  }
-
-  /** The billing fields that all attempts of the turn's request share. */
-  get #billingContext(): BillingContext {
-    const { identity, previousUpstream, cachedAt } = this.#context;
-    return {
-      identity,
-      requestId: this.#context.requestId,
-      accounts: this.#context.accounts,
-      store: this.#context.store,
-      settings: this.#context.settings,
-      waitUntil: this.#context.waitUntil,
-      route: this.turn.row.route,
-      conversation: this.#context.conversation,
-      parent: this.#context.parent,
-      newCharacters: this.#context.newCharacters,
-      costLimit: this.#context.costLimit,
-      dimensions: this.#context.dimensions,
-      upstream: this.#context.upstream,
-      headers: this.#context.headers,
-      mayAccountStoreGrant: !this.#context.background,
-      streams: true,
-      routing: { streams: true, account: identity.account, previousUpstream, cachedAt },
-      signal: this.#abort.controller.signal,
-    };
-  }
-
   #sendPing(): void {
     // If the response has not begun and the request is sent, this ping begins it.
     this.#answerCaller();
@@ -546,12 +501,6 @@ export class TurnExecutor implements TurnRunner {
     const ids = findCreatedIds({ ...message, content: blocks.map(({ value }) => value) });
     this.#context.waitUntil(this.#billed.recordCreatedResources(ids, this.turn.progress.upstream));
   }
-}
-
-/** @returns the changes of a body for another model, which cannot read the thinking of the requested model. */
-function createBodyChangesForModel(model: string, body: JsonBody): BodyChanges {
-  const messages = splitArrayItems(parseMemberTexts(body.text).get('messages') ?? '[]');
-  return { model: JSON.stringify(model), messages: `[${messages.map(removeThinking).join(',')}]` };
 }
 
 /** @returns the error if it is the caller's: not if it is about the deployment's key, money or limits */

@@ -43,8 +43,8 @@ import { isSummaryMissing } from './truncate.ts';
 
 /** The plan of a turn. */
 export interface NextRequestPlan extends RepairablePlan {
-  /** The memory that it takes until it has been sent. Absent if the caller's request holds it. */
-  share?: BodyMemoryShare;
+  /** The memory that is reserved for it until it has been sent. Absent if the caller's request has reserved it. */
+  reservedMemory?: BodyMemoryShare;
   /** The model as the Claude API names it: an alias is already resolved. */
   model: string;
   maxTokens: number;

@@ -127,8 +127,8 @@ export class TurnExecutor implements TurnRunner {
       this.#end(this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: classifyInterruption(error) });
     } finally {
       const { lateReading } = this.turn;
-      if (lateReading) void lateReading.outcome.then(() => plan.share?.releaseMemory());
-      else plan.share?.releaseMemory();
+      if (lateReading) void lateReading.outcome.then(() => plan.reservedMemory?.releaseMemory());
+      else plan.reservedMemory?.releaseMemory();
       // Clear the timer, or it would wake the isolate once more without a reason.
       if (this.#openStream !== undefined) this.#context.waitUntil(this.#waitForStreamEnd(this.#openStream));
       else this.#timer.clearTimer();
@@ -270,7 +270,7 @@ export class TurnExecutor implements TurnRunner {
     plan.body = RELEASED_BODY;
     plan.repair = undefined;
     billed.releaseBody();
-    plan.share?.releaseMemory();
+    plan.reservedMemory?.releaseMemory();
     this.turn.startAnswerClock(this.#context.now());
     this.turn.status = response.status;
     this.turn.upstreamRequestId = exchange.upstreamRequestId;

@@ -341,7 +341,7 @@ export class RunExecutor implements TurnRunner {
       try {
         const plan = this.#beginNextStep();
         share.freeBytesOnRelease(plan.body.bytes);
-        return { ...plan, share };
+        return { ...plan, reservedMemory: share };
       } catch (thrown) {
         this.#finishRun({ kind: 'error', error: thrown });
       }

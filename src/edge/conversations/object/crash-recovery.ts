@@ -16,7 +16,7 @@ import { createLostPromptCounter } from './lost-prompt.ts';
 import { createTurnInterruptedError } from './rpc-response.ts';
 
 /** After how many milliseconds the account settles a hold that is not renewed. */
-export const ORPHANED_MS = 15 * MINUTE_MS;
+const ORPHANED_MS = 15 * MINUTE_MS;
 
 /**
  * Ends the turns that were running when the object crashed, and settles what is not settled.
@@ -86,17 +86,24 @@ function resumeOrEndRun(conversation: ConversationContext, row: TurnRow, isLastT
       ({ status, seq }) => status === 'running' && seq !== row.seq,
     );
     endDamagedTurns(transcript, now());
-    for (const step of steps) settleInterruptedStep(conversation, step);
+    for (const step of steps) settleUnreadAttempt(conversation, step, step.sentAt ?? step.beganAt);
     return undefined;
   }
 }
 
-/** Settles the hold of a step that has ended unread. If that fails, the account settles it at its deadline. */
-function settleInterruptedStep({ maintenance, now, waitUntil, retries }: ConversationContext, step: TurnRow): void {
-  const outcome = createUnansweredOutcome({ sentAt: step.sentAt ?? step.beganAt }, now());
-  const { done } = maintenance.settlements.restoreAttempt(step).settle(outcome);
+/**
+ * Settles the hold of an attempt of which no answer was read. If that fails, the account settles it at its deadline.
+ *
+ * @param sentAt milliseconds since 1970; undefined if it was not sent, so that it costs nothing
+ */
+export function settleUnreadAttempt(
+  { maintenance, now, waitUntil, retries }: ConversationContext,
+  row: TurnRow,
+  sentAt: number | undefined,
+): void {
+  const { done } = maintenance.settlements.restoreAttempt(row).settle(createUnansweredOutcome({ sentAt }, now()));
   const recordFailure = (thrown: unknown) =>
-    retries.recordFailure('settlement', thrown, now() + ORPHANED_MS, { subject: step.id });
+    retries.recordFailure('settlement', thrown, now() + ORPHANED_MS, { subject: row.id });
   waitUntil(done.catch(recordFailure));
 }
 

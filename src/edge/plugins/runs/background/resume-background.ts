@@ -1,13 +1,12 @@
 /** Begins a turn in the background again that a crash has kept from being sent. */
 
-import { createUnansweredOutcome } from '../../../claude/outcome.ts';
 import { PIECE_CHARACTERS } from '../../../conversations/history/storage/message-text.ts';
 import type { TurnRow } from '../../../conversations/history/storage/rows.ts';
 import type { TurnNotes } from '../../../conversations/history/storage/turn-notes.ts';
 import { listMessageNumbersOfTurn } from '../../../conversations/history/storage/turn-queries.ts';
 import { createSingleRequestRunner, replanStoredRequest, WATCH_MS } from '../../../conversations/object/begin-turn.ts';
 import type { StartedTurnRequest } from '../../../conversations/object/contract.ts';
-import { ORPHANED_MS } from '../../../conversations/object/crash-recovery.ts';
+import { settleUnreadAttempt } from '../../../conversations/object/crash-recovery.ts';
 import type { BufferedTurnRequest, ConversationContext } from '../../../conversations/object/hooks.ts';
 import { createNextAttemptGrant } from '../../../conversations/turn/turn-grants.ts';
 import type { TurnRunner } from '../../../conversations/turn/turn-handle.ts';
@@ -36,7 +35,7 @@ export function createResumableRequestNote(request: BufferedTurnRequest): TurnNo
  * @throws ApiError if it cannot be planned any more
  */
 export function resumeBackgroundTurn(conversation: ConversationContext, row: TurnRow): TurnRunner | undefined {
-  const { transcript, maintenance, now, waitUntil, retries } = conversation;
+  const { transcript, now, waitUntil } = conversation;
   const { [KEPT_REQUEST]: stored, ...notes } = row.notes ?? {};
   const grant = createNextAttemptGrant(row, { earlier: 0, startedAt: now() });
   const { requestId } = grant;
@@ -49,13 +48,7 @@ export function resumeBackgroundTurn(conversation: ConversationContext, row: Tur
   const plan = replanStoredRequest(conversation, request, body, { isAgain: true });
   // The account may have placed a hold for the attempt that was not sent. Settle that attempt as unsent, which releases the
   // hold.
-  const { done } = maintenance.settlements
-    .restoreAttempt(row)
-    .settle(createUnansweredOutcome({ sentAt: undefined }, now()));
-  // If this settlement fails, the account settles the hold at its deadline.
-  const recordFailure = (thrown: unknown) =>
-    retries.recordFailure('settlement', thrown, now() + ORPHANED_MS, { subject: row.id });
-  waitUntil(done.catch(recordFailure));
+  settleUnreadAttempt(conversation, row, undefined);
   transcript.updateTurn(row, { grant });
   conversation.alarm.scheduleWatchAt(now() + WATCH_MS);
   const turn = new TurnRecorder(transcript, { ...row, grant, notes }, plan.maxTokens, { newMessages: question.length });

@@ -89,9 +89,11 @@ export interface TurnRequestMetadata {
 export interface TurnRequest {
   place: ConversationKey;
   call: TurnRequestMetadata;
+  /** Who sends it, with the hash of the end user. */
   caller: Identity;
   /** The caller's body, a JSON object; as a stream if it is too long for a call. */
   body: RpcText;
+  /** The parameters that the edge itself handles, from the body and the headers. */
   asked: EdgeRequestOptions;
   /** The headers as they are sent, without the deployment's key. */
   headers: PlainHeaders;

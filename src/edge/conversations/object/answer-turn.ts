@@ -104,7 +104,12 @@ export async function answerRepeatedRequest(
 ): Promise<TurnAnswer> {
   if (row.hash !== hash) throw createIdempotencyKeyReusedError();
   if (asked.background) {
-    if (running?.turn.row.seq === row.seq) running.turn.isReported = true;
+    if (running?.turn.row.seq === row.seq) {
+      // Wait until a crash no longer forgets the turn: the response says that it continues.
+      if (running.stored !== undefined) await running.stored;
+      if (isUnreportedRefusal(transcript, running.turn)) return await waitForTurnAnswer(running, true);
+      running.turn.isReported = true;
+    }
     return createAcceptedAnswer(transcript, row);
   }
   if (running?.turn.row.seq === row.seq) return await waitForTurnAnswer(running, stream);

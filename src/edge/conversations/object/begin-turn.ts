@@ -6,20 +6,23 @@ import {
   listUpstreamsWithUnexpiredCache,
 } from '../../claude/upstreams/pool.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
+import type { SteppedWork } from '../../kit/async/run-in-steps.ts';
 import { createDimensionValue, type DimensionValues, OF_PREFIX } from '../../money/contracts/dimensions.ts';
 import type { ResolvedAgent } from '../history/agent-in-use.ts';
 import { removeLostCode } from '../history/container.ts';
 import { addNeededBetasToHeaders, findBetasNeededByMessages } from '../history/needed-betas.ts';
 import { type NextRequestPlan, planNextRequest } from '../history/next-request.ts';
+import { PIECE_CHARACTERS } from '../history/storage/message-text.ts';
 import {
   BLANK_TURN,
   type ConversationProfile,
   formatVersionReference,
+  type NewMessage,
   type TurnRow,
   type TurnStatus,
 } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
-import { addNotes, type TurnNotes } from '../history/storage/turn-notes.ts';
+import { addIncompleteNote, addNotes, type TurnNotes } from '../history/storage/turn-notes.ts';
 import { findNewestTurn } from '../history/storage/turn-queries.ts';
 import type { StepOrRecoveryOptions, TurnExecutionContext } from '../turn/turn-context.ts';
 import { toListedParent } from '../turn/turn-ending.ts';
@@ -260,7 +263,11 @@ export function storeTurnAndMessages(
   });
   const stored = { ...row };
   addNotes(stored, longNotes);
-  transcript.storeNewTurn(stored, messages);
+  // A later step of a run is not stored in steps: after a crash its run would continue without its results.
+  const isInSteps = !options.isLater && messages.reduce((sum, { text }) => sum + text.length, 0) > PIECE_CHARACTERS;
+  const messageSteps = isInSteps ? storeMessagesInSteps(transcript, stored, messages) : undefined;
+  if (messageSteps) transcript.storeNewTurn({ ...stored, notes: addIncompleteNote(stored.notes) }, []);
+  else transcript.storeNewTurn(stored, messages);
   const cached = transcript.cachedHistory;
   if (cached)
     transcript.storeCachedHistory({
@@ -271,7 +278,18 @@ export function storeTurnAndMessages(
     ...options,
     isPauseAbandoned: planned.isPauseAbandoned,
     newMessages: planned.messages.length,
+    messageSteps,
   });
+}
+
+/** Stores the messages of a turn in steps. With the last one the turn's row no longer has the note that they are incomplete. */
+function* storeMessagesInSteps(
+  transcript: Transcript,
+  row: TurnRow,
+  messages: readonly NewMessage[],
+): SteppedWork<void> {
+  yield* transcript.addMessagesInSteps(messages);
+  transcript.updateTurn(row, { notes: row.notes });
 }
 
 /** Makes the runner of a stored turn or step. */

@@ -6,6 +6,7 @@ import { toApiError } from '../../kit/http/errors.ts';
 import { logBackgroundFailure } from '../../kit/http/log.ts';
 import { findDamageInError } from '../history/storage/damaged-row.ts';
 import type { TurnRow } from '../history/storage/rows.ts';
+import { areMessagesIncomplete } from '../history/storage/turn-notes.ts';
 import { listTurnsOfRun, readTurnsAtWake } from '../history/storage/turn-queries.ts';
 import { endDamagedTurns } from '../turn/end-damaged-turns.ts';
 import { restoreCrashedTurn } from '../turn/restore-turn.ts';
@@ -34,6 +35,7 @@ export function endCrashedTurns(
   const running = unsettled.filter(
     ({ status, seq }) => status === 'running' && seq !== conversation.lock.holder?.turn.row.seq,
   );
+  for (const row of running.filter(areMessagesIncomplete)) transcript.deleteIncompleteMessages(row.seq);
   for (const row of running) {
     if (row.run !== null && row.run !== row.seq) continue;
     const runner =
@@ -115,7 +117,7 @@ function restartOrEndTurn(conversation: ConversationContext, row: TurnRow): Turn
     // Start a background turn again if it has no `sentAt`: it stores `sentAt` before it sends its request, so no request was
     // sent and nothing is paid twice.
     const again =
-      row.background && row.sentAt === null
+      row.background && row.sentAt === null && !areMessagesIncomplete(row)
         ? findFirstPluginRunner(conversation, (part) => part.beginAgain?.(row))
         : undefined;
     if (again) return again;
@@ -125,7 +127,8 @@ function restartOrEndTurn(conversation: ConversationContext, row: TurnRow): Turn
   const turn = restoreCrashedTurn(transcript, row, now());
   // Prepare the count of the prompt's tokens before the turn ends: if no part of an answer is stored, ending the turn deletes
   // the question.
-  const count = turn.status === undefined ? createLostPromptCounter(conversation, row) : undefined;
+  const isSendable = turn.status === undefined && !areMessagesIncomplete(row);
+  const count = isSendable ? createLostPromptCounter(conversation, row) : undefined;
   const attempt = maintenance.settlements.restoreAttempt(turn.row, count);
   const settled = transcript.runInTransaction(() => {
     const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, attempt, now());

@@ -1,6 +1,7 @@
 import type { RequestContext } from '../../auth/context.ts';
 import type { PlainHeaders } from '../../claude/headers.ts';
 import type { Upstream } from '../../claude/upstream.ts';
+import type { SteppedWork } from '../../kit/async/run-in-steps.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import type { JsonObject } from '../../kit/json/object.ts';
 import type { SseEventReader } from '../../kit/sse/frames.ts';
@@ -70,6 +71,8 @@ export interface StepOrRecoveryOptions {
   isPauseAbandoned?: boolean;
   /** How many new messages the turn has; absent if they must be counted in the rows. */
   newMessages?: number;
+  /** Stores its messages in steps, because they are long; absent if they are stored with its row. */
+  messageSteps?: SteppedWork<void> | undefined;
   /** The state of a turn that was interrupted by a crash, restored from its log. */
   recovered?: {
     builder: MessageBuilder;

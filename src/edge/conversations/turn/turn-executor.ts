@@ -10,6 +10,7 @@ import { findResourceIdsInNewMessages } from '../../claude/request/referenced-id
 import { RequestBody } from '../../claude/request/request-body.ts';
 import type { SendUpstreamOptions } from '../../claude/send-request.ts';
 import { findCreatedIds } from '../../claude/usage/created-ids.ts';
+import { runInSteps, type SteppedWork } from '../../kit/async/run-in-steps.ts';
 import { RELEASED_BODY } from '../../kit/http/body/json-body.ts';
 import { NO_BYTES } from '../../kit/http/bytes.ts';
 import { type ApiError, createRetryableError, toApiError } from '../../kit/http/errors.ts';
@@ -73,6 +74,7 @@ export class TurnExecutor implements TurnRunner {
   readonly started = this.#started.promise;
   readonly admitted = this.#admitted.promise;
   readonly done = this.#done.promise;
+  readonly #stored: PromiseWithResolvers<void> | undefined;
   readonly #context: TurnExecutionContext;
   readonly #publisher: TurnEventPublisher;
   readonly #timer: TurnTimer;
@@ -89,6 +91,7 @@ export class TurnExecutor implements TurnRunner {
 
   constructor(turn: TurnRecorder, context: TurnExecutionContext) {
     this.turn = turn;
+    this.#stored = turn.isStoringMessages ? Promise.withResolvers() : undefined;
     this.#context = context;
     this.identity = context.identity;
     this.#renewedAt = context.now();
@@ -112,10 +115,15 @@ export class TurnExecutor implements TurnRunner {
     this.#afterStop = new ReadAfterStop({ turn, abort: this.#abort, conversation, now, countPrompt });
   }
 
+  get stored(): Promise<void> | undefined {
+    return this.#stored?.promise;
+  }
+
   /** Runs the turn to its end. Never rejects. */
   async runToEnd(plan: NextRequestPlan): Promise<void> {
     this.#timer.startTimer();
     try {
+      if (this.#stored) await runInSteps(this.#storeMessages()).finally(this.#stored.resolve);
       const billed = await this.#admit(plan);
       let answered = await this.#send(plan, billed);
       while (await this.#amend(plan, billed, answered)) answered = await this.#send(plan, billed);
@@ -156,6 +164,14 @@ export class TurnExecutor implements TurnRunner {
     if (!attempt || now - this.#renewedAt < RENEW_MS) return;
     await attempt.renew('streaming');
     this.#renewedAt = now;
+  }
+
+  /** Stores the messages of the turn in steps, until the turn is aborted at most. */
+  *#storeMessages(): SteppedWork<void> {
+    for (const bytes of this.turn.storeMessages()) {
+      yield bytes;
+      if (this.#abort.reason) throw this.#abort.reason;
+    }
   }
 
   /** Completes the request, and has its account reserve the budget. */

@@ -30,6 +30,11 @@ export interface TurnRunner {
   readonly turn: TurnHandle;
   /** The caller that began it. */
   readonly identity: Identity;
+  /**
+   * Settles when all messages of the turn are stored, or the turn has ended without them. Until then a crash forgets the turn.
+   * Absent if they were stored with the turn. Never rejects.
+   */
+  readonly stored?: Promise<void> | undefined;
   /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
   readonly started: Promise<UpstreamStartResult>;
   /** Until when it waits for an alarm, in milliseconds since 1970, holding no money; undefined while it works. */

@@ -5,6 +5,7 @@ import type { SendProgress } from '../../claude/send-progress.ts';
 import { ADVISOR_BLOCK, HiddenOutputClock } from '../../claude/usage/hidden-output.ts';
 import { parseEventTypeFromData } from '../../claude/usage/usage-reader.ts';
 import { measureVisibleOutput } from '../../claude/usage/writing-speeds.ts';
+import type { SteppedWork } from '../../kit/async/run-in-steps.ts';
 import { maskSecrets } from '../../kit/http/secrets.ts';
 import { parseEventRememberingInput } from '../../kit/json/input-texts.ts';
 import { isObject, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
@@ -92,7 +93,7 @@ export class TurnRecorder {
   #clock: HiddenOutputClock | undefined;
   /** When the current piece came. */
   #now = 0;
-  readonly #options: StepOrRecoveryOptions;
+  readonly #options: Omit<StepOrRecoveryOptions, 'messageSteps'>;
   /** Set by `ReadAfterStop` before the end of a turn whose answer is still read after it. */
   lateReading: AnswerReadAfterEnd | undefined;
   /** The tokens of its prompt, where nothing of its answer had come and they were counted. */
@@ -100,20 +101,36 @@ export class TurnRecorder {
   /** The shown events at the end, and the events that arrived after it. */
   #shown: string | undefined;
   #lateText = '';
+  /** Stores its messages; undefined once all of them are stored. */
+  #messageSteps: SteppedWork<void> | undefined;
 
   constructor(transcript: Transcript, row: TurnRow, maxTokens: number, options: StepOrRecoveryOptions = {}) {
+    // Do not keep the steps in the options: they hold the messages.
+    const { messageSteps, ...rest } = options;
     const { recovered } = options;
     this.#transcript = transcript;
     this.row = row;
     this.grants = new TurnGrantStore(transcript, row);
     this.maxTokens = maxTokens;
-    this.#options = options;
+    this.#options = rest;
     this.builder = recovered?.builder ?? new MessageBuilder();
     this.#repairer = new EventRepairer(transcript, row, this.builder);
     this.log = options.log ?? new TurnEventLog(transcript, row);
     this.#events = options.createStepWriter?.(this.builder) ?? this.log;
     this.#frames = recovered?.frames ?? new SseEventReader();
     this.#bytes = recovered?.bytes ?? 0;
+    this.#messageSteps = messageSteps;
+  }
+
+  /** Whether its messages are not all stored yet. */
+  get isStoringMessages(): boolean {
+    return this.#messageSteps !== undefined;
+  }
+
+  /** Stores its messages in steps. If that throws, or is not finished, the end of the turn deletes them. */
+  *storeMessages(): SteppedWork<void> {
+    if (this.#messageSteps) yield* this.#messageSteps;
+    this.#messageSteps = undefined;
   }
 
   /**
@@ -351,7 +368,8 @@ export class TurnRecorder {
   /** Plans the end of the turn, with the outcome that settles it. */
   #planTurnEnd(turnEnd: TurnEnd, now: number): PlannedTurnEnd {
     const { row, builder, maxTokens } = this;
-    const { newMessages } = this.#options;
+    // A turn without its question is not kept. No caller knows of it, because its request was not sent.
+    const newMessages = this.#messageSteps ? 0 : this.#options.newMessages;
     const plan = planTurnEnd(
       {
         transcript: this.#transcript,
@@ -432,6 +450,8 @@ export class TurnRecorder {
   /** Stores the end, and shows it. @returns whether results that the model has refused are sent as words from now on */
   #storeAndShowEnd(plan: PlannedTurnEnd, row: TurnRow, now: number): boolean {
     const cached = this.#transcript.cachedHistory;
+    if (this.#messageSteps) this.#transcript.deleteIncompleteMessages(row.seq);
+    this.#messageSteps = undefined;
     const text = storeTurnEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });
     const hidesResults = row.status === 'refused' && hideResultsAfterRefusal(this.#transcript, row);
     // Store the log last: storing it shows the end to listeners, so everything before it must already have succeeded.

@@ -6,6 +6,7 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
+import { areMessagesIncomplete } from '../../conversations/history/storage/turn-notes.ts';
 import { listMessageNumbersOfTurn, listTurnsOfRun } from '../../conversations/history/storage/turn-queries.ts';
 import { countInputTokens } from '../../conversations/turn/answer-report.ts';
 import { type EventWriter, TurnEventLog } from '../../conversations/turn/event-log.ts';
@@ -82,7 +83,7 @@ export function endInterruptedStep(
   const steps = listTurnsOfRun(transcript, row.seq).slice(1);
   const calls: ToolCallRow[] = [];
   const unknown: Promise<SettlementResult>[] = [];
-  const mayGoOn = log.events < MOST_RESUMES * SKIPPED_EVENT_NUMBERS;
+  const mayGoOn = log.events < MOST_RESUMES * SKIPPED_EVENT_NUMBERS && !steps.some(areMessagesIncomplete);
   let spent = 0;
   for (const step of steps) {
     if (step.status === 'running') {

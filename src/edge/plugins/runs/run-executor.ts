@@ -43,6 +43,8 @@ export class RunExecutor implements TurnRunner {
   readonly started = this.#started.promise;
   /** Settles when the first step is admitted or refused. A later step that is refused only pauses the run. */
   admitted: Promise<void> = Promise.resolve();
+  /** Settles when the messages of the first step are stored. */
+  stored: Promise<void> | undefined;
   readonly #done = Promise.withResolvers<void>();
   readonly done = this.#done.promise;
   readonly #context: RunContext;
@@ -108,6 +110,7 @@ export class RunExecutor implements TurnRunner {
     this.#step = this.#beginStep(plan, this.#context.requestId);
     this.#started.resolve(this.#step.runner.started);
     this.admitted = this.#step.runner.admitted;
+    this.stored = this.#step.runner.stored;
     return this;
   }
 

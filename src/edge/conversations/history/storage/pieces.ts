@@ -19,9 +19,17 @@ export function createOwnersConditionSql(turns: string): string {
   return `owner <= ${FIRST_TURN_OWNER} and (${FIRST_TURN_OWNER} - owner) / ${MAX_OWNERS_PER_TURN} in (${turns})`;
 }
 
+/** A part of a long text, as a row. */
+type TextPiece = { owner: number; n: number; text: string };
+
 /** Stores a text of any length in as many rows as it needs. @param owner the number under which it is found again */
 export function writeTextPieces(tables: SqlTables, owner: number, whole: string): void {
-  for (const [n, text] of splitTextIntoPieces(whole).entries()) tables.insertRow('pieces', { owner, n, text });
+  for (const piece of divideText(owner, whole)) tables.insertRow('pieces', piece);
+}
+
+/** @returns the rows of a text */
+export function divideText(owner: number, whole: string): TextPiece[] {
+  return splitTextIntoPieces(whole).map((text, n) => ({ owner, n, text }));
 }
 
 /** @returns the text of an owner; empty if there is none */

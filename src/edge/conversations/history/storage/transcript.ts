@@ -10,6 +10,7 @@ import { type SqliteRow, toColumns } from '../../../durable/columns.ts';
 import { PluginTablesRegistry } from '../../../durable/plugin-tables.ts';
 import { createTables, readMetaTable } from '../../../durable/schema.ts';
 import { SqlTables } from '../../../durable/tables.ts';
+import type { SteppedWork } from '../../../kit/async/run-in-steps.ts';
 import { getOrCreate } from '../../../kit/cache/get-or-create.ts';
 import { encoder } from '../../../kit/http/bytes.ts';
 import { catchDamagedRow, type DamagedRow, DamagedTable, parseStored } from './damaged-row.ts';
@@ -17,7 +18,7 @@ import { type CachedHistory, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
-import { createOwnersConditionSql, readTextPieces, SHOWN_OWNER_OFFSET, writeTextPieces } from './pieces.ts';
+import { createOwnersConditionSql, divideText, readTextPieces, SHOWN_OWNER_OFFSET, writeTextPieces } from './pieces.ts';
 import {
   type EdgeCalls,
   type HistorySubstituteReader,
@@ -45,6 +46,9 @@ const OWNERS: Record<FrozenTextName, number> = { system: -1, tools: -2, runs: -3
 const SIZE_CHECK_BYTES = 32_768;
 /** About how many bytes a row takes in addition to its text. The row of a turn takes most. */
 const ROW_BYTES = 400;
+
+/** So many short messages, or characters of them, are one step. */
+const [STEP_MESSAGES, STEP_CHARACTERS] = [100, 65_536];
 
 /** The turns that an object reads when it wakes. */
 interface TurnsReadAtWake {
@@ -395,19 +399,41 @@ export class Transcript extends SqlTables {
   }
 
   addMessages(messages: readonly NewMessage[]): void {
+    this.#insertMessageRows(messages);
+    for (const message of messages) for (const piece of divideLongTexts(message)) this.insertRow('pieces', piece);
+  }
+
+  /** Adds messages in steps: a message follows all pieces of its texts, so that each stored message is complete. */
+  *addMessagesInSteps(messages: readonly NewMessage[]): SteppedWork<void> {
+    let some: NewMessage[] = [];
+    let characters = 0;
+    for (const message of messages) {
+      const pieces = divideLongTexts(message);
+      for (const piece of pieces) {
+        yield piece.text.length;
+        this.insertRow('pieces', piece);
+      }
+      some.push(message);
+      characters += isLongText(message.text) ? 0 : message.text.length;
+      if (characters < STEP_CHARACTERS && some.length < STEP_MESSAGES) continue;
+      yield characters;
+      this.#insertMessageRows(some);
+      some = [];
+      characters = 0;
+    }
+    yield characters;
+    this.#insertMessageRows(some);
+  }
+
+  #insertMessageRows(messages: readonly NewMessage[]): void {
     const haveOrigin = messages.some(({ origin }) => origin);
     const haveShown = messages.some(({ shown }) => shown);
     const rows = messages.map(({ seq, turn, id, role, createdAt, text, origin = null, shown }) => {
-      const { length: characters } = text;
-      const stored = { characters, text: characters > PIECE_CHARACTERS ? null : text };
+      const stored = { characters: text.length, text: isLongText(text) ? null : text };
       const seldom = { ...(haveOrigin && { origin }), ...(haveShown && { shown: shown ? 1 : null }) };
       return { seq, turn, id, role, created_at: createdAt, ...stored, ...seldom };
     });
     this.insertRows('messages', rows);
-    for (const [at, { seq, text, shown }] of messages.entries()) {
-      if (rows[at]?.text === null) writeTextPieces(this, seq, text);
-      if (shown) writeTextPieces(this, SHOWN_OWNER_OFFSET + seq, shown);
-    }
   }
 
   /** Deletes the messages that meet a condition on their columns. */
@@ -417,6 +443,24 @@ export class Transcript extends SqlTables {
     const divided = `select seq + more from messages, ${owners} where (text is null or shown = 1) and ${condition}`;
     this.runWriteStatement(`delete from pieces where owner in (${divided})`, ...bindings);
     this.runWriteStatement(`delete from messages where ${condition}`, ...bindings);
+  }
+
+  /**
+   * Deletes the messages of a turn whose messages were not all stored (`addMessagesInSteps`), and the pieces that no message
+   * refers to yet.
+   */
+  deleteIncompleteMessages(turn: number): void {
+    this.deleteMessages('turn = ?', turn);
+    const { nextMessage = 1 }: Partial<ConversationProfile> = this.#profile ?? {};
+    for (const offset of [0, SHOWN_OWNER_OFFSET]) {
+      this.runWriteStatement(
+        `delete from pieces where owner >= ? and owner < ?
+         and not exists (select 1 from messages where seq = pieces.owner - ?)`,
+        offset + nextMessage,
+        offset + SHOWN_OWNER_OFFSET,
+        offset,
+      );
+    }
   }
 
   /** Deletes everything except the profile and the turns that are not settled yet. */
@@ -450,6 +494,18 @@ export class Transcript extends SqlTables {
     if (profile === undefined && !this.hasRows('turns')) return;
     this.#profile = parseStored<ConversationProfile>('its profile', profile ?? '');
   }
+}
+
+function isLongText(text: string): boolean {
+  return text.length > PIECE_CHARACTERS;
+}
+
+/** @returns the pieces of a message's texts that its row does not contain */
+function divideLongTexts({ seq, text, shown }: NewMessage): ReturnType<typeof divideText> {
+  return [
+    ...(isLongText(text) ? divideText(seq, text) : []),
+    ...(shown ? divideText(SHOWN_OWNER_OFFSET + seq, shown) : []),
+  ];
 }
 
 /** @returns the bytes of the members that a caller can make long. */

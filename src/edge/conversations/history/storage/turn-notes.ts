@@ -30,3 +30,16 @@ export function selectVisibleNotes({ notes }: RowWithNotes): TurnNotes | null {
   const shown = Object.entries(notes).filter(([name]) => isShown(name));
   return shown.length === 0 ? null : Object.fromEntries(shown);
 }
+
+/** The note of a turn whose messages are stored in steps. It is removed with the last step, so only a crash leaves it behind. */
+const INCOMPLETE = 'incomplete_messages';
+
+/** @returns the notes of a turn whose messages are not all stored yet */
+export function addIncompleteNote(notes: TurnNotes | null): TurnNotes {
+  return { ...notes, [INCOMPLETE]: true };
+}
+
+/** @returns whether the messages of a stored turn are incomplete */
+export function areMessagesIncomplete({ notes }: RowWithNotes): boolean {
+  return notes?.[INCOMPLETE] === true;
+}

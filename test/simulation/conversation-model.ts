@@ -15,6 +15,13 @@ export const DUE_WITHIN_MS = 60_000;
 /** The statuses of turns whose messages stay, as SQL. */
 export const COMMITTED_STATUSES_SQL = "('complete', 'interrupted', 'stopped', 'refused', 'empty')";
 
+/** The text of a message, which is in pieces if it is long. */
+const MESSAGE_TEXT_SQL =
+  "coalesce(text, (select group_concat(piece, '') from (select p.text as piece from pieces p where p.owner = m.seq order by p.n)))";
+/** Pieces of texts that no message has. */
+const ORPHANED_PIECES_SQL =
+  'select owner from pieces where owner > 0 and not exists (select 1 from messages where seq = owner)';
+
 interface StoredMessageRow {
   turn: string;
   status: string;
@@ -75,6 +82,7 @@ export class ConversationModel {
     const open = this.#read("select id from turns where status = 'running'");
     if (open.length > 1) throw new InvariantViolation(`two turns run: ${JSON.stringify(open)}`);
     this.#checkHistory();
+    this.#checkPieces(open.length > 0);
     this.#checkAlarm();
   }
 
@@ -93,7 +101,10 @@ export class ConversationModel {
         throw new InvariantViolation('a log is kept for ever');
     }
     this.#ledger.checkAtRest();
-    const asked = this.#hasTables ? this.#read("select text from messages where role = 'user'") : [];
+    if (this.#hasTables) this.#checkPieces(false);
+    const asked = this.#hasTables
+      ? this.#read(`select ${MESSAGE_TEXT_SQL} as text from messages m where role = 'user'`)
+      : [];
     const kept = new Set(asked.map(({ text }) => String((JSON.parse(String(text)) as { content: unknown }).content)));
     for (const question of this.losesHistory || !this.#hasTables ? [] : this.acknowledged) {
       if (!kept.has(question)) throw new InvariantViolation(`${question} was acknowledged, and is not in the history`);
@@ -108,7 +119,7 @@ export class ConversationModel {
 
   #checkHistory(): void {
     const rows = this.#read(
-      `select t.id as turn, t.status, m.role, m.text from messages m join turns t on t.seq = m.turn
+      `select t.id as turn, t.status, m.role, ${MESSAGE_TEXT_SQL.replace('text', 'm.text')} as text from messages m join turns t on t.seq = m.turn
        where t.status in ${COMMITTED_STATUSES_SQL} order by m.seq`,
     ) as unknown as StoredMessageRow[];
     const sent = rows.filter(({ status, text }) => status !== 'refused' && text !== NO_ANSWER);
@@ -127,6 +138,12 @@ export class ConversationModel {
         throw new InvariantViolation(`${turn} is not whole: ${JSON.stringify(said)}`);
       }
     }
+  }
+
+  /** Only a turn that is being stored may have pieces without a message. A crash leaves them until its object starts again. */
+  #checkPieces(isTurnRunning: boolean): void {
+    const orphans = isTurnRunning ? [] : this.#read(ORPHANED_PIECES_SQL);
+    if (orphans.length > 0) throw new InvariantViolation(`pieces are left: ${JSON.stringify(orphans)}`);
   }
 
   /** What the conversation and the list say that it has cost is what was booked, but for what is not settled yet. */

@@ -12,7 +12,6 @@ import type { ResolvedAgent } from '../history/agent-in-use.ts';
 import { removeLostCode } from '../history/container.ts';
 import { addNeededBetasToHeaders, findBetasNeededByMessages } from '../history/needed-betas.ts';
 import { type NextRequestPlan, planNextRequest } from '../history/next-request.ts';
-import { PIECE_CHARACTERS } from '../history/storage/message-text.ts';
 import {
   BLANK_TURN,
   type ConversationProfile,
@@ -264,7 +263,8 @@ export function storeTurnAndMessages(
   const stored = { ...row };
   addNotes(stored, longNotes);
   // A later step of a run is not stored in steps: after a crash its run would continue without its results.
-  const isInSteps = !options.isLater && messages.reduce((sum, { text }) => sum + text.length, 0) > PIECE_CHARACTERS;
+  const characters = messages.reduce((sum, { text }) => sum + text.length, 0);
+  const isInSteps = !options.isLater && transcript.exceedsRow(characters);
   const messageSteps = isInSteps ? storeMessagesInSteps(transcript, stored, messages) : undefined;
   if (messageSteps) transcript.storeNewTurn({ ...stored, notes: addIncompleteNote(stored.notes) }, []);
   else transcript.storeNewTurn(stored, messages);

@@ -400,7 +400,7 @@ export class Transcript extends SqlTables {
 
   addMessages(messages: readonly NewMessage[]): void {
     this.#insertMessageRows(messages);
-    for (const message of messages) for (const piece of divideLongTexts(message)) this.insertRow('pieces', piece);
+    for (const message of messages) for (const piece of this.#divideLongTexts(message)) this.insertRow('pieces', piece);
   }
 
   /** Adds messages in steps: a message follows all pieces of its texts, so that each stored message is complete. */
@@ -408,13 +408,13 @@ export class Transcript extends SqlTables {
     let some: NewMessage[] = [];
     let characters = 0;
     for (const message of messages) {
-      const pieces = divideLongTexts(message);
+      const pieces = this.#divideLongTexts(message);
       for (const piece of pieces) {
         yield piece.text.length;
         this.insertRow('pieces', piece);
       }
       some.push(message);
-      characters += isLongText(message.text) ? 0 : message.text.length;
+      characters += this.exceedsRow(message.text.length) ? 0 : message.text.length;
       if (characters < STEP_CHARACTERS && some.length < STEP_MESSAGES) continue;
       yield characters;
       this.#insertMessageRows(some);
@@ -425,11 +425,24 @@ export class Transcript extends SqlTables {
     this.#insertMessageRows(some);
   }
 
+  /** @returns whether so many characters do not fit into one row */
+  exceedsRow(characters: number): boolean {
+    return characters > PIECE_CHARACTERS;
+  }
+
+  /** @returns the pieces of a message's texts that its row does not contain */
+  #divideLongTexts({ seq, text, shown }: NewMessage): ReturnType<typeof divideText> {
+    return [
+      ...(this.exceedsRow(text.length) ? divideText(seq, text) : []),
+      ...(shown ? divideText(SHOWN_OWNER_OFFSET + seq, shown) : []),
+    ];
+  }
+
   #insertMessageRows(messages: readonly NewMessage[]): void {
     const haveOrigin = messages.some(({ origin }) => origin);
     const haveShown = messages.some(({ shown }) => shown);
     const rows = messages.map(({ seq, turn, id, role, createdAt, text, origin = null, shown }) => {
-      const stored = { characters: text.length, text: isLongText(text) ? null : text };
+      const stored = { characters: text.length, text: this.exceedsRow(text.length) ? null : text };
       const seldom = { ...(haveOrigin && { origin }), ...(haveShown && { shown: shown ? 1 : null }) };
       return { seq, turn, id, role, created_at: createdAt, ...stored, ...seldom };
     });
@@ -494,18 +507,6 @@ export class Transcript extends SqlTables {
     if (profile === undefined && !this.hasRows('turns')) return;
     this.#profile = parseStored<ConversationProfile>('its profile', profile ?? '');
   }
-}
-
-function isLongText(text: string): boolean {
-  return text.length > PIECE_CHARACTERS;
-}
-
-/** @returns the pieces of a message's texts that its row does not contain */
-function divideLongTexts({ seq, text, shown }: NewMessage): ReturnType<typeof divideText> {
-  return [
-    ...(isLongText(text) ? divideText(seq, text) : []),
-    ...(shown ? divideText(SHOWN_OWNER_OFFSET + seq, shown) : []),
-  ];
 }
 
 /** @returns the bytes of the members that a caller can make long. */

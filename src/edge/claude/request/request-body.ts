@@ -23,11 +23,10 @@ export interface HistoryReplacement {
 export class RequestBody implements JsonBody {
   /** Always null: a conversation rejects a body that repeats keys. */
   readonly readings = null;
-  /** The body without the history: its other members, and the new messages. */
-  readonly ownJson: JsonObject;
   readonly #text: string;
   readonly #history: SentHistory;
   readonly #replacement: HistoryReplacement | undefined;
+  #ownJson: JsonObject | undefined;
   #bytes: Uint8Array | undefined;
   #parsedBody: Pick<JsonBody, 'text' | 'json'> | undefined;
 
@@ -41,7 +40,12 @@ export class RequestBody implements JsonBody {
     this.#text = replaceLoneSurrogates(text);
     this.#history = history;
     this.#replacement = replacement;
-    this.ownJson = JSON.parse(this.#text) as JsonObject;
+  }
+
+  /** The body without the history: its other members, and the new messages. */
+  get ownJson(): JsonObject {
+    this.#ownJson ??= JSON.parse(this.#text) as JsonObject;
+    return this.#ownJson;
   }
 
   /** The features that were found in the messages of the history. */

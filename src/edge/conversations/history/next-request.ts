@@ -8,6 +8,7 @@ import { fieldRemovals } from '../../claude/request/all-fields.ts';
 import { type HistoryReplacement, RequestBody } from '../../claude/request/request-body.ts';
 import type { SentHistory } from '../../claude/request/sent-history.ts';
 import type { Settings } from '../../config/settings.ts';
+import { runAtOnce, type SteppedWork } from '../../kit/async/run-in-steps.ts';
 import { freeBytesAndReturnLength } from '../../kit/http/body/release-bytes.ts';
 import type { BodyMemoryShare } from '../../kit/http/body-memory.ts';
 import { encoder } from '../../kit/http/bytes.ts';
@@ -93,10 +94,28 @@ export function planNextRequest(
   settings: Settings,
   options: RequestOptions = {},
 ): NextRequestPlan {
+  return runAtOnce(planNextRequestInSteps(callerBody, transcript, settings, options));
+}
+
+/**
+ * Plans a turn with a long body in steps, each of which reads the body once. The plan is valid only if the conversation has not
+ * changed in the meantime.
+ */
+export function* planNextRequestInSteps(
+  callerBody: string,
+  transcript: Transcript,
+  settings: Settings,
+  options: RequestOptions,
+): SteppedWork<NextRequestPlan> {
+  const { length } = callerBody;
+  yield length;
   const text = repairCallsInBody(callerBody);
+  yield length;
   const request = resolveRequest(text, transcript, settings, options);
+  yield length;
   const incoming = readIncomingMessages(request, transcript, settings.MAX_BODY_BYTES, options);
   const { agent } = options;
+  yield length;
   const { json, sent, frozen, maxTokens, name } = request;
   const { lastTurn, tail } = incoming.stored;
   const follows = continuesLastAnswer(incoming);
@@ -123,11 +142,13 @@ export function planNextRequest(
     options,
   );
   const limit = settings.MAX_BODY_BYTES;
+  yield length;
   if (body.bytes.length > limit) throw createRequestTooLargeError(limit, body.hasHistory);
   // If the prompt only adds messages to the last turn's prompt, only the added ones must be estimated: the upstream has
   // reported how many tokens the rest has.
   const isExtended = frame !== null && lastTurn?.frame === frame && lastTurn.sentFrom === sentFrom;
   const before = isExtended ? lastTurn.tokens : null;
+  yield length;
   const added = before === null ? undefined : computeAddedTokenUpperBound(incoming.new, model, settings);
   const results = findUnacceptedResults(incoming, transcript);
   return {

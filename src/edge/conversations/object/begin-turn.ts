@@ -6,12 +6,12 @@ import {
   listUpstreamsWithUnexpiredCache,
 } from '../../claude/upstreams/pool.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
-import type { SteppedWork } from '../../kit/async/run-in-steps.ts';
+import { runAtOnce, type SteppedWork } from '../../kit/async/run-in-steps.ts';
 import { createDimensionValue, type DimensionValues, OF_PREFIX } from '../../money/contracts/dimensions.ts';
 import type { ResolvedAgent } from '../history/agent-in-use.ts';
 import { removeLostCode } from '../history/container.ts';
 import { addNeededBetasToHeaders, findBetasNeededByMessages } from '../history/needed-betas.ts';
-import { type NextRequestPlan, planNextRequest } from '../history/next-request.ts';
+import { type NextRequestPlan, planNextRequest, planNextRequestInSteps } from '../history/next-request.ts';
 import {
   BLANK_TURN,
   type ConversationProfile,
@@ -49,40 +49,52 @@ const READ_STATUSES: readonly TurnStatus[] = ['complete', 'interrupted', 'stoppe
  * @throws ApiError 400 for messages that do not continue the history, and for a run where nothing runs; 413 for a request that is
  *   too large to be sent
  */
-export function planTurn(
+export function planTurn(...args: Parameters<typeof planTurnInSteps>): NextRequestPlan {
+  return runAtOnce(planTurnInSteps(...args));
+}
+
+/** Plans a turn with a long body in steps. The plan is valid only if the conversation has not changed in the meantime. */
+export function* planTurnInSteps(
   conversation: ConversationContext,
   present: ConversationProfile | undefined,
   turn: PendingTurn,
-): NextRequestPlan {
+): SteppedWork<NextRequestPlan> {
   const { request, initialContext } = turn;
-  removeLostCode(conversation.transcript, request.body, conversation.now());
+  const { transcript } = conversation;
+  removeLostCode(transcript, request.body, conversation.now());
   if (present) requireSameInitialContext(present, request.asked);
   const agent = present ? readRetainedAgent(conversation) : initialContext?.agent && initialContext.stored;
-  return planTurnByPluginsOrDefault(conversation, turn, agent, (model) =>
-    planNextRequest(request.body, conversation.transcript, conversation.settings(), {
-      prefix: initialContext,
-      agent,
-      betas: request.headers['anthropic-beta'],
-      isRun: isRunRequest(request),
-      model,
-      defaults: agent ? undefined : request.asked.defaults,
-      now: conversation.now(),
-      // A subagent's request is written by the edge, so the restrictions of the caller's token do not apply to it.
-      isBound: request.caller.only !== undefined && !request.parent,
-    }),
-  );
+  const options = {
+    prefix: initialContext,
+    agent,
+    betas: request.headers['anthropic-beta'],
+    isRun: isRunRequest(request),
+    defaults: agent ? undefined : request.asked.defaults,
+    now: conversation.now(),
+    // A subagent's request is written by the edge, so the restrictions of the caller's token do not apply to it.
+    isBound: request.caller.only !== undefined && !request.parent,
+  };
+  const plan = (model?: string) =>
+    planNextRequest(request.body, transcript, conversation.settings(), { ...options, model });
+  const planned = planTurnByPlugins(conversation, turn, agent, plan);
+  return planned ?? (yield* planNextRequestInSteps(request.body, transcript, conversation.settings(), options));
 }
 
 /** Plans a turn, or a prompt that is counted: by the first plugin that plans it, else without one. */
-export function planTurnByPluginsOrDefault(
+export function planTurnByPluginsOrDefault(...args: Parameters<typeof planTurnByPlugins>): NextRequestPlan {
+  const [, , , plan] = args;
+  return planTurnByPlugins(...args) ?? plan();
+}
+
+function planTurnByPlugins(
   { hooks }: ConversationContext,
   turn: Parameters<NonNullable<ConversationHooks['plan']>>[0],
   agent: ResolvedAgent | undefined,
   plan: (model?: string) => NextRequestPlan,
-): NextRequestPlan {
+): NextRequestPlan | undefined {
   let planned: NextRequestPlan | undefined;
   for (const pluginHooks of hooks) planned ??= pluginHooks.plan?.(turn, agent, plan);
-  return planned ?? plan();
+  return planned;
 }
 
 /** @throws ApiError 400 if a request names another prefix or agent than the conversation has */

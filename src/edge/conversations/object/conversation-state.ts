@@ -199,11 +199,12 @@ export class ConversationState implements ConversationContext {
   }
 
   /** Waits for work before a turn begins. @throws ApiError if the turn was stopped meanwhile */
-  async waitBeforeTurn(key: string | undefined, work: Promise<unknown>): Promise<void> {
+  async waitBeforeTurn<T>(key: string | undefined, work: Promise<T>): Promise<T> {
     const waiting = { key, isStopped: false };
     this.#waitingTurns.add(waiting);
-    await work.finally(() => this.#waitingTurns.delete(waiting));
+    const result = await work.finally(() => this.#waitingTurns.delete(waiting));
     if (waiting.isStopped) throw createTurnStoppedError();
+    return result;
   }
 
   /**

@@ -1,5 +1,6 @@
 /** Handles the request for a turn: checks whether it may begin, waits for its prerequisites, and begins it. */
 import { shouldHideToolContents } from '../../auth/identity/only.ts';
+import { runInSteps } from '../../kit/async/run-in-steps.ts';
 import { PluginContextValues } from '../../kit/plugins/context-values.ts';
 import { requireUnrevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { getRestrictedTokenGuard } from '../history/guard.ts';
@@ -11,7 +12,7 @@ import { redactAnswer } from '../views/redact-answer.ts';
 import type { TurnAnswer } from '../views/turn-answer.ts';
 import { answerRepeatedRequest, answerStartedTurn, findRepeatedTurn, requireIdleConversation } from './answer-turn.ts';
 import { waitForAnswerSendingPings } from './answer-with-pings.ts';
-import { createTurnId, planTurn, storeTurnAndCreateRunner } from './begin-turn.ts';
+import { createTurnId, planTurn, planTurnInSteps, storeTurnAndCreateRunner } from './begin-turn.ts';
 import { callHookOfEachPlugin } from './call-hooks.ts';
 import type { TurnRequest } from './contract.ts';
 import type { ConversationState } from './conversation-state.ts';
@@ -60,6 +61,7 @@ export async function handleTurn(state: ConversationState, turn: TurnRequest): P
  */
 async function startOrAttachToTurn(state: ConversationState, turn: PendingTurn): Promise<TurnAnswer> {
   const { request } = turn;
+  let shouldPlanInSteps = state.transcript.exceedsRow(request.body.length);
   for (;;) {
     state.recoverFromCrash();
     // Finish an interrupted deletion first: its caller got the response that the conversation is deleted, and may begin a new
@@ -74,7 +76,14 @@ async function startOrAttachToTurn(state: ConversationState, turn: PendingTurn):
     requireInitialContext(state, turn);
     let planned: NextRequestPlan;
     try {
-      planned = planTurn(state, state.visibleProfile, turn);
+      if (shouldPlanInSteps) {
+        // Once only: a conversation that changes again and again must not keep the turn from beginning.
+        shouldPlanInSteps = false;
+        const getPlan = await planTurnInterruptibly(state, turn);
+        const valid = getPlan();
+        if (!valid) continue;
+        planned = valid;
+      } else planned = planTurn(state, state.visibleProfile, turn);
     } catch (thrown) {
       // If the caller's token is revoked, report that instead of this error: a revoked caller must not learn anything about the
       // conversation.
@@ -93,6 +102,34 @@ async function startOrAttachToTurn(state: ConversationState, turn: PendingTurn):
     }
     await work;
   }
+}
+
+/**
+ * Plans a turn in steps, between which other requests run.
+ *
+ * @returns a function that returns the plan, or undefined if the conversation has changed since. If it has not, all checks have
+ *   the same result as before
+ */
+async function planTurnInterruptibly(
+  state: ConversationState,
+  turn: PendingTurn,
+): Promise<() => NextRequestPlan | undefined> {
+  const { transcript, lock } = state;
+  const planning = planTurnInSteps(state, state.visibleProfile, turn);
+  // The first step may change the conversation itself: it removes code that is lost.
+  const first = planning.next();
+  const { rowsWritten, storedProfile } = transcript;
+  const hasChanged = () =>
+    transcript.rowsWritten !== rowsWritten || transcript.storedProfile !== storedProfile || !lock.isFree;
+  // An error may come from the change: a plan that is made again says so.
+  const throwUnlessChanged = (thrown: unknown) => {
+    if (!hasChanged()) throw thrown;
+    return undefined;
+  };
+  const planned = first.done
+    ? first.value
+    : await state.waitBeforeTurn(turn.request.call.key, runInSteps(planning).catch(throwUnlessChanged));
+  return () => (hasChanged() ? undefined : planned);
 }
 
 /** Stores the turn, acquires the lock, and runs the turn. Up to the lock nothing waits. */

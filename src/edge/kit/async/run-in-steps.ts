@@ -52,6 +52,14 @@ export class WorkPacer {
   }
 }
 
+/** Runs work in steps without a pause. @throws what the work throws */
+export function runAtOnce<T>(work: SteppedWork<T>): T {
+  for (;;) {
+    const { value, done } = work.next();
+    if (done) return value;
+  }
+}
+
 /** Runs the same work with each text, in order. */
 export function* forEachInSteps(
   texts: Iterable<string>,

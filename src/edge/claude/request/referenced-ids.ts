@@ -16,13 +16,12 @@ export function couldContainResourceIds({ text, json }: Pick<JsonBody, 'text' | 
     container !== null ||
     thread !== null ||
     text.includes(FILE_KEY) ||
-    decodeEscapedAsciiLetters(text).includes(FILE_KEY)
+    (text.includes('\\u00') && decodeEscapedAsciiLetters(text).includes(FILE_KEY))
   );
 }
 
 /** @returns a JSON text with its escaped letters decoded. The result may not be valid JSON */
 function decodeEscapedAsciiLetters(text: string): string {
-  if (!text.includes('\\u00')) return text;
   return text.replace(ESCAPED_CHARACTERS, (_, code: string) => String.fromCharCode(Number.parseInt(code, 16)));
 }
 

@@ -257,7 +257,7 @@ export function buildTurnBody(
   const replaced = isCached && used + 1 < free ? markPreviousQuestion?.() : undefined;
   return {
     body: new RequestBody(text, extended ?? history, replaced),
-    extendedHistory: texts.every((one) => removeBreakpointsFromMessage(one) === one) ? extended : undefined,
+    extendedHistory: extended && texts.every((one) => removeBreakpointsFromMessage(one) === one) ? extended : undefined,
   };
 }
 

@@ -1,6 +1,6 @@
 /** Handles the request for a turn: checks whether it may begin, waits for its prerequisites, and begins it. */
 import { shouldHideToolContents } from '../../auth/identity/only.ts';
-import { runInSteps } from '../../kit/async/run-in-steps.ts';
+import { runInSteps, type SteppedWork } from '../../kit/async/run-in-steps.ts';
 import { PluginContextValues } from '../../kit/plugins/context-values.ts';
 import { requireUnrevokedCaller } from '../../money/admission/refuse-revoked.ts';
 import { getRestrictedTokenGuard } from '../history/guard.ts';
@@ -128,8 +128,17 @@ async function planTurnInterruptibly(
   };
   const planned = first.done
     ? first.value
-    : await state.waitBeforeTurn(turn.request.call.key, runInSteps(planning).catch(throwUnlessChanged));
+    : await state.waitBeforeTurn(
+        turn.request.call.key,
+        runInSteps(continueWork(first.value, planning)).catch(throwUnlessChanged),
+      );
   return () => (hasChanged() ? undefined : planned);
+}
+
+/** Yields the first unit of work again, which was counted but not done, and then does the work. */
+function* continueWork<T>(first: number, work: SteppedWork<T>): SteppedWork<T> {
+  yield first;
+  return yield* work;
 }
 
 /** Stores the turn, acquires the lock, and runs the turn. Up to the lock nothing waits. */

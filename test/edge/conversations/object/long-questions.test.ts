@@ -202,3 +202,43 @@ test('a long question writes one row for each piece, and one more than a short o
   const short = await countRowsOf('And on');
   expect(await countRowsOf(LONG)).toBe(short + 3 + 1);
 });
+
+/** Begins a turn, and holds it while its request is planned: nothing of it is stored. */
+async function holdLongPlan() {
+  const gate = holdStep(() => true);
+  const answer = sendTurnRequest(buildTurnRequest(createBody(LONG), { key: 'k1' }));
+  await eventually(() => expect(gate.isReached).toBe(true));
+  return { gate, answer };
+}
+
+test('a turn that is stopped while its long request is planned does not begin', async () => {
+  await runTurn(createBody('Hello'));
+  const { gate, answer } = await holdLongPlan();
+  await stubOf().stopRunningTurn();
+  gate.open();
+  expect(await answer).toMatchObject({ kind: 'error', error: { status: 410 } });
+  await expectNothingLeft(2);
+});
+
+test('a long turn is planned again if another turn has ended while it was planned', async () => {
+  await runTurn(createBody('Hello'));
+  const { gate, answer } = await holdLongPlan();
+  await runTurn(createBody('Between'));
+  gate.open();
+  expect(await answer).toMatchObject({ kind: 'stream' });
+  await eventually(async () => expect(await listMessages()).toHaveLength(6));
+  const questions = (await listMessages()).filter(({ role }) => role === 'user');
+  expect(questions.map(({ content }) => content)).toEqual(['Hello', 'Between', LONG]);
+});
+
+test('a long turn is rejected if another turn has begun while it was planned', async () => {
+  await runTurn(createBody('Hello'));
+  const { gate, answer } = await holdLongPlan();
+  const other = await sendTurnRequest(
+    buildTurnRequest(createBody('Between', { max_tokens: 2_000 }), { simulate: 'tps=100;flush' }),
+  );
+  gate.open();
+  expect(await answer).toMatchObject({ kind: 'error', error: { status: 409 } });
+  await stubOf().stopRunningTurn();
+  expect(other).toMatchObject({ kind: 'stream' });
+});

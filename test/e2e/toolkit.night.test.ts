@@ -85,7 +85,7 @@ test('the guide’s Worker, the template and a test type-check without skipLibCh
       name: true, needs: true, routes: true, options: true, settings: true, bindings: true, queue: true, members: true,
       headers: true, classifyByBatch: true, providers: true, conversation: true, rows: true, copied: true, strategy: true,
       agents: true, guard: true, tools: true, account: true, dimensions: true, sharedBudgets: true, allAccounts: true,
-      alertInbox: true, health: true, metrics: true, overview: true, failingTasks: true,
+      alertInbox: true, changeList: true, health: true, metrics: true, overview: true, failingTasks: true,
     };
     const own: Plugin = {
       name: 'own',
@@ -112,9 +112,11 @@ test('the guide’s Worker, the template and a test type-check without skipLibCh
     void [usd, new Anthropic({ fetch: createSimulator() })];
     export default edge;`,
   );
-  const [shown = ''] = codeBlocksOf(await readGuide('toolkit'), 'ts');
+  const guide = await readGuide('toolkit');
+  const [shown = ''] = codeBlocksOf(guide, 'ts');
   expect(shown).toContain('createApp');
-  await mkdir(join(project.folder, 'guide'));
+  await mkdir(join(project.folder, 'guide/src'), { recursive: true });
+  for (const [name, code] of filesOfSection(guide, 'Write a plugin')) await project.write(`guide/${name}`, code);
   await project.write('guide/index.ts', shown);
   await project.write(
     'guide/session.ts',
@@ -123,6 +125,7 @@ test('the guide’s Worker, the template and a test type-check without skipLibCh
   const told = await readFile(join(project.folder, 'typed/tsconfig.json'), 'utf8');
   const { compilerOptions } = JSON.parse(told) as { compilerOptions: Record<string, unknown> };
   await project.typeCheck(['guide/index.ts'], compilerOptions);
+  await project.typeCheck(['guide/src/index.ts'], compilerOptions);
   await project.typeCheck(['guide/index.ts'], { ...compilerOptions, module: 'esnext', moduleResolution: 'bundler' });
   await project.typeCheck(['own.test-d.ts', 'typed/src/index.ts'], {
     lib: ['es2024'],
@@ -287,8 +290,8 @@ test.skipIf(isBrowserMissing())(
     await mkdir(join(folder, 'src'), { recursive: true });
     const guide = await readGuide('react');
     const files = filesOfSection(guide, 'Make the folder');
-    const inSource = ['token.js', 'edge.js', 'words.js', 'main.jsx', 'style.css'].map((file) => `src/${file}`);
-    expect([...files.keys()]).toEqual(['index.html', 'vite.config.js', ...inSource]);
+    const inSource = ['token.ts', 'edge.ts', 'words.ts', 'main.tsx', 'style.css'].map((file) => `src/${file}`);
+    expect([...files.keys()]).toEqual(['tsconfig.json', 'index.html', 'vite.config.ts', ...inSource]);
     for (const [file, code] of filesOfSection(guide, 'The server')) files.set(file, code);
     const serverPort = await findFreePort();
     const placed = (code: string) =>
@@ -296,7 +299,7 @@ test.skipIf(isBrowserMissing())(
     for (const [file, code] of files) await project.write(`chat/${file}`, placed(code));
     await project.write('chat/package.json', '{ "type": "module" }');
     // What its install line brings beside the package.
-    const [, installed = ''] = /npm install \.\.\/sluice\/\S+ (.*) && npm install -D vite\n/.exec(guide) ?? [];
+    const [, installed = ''] = /npm install \.\.\/sluice\/\S+ (.*)\n/.exec(guide) ?? [];
     for (const wanted of installed.split(' ').filter((one) => one !== 'hono')) {
       const name = wanted.replace(/@\d+$/, '');
       await mkdir(dirname(join(project.folder, 'node_modules', name)), { recursive: true });
@@ -312,7 +315,7 @@ test.skipIf(isBrowserMissing())(
     });
     await createClient({ baseURL: edge.url }).agents.put('support', { model: 'claude-haiku-5-5', max_tokens: 2_048 });
     const env = { ...process.env, SLUICE_URL: edge.url, PAGE_ORIGIN: site, PORT: String(serverPort) };
-    const server = spawn(process.execPath, ['server.js'], { cwd: folder, env, stdio: 'inherit' });
+    const server = spawn(process.execPath, ['server.ts'], { cwd: folder, env, stdio: 'inherit' });
     vi.stubEnv('VITE_EDGE', edge.url);
     const vite = await createServer({ root: folder, server: { port, host: 'localhost' }, logLevel: 'error' });
     const browser = await launchBrowser();

@@ -4,14 +4,17 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { Validator } from '@seriousme/openapi-schema-validator';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Plugin } from '#edge/kit/plugins/plugins.ts';
-import { startEdge } from '#test/support/edge.ts';
-import { codeBlocksOf, readGuide, sectionOf } from '#test/support/guides.ts';
+import { bundleWorker } from '#test/support/bundle-worker.ts';
+import { type Edge, startEdge, startEdgeWithPage } from '#test/support/edge.ts';
+import { codeBlocksOf, filesOfSection, readGuide, sectionOf } from '#test/support/guides.ts';
 import { bundlePackage } from '#test/support/package-bundles.ts';
 import { PackedProject } from '#test/support/packed-project.ts';
 import { root } from '#test/support/root.ts';
+import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
 interface PluginWithBindings extends Plugin {
   bindings?: Readonly<Record<string, string | null>>;
@@ -25,11 +28,13 @@ let project: PackedProject;
 /** The guide's edge in it, and what the command said when it had made that. */
 let place: string;
 let said: string;
+let options: string[];
 
 beforeAll(async () => {
   project = await PackedProject.create(false);
   const [, command = ''] = /sluice init (.*)/.exec(GUIDE) ?? [];
-  const [beside = '', ...options] = command.split(' ');
+  const [beside = '', ...chosen] = command.split(' ');
+  options = chosen;
   const name = basename(beside);
   place = join(project.folder, name);
   said = await project.init(name, ...options);
@@ -279,6 +284,95 @@ describe('a Worker that uses the package', () => {
         statuses.push((await get(path)).status);
       }
       expect(statuses).toEqual([200, 501, 404]);
+    } finally {
+      await edge.stop();
+    }
+  });
+});
+
+describe('the plugin of the guide', () => {
+  const section = sectionOf(GUIDE, 'Write a plugin');
+  const name = 'own-plugin';
+
+  /** @param development the module `#development` of the package, or undefined for a Worker as it is deployed */
+  async function start(vars: Record<string, string>, development?: string): Promise<Edge> {
+    const folder = join(project.folder, name);
+    return await startEdgeWithPage(vars, await bundleWorker(join(folder, 'src/index.ts'), { development }), folder);
+  }
+
+  beforeAll(async () => {
+    await project.init(name, ...options);
+    const { 'wrangler.toml': bound = '', ...files } = Object.fromEntries(filesOfSection(GUIDE, 'Write a plugin'));
+    expect(Object.keys(files)).toEqual(['src/notes.ts', 'src/index.ts']);
+    for (const [file, code] of Object.entries(files)) await project.write(`${name}/${file}`, code);
+    const template = await readFile(join(project.folder, name, 'wrangler.toml'), 'utf8');
+    await project.write(`${name}/wrangler.toml`, `${template}\n${bound}`);
+  });
+
+  test('prints the documented output', async () => {
+    const edge = await start({}, join(project.folder, 'node_modules/sluice/dist/edge/development.js'));
+    try {
+      const health = await (await fetch(`${edge.url}/health`)).json();
+      expect(health).not.toHaveProperty('warnings');
+      const [commands = ''] = codeBlocksOf(section, 'sh');
+      const [shown] = codeBlocksOf(section, 'text');
+      expect(await project.run('bash', ['-c', commands.replaceAll('http://localhost:8787', edge.url)])).toBe(shown);
+    } finally {
+      await edge.stop();
+    }
+  });
+
+  test('authenticates and validates requests when it is deployed, and is in the OpenAPI document', async () => {
+    const edge = await start({ UPSTREAM: '', ANTHROPIC_API_KEY: 'any' });
+    try {
+      const send = async (body: unknown, headers: Record<string, string> = {}) => {
+        const init = { method: 'POST', headers: { 'content-type': 'application/json', ...headers } };
+        const response = await fetch(`${edge.url}/notes`, { ...init, body: JSON.stringify(body) });
+        return [response.status, await response.json()];
+      };
+      const list = async (query: string, token: string) => {
+        const response = await fetch(`${edge.url}/notes${query}`, { headers: bearerHeader(token) });
+        return [response.status, await response.json()];
+      };
+      const error = (type: string, message: unknown) => expect.objectContaining({ error: { type, message } });
+      const alice = await createToken('alice');
+      expect(await send({ text: 'a' })).toEqual([401, error('authentication_error', expect.any(String))]);
+      expect(await send({ text: 'a' }, bearerHeader(await createToken('alice', ['classify'])))).toEqual([
+        403,
+        error('permission_error', expect.stringContaining('`messages`')),
+      ]);
+      expect(await send({ text: 1 }, bearerHeader(alice))).toEqual([
+        400,
+        error('invalid_request_error', 'text: Invalid input: expected string, received number'),
+      ]);
+      for (const text of ['a', 'b']) expect(await send({ text }, bearerHeader(alice))).toEqual([200, { text }]);
+      expect(await list('', alice)).toEqual([200, { data: [{ text: 'a' }, { text: 'b' }] }]);
+      expect(await list('?limit=1', alice)).toEqual([200, { data: [{ text: 'a' }] }]);
+      expect(await list('?limit=0', alice)).toEqual([400, error('invalid_request_error', expect.any(String))]);
+      expect(await list('', await createToken('bob'))).toEqual([200, { data: [] }]);
+
+      const document = (await (await fetch(`${edge.url}/openapi.json`)).json()) as {
+        paths: Record<string, Record<string, object>>;
+      };
+      expect((await new Validator().validate(document)).errors).toBeUndefined();
+      expect(document.paths['/messages']).toHaveProperty('post');
+      const schema = {
+        type: 'object',
+        required: ['text'],
+        properties: { text: expect.objectContaining({ maxLength: 1_000 }) },
+      };
+      const content = { 'application/json': { schema: expect.objectContaining(schema) } };
+      expect(document.paths['/notes']?.post).toMatchObject({
+        operationId: 'createNote',
+        tags: ['notes'],
+        summary: 'Create a note',
+        description: 'Requires the scope `messages`. Requires the plugin `notes`.',
+        requestBody: { required: true, content },
+        responses: { 200: { content }, 401: { $ref: '#/components/responses/Error401' } },
+      });
+      expect(document.paths['/notes']?.get).toMatchObject({
+        parameters: [{ name: 'limit', in: 'query', required: false, schema: { type: 'integer', minimum: 1 } }],
+      });
     } finally {
       await edge.stop();
     }

@@ -102,10 +102,15 @@ export async function startSimulatingEdge(vars: Record<string, string>, persist?
  *
  * @param vars settings besides, as those of the simulator's pace
  * @param script another build of the Worker
+ * @param folder where the Worker's wrangler.toml is; absent for the product's own
  */
-export async function startEdgeWithPage(vars: Record<string, string>, script = inject('worker')): Promise<Edge> {
+export async function startEdgeWithPage(
+  vars: Record<string, string>,
+  script = inject('worker'),
+  folder = root,
+): Promise<Edge> {
   const settings = { UPSTREAM: 'simulator', SIGNING_SECRET: SECRET, ...vars };
-  return await startRuntime(script, settings, { withAssets: true });
+  return await startRuntime(script, settings, { withAssets: true, folder });
 }
 
 function readConfiguration(folder = root) {

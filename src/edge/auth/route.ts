@@ -12,7 +12,8 @@ type HttpMethod = 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
 /** A method and a path, as the router has them: `GET /accounts/:id`. */
 export type RouteName = `${HttpMethod} /${string}`;
 
-type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
+/** The path of a route's name, from which the types of its parameters are derived. */
+export type PathOf<Name> = Name extends `${string} ${infer Path}` ? Path : never;
 
 /** The requirements of a route, and the parts of a request that it reads. */
 interface RouteOptions<Body, Query> extends RouteTerms {
@@ -24,9 +25,22 @@ interface RouteOptions<Body, Query> extends RouteTerms {
   pages?: true;
 }
 
+/** The texts about a route in `/openapi.json`. */
+export interface RouteTexts {
+  /** The name of the route in generated clients, such as `createNote`. */
+  operation: string;
+  /** What the route does, as an imperative: `Create a note`. */
+  summary: string;
+  description?: string;
+  /** The schema of the JSON in a response with status 200. Responses are not validated. */
+  response?: z.core.$ZodType;
+}
+
 /** One route: all that the core, its plugins and the reference know of it. */
 export interface Route<Name extends RouteName, Body, Query> extends RouteOptions<Body, Query> {
   readonly name: Name;
+  /** Absent for Sluice's own routes: their texts are in `*.reference.ts`, because the Worker does not need them. */
+  readonly texts?: RouteTexts;
   // Declare a method instead of a function property: the parameters of methods are bivariant, so routes with different paths
   // fit in one list. https://www.typescriptlang.org/tsconfig/strictFunctionTypes.html
   handle(c: Context<AppEnv, PathOf<Name>>, request: { body: Body; query: Query }): Response | Promise<Response>;

@@ -25,21 +25,22 @@ export function selectServedRoutes(document: OpenApiDocument, mount: string): Op
     return plugin === undefined || hasPlugin(plugin);
   });
   const paths: Record<string, OpenApiDocument['paths'][string]> = Object.fromEntries(served);
+  const { schemas, ...components } = document.components;
+  const all = { ...schemas };
   for (const [plugin, routes] of getPluginMembersWithNames('routes')) {
     for (const route of routes) {
       const [method = '', path = ''] = route.name.split(' ');
       const template = toPathTemplate(path);
-      paths[template] = { [method.toLowerCase()]: describeUnknownRoute(plugin, route), ...paths[template] };
+      paths[template] = { [method.toLowerCase()]: describePluginRoute(plugin, route, all), ...paths[template] };
     }
   }
   const tags = new Set(Object.values(paths).flatMap((item) => Object.values(item).flatMap((one) => one.tags ?? [])));
-  const { schemas, ...components } = document.components;
   return {
     ...document,
     servers: document.servers.map((server) => ({ ...server, url: mount || '/' })),
     tags: document.tags.filter(({ name }) => tags.has(name)),
     paths,
-    components: { ...components, schemas: selectReferencedSchemas({ paths, components }, schemas) },
+    components: { ...components, schemas: selectReferencedSchemas({ paths, components }, all) },
   };
 }
 
@@ -57,46 +58,83 @@ export function describeRequirements(needs: AnyRoute['needs'], plugin: string | 
   ].join(' ');
 }
 
+/** A schema of `zod`, which can describe itself. A schema of `zod/mini` cannot. */
 interface ConvertibleSchema {
-  jsonSchema?: { input(options: { target: 'draft-2020-12' }): JsonObject };
-}
-
-/** Describes a route without a reference: by its definition only. */
-function describeUnknownRoute(plugin: string, { name, ...route }: AnyRoute) {
-  const query = getQuerySchema(route.query);
-  const { properties = {}, required = [] }: { properties?: JsonObject; required?: string[] } = toJsonSchema(query);
-  const parameters = [
-    ...[...name.matchAll(/:(\w+)/g)].map(([, parameter]) => ({
-      name: parameter,
-      in: 'path',
-      required: true,
-      schema: { type: 'string' },
-    })),
-    ...Object.keys(query?.shape ?? {}).map((parameter) => ({
-      name: parameter,
-      in: 'query',
-      required: required.includes(parameter),
-      schema: properties[parameter] ?? {},
-    })),
-  ];
-  return {
-    tags: [plugin],
-    summary: name,
-    description: describeRequirements(route.needs, plugin),
-    ...(isPublicRoute(route) ? { security: [] } : {}),
-    parameters,
-    ...(route.body
-      ? { requestBody: { required: true, content: { 'application/json': { schema: toJsonSchema(route.body) } } } }
-      : {}),
-    responses: { default: { description: 'The response of the plugin, or an error.' } },
+  readonly '~standard': {
+    readonly jsonSchema?: Readonly<Record<'input' | 'output', (options: { target: 'draft-2020-12' }) => JsonObject>>;
   };
 }
 
-/** @returns the JSON Schema of a request. An empty one, which allows any value, for schemas of `zod/mini`, which cannot be converted */
-function toJsonSchema(schema: z.ZodMiniType | undefined): JsonObject {
-  // `zod` adds this method to the properties that `zod/mini` has, too.
-  const standard = schema?.['~standard'] as ConvertibleSchema | undefined;
-  return standard?.jsonSchema?.input({ target: 'draft-2020-12' }) ?? {};
+/**
+ * Describes a route of a plugin that Sluice does not provide, by its definition and its texts, if it has any.
+ *
+ * @param schemas gets the schemas that the operation references
+ */
+function describePluginRoute(
+  plugin: string,
+  { name, texts, ...route }: AnyRoute,
+  schemas: Record<string, unknown>,
+): JsonObject & { tags: readonly string[] } {
+  const convert = (schema: z.core.$ZodType | undefined, io: 'input' | 'output') => {
+    const { '~standard': standard } = (schema ?? {}) as Partial<ConvertibleSchema>;
+    return hoistDefinitions(standard?.jsonSchema?.[io]({ target: 'draft-2020-12' }) ?? {}, plugin, schemas);
+  };
+  const query = getQuerySchema(route.query);
+  const { properties = {}, required = [] } = convert(query, 'input') as {
+    properties?: JsonObject;
+    required?: readonly string[];
+  };
+  const words = [texts?.description, describeRequirements(route.needs, plugin)].filter((text) => text !== undefined);
+  const errors = ['500', ...(isPublicRoute(route) ? [] : ['401', '403', '429'])];
+  if (name.includes(':')) errors.push('404');
+  if (route.body) errors.push('400', '413', '415');
+  else if (query) errors.push('400');
+  return {
+    ...(texts && { operationId: texts.operation }),
+    tags: [plugin],
+    summary: texts?.summary ?? name,
+    description: words.join('\n\n'),
+    ...(isPublicRoute(route) ? { security: [] } : {}),
+    parameters: [
+      ...[...name.matchAll(/:(\w+)/g)].map(([, parameter = '']) => ({
+        name: parameter,
+        in: 'path',
+        required: true,
+        schema: { type: 'string' },
+      })),
+      ...Object.keys(query?.shape ?? {}).map((parameter) => ({
+        name: parameter,
+        in: 'query',
+        required: required.includes(parameter),
+        schema: properties[parameter] ?? {},
+      })),
+    ],
+    ...(route.body && { requestBody: { required: true, ...createJsonContent(convert(route.body, 'input')) } }),
+    responses: {
+      200: {
+        description: 'The response.',
+        ...(texts?.response && createJsonContent(convert(texts.response, 'output'))),
+      },
+      ...Object.fromEntries(errors.map((status) => [status, { $ref: `#/components/responses/Error${status}` }])),
+    },
+  };
+}
+
+function createJsonContent(schema: JsonObject): JsonObject {
+  return { content: { 'application/json': { schema } } };
+}
+
+/**
+ * Moves the definitions of a schema to the document's schemas, because references are relative to the document. Their names
+ * begin with the plugin's, so that they differ from those of Sluice's schemas.
+ *
+ * @returns the schema, with its references changed
+ */
+function hoistDefinitions(schema: JsonObject, plugin: string, schemas: Record<string, unknown>): JsonObject {
+  const text = JSON.stringify(schema).replaceAll('"$ref":"#/$defs/', `"$ref":"#/components/schemas/${plugin}.`);
+  const { $schema: _, $defs = {}, ...rest } = JSON.parse(text) as JsonObject & { $defs?: object };
+  for (const [name, definition] of Object.entries($defs)) schemas[`${plugin}.${name}`] = definition;
+  return rest;
 }
 
 /** @returns the schemas to which a value refers, directly or through other schemas */

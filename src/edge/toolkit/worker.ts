@@ -38,4 +38,5 @@ export { type Deliver, defineWebhook, type Webhook } from '../plugins/webhooks/s
 export { type ConsumerOptions, createConsumer } from '../plugins/webhooks/webhook-job.ts';
 export { PLUGINS as allPlugins } from '../plugins.ts';
 export { createApp } from './create-app.ts';
+export { defineRoute, type RouteDefinition } from './define-route.ts';
 export * as schemas from './schemas.ts';

@@ -4,7 +4,7 @@ import { type Edge, startSimulatingEdge } from '#test/support/edge.ts';
 import { codeBlocksOf, readGuide } from '#test/support/guides.ts';
 import { runExample } from '#test/support/run-example.ts';
 
-const examples = codeBlocksOf(await readGuide('clients'), 'js');
+const examples = codeBlocksOf(await readGuide('clients'), 'ts');
 
 let edge: Edge;
 beforeAll(async () => {
@@ -17,14 +17,15 @@ afterAll(async () => await edge.stop());
 
 /** Runs an example with what it takes for granted. @returns what it showed */
 async function run(code: string, content: string): Promise<unknown[]> {
-  return await runExample(code, {
+  const given = {
     baseURL: edge.url,
     // What stands for a credential in development.
     token: 'any',
     model: 'claude-haiku-5-5',
     max_tokens: 2_048,
     messages: [{ role: 'user', content }],
-  });
+  };
+  return await runExample(code, given, 'ts');
 }
 
 test('the guide has an example for each client', () => {

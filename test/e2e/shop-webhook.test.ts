@@ -99,14 +99,14 @@ test('a shop event is classified and delivered with a signature, even if the edg
 });
 
 test("the guide's receiver accepts signed deliveries, prints repeated ones once, and rejects unsigned and forged ones", async () => {
-  const [code = ''] = codeBlocksOf(sectionOf(await readGuide('webhooks'), 'Delivery'), 'js');
+  const [code = ''] = codeBlocksOf(sectionOf(await readGuide('webhooks'), 'Delivery'), 'ts');
   const folder = await mkdtemp(join(tmpdir(), 'sluice-receiver-'));
-  await writeFile(join(folder, 'receiver.mjs'), code);
+  await writeFile(join(folder, 'receiver.mts'), code);
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'));
   const port = String(await findFreePort());
   const url = `http://127.0.0.1:${port}/`;
   const env = { PATH: process.env.PATH, PORT: port, DELIVERY_SIGNING_SECRET: KEY };
-  const receiver = spawn(process.execPath, ['receiver.mjs'], {
+  const receiver = spawn(process.execPath, ['receiver.mts'], {
     cwd: folder,
     env,
     stdio: ['ignore', 'pipe', 'inherit'],

@@ -44,10 +44,13 @@ describe.skipIf(isBrowserMissing())('the app of the Next.js guide', () => {
     folder = await mkdtemp(join(tmpdir(), 'sluice-next-'));
     await promisify(execFile)('npm', ['pack', '--pack-destination', folder], { cwd: root });
     const [, packages = ''] = /^npm install \.\.\/sluice\/(sluice-.*)$/m.exec(guide) ?? [];
+    const [, types = ''] = /^npm install -D (.*)$/m.exec(guide) ?? [];
     await run('npm', 'init', '-y');
     await run('npm', 'pkg', 'set', 'type=module');
     const [tarball = '', ...others] = packages.split(' ');
-    await run('npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', `./${tarball}`, ...others);
+    const install = ['install', '--prefer-offline', '--no-audit', '--no-fund'];
+    await run('npm', ...install, `./${tarball}`, ...others);
+    await run('npm', ...install, '-D', ...types.split(' '));
     for (const [name, code] of SECTIONS.flatMap((heading) => [...filesOfSection(guide, heading)])) {
       await mkdir(dirname(join(folder, name)), { recursive: true });
       await writeFile(join(folder, name), code);
@@ -91,7 +94,7 @@ describe.skipIf(isBrowserMissing())('the app of the Next.js guide', () => {
   async function createCookie(user: string, url: string) {
     vi.stubEnv('SESSION_SECRET', SESSION_SECRET);
     onTestFinished(() => void vi.unstubAllEnvs());
-    const session = (await import(/* @vite-ignore */ pathToFileURL(join(folder, 'session.js')).href)) as {
+    const session = (await import(/* @vite-ignore */ pathToFileURL(join(folder, 'session.ts')).href)) as {
       logIn(user: string): string;
     };
     const [, name = '', value = ''] = /^(\w+)=([^;]+)/.exec(session.logIn(user)) ?? [];

@@ -45,10 +45,10 @@ async function publishPage(site: Frontend, edge: Edge, others: ReadonlyMap<strin
       replaceAddresses(code, site, edge).replace('import.meta.env.VITE_EDGE', address),
     );
   }
-  const main = await bundleForBrowser(`import ${JSON.stringify(join(folder, 'src/main.jsx'))};`);
+  const main = await bundleForBrowser(`import ${JSON.stringify(join(folder, 'src/main.tsx'))};`);
   site.files.set('main.js', main);
   site.files.set('src/style.css', files.get('src/style.css') ?? '');
-  site.files.set('index.html', (files.get('index.html') ?? '').replace('/src/main.jsx', '/main.js'));
+  site.files.set('index.html', (files.get('index.html') ?? '').replace('/src/main.tsx', '/main.js'));
 }
 
 describe.skipIf(isBrowserMissing())('the React page', () => {
@@ -204,7 +204,7 @@ describe.skipIf(isBrowserMissing())('the React page', () => {
 
 describe('the texts of the React page', () => {
   const load = async () => {
-    const code = filesOfSection(guide, 'Make the folder').get('src/words.js') ?? '';
+    const code = await bundleForBrowser(filesOfSection(guide, 'Make the folder').get('src/words.ts') ?? '');
     return (await import(`data:text/javascript,${encodeURIComponent(code)}`)) as {
       sentence(error: object): string;
       money(usd: number): string;

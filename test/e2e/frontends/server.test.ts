@@ -34,7 +34,8 @@ const { startSiteAndEdge: startBoth, openPage: visit, expectRestrictedAnswer: ex
 
 describe.skipIf(isBrowserMissing())('a page whose server creates tokens', () => {
   const files = filesOfSection(react, 'The server');
-  const pageFiles = new Map([['token.js', filesOfSection(react, 'Make the folder').get('src/token.js') ?? '']]);
+  // This file contains no types, so it is JavaScript as well.
+  const pageFiles = new Map([['token.js', filesOfSection(react, 'Make the folder').get('src/token.ts') ?? '']]);
 
   /** Writes a server of the guide into a folder of its own, with its settings. @returns where its file is */
   async function writeServer(name: string, code: ReadonlyMap<string, string>, site: Frontend, edge: Edge) {
@@ -59,7 +60,7 @@ describe.skipIf(isBrowserMissing())('a page whose server creates tokens', () => 
   }
 
   async function serverOf(site: Frontend, edge: Edge): Promise<NodeServer> {
-    const path = await writeServer('server.js', files, site, edge);
+    const path = await writeServer('server.ts', files, site, edge);
     const { server } = (await import(/* @vite-ignore */ pathToFileURL(path).href)) as { server: Server };
     onTestFinished(() => void server.close());
     return (request, response) => server.emit('request', request, response);
@@ -152,10 +153,10 @@ describe.skipIf(isBrowserMissing())('a page whose server creates tokens', () => 
   /** Makes the route of Next.js. @returns a function that makes the client of a user, whose requests go through it */
   async function routeOf(site: Frontend, edge: Edge) {
     const code = new Map(['The login', 'Forward requests'].flatMap((heading) => [...filesOfSection(nextjs, heading)]));
-    const route = await writeServer('app/edge/[...path]/route.js', code, site, edge);
+    const route = await writeServer('app/edge/[...path]/route.ts', code, site, edge);
     // The client's source stands for its package.
     const bundled = join(dirname(route), 'bundled.js');
-    const session = JSON.stringify(join(dirname(route), '../../../session.js'));
+    const session = JSON.stringify(join(dirname(route), '../../../session.ts'));
     await writeFile(
       bundled,
       await bundleForBrowser(`export * from ${JSON.stringify(route)}; export { logIn } from ${session};`),

@@ -1,6 +1,7 @@
 /**
  * Judges what an upstream has answered, or how a call of it has failed: for the caller, the operator, the bill and the next
- * try. Nothing but this and `upstream-error.ts` reads the words of its errors; of the statuses `waitBeforeStepRetry` asks whether it was a 429.
+ * try. Nothing but this, `upstream-error.ts` and `usage/api-sentences.ts` reads the words of its errors; of the statuses
+ * `waitBeforeStepRetry` asks whether it was a 429.
  */
 
 import { DAY_MS } from '../kit/async/durations.ts';
@@ -30,13 +31,11 @@ import {
   findMessage,
   getErrorCause,
   getStatusForErrorBody,
-  isStandardApiErrorMessage,
-  isThinkingRejectionMessage,
   parseLimitResetTime,
   parseUpstreamError,
   type UpstreamError,
 } from './upstream-error.ts';
-import { findStoredSentence } from './usage/stored-sentence.ts';
+import { findStoredSentence, isStandardApiErrorMessage, isThinkingRejectionMessage } from './usage/api-sentences.ts';
 import { isErrorBody } from './usage/usage-report.ts';
 
 /** The meaning of an upstream's rejection, or of a failed call. */

@@ -3,6 +3,7 @@
 import { getStatusOfErrorType, isErrorType } from '../kit/http/errors.ts';
 import { maskSecrets } from '../kit/http/secrets.ts';
 import { getMember, toStringOrUndefined } from '../kit/json/object.ts';
+import { findKeyRejectionCause, isStandardApiErrorMessage } from './usage/api-sentences.ts';
 
 /** An error as an upstream reports it. Missing fields are empty. */
 export interface UpstreamError {
@@ -11,16 +12,6 @@ export interface UpstreamError {
   message: string;
 }
 
-/**
- * Sentences of the API for errors without a code, each with its cause: a code of the API, or a name of our own. A sentence must
- * begin the message, because an error may quote its caller. Only the first may follow the words of a gateway.
- */
-const CAUSE_BY_SENTENCE: readonly (readonly [RegExp, string])[] = [
-  [/\bcredit balance is too low\b/i, 'credit_used_up'],
-  [/^You have reached your specified (?:workspace )?API usage limits\b/, 'own_spend_limit_reached'],
-  [/^You have reached your API usage limits: your organization has crossed\b/, 'enforced_spend_limit_reached'],
-  [/^This organization has been disabled\b/, 'organization_disabled'],
-];
 const NAMED_END_TIME = /\bregain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC\b/;
 
 /**
@@ -30,12 +21,6 @@ const NAMED_END_TIME = /\bregain access on (\d{4}-\d\d-\d\d) at (\d\d:\d\d) UTC\
 const MESSAGE_PATHS = ['message', 'detail', 'msg', 'error'] as const;
 const MAX_MESSAGE_DEPTH = 5;
 const MAX_MESSAGE_CHARACTERS = 500;
-/** Messages of the API for requests that any upstream rejects. */
-const PUBLISHED_MESSAGES =
-  /\b(?:prompt|input) is too long\b|\bmaximum allowed number of output tokens\b|\bassistant message prefill\b|^tool_choice: type .* not supported|\btool_use\W+ids were found without\b|\bcache_control\b.*(?:must not come after|cannot be set|extra inputs)/i;
-
-/** Messages of the API that reject thinking. Each upstream signs its own thinking, so another one may accept the request. */
-const THINKING_MESSAGES = /\bInvalid\W+signature\W+in\W+thinking\b|\blatest assistant message cannot be modified\b/i;
 
 /** @returns the error in a body in the API's form. */
 export function parseUpstreamError(body: unknown): UpstreamError {
@@ -72,19 +57,9 @@ export function getStatusForErrorBody(body: unknown): number {
   return isStandardApiErrorMessage(findMessage(body)) ? 400 : 500;
 }
 
-/** @returns whether any upstream would reject the request in these words. */
-export function isStandardApiErrorMessage(words: string): boolean {
-  return PUBLISHED_MESSAGES.test(words) || isThinkingRejectionMessage(words);
-}
-
-/** @returns whether words reject thinking that another upstream may have signed. */
-export function isThinkingRejectionMessage(words: string): boolean {
-  return THINKING_MESSAGES.test(words);
-}
-
 /** @returns an error's code; without one, the code that its message implies; empty if neither is known. */
 export function getErrorCause({ code, message }: Omit<UpstreamError, 'type'>): string {
-  return code || (CAUSE_BY_SENTENCE.find(([sentence]) => sentence.test(message))?.[1] ?? '');
+  return code || (findKeyRejectionCause(message) ?? '');
 }
 
 /** @returns when the API takes requests again, in milliseconds since 1970; undefined or NaN where that is not known. */

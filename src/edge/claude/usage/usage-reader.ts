@@ -6,10 +6,10 @@ import { parseJsonOrUndefined } from '../../kit/json/parse.ts';
 import { rangeStartsWith, skipOneSpace } from '../../kit/sse/bytes.ts';
 import type { StreamEndPosition } from '../../kit/sse/endings.ts';
 import { MAX_LINE_BYTES, StreamLineReader } from '../../kit/sse/lines.ts';
+import { findStoredSentence } from './api-sentences.ts';
 import { CreatedResourceIdCollector } from './created-ids.ts';
 import { VisibleOutputMeter } from './observed-output.ts';
 import { hasFinalUsage, ReportedUsage } from './reported-usage.ts';
-import { findStoredSentence } from './stored-sentence.ts';
 import { isErrorBody, parseErrorType, type ResponseReport } from './usage-report.ts';
 
 const EVENT = encodeUtf8('event:');

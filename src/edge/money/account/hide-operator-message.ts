@@ -1,6 +1,6 @@
 import { hasScope } from '../../auth/authenticate.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
-import { getErrorCause } from '../../claude/upstream-error.ts';
+import { findKeyRejectionCause } from '../../claude/usage/api-sentences.ts';
 import type { LedgerRow } from './usage-answers.schema.ts';
 
 /**
@@ -9,6 +9,6 @@ import type { LedgerRow } from './usage-answers.schema.ts';
  */
 export function hideOperatorMessage<R extends Pick<LedgerRow, 'error_message'>>(row: R, identity: Identity): R {
   const { error_message: message } = row;
-  const isForOperator = message !== null && getErrorCause({ code: '', message }) !== '';
+  const isForOperator = message !== null && findKeyRejectionCause(message) !== undefined;
   return isForOperator && !hasScope(identity, 'admin:read') ? { ...row, error_message: null } : row;
 }

@@ -94,7 +94,7 @@ export class BilledAttempt {
   settle(outcome: RequestOutcome, extra?: Partial<Settlement>, later?: Promise<RequestOutcome>): BookedCost {
     // If this attempt is already settled, send its settlement again with the additional fields: the account has rejected the
     // next attempt, so the request ends with this one.
-    if (this.#settlement) return this.#settleAgain({ ...this.#settlement, ...extra });
+    if (this.#settlement) return this.#sendAndReport({ ...this.#settlement, ...extra });
     this.outcome = outcome;
     if (!this.#countPrompt) return this.#book(outcome, extra, later);
     if (later !== undefined) return this.#book(outcome, extra, later.then(this.#addPromptCount));
@@ -139,7 +139,7 @@ export class BilledAttempt {
     this.#settlement = settlement;
     if (request.upstream) raiseAlertOnKeyChange(request, request.upstream);
     recordCachingUpstream(request, outcome);
-    if (!later) return this.#createBookedCost(settlement, this.#sendToAccount(settlement));
+    if (!later) return this.#sendAndReport(settlement);
     const priced = later.then((end) => {
       this.#settlement = createAttemptSettlement(request, grant, end, { extra, isLast: true });
       return this.#settlement;
@@ -148,8 +148,8 @@ export class BilledAttempt {
     return { ...this.#createBookedCost(settlement, priced.then(this.#sendToAccount)), late };
   }
 
-  /** Sends a settlement again: the account replies with the cost that it has booked, and stores what else it reports. */
-  #settleAgain(settlement: Settlement): BookedCost {
+  /** Sends a settlement. To a repeated one, the account replies with the cost that it has booked, and stores new fields. */
+  #sendAndReport(settlement: Settlement): BookedCost {
     return this.#createBookedCost(settlement, this.#sendToAccount(settlement));
   }
 

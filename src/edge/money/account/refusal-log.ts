@@ -29,6 +29,30 @@ const MAX_MODEL_CHARACTERS = 200;
 /** The most groups whose refusals are counted by name on a day: tokens of an identity provider can name any group. */
 const MAX_COUNTED_GROUPS = 100;
 
+/** Counts the rejections of a day. */
+class RejectionCounter {
+  readonly day: number;
+  readonly #byCause = new Map<string, number>();
+  readonly #byGroup = new Map<string, number>();
+
+  /** @param day days since 1970 */
+  constructor(day: number) {
+    this.day = day;
+  }
+
+  /** @param group the one whose limit it was; undefined for a limit of another owner */
+  add(cause: string, group: string | undefined, count = 1): void {
+    this.#byCause.set(cause, (this.#byCause.get(cause) ?? 0) + count);
+    if (group === undefined || (!this.#byGroup.has(group) && this.#byGroup.size >= MAX_COUNTED_GROUPS)) return;
+    this.#byGroup.set(group, (this.#byGroup.get(group) ?? 0) + count);
+  }
+
+  toReport(): DailyRejectionCount {
+    const count = this.#byCause.values().reduce((sum, one) => sum + one, 0);
+    return { day: this.day, count, by: Object.fromEntries(this.#byCause), groups: Object.fromEntries(this.#byGroup) };
+  }
+}
+
 /** Keeps the rejections of an account. Those of one second share a row, and are only in memory until the second is over. */
 export class RejectionLog extends TableRowsBase {
   #unwritten: LimitRejectedRequest[] = [];
@@ -39,8 +63,8 @@ export class RejectionLog extends TableRowsBase {
   #lastAt: number | undefined;
   /** The last rejection; null if there is none, undefined until it is first read. */
   #last: LimitRejectedRequest | null | undefined;
-  /** The number of rejections on the day of the last one; undefined until it is first read. */
-  #refusedToday: DailyRejectionCount | undefined;
+  /** The rejections on the day of the last one; undefined until they are first read. */
+  #refusedToday: RejectionCounter | undefined;
   readonly #onAdded: () => void;
 
   /** @param onAdded called after each rejection */
@@ -73,13 +97,13 @@ export class RejectionLog extends TableRowsBase {
          from refusals, json_each(refused) where refusals.at >= ? group by 1, 2`,
         day * DAY_MS,
       );
-      const all: DailyRejectionCount = { day, count: 0, by: {}, groups: {} };
-      for (const { cause, group, count } of written) addRejections(all, cause, group ?? undefined, count);
+      const counter = new RejectionCounter(day);
+      for (const { cause, group, count } of written) counter.add(cause, group ?? undefined, count);
       for (const { at, refusal, group } of this.#unwritten)
-        if (at >= day * DAY_MS) addRejections(all, describeRejectionCause(refusal), group);
-      this.#refusedToday = all;
+        if (at >= day * DAY_MS) counter.add(describeRejectionCause(refusal), group);
+      this.#refusedToday = counter;
     }
-    return this.#refusedToday;
+    return this.#refusedToday.toReport();
   }
 
   /** @param group the one that also pays for the request */
@@ -96,7 +120,7 @@ export class RejectionLog extends TableRowsBase {
     const isOfGroup = refusal.kind === 'refused' && refusal.by === 'group';
     this.#last = { id, at, ...named, token: token?.jti, group: isOfGroup ? group : undefined, refusal };
     if (this.#refusedToday?.day === Math.floor(at / DAY_MS))
-      addRejections(this.#refusedToday, describeRejectionCause(refusal), this.#last.group);
+      this.#refusedToday.add(describeRejectionCause(refusal), this.#last.group);
     else this.#refusedToday = undefined;
     this.#unwritten.push(this.#last);
     if (at - this.#writtenAt >= WRITE_INTERVAL_MS) this.#writeRejectionsOfSecond(at);
@@ -200,18 +224,6 @@ export class RejectionLog extends TableRowsBase {
 /** @returns whose limit has rejected a request, and why, as the count of a day names it */
 function describeRejectionCause(refusal: LimitRejectedRequest['refusal']): string {
   return refusal.kind === 'full' ? 'account storage' : `${refusal.by} ${refusal.reason}`;
-}
-
-/** @param group the one whose limit it was; undefined for a limit of another owner */
-function addRejections(all: DailyRejectionCount, cause: string, group: string | undefined, count = 1): void {
-  all.count += count;
-  all.by[cause] = (all.by[cause] ?? 0) + count;
-  if (group === undefined) return;
-  // A group may have any name, even that of a property of all objects.
-  const groups = new Map(Object.entries(all.groups));
-  if (!groups.has(group) && groups.size >= MAX_COUNTED_GROUPS) return;
-  groups.set(group, (groups.get(group) ?? 0) + count);
-  all.groups = Object.fromEntries(groups);
 }
 
 /** @returns a rejected request in the form of a list's row, with the reason. */

@@ -337,8 +337,8 @@ export class PoolModel {
       const own = `select value, grouped, sum(cost) as cost from (
           select value, ${by} as grouped, cost from ${table} where dimension = 'tag' and value != ''
           union all
-          select about ->> '$.tags' as value, ${by} as grouped, cost from ledger
-          where id > '${marker}' and status != 'held' and about ->> '$.tags' is not null ${group}
+          select dimensions ->> '$.tags' as value, ${by} as grouped, cost from ledger
+          where id > '${marker}' and status != 'held' and dimensions ->> '$.tags' is not null ${group}
         ) group by 1, 2 having sum(cost) != 0 order by 1, 2`;
       const told = `select value, ${by} as grouped, sum(cost) as cost from used
         where lease = '${lease}' and dimension = 'tag' and value != '' ${group && "and pool_group != ''"}

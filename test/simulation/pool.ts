@@ -210,7 +210,7 @@ class PoolUsers {
       route: 'messages',
       model: 'claude-opus-5-5',
       bound: WORST_CASE,
-      about: { tags: `of=${id.at(-1)}` },
+      dimensions: { tags: `of=${id.at(-1)}` },
       waitMs: clamps ? 20_000 : 0,
       defaults: { on_shortfall: clamps ? 'clamp' : 'refuse' },
       // Without a group either, some requests are held from no lease at all.

@@ -93,7 +93,7 @@ export function createClassifyContext(c: Context<AppEnv>): ClassifyContext {
     upstream: getUpstreamOfContext(c),
     signal: c.req.raw.signal,
     simulate: isBound ? undefined : c.req.header('sluice-simulate'),
-    fallbacks: isBound ? undefined : readRequestField('fallback_models', c.req.raw.headers, {}),
+    fallbackModels: isBound ? undefined : readRequestField('fallback_models', c.req.raw.headers, {}),
   };
 }
 

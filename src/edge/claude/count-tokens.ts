@@ -17,7 +17,7 @@ export interface CountOptions {
   /** The caller's headers. `anthropic-version` and `anthropic-beta` change what is counted. */
   headers: Headers | PlainHeaders;
   /** The name of the only upstream that may be asked. */
-  only?: string | undefined;
+  requiredUpstream?: string | undefined;
   /** Whether a request waits to be admitted. It waits less, and not for an upstream that has just failed to count. */
   admits?: boolean;
   /** Aborted when the count is no longer needed. */
@@ -65,13 +65,13 @@ function getModelIdForCountFailures(model: string, { models }: Settings): string
  * @throws ApiError if the upstream does not count it, and when the signal is aborted
  */
 export async function countTokens(body: RequestBodyFactory, counting: CountOptions): Promise<number> {
-  const { upstream, settings, model, headers, only, admits = false, signal } = counting;
+  const { upstream, settings, model, headers, requiredUpstream, admits = false, signal } = counting;
   const up = toUpstreamHeaders(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
   up['content-type'] = 'application/json';
   const timeoutMs = Math.min(admits ? ADMISSION_COUNT_MS : COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
   const exchange = new UpstreamExchange({ upstream, settings, signal, timeoutMs, wholeMs: timeoutMs });
   const avoids = admits ? createCountFailureCheck(counting) : undefined;
-  const routing = { model, streams: false, isQuick: true, only, avoids };
+  const routing = { model, streams: false, isQuick: true, requiredUpstream, avoids };
   let isOfPrompt = false;
   try {
     const response = await exchange.sendToUpstream(

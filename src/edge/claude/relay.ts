@@ -42,7 +42,7 @@ export interface RelayRequest {
   /**
    * Whether another model may take over in the middle of the answer. Then the answer's blocks are read, since they say so.
    */
-  hasFallbacks?: boolean;
+  hasApiFallbacks?: boolean;
   /** Whether results of tools in its answer may repeat a secret that was sent. */
   repeatsSecrets?: boolean;
   /** Whether to read the ids of what the answer makes: its container, its thread, its files. */
@@ -167,7 +167,7 @@ async function relayThroughExchange(
     rejectEncoding(response);
     const isStream = response.ok && !request.isCount && isEventStream(response);
     const isStreamedInternally = isStream && progress.isStreamedInternally === true;
-    const { hasFallbacks: readsBlocks = false, readsIds = false, repeatsSecrets } = request;
+    const { hasApiFallbacks: readsBlocks = false, readsIds = false, repeatsSecrets } = request;
     const reading = { sentAt: progress.sentAt ?? startedAt, readsBlocks, readsIds };
     if (isStream && response.body && !isStreamedInternally) {
       const classifyOpening = (bytes: Uint8Array) => {

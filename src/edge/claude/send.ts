@@ -86,7 +86,7 @@ class RequestSender {
   constructor(upstream: Upstream, request: UpstreamRequest, options: SendUpstreamOptions) {
     const { pool } = upstream;
     const { routing = { streams: false } } = request;
-    if (!pool && routing.only !== undefined) throw createUpstreamRemovedError(routing.only);
+    if (!pool && routing.requiredUpstream !== undefined) throw createUpstreamRemovedError(routing.requiredUpstream);
     this.#upstream = upstream;
     this.#request = request;
     this.#options = options;
@@ -294,10 +294,10 @@ class RequestSender {
     const { pool } = this.#upstream;
     if (!pool || !this.#canFallBack || payment === undefined || payment === 'free' || !payment.fallBack) return false;
     if (!this.#canRepeat) return false;
-    const { owned, only } = this.#routing;
+    const { boundResource, requiredUpstream } = this.#routing;
     const { attempt: best } = this.#best;
     // If only one upstream can serve the request, try it before falling back to another model.
-    if ((owned ?? only) !== undefined && !best) return false;
+    if ((boundResource ?? requiredUpstream) !== undefined && !best) return false;
     const isBusy = !best || best.failure.kind === 'overloaded' || best.failure.kind === 'missing';
     if (!isBusy && this.#canStartNextRound()) return false;
     const fallback = await payment.fallBack(createFailedOutcome());

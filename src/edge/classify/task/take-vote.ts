@@ -49,7 +49,7 @@ export interface ClassifyContext extends RequestContext {
   /** The faults that the simulator should make. */
   simulate?: string | undefined;
   /** The models that may step in, as the caller names them. */
-  fallbacks?: readonly string[] | undefined;
+  fallbackModels?: readonly string[] | undefined;
   /** Limits the calls of several inputs together. */
   limiter?: ConcurrencyLimiter | undefined;
 }
@@ -183,7 +183,7 @@ async function callClassificationModel(
       requestFor: createRequestForModel,
       headers: new Headers({ 'anthropic-version': API_VERSION }),
       dimensions: { ...context.chooses?.dimensions, ...createDimensionValue(OF_PREFIX, prefix) },
-      fallbacks: context.fallbacks ?? task.fallbacks,
+      fallbackModels: context.fallbackModels ?? task.fallbackModels,
       routing: { streams: false, account: identity.account },
       signal,
       holdMs: LABEL_HOLD_MS,

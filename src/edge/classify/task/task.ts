@@ -29,7 +29,7 @@ export interface ClassificationTask {
   /** name@version of the prefix, for the ledger. */
   prefix: string | undefined;
   /** The models that may step in, according to the prefix. */
-  fallbacks: readonly string[] | undefined;
+  fallbackModels: readonly string[] | undefined;
   votes: number;
   cacheSeconds: number;
 }
@@ -102,7 +102,7 @@ export function prepareClassificationTask(
     minimumCacheable: row?.minimum_cacheable_tokens ?? Number.POSITIVE_INFINITY,
     prefix: prefix?.value,
   });
-  const fallbacks = prefix?.value.content.fallback_models;
+  const fallbackModels = prefix?.value.content.fallback_models;
   const { votes = 1, cache_seconds: cacheSeconds = CACHE_SECONDS } = classifier;
   return {
     classifier,
@@ -111,7 +111,7 @@ export function prepareClassificationTask(
     requestedModel: modelAsked,
     version,
     prefix: prefix?.ref,
-    fallbacks,
+    fallbackModels,
     votes,
     cacheSeconds,
   };

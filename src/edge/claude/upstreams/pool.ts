@@ -26,9 +26,9 @@ export interface UpstreamRoutingInput {
   /** The upstreams that have prompts of its conversation in their caches now. Absent without an earlier turn. */
   cachedAt?: readonly string[] | undefined;
   /** The kind of resource in the request that only one upstream has. Then no other upstream is tried. */
-  owned?: UpstreamBoundResourceKind | undefined;
+  boundResource?: UpstreamBoundResourceKind | undefined;
   /** The name of the upstream that has the resource which the request names, if it is known. The request is sent only there. */
-  only?: string | undefined;
+  requiredUpstream?: string | undefined;
   /** Returns whether an upstream, by its name, should not be used to count. */
   avoids?: ((name: string) => boolean) | undefined;
 }
@@ -96,9 +96,9 @@ const LIST_FILES = { method: 'GET', path: '/v1/files', headers: {} };
 export function findUpstreams(
   { all, homes, models }: Pick<UpstreamPool, 'all' | 'homes' | 'models'>,
   call: RoutableCall,
-  { model, owned, previousUpstream, account, only, avoids }: UpstreamRoutingInput,
+  { model, boundResource, previousUpstream, account, requiredUpstream, avoids }: UpstreamRoutingInput,
 ): readonly ConfiguredUpstream[] {
-  if (only !== undefined) return [findRequiredUpstream(all, only, call, model)];
+  if (requiredUpstream !== undefined) return [findRequiredUpstream(all, requiredUpstream, call, model)];
   const serving = model === undefined ? all : all.filter((one) => one.idOf(model) !== undefined);
   if (serving.length === 0) {
     const hint = createModelHint(model ?? '', models);
@@ -108,16 +108,20 @@ export function findUpstreams(
     ];
     throw new NoUpstreamError('not_found_error', `${sentences.join(' ')} GET /models lists the available models.`);
   }
-  const able = serving.filter((one) => findMissingFeature(one, call, owned) === undefined && !avoids?.(one.name));
+  const able = serving.filter(
+    (one) => findMissingFeature(one, call, boundResource) === undefined && !avoids?.(one.name),
+  );
   if (able.length === 0) {
-    const lack = serving.flatMap((one) => findMissingFeature(one, call, owned) ?? [])[0] ?? 'this';
-    const others = all.filter((one) => findMissingFeature(one, call, owned) === undefined).map(({ name }) => name);
+    const lack = serving.flatMap((one) => findMissingFeature(one, call, boundResource) ?? [])[0] ?? 'this';
+    const others = all
+      .filter((one) => findMissingFeature(one, call, boundResource) === undefined)
+      .map(({ name }) => name);
     const help =
       others.length > 0 ? `Use a model of ${others.join(', ')}.` : 'Ask its operator to add an upstream that does.';
     const of = model === undefined ? 'of this deployment' : `for ${model.slice(0, 128)}`;
     throw new NoUpstreamError('invalid_request_error', `No upstream ${of} supports ${lack}. ${help}`);
   }
-  if (owned === undefined) return able;
+  if (boundResource === undefined) return able;
   const home =
     previousUpstream ??
     (account === undefined ? undefined : homes.get(createCacheLocationKey(models, account, model))?.lastUpstream);
@@ -125,7 +129,7 @@ export function findUpstreams(
   if (owner) return [owner];
   if (previousUpstream !== undefined && all.some(({ name }) => name === previousUpstream)) {
     const name = model === undefined ? 'this' : model.slice(0, 128);
-    const message = `This request refers to ${owned} of the upstream ${previousUpstream}, which does not support ${name}. Use a model of this upstream, or start another conversation.`;
+    const message = `This request refers to ${boundResource} of the upstream ${previousUpstream}, which does not support ${name}. Use a model of this upstream, or start another conversation.`;
     throw new NoUpstreamError('invalid_request_error', message);
   }
   return able.slice(0, 1);
@@ -156,11 +160,14 @@ export function createUpstreamRemovedError(name: string): NoUpstreamError {
 function findMissingFeature(
   one: ConfiguredUpstream,
   call: RoutableCall,
-  owned: UpstreamBoundResourceKind | undefined,
+  boundResource: UpstreamBoundResourceKind | undefined,
 ): string | undefined {
   const path = call.path.split('?', 1)[0];
   if (path === COUNT_PATH && !one.entry.count) return 'token counts';
-  return one.findUnsupportedFeature(call) ?? (owned === 'a file' ? one.findUnsupportedFeature(LIST_FILES) : undefined);
+  return (
+    one.findUnsupportedFeature(call) ??
+    (boundResource === 'a file' ? one.findUnsupportedFeature(LIST_FILES) : undefined)
+  );
 }
 
 /**

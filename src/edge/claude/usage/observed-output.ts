@@ -71,8 +71,8 @@ function getBlockKind(type: string): BlockKind {
 
 /** Measures the seen part of an answer, block by block, so that it can be settled if it is interrupted. */
 export class VisibleOutputMeter {
-  /** The models that have written the answer, if one took over from another. */
-  fallbacks: readonly string[] | undefined;
+  /** The models before and after each switch to a fallback model, as in `ResponseReport`. */
+  handoverModels: readonly string[] | undefined;
   /** The letters that have arrived in deltas of texts and inputs. */
   characters = 0;
   readonly #clock: HiddenOutputClock;
@@ -205,7 +205,7 @@ export class VisibleOutputMeter {
     'tool result': (meter, { block, type }) => meter.#recordToolResult(block, type),
     fallback: (meter, { block, at }) => {
       meter.#handover = meter.#createOutputSnapshot(at);
-      meter.fallbacks = [...(meter.fallbacks ?? []), ...(listModelsOfFallbackAnswer([block]) ?? [])];
+      meter.handoverModels = [...(meter.handoverModels ?? []), ...(listModelsOfFallbackAnswer([block]) ?? [])];
     },
     // A block of an unknown type may have its content in its start event or in deltas, so count both.
     unknown: (meter, { block }) => {

@@ -185,8 +185,8 @@ export class UsageReader {
   createReportAsOf(at: number): Readonly<ResponseReport> {
     this.#readPendingPieces();
     this.#report.seen = this.#observed.createObservedPart(at, this.#unfinishedEvent, this.#hasFinalOutput);
-    const { fallbacks } = this.#observed;
-    if (fallbacks) this.#report.fallbacks = fallbacks;
+    const { handoverModels } = this.#observed;
+    if (handoverModels) this.#report.handoverModels = handoverModels;
     const { longestToolResultTokens: results } = this.#observed;
     if (results) this.#report.results = results;
     if (this.#createdIds) this.#report.made = this.#createdIds.collectedIds;

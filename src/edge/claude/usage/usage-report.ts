@@ -76,8 +76,8 @@ export interface ResponseReport {
   bytes: number;
   /** The observations by which an interrupted response is settled; absent if its end has arrived, which reports the usage. */
   seen?: ObservedPart | undefined;
-  /** The models that have written it, if one took over from another. */
-  fallbacks?: readonly string[] | undefined;
+  /** The models before and after each switch to a fallback model: two for each switch. Absent if there was none. */
+  handoverModels?: readonly string[] | undefined;
   /** The tokens of the longest result of each of the API's own tools, by the tool's name. */
   results?: Readonly<Record<string, number>> | undefined;
   /** The length of the signatures and the redacted data of its thinking. */
@@ -113,7 +113,7 @@ export function createResponseReport(message: object | undefined, bytes: number)
     stop_reason: toStringOrUndefined(getMember(message, 'stop_reason')) ?? null,
     ...(reported.isUnbilledEnd(message) && { unbilled: true }),
     bytes,
-    fallbacks: listModelsOfFallbackAnswer(content),
+    handoverModels: listModelsOfFallbackAnswer(content),
     results: findLongestToolResults(content),
     signed: computeSignatureLength(content),
     completed: isMessage,

@@ -337,7 +337,7 @@ export function createTurnExecutor(
     previousUpstream,
     cachedAt:
       previousUpstream === undefined ? undefined : findUpstreamsWithCachedPrompt(transcript, conversation.now()),
-    fallbacks: asked.fallback_models,
+    fallbackModels: asked.fallback_models,
     background: asked.background,
     isStreaming: call.stream && !transcript.storedProfile?.parent,
     transcript,

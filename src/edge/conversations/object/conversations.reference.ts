@@ -1,6 +1,6 @@
 import { messageParam } from '../../claude/messages.schema.ts';
 import * as z from '../../kit/http/zod.ts';
-import { dimensions } from '../../money/contracts/dimensions.ts';
+import { listDimensions } from '../../money/contracts/dimensions.ts';
 import { eventStream } from '../../openapi/event-stream.ts';
 import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
 import { createNamedListSchema, describeJsonResponse, describePageResponse } from '../../openapi/responses.ts';
@@ -92,7 +92,7 @@ export const turnExample = {
 };
 
 const rowSchema = z.addReferenceMeta(conversationRow, { id: 'ConversationRow' });
-const pluginFields = Object.assign({}, ...dimensions().map(({ shownInMessage }) => shownInMessage));
+const pluginFields = Object.assign({}, ...listDimensions().map(({ shownInMessage }) => shownInMessage));
 const messageSchema = z.addReferenceMeta(z.extend(messageRow, pluginFields), { id: 'ConversationMessage' });
 export const conversationList = createNamedListSchema('ConversationList', rowSchema);
 

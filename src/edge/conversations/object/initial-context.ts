@@ -103,7 +103,7 @@ export function createPrefixApplier(
   if (agent?.owner !== DEPLOYMENT) return undefined;
   return async (body) => {
     await rejectWithdrawnVersion(getAgentKind(), createVersionStoreContext(context, account), agent);
-    return { body, fallbacks: undefined };
+    return { body, fallbackModels: undefined };
   };
 }
 

@@ -33,7 +33,7 @@ export function createLostPromptCounter(
       betas === undefined ? {} : { 'anthropic-beta': betas },
       transcript.storedProfile?.betas,
     );
-    const routing = { streams: true, only: row.grant?.upstream };
+    const routing = { streams: true, requiredUpstream: row.grant?.upstream };
     const [upstream, settings] = [conversation.getUpstream(), conversation.settings()];
     return await countLostPrompt({ headers, routing, upstream, settings, streams: true }, { body, model: row.model });
   };

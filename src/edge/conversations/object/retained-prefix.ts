@@ -136,7 +136,7 @@ export async function applyRetainedPrefix(
   const { MAX_BODY_BYTES } = place.settings;
   const hasHistory = body instanceof RequestBody && body.hasHistory;
   if (getBodySize(expanded) > MAX_BODY_BYTES) throw createRequestTooLargeError(MAX_BODY_BYTES, hasHistory);
-  return { body: expanded, fallbacks: found.value.content.fallback_models };
+  return { body: expanded, fallbackModels: found.value.content.fallback_models };
 }
 
 /** @returns where versions are stored, with which an account can be called too. */

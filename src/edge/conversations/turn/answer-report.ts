@@ -27,7 +27,7 @@ export function createCompleteReport(
     ...createResponseReport(undefined, bytes),
     model: typeof model === 'string' ? model : undefined,
     usage,
-    fallbacks: listModelsOfFallbackAnswer(content),
+    handoverModels: listModelsOfFallbackAnswer(content),
     results: findLongestToolResults(content),
     signed: computeSignatureLength(content),
     stop_reason: stopReason,

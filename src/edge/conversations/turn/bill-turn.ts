@@ -16,7 +16,7 @@ import type { TurnRecorder } from './turn-recorder.ts';
 interface TurnBillingOptions {
   /** The resources that the new messages name. */
   named: readonly CreatedId[];
-  fallbacks: TurnExecutionContext['fallbacks'];
+  fallbackModels: TurnExecutionContext['fallbackModels'];
   /** Aborted when the turn is stopped. */
   signal: AbortSignal;
   /** Called with each later attempt once it is admitted. */
@@ -28,10 +28,10 @@ export function createBilledRequestOfTurn(
   turn: TurnRecorder,
   { body, model, count }: Pick<NextRequestPlan, 'body' | 'model' | 'count'>,
   context: TurnExecutionContext,
-  { named, fallbacks, signal, onAdmitted }: TurnBillingOptions,
+  { named, fallbackModels, signal, onAdmitted }: TurnBillingOptions,
 ): BilledRequest {
   return new BilledRequest(
-    { ...createBillingContext(turn.row.route, context, signal), body, model, count, fallbacks },
+    { ...createBillingContext(turn.row.route, context, signal), body, model, count, fallbackModels },
     {
       named,
       modelInBody: model,

@@ -15,7 +15,7 @@ import type { MessageBuilder } from './message-builder.ts';
 export interface PrefixedTurnBody {
   body: JsonBody;
   /** The models that may step in, according to the prefix. */
-  fallbacks: readonly string[] | undefined;
+  fallbackModels: readonly string[] | undefined;
 }
 
 /** What a turn needs from the request that began it, and from the object in which it runs. */
@@ -41,7 +41,7 @@ export interface TurnExecutionContext extends RequestContext {
   /** The upstreams that have its prompts in their caches; absent before the second turn. */
   cachedAt?: readonly string[] | undefined;
   /** The models that may step in, according to the caller. */
-  fallbacks?: readonly string[] | undefined;
+  fallbackModels?: readonly string[] | undefined;
   transcript: Transcript;
   /** The caller's headers and query, which are sent. */
   headers: PlainHeaders;

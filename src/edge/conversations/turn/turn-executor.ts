@@ -180,17 +180,17 @@ export class TurnExecutor implements TurnRunner {
     const named = findResourceIdsInNewMessages(plan.body);
     this.turn.container = named.find(({ kind }) => kind === 'container')?.id;
     await this.#omitDeletedFiles(plan);
-    let { fallbacks } = this.#context;
+    let { fallbackModels } = this.#context;
     if (applyPrefix) {
       const prefixed = await this.#abort.raceWithAbort(applyPrefix(plan.body));
       plan.body = prefixed.body;
-      fallbacks ??= prefixed.fallbacks;
+      fallbackModels ??= prefixed.fallbackModels;
     }
     // Allow no fallback models while a tool loop continues: no other model can read the loop's thinking.
-    if (plan.follows) fallbacks = [];
+    if (plan.follows) fallbackModels = [];
     const billed = createBilledRequestOfTurn(this.turn, plan, this.#context, {
       named,
-      fallbacks,
+      fallbackModels,
       signal: this.#abort.controller.signal,
       onAdmitted: (attempt) => this.#recordAdmittedAttempt(attempt),
     });

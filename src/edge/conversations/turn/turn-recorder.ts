@@ -410,7 +410,7 @@ export class TurnRecorder {
         route: this.row.route,
         model: this.row.model,
         conversation: id,
-        about: createDimensionValue(OF_AGENT, agent ? formatVersionReference(agent) : undefined),
+        dimensions: createDimensionValue(OF_AGENT, agent ? formatVersionReference(agent) : undefined),
       },
       startedAt: this.row.beganAt,
       tools: committed ? listToolsWithConsumedResults(this.#transcript, this.row) : undefined,

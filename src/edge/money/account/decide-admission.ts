@@ -20,7 +20,7 @@ import {
   type LimitRejection,
   type RequestCostKind,
 } from '../contracts/admission.ts';
-import { type DimensionValues, dimensions, findRequestCountedInstead } from '../contracts/dimensions.ts';
+import { type DimensionValues, findRequestCountedInstead, listDimensions } from '../contracts/dimensions.ts';
 import { fillAdmittedRequestFields } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
 import type { QueuedRequest, QueuedRequestsAhead } from './admission-queue.ts';
@@ -249,9 +249,9 @@ function tryAdmission(
     if (state.credentials.isTokenRevoked(token)) return { outcome: 'revoked' };
     state.recordCredentialUse(token, now);
   }
-  const { about = {} } = request;
-  for (const { name: kind, isVersion } of dimensions()) {
-    const ref = isVersion ? String(about[kind] ?? '') : '';
+  const { dimensions = {} } = request;
+  for (const { name: kind, isVersion } of listDimensions()) {
+    const ref = isVersion ? String(dimensions[kind] ?? '') : '';
     const [name = '', hash = ''] = ref.split('@');
     if (name && state.versions.readNamePointer(kind, name).withdrawn.includes(hash))
       return { outcome: 'withdrawn', kind, ref };
@@ -312,8 +312,8 @@ function decideAndPlaceHold(
 ): AdmissionDecision | LeaseShortage {
   const { budget, storage } = state;
   const { effectiveLimits: limits, decisionRules: rules } = state.limits;
-  const { requestId, token, about = {} } = request;
-  const { conversation, countedAs } = getStorageTarget(request, about);
+  const { requestId, token, dimensions = {} } = request;
+  const { conversation, countedAs } = getStorageTarget(request, dimensions);
   const earlierHold = budget.holds.get(requestId);
   if (earlierHold)
     return createAdmissionWithHold(state, request, earlierHold, now, collectBudgetWindows(state, request, now));
@@ -464,9 +464,9 @@ function placeHold(
  * @returns where the answer to a request is stored, and as which request it counts. A label that chooses a model stores nothing
  *   in its conversation, which may never be created, and counts as the request for which it chooses
  */
-function getStorageTarget({ route, requestId, conversation }: AdmissionRequest, about: DimensionValues) {
+function getStorageTarget({ route, requestId, conversation }: AdmissionRequest, dimensions: DimensionValues) {
   return route === CHOICE
-    ? { conversation: undefined, countedAs: findRequestCountedInstead(about) || requestId }
+    ? { conversation: undefined, countedAs: findRequestCountedInstead(dimensions) || requestId }
     : { conversation, countedAs: requestId };
 }
 

@@ -121,9 +121,9 @@ export function createRejectedDecision(
   };
 }
 
-export function getFallbackModels({ limits }: AccountState): { fallbacks?: readonly string[] } {
-  const { fallback_models: fallbacks } = limits.effectiveLimits;
-  return fallbacks === undefined ? {} : { fallbacks };
+export function getFallbackModels({ limits }: AccountState): { fallbackModels?: readonly string[] } {
+  const { fallback_models: fallbackModels } = limits.effectiveLimits;
+  return fallbackModels === undefined ? {} : { fallbackModels };
 }
 
 export function computeQuotaStatusOfAccount(

@@ -107,7 +107,7 @@ async function callFilesApi(
   state: AccountState,
   method: string,
   path: string,
-  only: string,
+  name: string,
 ): Promise<{ status: number; json: JsonObject | undefined }> {
   const settings = state.settings();
   const upstream = getUpstreamBySettings(settings);
@@ -122,7 +122,7 @@ async function callFilesApi(
     'anthropic-version': '2023-06-01',
     'anthropic-beta': 'files-api-2025-04-14',
   };
-  const routing = { streams: false, isQuick: true, ...(only === '' ? {} : { only }) };
+  const routing = { streams: false, isQuick: true, ...(name === '' ? {} : { requiredUpstream: name }) };
   try {
     const response = await exchange.sendToUpstream({ method, path, headers, routing }, { maxRetries: 0 });
     const body = await readBufferedBody(response, exchange);

@@ -113,7 +113,12 @@ export class RejectionLog extends TableRowsBase {
     if (id === '') return;
     this.#unwritten = this.#unwritten.filter((one) => one.id !== id).slice(1 - MAX_REFUSALS_PER_ROW);
     const model = request.model.slice(0, MAX_MODEL_CHARACTERS);
-    const named = { route, model, conversation, about: request.about && omitRowOnlyDimensions(request.about) };
+    const named = {
+      route,
+      model,
+      conversation,
+      dimensions: request.dimensions && omitRowOnlyDimensions(request.dimensions),
+    };
     // The time of the last rejection in a row is the key of that row, so give each rejection a different time.
     const at = Math.max(now, this.lastRejectionTime + 1);
     this.#lastAt = at;
@@ -235,7 +240,7 @@ function toListedRejection(refused: LimitRejectedRequest): ListedRequest {
 function toLedgerRequest({ id, at, refusal, group, ...request }: LimitRejectedRequest): LedgerRequest {
   const { route, model, conversation = null, token = null } = request;
   const error = refusal.kind === 'full' ? createStorageLimitError(refusal) : createLimitRejectionError(refusal, {});
-  const { batch, outcomes, ...about } = parseDimensionsColumn(serializeDimensions(request.about ?? {}));
+  const { batch, outcomes, ...dimensions } = parseDimensionsColumn(serializeDimensions(request.dimensions ?? {}));
   const row: LedgerRow = {
     request_id: id,
     created_at: new Date(at).toISOString(),
@@ -244,7 +249,7 @@ function toLedgerRequest({ id, at, refusal, group, ...request }: LimitRejectedRe
     model,
     conversation,
     token,
-    ...about,
+    ...dimensions,
     answered_by: null,
     status: 'refused',
     stage: null,

@@ -4,7 +4,7 @@ import { createListResponseSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
 import { describeJsonResponse } from '../../openapi/responses.ts';
-import { dimensions } from '../contracts/dimensions.ts';
+import { listDimensions } from '../contracts/dimensions.ts';
 import { USAGE_ROUTES } from './usage.route.ts';
 import { usageGroupSchema } from './usage.schema.ts';
 import {
@@ -77,7 +77,7 @@ const row = {
   batch: null,
   outcomes: null,
 };
-const ofPlugins = Object.assign({}, ...dimensions().map(({ shown }) => shown));
+const ofPlugins = Object.assign({}, ...listDimensions().map(({ shown }) => shown));
 const rowSchema = z.addReferenceMeta(z.extend(ledgerRowSchema, ofPlugins), { id: 'LedgerRow' });
 const listedSchema = z.addReferenceMeta(
   z.extend(rowSchema, { account: listedRequestSchema.shape.account, refusal: listedRequestSchema.shape.refusal }),

@@ -86,7 +86,7 @@ export class BilledRequest implements Payment {
 
   constructor(request: RequestToBill, options: BilledRequestOptions) {
     // Keep the body only in the variant: `releaseBody` replaces it there to free its memory, so no other reference may exist.
-    const { body, model, count: _, fallbacks: __, ...context } = request;
+    const { body, model, count: _, fallbackModels: __, ...context } = request;
     this.#context = context;
     this.#variant = createFirstVariant(request);
     this.#requestedModel = model;
@@ -126,7 +126,10 @@ export class BilledRequest implements Payment {
     }
     const { upstream, streams = false, requestId } = context;
     const boundResource = upstream.pool && findUpstreamBoundResource(this.#variant.body, upstream.pool);
-    this.#context = { ...context, routing: { streams, ...context.routing, only: onlyUpstream, owned: boundResource } };
+    this.#context = {
+      ...context,
+      routing: { streams, ...context.routing, requiredUpstream: onlyUpstream, boundResource: boundResource },
+    };
     if (isUnmetered) return;
     this.attempts.push(
       new BilledAttempt(createSettlementContext(context, requestId, this.#variant.model), UNKNOWN_GRANT),
@@ -225,7 +228,7 @@ export class BilledRequest implements Payment {
     const options = this.#createLaterAttemptOptions(false);
     const reserved = await reserveFallbackAttempt(this.#context, this.#variant, options);
     if (reserved) return { body: this.#continueWith(reserved), model: reserved.attempt.model };
-    this.#variant = { ...this.#variant, fallbacks: [] };
+    this.#variant = { ...this.#variant, fallbackModels: [] };
     return 'refused';
   }
 

@@ -119,7 +119,7 @@ export async function countUnansweredPrompt(
   const models = getHoldPrices(context, model);
   // Count without the caller's signal: the caller may have disconnected, and the prompt must be counted anyway.
   const tokens = await countInputTokensAtUpstream(
-    { ...context, body, model, only: routing?.only, signal: undefined },
+    { ...context, body, model, requiredUpstream: routing?.requiredUpstream, signal: undefined },
     changes,
   ).catch(() => null);
   if (tokens === null) return { count: null, promptTokens: undefined };

@@ -20,8 +20,8 @@ import type { ObservedPart } from '../../claude/usage/usage-report.ts';
 export interface InterruptedAnswer {
   usage: Usage | undefined;
   seen: ObservedPart;
-  /** The known models that took part before the last one, as the requested model or as a fallback. */
-  fallbacks: readonly Model[];
+  /** The known models before and after each switch of the answer to a fallback model: two for each switch. */
+  handoverModels: readonly Model[];
   /** The model that answers last. */
   row: Model;
 }
@@ -86,7 +86,7 @@ function computeMaxTokensWritten(milliseconds: number, tokensPerSecond: number):
  * more than the hold. Only usage that the upstream itself has reported may exceed it.
  */
 export function computeInterruptedCost(
-  { usage: begun, seen, fallbacks, row }: InterruptedAnswer,
+  { usage: begun, seen, handoverModels, row }: InterruptedAnswer,
   { hold, mostOutput, terms: granted, cancelStops, sharesCache, learned }: InterruptedGrantTerms,
 ): InterruptedCostEstimate {
   const usage = begun ?? {};
@@ -100,7 +100,7 @@ export function computeInterruptedCost(
   const isEnded = seen.final && toValidCountOrZero(usage.output_tokens) > 0;
   const unseen = computeMaxTokensWritten(seen.unseen_ms, terms.tokensPerSecond);
   const silent = computeMaxTokensWritten(seen.silent_ms, terms.tokensPerSecond);
-  const hasNamedModel = begun !== undefined && fallbacks.length === 0;
+  const hasNamedModel = begun !== undefined && handoverModels.length === 0;
   // The named model writes the output that is in flight, unless an advisor is running. The cost of an advisor or a fallback model
   // that may have begun since is added with `secondModels`.
   const isWriting = hasNamedModel && !seen.is_advising;
@@ -125,12 +125,12 @@ export function computeInterruptedCost(
   const lastPrompt = Math.max(prompt, ...laterPrompts);
   const reread = laterPrompts.reduce((sum, tokens) => sum + tokens, 0);
   const priced: Usage = { ...usage, output_tokens: output, ...(lacksPrompt && { input_tokens: prompt }) };
-  const rows = [...new Set([row, ...fallbacks])];
+  const rows = [...new Set([row, ...handoverModels])];
   const before = seen.handed_over
     ? seen.handed_over.tokens + computeMaxTokensWritten(seen.handed_over.unseen_ms, terms.tokensPerSecond)
     : 0;
   const byModels =
-    fallbacks.length > 0
+    handoverModels.length > 0
       ? computeCostOfAttempts(priced, rows, before, cacheTtl)
       : computeCost(priced, row, { cacheTtl });
   const held = terms.promptCost * (terms.compacts ? 2 : 1) + output * terms.outputPrice;
@@ -146,7 +146,7 @@ export function computeInterruptedCost(
     : computeCostOfUnseenModels(
         terms,
         seen,
-        { prompt: lastPrompt, cached, output, handOvers: fallbacks.length / 2 },
+        { prompt: lastPrompt, cached, output, handOvers: handoverModels.length / 2 },
         learned.handOversPerSecond,
       );
   const beside = later + unseenSteps + summarized * terms.inputPrice + advice + secondModels;

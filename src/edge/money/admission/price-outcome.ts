@@ -123,7 +123,7 @@ function priceOutcome(request: RequestToPrice, outcome: RequestOutcome, grant: S
     {
       usage,
       seen: omitUsualSilence(seen, outcome, terms, request.isClaudeApi),
-      fallbacks: billed.fallbacks,
+      handoverModels: billed.handoverModels,
       row: billed.row,
     },
     {
@@ -157,8 +157,8 @@ interface BilledModels {
   requested: Model;
   /** The model that has answered. */
   row: Model;
-  /** The fallback models that took over. */
-  fallbacks: Model[];
+  /** The models before and after each switch to a fallback model. */
+  handoverModels: Model[];
   /** Whether the response names a model that is not known. */
   isUnnamed: boolean;
   /** The models that an unknown name may refer to. */
@@ -181,15 +181,15 @@ function findBilledModels(
   const possible = isUnnamed
     ? (grant.models ?? []).flatMap(([name = '']) => models.findRowOfAnsweringModel(name) ?? [])
     : [];
-  const fallbacks = (outcome.fallbacks ?? []).map(findRow);
-  return { requested, row: findRow(outcome.model ?? model), fallbacks, isUnnamed, possible, findRow };
+  const handoverModels = (outcome.handoverModels ?? []).map(findRow);
+  return { requested, row: findRow(outcome.model ?? model), handoverModels, isUnnamed, possible, findRow };
 }
 
 /** Prices a final usage: by the most expensive model that may have answered, if the usage does not say which one has. */
 function priceFinalUsage(usage: Usage, billed: BilledModels, cacheTtl: '5m' | '1h'): Price {
-  const { requested, row, fallbacks, possible, findRow } = billed;
+  const { requested, row, handoverModels, possible, findRow } = billed;
   const options = { priceOf: findRow, asked: requested, cacheTtl } as const;
-  const rows = hasFallbackUsage(usage) ? [row] : [row, ...fallbacks, ...possible];
+  const rows = hasFallbackUsage(usage) ? [row] : [row, ...handoverModels, ...possible];
   return {
     cost: Math.max(...rows.map((one) => computeCost(usage, one, options))),
     saved: computeSavings(usage, row, options),

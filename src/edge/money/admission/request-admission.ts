@@ -33,7 +33,7 @@ export function createAdmissionRequest(
     parent,
     holdMs,
     token: toCredentialUse(identity),
-    about: { ...dimensions, ...collectCallerDimensions(identity) },
+    dimensions: { ...dimensions, ...collectCallerDimensions(identity) },
     defaults: getDefaultLimits(identity.account, settings),
     pools: getPayingPools(identity, settings),
   };
@@ -136,7 +136,7 @@ export function createUnsentSettlement(
   startedAt: number,
 ): Settlement {
   const named = { route, model: model.slice(0, MAX_MODEL_NAME_CHARACTERS), conversation: conversation ?? null };
-  const opening = { ...named, about: omitRowOnlyDimensions(dimensions) };
+  const opening = { ...named, dimensions: omitRowOnlyDimensions(dimensions) };
   const status = errorType === 'client_gone' ? errorType : 'unreachable';
   return { requestId, status, cost: 0, errorType, startedAt, opening };
 }

@@ -40,7 +40,7 @@ export interface RequestToBill extends BillingContext {
   /** The model as the Claude API names it: an alias is already resolved. */
   model: string;
   /** The models that may step in, as the caller names them. Default: those of the account's limits. */
-  fallbacks?: readonly string[] | undefined;
+  fallbackModels?: readonly string[] | undefined;
   /** The maximum number of input tokens, if it is known already; null if the API counts no such prompt. */
   count?: number | null | undefined;
 }

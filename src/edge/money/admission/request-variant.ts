@@ -22,7 +22,7 @@ export interface RequestVariant {
   /** The model that was requested first; absent unless a fallback model has replaced it. */
   readonly originalModel?: string | undefined;
   /** The fallback models that are left, as the caller or the limits name them; absent until either has named them. */
-  readonly fallbacks?: readonly string[] | undefined;
+  readonly fallbackModels?: readonly string[] | undefined;
   /** The maximum number of input tokens; null if the API counts no such prompt, absent if it was not counted. */
   readonly count?: number | null | undefined;
   /** Whether `count` is that of count_tokens, which omits the thinking of earlier responses. */
@@ -33,8 +33,8 @@ export interface RequestVariant {
   readonly lowered?: LoweredBy | undefined;
 }
 
-export function createFirstVariant({ body, model, fallbacks, count }: RequestToBill): RequestVariant {
-  return { body, model, fallbacks, count, changes: {} };
+export function createFirstVariant({ body, model, fallbackModels, count }: RequestToBill): RequestVariant {
+  return { body, model, fallbackModels, count, changes: {} };
 }
 
 /**
@@ -102,14 +102,15 @@ export async function createFallbackVariant(
 
 function findFallbackModel(
   { requestFor, settings: { models } }: BillingContext,
-  { fallbacks = [], body, model: present, originalModel = present }: RequestVariant,
-): Required<Pick<RequestVariant, 'nameOfModel' | 'model' | 'changes' | 'fallbacks'>> | undefined {
-  for (const [index, nameOfModel] of fallbacks.entries()) {
+  { fallbackModels = [], body, model: present, originalModel = present }: RequestVariant,
+): Required<Pick<RequestVariant, 'nameOfModel' | 'model' | 'changes' | 'fallbackModels'>> | undefined {
+  for (const [index, nameOfModel] of fallbackModels.entries()) {
     const model = models.resolveAlias(nameOfModel);
     // `requestFor` builds Sluice's own requests separately for each model, so they need no adaptation.
     const row = requestFor ? undefined : models.findRow(model);
     const { changes, refused } = adaptRequestForModel(row, getJsonWithoutHistory(body), models.findRow(originalModel));
-    if (model !== present && !refused) return { nameOfModel, model, changes, fallbacks: fallbacks.slice(index + 1) };
+    if (model !== present && !refused)
+      return { nameOfModel, model, changes, fallbackModels: fallbackModels.slice(index + 1) };
   }
   return undefined;
 }

@@ -258,7 +258,7 @@ async function countPrompt(
   variant: RequestVariant,
 ): Promise<Pick<PricedVariant, 'variant' | 'count' | 'wasCountNeeded'>> {
   const { body, model, changes } = variant;
-  const target = { ...context, body, model, only: context.routing?.only };
+  const target = { ...context, body, model, requiredUpstream: context.routing?.requiredUpstream };
   const tokens = await countInputTokensAtUpstream(target, changes);
   return { variant, count: { tokens, leavesOutThinking: true }, wasCountNeeded: true };
 }
@@ -296,7 +296,11 @@ function completeDecision(priced: PricedVariant, decision: AdmissionDecision): O
   const { variant, count } = priced;
   if (decision.outcome !== 'admitted' && decision.outcome !== 'refused') return { ...priced, decision };
   if (decision.outcome === 'refused' && count?.tokens === null) decision.refusal.uncounted = true;
-  return { ...priced, decision, variant: { ...variant, fallbacks: variant.fallbacks ?? decision.fallbacks } };
+  return {
+    ...priced,
+    decision,
+    variant: { ...variant, fallbackModels: variant.fallbackModels ?? decision.fallbackModels },
+  };
 }
 
 /**

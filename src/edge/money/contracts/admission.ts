@@ -13,7 +13,7 @@ import type { ParentToolCall } from './settlement.ts';
 
 /** The caller of an admission, and the facts that decide beside the account's own limits. */
 export interface AdmissionContext {
-  about?: DimensionValues | undefined;
+  dimensions?: DimensionValues | undefined;
   /** The caller's credential; absent in development without one. */
   token?: CredentialClaims | undefined;
   /** The deployment's limits, for limits that the account does not set itself. */
@@ -97,7 +97,7 @@ export type AdmissionDecision =
       outcome: 'refused';
       refusal: LimitRejection;
       quota: QuotaStatus;
-      fallbacks?: readonly string[];
+      fallbackModels?: readonly string[];
       /** As for an admitted request. */
       unlisted: boolean;
     }
@@ -119,7 +119,7 @@ export type AdmissionDecision =
       inUsd?: true;
       quota: QuotaStatus;
       /** The models that may step in, according to the account's limits. */
-      fallbacks?: readonly string[];
+      fallbackModels?: readonly string[];
       /** Whether this account is not on the list of accounts yet. The code that adds it then calls `markInAccountList`. */
       unlisted: boolean;
     };
@@ -224,7 +224,7 @@ export interface LimitRejectedRequest {
   at: number;
   route: string;
   model: string;
-  about?: DimensionValues | undefined;
+  dimensions?: DimensionValues | undefined;
   conversation?: string | undefined;
   token?: string | undefined;
   /** The group whose limit it was. */

@@ -67,7 +67,7 @@ export const OF_TAGS: Dimension<string> = {
 const OF_USER: Dimension<string> = { name: 'user', group: 'user', ofCaller: ({ user }) => user };
 
 /** All dimensions, those of plugins first. */
-export const dimensions = memoizeFromPlugins((): readonly Dimension[] => [
+export const listDimensions = memoizeFromPlugins((): readonly Dimension[] => [
   ...getPluginMembers('dimensions').flat(),
   OF_USER,
   OF_PREFIX,
@@ -97,7 +97,7 @@ export const groupings = memoizeFromPlugins((): readonly UsageGrouping[] => {
   });
   return [
     createColumnGrouping('token'),
-    ...dimensions().flatMap((one) => (one.group ? [createDimensionGrouping(one, one.group)] : [])),
+    ...listDimensions().flatMap((one) => (one.group ? [createDimensionGrouping(one, one.group)] : [])),
     createColumnGrouping('upstream'),
     {
       ...createColumnGrouping('upstream'),
@@ -112,7 +112,7 @@ export const groupings = memoizeFromPlugins((): readonly UsageGrouping[] => {
 export function createDimensionGrouping({ name, values }: Dimension, group: string): UsageGrouping {
   return {
     group,
-    sql: `about -> '$."${name}"'`,
+    sql: `dimensions -> '$."${name}"'`,
     hasSeveral: values !== undefined,
     parseGroupValues: (cell) => (values ? [ANY_VALUE, ...values(JSON.parse(cell))] : [toValueText(JSON.parse(cell))]),
   };
@@ -129,28 +129,29 @@ export function createDimensionValue<T>({ name }: Dimension<T>, value: T | undef
 
 /** @returns what a caller's requests are about, whatever they are */
 export function collectCallerDimensions(identity: Identity): DimensionValues {
-  return Object.assign({}, ...dimensions().map((one) => createDimensionValue(one, one.ofCaller?.(identity))));
+  return Object.assign({}, ...listDimensions().map((one) => createDimensionValue(one, one.ofCaller?.(identity))));
 }
 
 /** @returns the request whose place among those of its token this one has; undefined for a place of its own */
-export function findRequestCountedInstead(about: DimensionValues): string | undefined {
-  for (const { name, placeOf } of dimensions()) if (placeOf && about[name] !== undefined) return placeOf(about[name]);
+export function findRequestCountedInstead(values: DimensionValues): string | undefined {
+  for (const { name, placeOf } of listDimensions())
+    if (placeOf && values[name] !== undefined) return placeOf(values[name]);
   return undefined;
 }
 
 /** @returns it without what is known to be in the rows alone, and summed by nowhere */
-export function omitRowOnlyDimensions(about: DimensionValues): DimensionValues {
-  const isRowOnlyDimension = (name: string) => dimensions().some((one) => one.name === name && !one.group);
-  return Object.fromEntries(Object.entries(about).filter(([name]) => !isRowOnlyDimension(name)));
+export function omitRowOnlyDimensions(values: DimensionValues): DimensionValues {
+  const isRowOnlyDimension = (name: string) => listDimensions().some((one) => one.name === name && !one.group);
+  return Object.fromEntries(Object.entries(values).filter(([name]) => !isRowOnlyDimension(name)));
 }
 
-/** @returns the column `about` of a row: JSON by name, or null for a request that is about nothing */
-export function serializeDimensions(about: DimensionValues): string | null {
-  const present = Object.entries(about).filter(([, value]) => value !== undefined && value !== null && value !== '');
+/** @returns the column `dimensions` of a row: JSON by name, or null for a request without any */
+export function serializeDimensions(values: DimensionValues): string | null {
+  const present = Object.entries(values).filter(([, value]) => value !== undefined && value !== null && value !== '');
   return present.length === 0 ? null : JSON.stringify(Object.fromEntries(present));
 }
 
-/** @returns what a row shows of its column `about` */
+/** @returns what a row shows of its column `dimensions` */
 export function parseDimensionsColumn(column: string | null): CommonRowFields & PluginRowFields {
   const { tags, ...others } = (column === null ? {} : JSON.parse(column)) as DimensionValues;
   const nothing = { batch: null, prefix: null, agent: null, user: null, outcomes: null };

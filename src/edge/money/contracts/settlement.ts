@@ -76,7 +76,7 @@ export interface AdmittedRequestFields {
   token: string | null;
   /** The group whose pool also pays. */
   group: string | null;
-  about: DimensionValues;
+  dimensions: DimensionValues;
   /** The location from which the token is used, if no other row of the hour contains it. */
   location?: string | undefined;
 }

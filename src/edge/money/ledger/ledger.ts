@@ -119,7 +119,7 @@ export class Ledger extends SqlTables {
    * @throws Error if the ledger already has a row with `hold.id`; nothing has changed then
    */
   insertAdmittedRow(hold: Hold, opening: AdmittedRequestFields, buckets: BucketRefillTimes, grant?: string): void {
-    const { unpriced, group, about, location, ...columns } = opening;
+    const { unpriced, group, dimensions, location, ...columns } = opening;
     const row = {
       id: hold.id,
       at: hold.at,
@@ -139,7 +139,7 @@ export class Ledger extends SqlTables {
       ...(location !== undefined && { location }),
       ...(grant !== undefined && { grant }),
       ...(hold.loweredBy && { lowered_by: JSON.stringify(hold.loweredBy) }),
-      about: serializeDimensions(about),
+      dimensions: serializeDimensions(dimensions),
     };
     // Throw a plain error for an id that was used before. It is the caller's fault, not a failed write, so it must not reset
     // the object.
@@ -147,7 +147,7 @@ export class Ledger extends SqlTables {
       throw new Error(`${hold.id}: this request id was already used. Send the request again.`);
     const isUnfolded = hold.id > this.#fold.marker;
     if (isUnfolded) this.#unfoldedCount += 1;
-    else this.#storeFold({ ...this.#fold, open: [...this.#fold.open, hold.id] });
+    else this.#storeFold({ ...this.#fold, heldRowIds: [...this.#fold.heldRowIds, hold.id] });
     if (location === undefined || columns.token === null) return;
     // Locations move from the rows to their own table when the fold marker passes the rows. The marker is already after this
     // row, so store its location directly.
@@ -159,10 +159,10 @@ export class Ledger extends SqlTables {
    * Adds dimensions to a row that are known only at the end of its request. They are only in the rows, because the sums already
    * include the row.
    */
-  addDimensionsToRow(id: string, about: DimensionValues): void {
+  addDimensionsToRow(id: string, dimensions: DimensionValues): void {
     this.runWriteStatement(
-      "update ledger set about = json_patch(coalesce(about, '{}'), ?) where id = ?",
-      serializeDimensions(about),
+      "update ledger set dimensions = json_patch(coalesce(dimensions, '{}'), ?) where id = ?",
+      serializeDimensions(dimensions),
       id,
     );
   }
@@ -178,10 +178,10 @@ export class Ledger extends SqlTables {
     if (id > this.#fold.marker) updateSettledRow();
     else {
       // The marker has passed the row. If the row was settled then, its old figures are in the daily totals (`rollups`): subtract
-      // them. If it was not, it is among the fold's `open` rows. Add the new figures in both cases.
+      // them. If it was not, it is among the fold's `heldRowIds`. Add the new figures in both cases.
       this.runInTransaction(() => {
         const rowBefore = this.findSettlableRow(id);
-        const isMissingInRollups = this.#fold.open.includes(id);
+        const isMissingInRollups = this.#fold.heldRowIds.includes(id);
         if (!isMissingInRollups) this.rollups.addRows('id = ?', -1, id);
         updateSettledRow();
         this.rollups.addRows('id = ?', 1, id);
@@ -193,7 +193,7 @@ export class Ledger extends SqlTables {
           input,
           output,
           last: closing.at,
-          open: this.#fold.open.filter((openId) => openId !== id),
+          heldRowIds: this.#fold.heldRowIds.filter((heldId) => heldId !== id),
         });
       });
     }
@@ -267,7 +267,7 @@ export class Ledger extends SqlTables {
     const { marker } = this.#fold;
     const seen = this.#readHighestUnfoldedValues();
     if (!seen?.id) return;
-    const open = this.readAllRows<{ id: string }>("select id from ledger where id > ? and status = 'held'", marker);
+    const held = this.readAllRows<{ id: string }>("select id from ledger where id > ? and status = 'held'", marker);
     const hour = Math.max(toStartOfHour(seen.latest), this.#fold.hour.start);
     const inHour = this.readAllRows<{ group: string | null; cost: number }>(
       `select pool_group as "group", sum(cost) as cost from ledger where id > ? and status != 'held' and at >= ? group by 1`,
@@ -287,7 +287,7 @@ export class Ledger extends SqlTables {
         requests: Math.max(this.#fold.requests, seen.requests),
         input: Math.max(this.#fold.input, seen.input),
         output: Math.max(this.#fold.output, seen.output),
-        open: [...this.#fold.open, ...open.map(({ id }) => id)],
+        heldRowIds: [...this.#fold.heldRowIds, ...held.map(({ id }) => id)],
       });
     });
     this.#unfoldedCount = 0;
@@ -308,7 +308,7 @@ export class Ledger extends SqlTables {
       this.#storeFold({
         ...this.#fold,
         ...addCostToLatestHour(this.#fold, hold.at, closing.cost, hold.group),
-        open: this.#fold.open.filter((id) => id !== hold.id),
+        heldRowIds: this.#fold.heldRowIds.filter((id) => id !== hold.id),
       });
       this.rollups.addErasedUsage(day, sums);
       if (hold.group !== undefined) this.rollups.addErasedUsageOfGroup(hold.group, day, sums);

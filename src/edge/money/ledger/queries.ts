@@ -46,7 +46,7 @@ type LedgerSqlRow = Record<string, SqlStorageValue> &
   Record<'at' | 'unpriced' | 'hold' | 'estimated' | 'over_hold' | 'late', number> & {
     id: string;
     settled_at: number | null;
-    about: string | null;
+    dimensions: string | null;
     failed_upstreams: string | null;
     lowered_by: string | null;
   };
@@ -260,13 +260,13 @@ function queryRowSumsByColumn(ledger: Ledger, query: UsageQuery): { groups: Usag
 }
 
 function toLedgerRow(row: LedgerSqlRow): LedgerRow {
-  const { outcomes, ...about } = parseDimensionsColumn(row.about);
+  const { outcomes, ...dimensions } = parseDimensionsColumn(row.dimensions);
   return {
     request_id: row.id,
     created_at: new Date(row.at).toISOString(),
     settled_at: toIsoTimeOrNull(row.settled_at),
     ...(Object.fromEntries(SHOWN_COLUMNS.map((column) => [column, row[column]])) as PublicLedgerColumns),
-    ...about,
+    ...dimensions,
     failed_upstreams: JSON.parse(row.failed_upstreams ?? '[]') as string[],
     lowered_by: JSON.parse(row.lowered_by ?? 'null') as LedgerRow['lowered_by'],
     hold_usd: toUsd(row.hold),

@@ -29,7 +29,7 @@ export function fillAdmittedRequestFields(
     conversation: members.conversation ?? null,
     token: members.token ?? null,
     group: members.group ?? null,
-    about: members.about ?? {},
+    dimensions: members.dimensions ?? {},
     location: members.location,
   };
 }

@@ -93,7 +93,7 @@ export const LEDGER_TABLES = `
     model text not null,
     unpriced integer not null,
     conversation text,
-    about text,
+    dimensions text,
     token text,
     pool_group text,
     location text,

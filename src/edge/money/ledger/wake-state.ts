@@ -94,10 +94,11 @@ function addFoldedSums(tables: SqlTables, settled: SettledByPeriod, { day, week,
 }
 
 /** @param unfolded how many of the holds are not before the marker */
-function readHolds(tables: SqlTables, { marker, open }: LedgerFoldState, unfolded: number): Hold[] {
+function readHolds(tables: SqlTables, { marker, heldRowIds }: LedgerFoldState, unfolded: number): Hold[] {
   const rows =
     unfolded === 0 ? [] : tables.readAllRows<HoldSqlRow>(`${HOLDS} where id > ? and status = 'held'`, marker);
-  for (const id of open) rows.push(...tables.readAllRows<HoldSqlRow>(`${HOLDS} where id = ? and status = 'held'`, id));
+  for (const id of heldRowIds)
+    rows.push(...tables.readAllRows<HoldSqlRow>(`${HOLDS} where id = ? and status = 'held'`, id));
   return rows.map((row): Hold => ({ ...row, group: row.group ?? undefined }));
 }
 
@@ -141,7 +142,7 @@ export interface LedgerFoldState {
   input: number;
   output: number;
   /** Rows up to the marker that were not settled when it was set. */
-  open: string[];
+  heldRowIds: string[];
   /** The cost of the folded rows of the latest hour, in total and by group. */
   hour: { start: number; cost: Nanodollars; groups?: Record<string, Nanodollars> };
   /** The number of the last change of the rollups that was noted here. */
@@ -155,7 +156,7 @@ export const NO_FOLD: LedgerFoldState = {
   requests: 0,
   input: 0,
   output: 0,
-  open: [],
+  heldRowIds: [],
   hour: { start: 0, cost: 0 },
   seq: 0,
 };

@@ -126,7 +126,7 @@ function placeBatchHolds(state: AccountState, order: BatchAdmissionRequest, now:
   const { batch, key, digest, token } = order;
   const jti = token?.jti ?? null;
   const group = state.getPayingGroup(order);
-  const about = { ...order.about, ...createDimensionValue(OF_BATCH, batch) };
+  const dimensions = { ...order.dimensions, ...createDimensionValue(OF_BATCH, batch) };
   const buckets = computeBucketsAfterAdmission(budget, rules);
   const holds = order.rows.map(
     (row): Hold => ({
@@ -148,7 +148,7 @@ function placeBatchHolds(state: AccountState, order: BatchAdmissionRequest, now:
     for (const [index, hold] of holds.entries()) {
       const { model, unpriced } = order.rows[index] ?? { model: '', unpriced: true };
       const location = ledger.locations.findUnrecordedLocation(token);
-      const opening = { route: 'batches', model, unpriced, token: token?.jti, group, about, location };
+      const opening = { route: 'batches', model, unpriced, token: token?.jti, group, dimensions, location };
       ledger.insertAdmittedRow(hold, fillAdmittedRequestFields(opening), buckets);
     }
   });

@@ -106,8 +106,8 @@ export async function createBatch(
   const simulate = upstream.isSimulated ? request.headers.get('sluice-simulate') : null;
   if (simulate !== null) headers['sluice-simulate'] = simulate;
   const query = createUpstreamQuery(request.url);
-  const items = new BatchItemReader(c, request.headers, (only, model, owned) =>
-    chooseBatchTarget(upstream, settings, { only, model, owned }),
+  const items = new BatchItemReader(c, request.headers, (requiredUpstream, model, boundResource) =>
+    chooseBatchTarget(upstream, settings, { requiredUpstream, model, boundResource }),
   );
   const upload = new Upload((body, signal) =>
     requireBatchTarget(items).sendCreateRequest(query, headers, body, signal),
@@ -179,7 +179,7 @@ async function createBatchAdmissionRequest(
 ): Promise<BatchAdmissionRequest> {
   const { identity, requestId } = context;
   const key = request.headers.get('idempotency-key');
-  const { token, about, defaults, pools } = createAdmissionRequest({ ...context, route: 'batches', model: '' });
+  const { token, dimensions, defaults, pools } = createAdmissionRequest({ ...context, route: 'batches', model: '' });
   return {
     batch: id,
     requestId,
@@ -192,7 +192,7 @@ async function createBatchAdmissionRequest(
     repeats: Number(request.headers.get('x-stainless-retry-count') ?? 0) > 0,
     dryRun: isDry,
     token,
-    about,
+    dimensions,
     defaults,
     pools,
   };

@@ -79,19 +79,19 @@ type BatchRequestContext = Pick<Context<AppEnv>, 'env' | 'get'>;
  * @param owned the kind of resource that its prefix names, if it is unknown which upstream has it
  */
 type ChooseBatchTarget = (
-  only: string | undefined,
+  requiredUpstream: string | undefined,
   model: string,
-  owned: UpstreamBoundResourceKind | undefined,
+  boundResource: UpstreamBoundResourceKind | undefined,
 ) => BatchTarget;
 
 /** A prefix, and the resources that it names: ids of its own account, or a file of the deployment. */
 interface PrefixWithReferencedIds {
   prefix: ParsedPrefix;
   ids: readonly CreatedId[];
-  owned: UpstreamBoundResourceKind | undefined;
+  boundResource: UpstreamBoundResourceKind | undefined;
 }
 
-const NO_PREFIX = { ids: [], owned: undefined } as const;
+const NO_PREFIX = { ids: [], boundResource: undefined } as const;
 
 /** Checks and bounds the items of one batch. */
 export class BatchItemReader {
@@ -123,9 +123,10 @@ export class BatchItemReader {
    * @throws ApiError 404 for a thing that does not belong to the account, 400 for a thing at another upstream
    */
   async requireOwnedResources(): Promise<void> {
-    const only = await requireResourcesOwnedByAccount(getRequestContext(this.#c), [...this.#named.values()]);
+    const required = await requireResourcesOwnedByAccount(getRequestContext(this.#c), [...this.#named.values()]);
     const name = this.#target?.name;
-    if (only !== undefined && name !== undefined && only !== name) throw createWrongUpstreamError(name, only);
+    if (required !== undefined && name !== undefined && required !== name)
+      throw createWrongUpstreamError(name, required);
   }
 
   /**
@@ -155,7 +156,7 @@ export class BatchItemReader {
     rejectStatefulFeatures(sent.json);
     const { settings, identity } = getRequestContext(this.#c);
     const named = sent.json.prefix === undefined ? undefined : await this.#resolveItemPrefix(sent);
-    const { ids: before, owned } = named ?? NO_PREFIX;
+    const { ids: before, boundResource } = named ?? NO_PREFIX;
     const prefixed = named ? applyPrefixToItem(sent, named.prefix) : sent;
     const params = await applyUserIdSetting(prefixed, settings, identity.account);
     const request = validateMessages(params.json);
@@ -166,10 +167,11 @@ export class BatchItemReader {
     this.#target ??= this.#targetFor(
       await requireResourcesOwnedByAccount(getRequestContext(this.#c), all),
       model,
-      owned,
+      boundResource,
     );
     const { models, name = '' } = this.#target;
-    const { name: there = '' } = owned === undefined ? this.#target : this.#targetFor(undefined, model, owned);
+    const { name: there = '' } =
+      boundResource === undefined ? this.#target : this.#targetFor(undefined, model, boundResource);
     if (there !== name) throw createWrongUpstreamError(name, there);
     const idThere = this.#target.getUpstreamModelId(model);
     if (idThere === undefined) {
@@ -232,8 +234,8 @@ export class BatchItemReader {
       // Skip the ownership check for a prefix of the deployment: its files belong to the deployment, and were checked when the
       // prefix was stored.
       const isOwn = owner === getRequestContext(this.#c).identity.account;
-      const owned = isOwn || ids.length === 0 ? undefined : 'a file';
-      named = { prefix, ids: isOwn ? ids : [], owned };
+      const boundResource = isOwn || ids.length === 0 ? undefined : 'a file';
+      named = { prefix, ids: isOwn ? ids : [], boundResource };
       this.#prefixes.set(ref, named);
     }
     return named;
@@ -247,10 +249,10 @@ function applyPrefixToItem(params: JsonBody, prefix: ParsedPrefix): JsonBody {
 }
 
 /** @returns the error for an item that names something at another upstream. */
-function createWrongUpstreamError(name: string, only: string): ApiError {
+function createWrongUpstreamError(name: string, required: string): ApiError {
   return createNonRetryableError(
     'invalid_request_error',
-    `The batch is sent to the upstream ${name}, but items refer to files, containers or threads of ${only}. Move one of these items to the first position, because the first item determines the upstream.`,
+    `The batch is sent to the upstream ${name}, but items refer to files, containers or threads of ${required}. Move one of these items to the first position, because the first item determines the upstream.`,
   );
 }
 

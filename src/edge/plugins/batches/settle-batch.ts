@@ -13,7 +13,7 @@ import type { BatchSettlement } from './contracts/batch.ts';
 export function settleBatch(state: AccountState, { batch, rows, startedAt }: BatchSettlement): boolean {
   let isNew = false;
   for (const { outcomes, model, ...row } of rows) {
-    const opening = { route: 'batches', model, about: createDimensionValue(OF_BATCH, batch) };
+    const opening = { route: 'batches', model, dimensions: createDimensionValue(OF_BATCH, batch) };
     const settled = settleHold(state, { ...row, stage: BATCH_STAGE, opening, startedAt });
     if (settled.outcome === 'duplicate' || settled.outcome === 'erased') continue;
     isNew = true;

@@ -9,7 +9,7 @@ import type { ModelTable } from '../../claude/models/models.ts';
 import { toValidCountOrZero } from '../../claude/pricing/cost.ts';
 import type { Upstream } from '../../claude/upstream.ts';
 import { chooseUpstreamForNewResource } from '../../claude/upstreams/choose-upstream.ts';
-import { findUpstreams, type UpstreamBoundResourceKind } from '../../claude/upstreams/pool.ts';
+import { findUpstreams, type UpstreamRoutingInput } from '../../claude/upstreams/pool.ts';
 import { getModelTableOfUpstream } from '../../claude/upstreams/prices.ts';
 import type { Settings } from '../../config/settings.ts';
 import { isObject, type JsonObject, toJsonText } from '../../kit/json/object.ts';
@@ -50,7 +50,11 @@ export interface BatchTarget {
 export function chooseBatchTarget(
   upstream: Upstream,
   settings: Settings,
-  { only, model, owned }: { only: string | undefined; model: string; owned?: UpstreamBoundResourceKind | undefined },
+  {
+    requiredUpstream,
+    model,
+    boundResource,
+  }: Pick<UpstreamRoutingInput, 'requiredUpstream' | 'boundResource'> & { model: string },
 ): BatchTarget {
   const { pool } = upstream;
   const call = { method: 'POST', path: BATCHES_PATH, headers: {} };
@@ -64,8 +68,10 @@ export function chooseBatchTarget(
       recordCreateVerdict: (judged) => upstream.key?.recordAnswerOrRejection(judged, Date.now()),
     };
   }
-  const place = only ?? (owned === undefined ? chooseUpstreamForNewResource(pool, 'batches', model) : undefined);
-  const [one] = findUpstreams(pool, call, { streams: false, model, only: place, owned });
+  const place =
+    requiredUpstream ??
+    (boundResource === undefined ? chooseUpstreamForNewResource(pool, 'batches', model) : undefined);
+  const [one] = findUpstreams(pool, call, { streams: false, model, requiredUpstream: place, boundResource });
   if (!one) throw new TypeError('no upstream');
   const breaker = pool.health.getBreaker(one.name, '');
   let leave = breaker.forcePermit();
@@ -206,7 +212,7 @@ export class UpstreamBatchesClient {
   async #sendToUpstream(exchange: UpstreamExchange, method: string, rest: string): Promise<Response> {
     const { name, headers } = this.#where;
     const up = toUpstreamHeaders(new Headers(headers), this.#upstream.apiKey, this.#settings.FORWARD_HEADERS);
-    const routing = { streams: false, isQuick: true, ...(name === undefined ? {} : { only: name }) };
+    const routing = { streams: false, isQuick: true, ...(name === undefined ? {} : { requiredUpstream: name }) };
     return await exchange.sendToUpstream(
       { method, path: BATCHES_PATH + rest, headers: up, routing },
       { payment: 'free' },

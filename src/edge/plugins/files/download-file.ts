@@ -20,7 +20,7 @@ import type { Upstream } from '../../claude/upstream.ts';
 export async function downloadFile(
   c: Context<AppEnv>,
   upstream: Upstream,
-  { id, only }: { id: string; only: string | undefined },
+  { id, upstreamName }: { id: string; upstreamName: string | undefined },
 ): Promise<Response> {
   const { settings, requestId, waitUntil } = getRequestContext(c);
   const caller = c.req.raw;
@@ -29,7 +29,7 @@ export async function downloadFile(
   const path = `/v1/files/${id}/content${getQueryString(caller.url)}`;
   try {
     const response = await exchange.sendToUpstream(
-      { method: 'GET', path, headers, routing: { streams: false, only } },
+      { method: 'GET', path, headers, routing: { streams: false, requiredUpstream: upstreamName } },
       { caller: caller.headers, payment: 'free', waitUntil },
     );
     if (response.ok) {

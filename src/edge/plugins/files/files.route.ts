@@ -32,8 +32,8 @@ export const FILE_ROUTES = [
   ),
   defineRoute('GET /v1/files/:id/content', { needs: 'messages' }, (c) =>
     admitAndAddQuotaHeaders(c, async () => {
-      const { id, only } = await requireOwnFile(c);
-      return await downloadFile(c, getUpstreamOfContext(c), { id, only });
+      const { id, upstreamName } = await requireOwnFile(c);
+      return await downloadFile(c, getUpstreamOfContext(c), { id, upstreamName });
     }),
   ),
   defineRoute('DELETE /v1/files/:id', { needs: 'messages' }, (c) =>
@@ -51,26 +51,31 @@ async function admitAndAddQuotaHeaders(c: Context<AppEnv>, answer: () => Promise
 }
 
 /** @returns the file that a path names, and where it is. @throws ApiError 404 unless it is the account's own */
-async function requireOwnFile(c: Context<AppEnv>): Promise<{ id: string; only: string | undefined }> {
+async function requireOwnFile(c: Context<AppEnv>): Promise<{ id: string; upstreamName: string | undefined }> {
   const id = c.req.param('id') ?? '';
   return {
     id,
-    only: await requireResourcesOwnedByAccount(getRequestContext(c), [
+    upstreamName: await requireResourcesOwnedByAccount(getRequestContext(c), [
       { kind: 'file', id: FILE_ID.test(id) ? id : '' },
     ]),
   };
 }
 
 /** Relays a call about one file, or some, to the upstream that has them. */
-async function relayFileCall(c: Context<AppEnv>, upstream: Upstream, path: string, only: string | undefined) {
+async function relayFileCall(
+  c: Context<AppEnv>,
+  upstream: Upstream,
+  path: string,
+  requiredUpstream: string | undefined,
+) {
   const { settings, requestId, waitUntil } = getRequestContext(c);
-  const routing = { streams: false, isQuick: true, only };
+  const routing = { streams: false, isQuick: true, requiredUpstream };
   return await relayRequest({ path, caller: c.req.raw, routing }, { upstream, settings, requestId, waitUntil });
 }
 
 async function retrieveOrDeleteFile(c: Context<AppEnv>, upstream: Upstream): Promise<Response> {
-  const { id, only } = await requireOwnFile(c);
-  const response = await relayFileCall(c, upstream, `/v1/files/${id}`, only);
+  const { id, upstreamName } = await requireOwnFile(c);
+  const response = await relayFileCall(c, upstream, `/v1/files/${id}`, upstreamName);
   const isDeleted = response.ok && c.req.method === 'DELETE';
   // Record the deletion after a 404, too: another call has deleted the file already.
   if (isDeleted || response.status === 404)
@@ -138,7 +143,7 @@ async function fetchAndStoreDescriptions(c: Context<AppEnv>, upstream: Upstream,
   const { settings, requestId, waitUntil, ...context } = getRequestContext(c);
   const query = new URLSearchParams(ids.map((id) => ['ids[]', id]));
   const caller = new Request(`${c.req.url.split('?', 1)[0]}?${query}`, c.req.raw);
-  const routing = { streams: false, isQuick: true, ...(name === '' ? {} : { only: name }) };
+  const routing = { streams: false, isQuick: true, ...(name === '' ? {} : { requiredUpstream: name }) };
   const response = await relayRequest(
     { path: '/v1/files', caller, routing },
     { upstream, settings, requestId, waitUntil },

@@ -120,7 +120,12 @@ export async function uploadFile(c: Context<AppEnv>, upstream: Upstream): Promis
   let response: Response;
   try {
     response = await relayRequest(
-      { path: '/v1/files', caller: c.req.raw, body: () => up.body, routing: { streams: false, only: place } },
+      {
+        path: '/v1/files',
+        caller: c.req.raw,
+        body: () => up.body,
+        routing: { streams: false, requiredUpstream: place },
+      },
       {
         upstream,
         settings: { ...settings, UPSTREAM_MAX_RETRIES: 0 },

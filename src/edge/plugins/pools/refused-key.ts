@@ -129,7 +129,7 @@ export class UpstreamKeyMonitor {
       const served = one && settings.models.rows.find(({ id }) => one.idOf(id) !== undefined);
       const model = (served ?? findDefaultModel(settings.models))?.id ?? '';
       const body = JSON.stringify({ model, messages: [{ role: 'user', content: '.' }] });
-      const request = { upstream, settings, model, headers: {}, only: one?.name };
+      const request = { upstream, settings, model, headers: {}, requiredUpstream: one?.name };
       await countTokens((changes) => editJson(body, changes), request);
       this.#around.retries.recordSuccess('key_check', name);
       this.recordUpstreamKeyState(null, name);

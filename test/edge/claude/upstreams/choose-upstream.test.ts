@@ -87,7 +87,7 @@ describe('a resource created at one upstream', () => {
     });
     const controller = new AbortController();
     const course = { sentAt: undefined };
-    const routing = { streams: false, only, model };
+    const routing = { streams: false, requiredUpstream: only, model };
     const request = { method: 'GET', path, headers: {}, routing };
     return await sendToUpstream(upstream, request, {
       maxRetries: 0,
@@ -111,7 +111,12 @@ describe('a resource created at one upstream', () => {
     await expect(gone).rejects.toMatchObject({ status: 404, type: 'not_found_error' });
     await expect(gone).rejects.toThrow('data of the upstream third, which was removed from this deployment');
     const alone = getUpstreamBySettings(parseSettings({ ANTHROPIC_API_KEY: 'key' }), () => Promise.reject());
-    const request = { method: 'GET', path: '/v1/files/f', headers: {}, routing: { streams: false, only: 'third' } };
+    const request = {
+      method: 'GET',
+      path: '/v1/files/f',
+      headers: {},
+      routing: { streams: false, requiredUpstream: 'third' },
+    };
     const options = {
       maxRetries: 0,
       timeoutMs: 1_000,

@@ -401,9 +401,9 @@ test('reports no unseen output for a complete body, and the fallback models of i
   const content = [{ type: 'fallback', from: { model: 'a' }, to: { model: 'b' } }, { type: 'redacted_thinking' }];
   const report = createResponseReport({ type: 'message', content }, 1);
   expect(report.seen).toBeUndefined();
-  expect(report.fallbacks).toEqual(['a', 'b']);
+  expect(report.handoverModels).toEqual(['a', 'b']);
   expect(
-    createResponseReport({ type: 'message', content: [{ type: 'text', text: 'fallback' }] }, 1).fallbacks,
+    createResponseReport({ type: 'message', content: [{ type: 'text', text: 'fallback' }] }, 1).handoverModels,
   ).toBeUndefined();
 });
 

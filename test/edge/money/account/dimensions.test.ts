@@ -98,7 +98,7 @@ test('sums usage by token, user, tag, model and day exactly, across alarms and c
             route: 'messages',
             model: 'claude-opus-5-5',
             token: token === undefined ? undefined : { jti: token },
-            about: { user, tags },
+            dimensions: { user, tags },
             bound: worstCaseWith(),
             defaults: {},
           }),
@@ -144,7 +144,7 @@ const dayOf = (day: number) => new Date(start + day * DAY).toISOString().slice(0
 test('keeps 200 values of a dimension per day, and sums all others under (other)', async () => {
   await inAccount((account) => {
     for (let i = 0; i < 300; i += 1) {
-      const opening = { route: 'messages', model: 'claude-opus-5-5', about: { tags: `customer=${i}` } };
+      const opening = { route: 'messages', model: 'claude-opus-5-5', dimensions: { tags: `customer=${i}` } };
       settleInside(account, { requestId: `req_${1_000 + i}`, status: 'complete', cost: 1_000 + i, opening });
     }
   });
@@ -161,7 +161,7 @@ test('adding settled requests to the daily totals writes the row “(other)” o
       ids += 1;
       const requestId = `req_${String(ids).padStart(12, '0')}`;
       const ask = { requestId, route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith(), defaults: {} };
-      admitInside(account, { ...ask, about: { user: `u${nth}` } });
+      admitInside(account, { ...ask, dimensions: { user: `u${nth}` } });
       settleInside(account, { requestId, status: 'complete', cost: 1 });
     }
   });
@@ -177,7 +177,7 @@ test('counts by bounds how long requests waited before they were sent, before an
   await inAccount((account) => {
     for (const waitedMs of [0, 100, 101, 29_999, 40_000, undefined]) {
       ids += 1;
-      const opening = { route: 'messages', model: 'claude-opus-5-5', about: { tags: 'a=1' } };
+      const opening = { route: 'messages', model: 'claude-opus-5-5', dimensions: { tags: 'a=1' } };
       const requestId = `req_${String(ids).padStart(12, '0')}`;
       settleInside(account, { requestId, status: 'complete', cost: 1, opening, waitedMs });
     }
@@ -201,7 +201,7 @@ test('counts by bounds how long requests waited before they were sent, before an
 
 test('writes no further row for a request’s tags and user', async () => {
   const rows = await countWrittenRows(stub());
-  const written = async (about: { tags?: string; user?: string }) => {
+  const written = async (dimensions: { tags?: string; user?: string }) => {
     ids += 1;
     const requestId = `req_${String(ids).padStart(12, '0')}`;
     const before = rows();
@@ -212,7 +212,7 @@ test('writes no further row for a request’s tags and user', async () => {
         model: 'claude-opus-5-5',
         bound: worstCaseWith(),
         defaults: {},
-        about,
+        dimensions,
       });
       settleInside(account, { requestId, status: 'complete', cost: 1 });
     });

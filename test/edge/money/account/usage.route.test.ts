@@ -200,7 +200,7 @@ describe('a time range with a time of day', () => {
               cost,
               startedAt: start + minute * 60_000,
               tokens: { input: 1, output: 1 },
-              opening: { route: 'messages', model: 'claude-haiku-5-5', conversation, about: { tags: tag } },
+              opening: { route: 'messages', model: 'claude-haiku-5-5', conversation, dimensions: { tags: tag } },
             });
           }
         });

@@ -46,8 +46,10 @@ function booked(seen: Partial<ObservedPart>, more: object = {}, granted: object 
     learned,
     ...granted,
   };
-  return computeInterruptedCost({ usage: { ...usage, ...more }, seen: { ...SEEN, ...seen }, fallbacks: [], row }, grant)
-    .cost;
+  return computeInterruptedCost(
+    { usage: { ...usage, ...more }, seen: { ...SEEN, ...seen }, handoverModels: [], row },
+    grant,
+  ).cost;
 }
 
 test('counts the observed output, the tokens possibly in flight, and each search once', () => {
@@ -138,9 +140,9 @@ describe('a second model that may have begun unobserved', () => {
     const answer = { usage, seen: { ...SEEN, said: 900 }, row };
     const learned = { handOversPerSecond: 0, tokensPerSecond: undefined, longestResult: () => 0 };
     const grant = { hold: 1e12, cancelStops: true, sharesCache: true, learned, ...limited };
-    const both = computeInterruptedCost({ ...answer, fallbacks: [row, row] }, grant);
+    const both = computeInterruptedCost({ ...answer, handoverModels: [row, row] }, grant);
     expect(both.usage.output_tokens).toBe(900 + 125);
-    const withAdvice = { ...answer, seen: { ...answer.seen, uses: 1, advised: 1 }, fallbacks: [] };
+    const withAdvice = { ...answer, seen: { ...answer.seen, uses: 1, advised: 1 }, handoverModels: [] };
     expect(computeInterruptedCost(withAdvice, { ...grant, terms: advised }).usage.output_tokens).toBe(900 + 125);
   });
 });

@@ -18,10 +18,10 @@ const value = fc.oneof(
   fc.array(fc.string()),
 );
 const NAMES = ['prefix', 'agent', 'user', 'chosen_by', 'colour'];
-const about: fc.Arbitrary<DimensionValues> = fc.dictionary(fc.constantFrom(...NAMES), value);
+const values: fc.Arbitrary<DimensionValues> = fc.dictionary(fc.constantFrom(...NAMES), value);
 
 test('stores and parses the dimensions of a request, including unknown names', () => {
-  tryCases(caseCount(300), about, (said) => {
+  tryCases(caseCount(300), values, (said) => {
     const shown = parseDimensionsColumn(serializeDimensions(said));
     const nothing = { prefix: null, agent: null, user: null, batch: null, outcomes: null, tags: {} };
     expect(shown).toEqual({ ...nothing, ...said });
@@ -40,7 +40,7 @@ test('stores null for a request without dimensions', () => {
 
 test('groups a dimension by its values in the row’s JSON', () => {
   const tables = new DatabaseSync(':memory:');
-  tables.exec('create table ledger (about text)');
+  tables.exec('create table ledger (dimensions text)');
   const valuesOf = (dimension: Dimension, said: DimensionValues) => {
     tables.prepare('delete from ledger').run();
     tables.prepare('insert into ledger values (?)').run(serializeDimensions(said));

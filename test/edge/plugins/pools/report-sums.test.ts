@@ -92,7 +92,7 @@ test('a pool’s sums match the ledger in every grouping despite late, repeated 
             status: 'complete',
             cost,
             startedAt: (base + day) * DAY + 1,
-            opening: { route: 'messages', ...opening, about: { user, tags: tags.join(',') } },
+            opening: { route: 'messages', ...opening, dimensions: { user, tags: tags.join(',') } },
           });
         }
       });
@@ -170,7 +170,7 @@ test('a report contains only what changed, and a long history is reported in par
         const opening = {
           route: 'messages',
           model: 'claude-opus-5-5',
-          about: { user: `u${at % 150}`, tags: `t=${at % 100}` },
+          dimensions: { user: `u${at % 150}`, tags: `t=${at % 100}` },
         };
         settleInside(object, {
           requestId: `req_${10_000 + at}`,

@@ -4,7 +4,7 @@
  */
 
 import { parseJsonObject } from '../../../kit/json/object.ts';
-import { dimensions } from '../../../money/contracts/dimensions.ts';
+import { listDimensions } from '../../../money/contracts/dimensions.ts';
 
 /** Plain values by name. A plugin checks what it reads, since a row may be damaged. */
 export type TurnNotes = Readonly<Record<string, unknown>>;
@@ -26,7 +26,7 @@ export function addNotes(row: RowWithNotes, notes: TurnNotes): void {
 /** @returns the notes of a turn that messages show; null if it has none */
 export function selectVisibleNotes({ notes }: RowWithNotes): TurnNotes | null {
   if (notes === null) return null;
-  const isShown = (name: string) => dimensions().some((one) => one.name === name && one.shownInMessage);
+  const isShown = (name: string) => listDimensions().some((one) => one.name === name && one.shownInMessage);
   const shown = Object.entries(notes).filter(([name]) => isShown(name));
   return shown.length === 0 ? null : Object.fromEntries(shown);
 }

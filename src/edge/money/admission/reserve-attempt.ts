@@ -70,9 +70,18 @@ export async function reserveAttempt(
   options: AttemptOptions,
 ): Promise<ReservedAttempt> {
   const startedAt = Date.now();
-  const first = await askAccount(context, variant, options);
-  const admittedFallback = isUnaffordable(first) ? await askForFallbackModels(context, first, options) : undefined;
+  // All models of the attempt share the waiting time: the caller waits for one response.
+  const waitsUntil = startedAt + getWaitMs(context, options);
+  const first = await askAccount(context, variant, options, waitsUntil);
+  const admittedFallback = isUnaffordable(first)
+    ? await askForFallbackModels(context, first, options, waitsUntil)
+    : undefined;
   return await createReservedAttempt(context, admittedFallback ?? first, options, startedAt);
+}
+
+/** @returns the milliseconds that an attempt may wait for budget that other requests hold */
+function getWaitMs({ waits = true, settings }: BillingContext, { later }: AttemptOptions): number {
+  return waits && later?.canWait !== false ? settings.HOLD_WAIT_MS : 0;
 }
 
 function isUnaffordable({ decision }: VariantDecision): boolean {
@@ -84,10 +93,11 @@ async function askForFallbackModels(
   context: BillingContext,
   rejected: VariantDecision,
   options: AttemptOptions,
+  waitsUntil: number,
 ): Promise<VariantDecision | undefined> {
   let next = await createFallbackVariant(context, rejected.variant);
   while (next) {
-    const decided = await askAccount(context, next, options);
+    const decided = await askAccount(context, next, options, waitsUntil);
     if (decided.decision.outcome === 'admitted') return decided;
     next = await createFallbackVariant(context, decided.variant);
   }
@@ -106,10 +116,12 @@ export async function reserveFallbackAttempt(
   options: AttemptOptions,
 ): Promise<ReservedAttempt | undefined> {
   const startedAt = Date.now();
+  const waitsUntil = startedAt + getWaitMs(context, options);
   let next = await createFallbackVariant(context, variant);
   while (next) {
     try {
-      return await createReservedAttempt(context, await askAccount(context, next, options), options, startedAt);
+      const decided = await askAccount(context, next, options, waitsUntil);
+      return await createReservedAttempt(context, decided, options, startedAt);
     } catch (thrown) {
       // A status below 500 is a rejection: the limits do not allow this fallback model, or no upstream serves it. Try the next
       // one.
@@ -200,16 +212,18 @@ function createAdmissionHeaders({ originalModel }: RequestVariant, admission: Ad
 /**
  * Asks the account to admit one variant of a request. It may wait for budget that other requests hold. If the account replies that
  * a count of the prompt or fewer uses of tools could help, it is asked again with them.
+ *
+ * @param waitsUntil the end of the waiting time; milliseconds since 1970
  */
 async function askAccount(
   context: BillingContext,
   variant: RequestVariant,
   options: AttemptOptions,
+  waitsUntil: number,
 ): Promise<VariantDecision> {
-  const { later, requestId } = options;
+  const { requestId } = options;
   // Read the clock before asking the account, so that the attempt does not start later than its hold.
   const startedAt = Date.now();
-  const waitMs = later?.canWait === false || context.waits === false ? 0 : context.settings.HOLD_WAIT_MS;
   const prices = getHoldPrices(context, variant.model);
   let priced = priceNewVariant(context, prices, variant);
   // The loop ends: the prompt is counted only once, and each lowered number of tool uses is less than the one before.
@@ -220,7 +234,7 @@ async function askAccount(
       context,
       variant,
       options,
-      async () => await waitForAdmission(request, asked, startedAt + waitMs),
+      async () => await waitForAdmission(request, asked, waitsUntil),
     );
     if (decision.outcome === 'fewer_uses')
       priced = priceVariant(context, prices, { ...priced, variant: limitToolUses(priced.variant, decision) });

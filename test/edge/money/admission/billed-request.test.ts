@@ -9,6 +9,7 @@ import { Account } from '#edge/money/account/account.ts';
 import { BilledRequest } from '#edge/money/admission/billed-request.ts';
 import type { RequestToBill } from '#edge/money/admission/request-to-bill.ts';
 import type { AdmissionRequest } from '#edge/money/contracts/admission.ts';
+import { advanceClock, stopClock } from '#test/support/calendar.ts';
 
 const bindings = env as unknown as Bindings;
 const MODEL = 'claude-haiku-4-5-20251001';
@@ -36,6 +37,10 @@ function bodyWithThought(question: string): JsonBody {
       { role: 'user', content: question },
     ],
   };
+  return createJsonBody(json);
+}
+
+function createJsonBody(json: JsonBody['json']): JsonBody {
   const text = JSON.stringify(json);
   return { bytes: new TextEncoder().encode(text), text, json };
 }
@@ -127,4 +132,27 @@ describe('a request whose second attempt is rejected', () => {
     });
     expect(budget?.used).toBe(Math.floor(cost / 1e5) / 1e4);
   });
+});
+
+test('waits at most HOLD_WAIT_MS for its model and its fallback models together', async () => {
+  stopClock();
+  const account = getAccountStub(bindings, {}, 'waiting');
+  await account.setLimits({ usd_per_day: 0.01 });
+  const spent = { requestId: 'req_0', status: 'complete', cost: 10_000_000, startedAt: Date.now() };
+  await account.settleJson(JSON.stringify({ ...spent, opening: { route: 'messages', model: MODEL } }));
+  const waits: (number | undefined)[] = [];
+  const { admitJson } = Account.prototype;
+  vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, request) {
+    waits.push((JSON.parse(request) as AdmissionRequest).waitMs);
+    advanceClock(20_000);
+    return await admitJson.call(this, request);
+  });
+  const identity = { account: 'waiting', scopes: new Set() } as unknown as RequestToBill['identity'];
+  const fallbackModels = ['claude-sonnet-5', 'claude-haiku-5-5'];
+  const model = 'claude-opus-5-5';
+  const body = createJsonBody({ model, max_tokens: 100, messages: [{ role: 'user', content: 'Hi' }] });
+  const request = createRequest('req_1', { identity, body, model, fallbackModels });
+  const billed = new BilledRequest(request, { modelInBody: model });
+  await expect(billed.reserve()).rejects.toMatchObject({ status: 429 });
+  expect(waits).toEqual([30_000, 10_000, undefined]);
 });

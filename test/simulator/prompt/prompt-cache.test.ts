@@ -113,12 +113,18 @@ describe('the prompt cache', () => {
     }
   });
 
-  test('is separate for each key', async () => {
+  test('is separate for each key and model', async () => {
     const { ask } = cacheOf();
-    const body = { system: [text(long('rules'), ephemeral)], messages: question('hi') };
+    // Long enough to be cached by both models.
+    const body = { system: [text('rule '.repeat(1_100), ephemeral)], messages: question('hi') };
     await ask(body, 'mine');
     expect((await ask(body, 'yours')).read).toBe(0);
+    const other = { ...body, model: 'claude-test-1' };
+    const { read, w5 } = await ask(other, 'mine');
+    expect(read).toBe(0);
+    expect(w5).toBeGreaterThan(1_000);
     expect((await ask(body, 'mine')).read).toBeGreaterThan(0);
+    expect((await ask(other, 'mine')).read).toBe(w5);
   });
 
   test('ignores prefixes that are too short for the model, without an error', async () => {

@@ -262,8 +262,9 @@ async function relayAdmittedMessage(
   // The header names the agent's model, which a restricted token must not learn.
   const hint = isBound ? {} : createModelHintHeaders(response.status, billed.model, settings.models);
   for (const [header, value] of Object.entries(hint)) response.headers.set(header, value);
-  // Store the ids before responding: a client may use them as soon as it has the whole response.
-  if (noted !== undefined) await noted;
+  // Store the ids before responding: a client may use them as soon as it has the whole response. If they cannot be stored, return
+  // the response all the same, because it is paid for. Later requests that use the ids are then rejected with 404.
+  await noted?.catch(() => {});
   const { ok, status } = response;
   const hides = shouldHideToolContents(c.get('identity').only);
   if (ok || (!hides && (status !== 400 || tools.length === 0))) return response;

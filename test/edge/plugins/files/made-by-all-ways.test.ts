@@ -1,6 +1,7 @@
 import { runInDurableObject } from 'cloudflare:test';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { getAccountStub } from '#edge/durable/stubs.ts';
+import { Account } from '#edge/money/account/account.ts';
 import { runInAccount } from '#test/edge/money/account/run-in-account.ts';
 import { createTestApp } from '#test/support/app.ts';
 import { bindings, installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
@@ -98,6 +99,22 @@ test.each(ENDS)('the resources of a response that %s belong to its account', asy
     const found = await getAccountStub(bindings, {}, 'alice').ownership(['container_made', 'file_made']);
     expect(found.map(({ id }) => id)).toEqual(ids);
   });
+});
+
+test('a paid response is returned although its resources could not be recorded', async () => {
+  vi.spyOn(Account.prototype, 'recordCreatedResources').mockImplementation(() => {
+    throw new Error('lost');
+  });
+  const made = { ...MESSAGE, stop_reason: 'end_turn', content: [RESULT], container: { id: 'container_made' } };
+  const app = createTestApp(
+    ({ url }) => Response.json(url.pathname.endsWith('count_tokens') ? { input_tokens: 100 } : made),
+    DEPLOYED_VARS,
+  );
+  const token = bearerHeader(await createToken('alice', ['messages']));
+  const response = await app.post('/v1/messages', { ...ASK, ...CODE, stream: false }, token);
+  expect(response.status).toBe(200);
+  expect(await response.json()).toMatchObject({ id: MESSAGE.id, container: { id: 'container_made' } });
+  await app.waitUntilSettled();
 });
 
 describe('a container', () => {

@@ -78,7 +78,7 @@ const STREAM_HOLD_MS = 180_000;
 /**
  * Milliseconds after which a living stream renews its hold. The account renews a hold only when less than two thirds of it
  * (120 s) are left. A hold with slightly more is not renewed until the next tick, when 60 s are left. With a tick of 120 s
- * nothing would be left.
+ * nothing would be left. A tick that renews nothing writes no row, so computing the time of the next renewal would save little.
  */
 const RENEW_STREAM_MS = 60_000;
 

@@ -140,7 +140,7 @@ export const MISTAKES: readonly Mistake[] = [
   },
   {
     name: 'money: nothing wakes for a hold',
-    file: 'src/edge/money/account/decide-admission.ts',
+    file: 'src/edge/money/account/try-admission.ts',
     edits: [['  state.alarm.scheduleAt(deadline);\n', '']],
     foundBy: 'test/simulation/account.test.ts',
   },

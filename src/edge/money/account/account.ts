@@ -32,7 +32,8 @@ import {
 } from '../ledger/queries.ts';
 import { AccountListsBase } from './account-lists.ts';
 import { AccountState } from './account-state.ts';
-import { decideAdmission, findCallerRejection, HOLD_MS } from './decide-admission.ts';
+import { decideAdmission, findCallerRejection } from './decide-admission.ts';
+import { HOLD_MS } from './try-admission.ts';
 import {
   continueRowErasure,
   endExpiredVisitorAccount,

@@ -69,7 +69,7 @@ async function handleTokenCountRequest(c: Context<AppEnv>, isSluiceRoute: boolea
   );
   const caller = isBound ? getRestrictedTokenGuard().stripRequest(c.req.raw) : c.req.raw;
   const { ids, body: sent } = findReferencedIds(isBound ? getRestrictedTokenGuard().filterRequestBody(whole) : whole);
-  const only = await requireResourcesOwnedByAccount(context, ids);
+  const requiredUpstream = await requireResourcesOwnedByAccount(context, ids);
   const defaults = getMessageDefaults(c.get('identity'), settings, { isSluiceRoute, body: sent.json });
   const { body, betas } = await buildPromptToCount(c, caller.headers, sent, defaults);
   if (isSluiceRoute) requireModel(body.json, settings);
@@ -78,7 +78,7 @@ async function handleTokenCountRequest(c: Context<AppEnv>, isSluiceRoute: boolea
   c.get('entry').line.model = name.slice(0, 128);
   const quota = await admitTokenCount({ ...context, route: 'count-tokens', model: name });
   const changes: Record<string, string> = name === request.model ? {} : { model: JSON.stringify(name) };
-  const routing = { model: name, streams: false, isQuick: true, only };
+  const routing = { model: name, streams: false, isQuick: true, requiredUpstream };
   let answeredBy: string | undefined;
   const recordUpstreamAndReleaseBody = (name: string | undefined) => {
     answeredBy = name;

@@ -904,6 +904,9 @@ describe('models and token counts', () => {
     const file = { ...ASK, messages: [{ role: 'user', content: [{ type: 'document', source }] }] };
     expect((await app.post('/v1/messages', file)).status).toBe(200);
     expect(placesOfCounts()).toEqual(['west']);
+    const count = { model: file.model, messages: file.messages };
+    expect((await app.post('/v1/messages/count_tokens', count)).status).toBe(200);
+    expect(placesOfCounts()).toEqual(['west']);
   });
 
   test('prices a request by its upstream, and holds the highest price of all eligible upstreams', async () => {

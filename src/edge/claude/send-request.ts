@@ -1,4 +1,4 @@
-/** The types of a request on its way up: how it is sent, how far it has gone, and how another attempt is paid for. */
+/** The types of a request that is sent to an upstream: how it is sent, and how further attempts are paid for. */
 
 import type { ClassifiedFailure } from './classify-failure.ts';
 import type { RequestOutcome } from './outcome.ts';
@@ -54,26 +54,29 @@ export function canPaymentRepeatRequest({
   return payment === 'free' || payment?.canRetry(progress) === true;
 }
 
-/** Pays for sending a request again after an attempt that may have run, and may be billed. */
+/**
+ * Pays for sending a request again after an attempt that may have run, and may be billed. `BilledRequest` (in
+ * `money/admission/`) implements it: code in `claude/` does not import from `money/`.
+ */
 export interface Payment {
-  /** @returns whether the request may be sent again although its latest try may have run. */
+  /** @returns whether the request may be sent again although its latest attempt may have run. */
   canRetry(progress: Pick<SendProgress, 'isStreamedInternally'>): boolean;
   /** Records a rejection that is the response. */
   recordRejection?(rejection: ClassifiedFailure): void;
   /** Settles a failed attempt. */
   settleFailedAttempt(outcome: RequestOutcome): Promise<void>;
   /**
-   * Sets aside the most that another attempt can cost.
+   * Reserves the maximum cost of another attempt.
    *
    * @returns the body that is sent now
    * @throws ApiError if the budget does not allow it
    */
   retry(): Promise<RequestBodyFactory>;
   /**
-   * Settles the failed attempt, and sets aside the most that the next fallback model can cost.
+   * Settles the failed attempt, and reserves the maximum cost of one by the next fallback model.
    *
    * @returns `none` if there is no other model: then nothing has changed. `refused` if no other model is admitted: then there
-   *   is no hold any more, and `retry` can place one for the model that was asked for
+   *   is no hold any more, and `retry` can place one for the requested model
    */
   fallBack?(outcome: RequestOutcome): Promise<{ model: string; body: RequestBodyFactory } | 'none' | 'refused'>;
 }

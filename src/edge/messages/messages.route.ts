@@ -195,19 +195,19 @@ async function admitStatelessMessage(
 /** Relays an admitted message, and books it at its end. */
 async function relayAdmittedMessage(
   c: Context<AppEnv>,
-  { billed, isStreaming: streams, caller, agent, chosen, hasApiFallbacks, tools, idempotencyKey }: AdmittedMessage,
+  { billed, isStreaming, caller, agent, chosen, hasApiFallbacks, tools, idempotencyKey }: AdmittedMessage,
   { upstream, isUnmetered }: { upstream: Upstream; isUnmetered: boolean },
 ): Promise<Response> {
   const { requestId, settings, waitUntil } = getRequestContext(c);
   const log = createOutcomeLogger(c);
-  const share = c.get('share');
+  const bodyMemory = c.get('share');
   const choiceHeaders = chosen?.createHeaders(c.get('identity').only !== undefined);
   c.get('entry').line.model_chosen = choiceHeaders?.['sluice-model-chosen'];
   let booked: Pick<BookedCost, 'nanodollars' | 'budget'> | undefined;
   let answeredBy: string | undefined;
-  let noted: Promise<void> | undefined;
+  let recordingCreatedIds: Promise<void> | undefined;
   const renewHold = () => waitUntil(billed.renew().catch(() => false));
-  const renewing = streams && !isUnmetered ? setInterval(renewHold, RENEW_STREAM_MS) : undefined;
+  const renewing = isStreaming && !isUnmetered ? setInterval(renewHold, RENEW_STREAM_MS) : undefined;
   const response = await relayRequest(
     {
       path: '/v1/messages',
@@ -237,7 +237,7 @@ async function relayAdmittedMessage(
       onHeaders: (name) => {
         answeredBy = name;
         billed.releaseBody();
-        share.releaseMemory();
+        bodyMemory.releaseMemory();
       },
       onLeft: () => {
         clearInterval(renewing);
@@ -248,8 +248,8 @@ async function relayAdmittedMessage(
         const settled = isUnmetered ? undefined : billed.settle(outcome, { ms: c.get('entry').elapsedMs() });
         log(outcome, settled?.nanodollars);
         if (outcome.made) {
-          noted = billed.recordCreatedResources(outcome.made, outcome.upstream);
-          waitUntil(noted);
+          recordingCreatedIds = billed.recordCreatedResources(outcome.made, outcome.upstream);
+          waitUntil(recordingCreatedIds);
         }
         if (!settled) return undefined;
         waitUntil(settled.done);
@@ -264,7 +264,7 @@ async function relayAdmittedMessage(
   for (const [header, value] of Object.entries(hint)) response.headers.set(header, value);
   // Store the ids before responding: a client may use them as soon as it has the whole response. If they cannot be stored, return
   // the response all the same, because it is paid for. Later requests that use the ids are then rejected with 404.
-  await noted?.catch(() => {});
+  await recordingCreatedIds?.catch(() => {});
   const { ok, status } = response;
   const hides = shouldHideToolContents(c.get('identity').only);
   if (ok || (!hides && (status !== 400 || tools.length === 0))) return response;

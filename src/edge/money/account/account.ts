@@ -33,7 +33,7 @@ import {
 import { AccountListsBase } from './account-lists.ts';
 import { AccountState } from './account-state.ts';
 import { decideAdmission, findCallerRejection } from './decide-admission.ts';
-import { HOLD_MS } from './try-admission.ts';
+import { createRejectedDecision } from './decision-fields.ts';
 import {
   continueRowErasure,
   endExpiredVisitorAccount,
@@ -43,10 +43,10 @@ import {
 } from './erasure.ts';
 import { callAccountPluginMethod, notifySumsChanged, runDuePluginWork } from './hooks.ts';
 import { findInsufficientLimit } from './insufficient-limit.ts';
-import { createRejectedDecision } from './lease-from-payers.ts';
 import { runDueFileWork } from './maintain-files.ts';
 import { recordConversationsToStop, stopRevokedConversations } from './notify-revoked.ts';
 import { settleExpiredHolds, settleRequestAndFollowUps } from './settle-hold.ts';
+import { HOLD_MS } from './try-admission.ts';
 import type {
   CreditRow,
   LedgerRequest,
@@ -71,8 +71,9 @@ const RENEW_BELOW = 2 / 3;
  */
 export class Account extends AccountListsBase implements AccountObject {
   /**
-   * Decides on a request, and sets aside the most that it can cost, in one step. If a pool must be asked, other requests may
-   * be admitted meanwhile. With JSON texts: passing a text to an object costs half as much as an object with members.
+   * Decides about an attempt of a request, and holds its maximum cost, in one step. If a pool must be asked, other requests may
+   * be admitted meanwhile. Parameter and result are JSON texts of `AdmissionRequest` and `AdmissionDecision`: passing a text to
+   * a Durable Object costs half as much as passing an object.
    *
    * @throws TypeError if its maximum cost is invalid; nothing has changed then
    */

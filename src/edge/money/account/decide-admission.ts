@@ -5,11 +5,11 @@ import { findRejectionOfAllRequests } from '../budget/refusal-of-all.ts';
 import type { AdmissionDecision, AdmissionRequest, RequestCostKind } from '../contracts/admission.ts';
 import type { AccountState } from './account-state.ts';
 import type { QueuedRequest, QueuedRequestsAhead } from './admission-queue.ts';
+import { createRejectedDecision } from './decision-fields.ts';
 import {
   collectBudgetWindows,
   collectLeases,
   createLatePoolRejection,
-  createRejectedDecision,
   extendLeasesAndDecide,
   getPayerKey,
   type LeaseShortage,

@@ -3,10 +3,10 @@
 import { ObjectUnreachableError } from '../../durable/call-object.ts';
 import type { HoldDecision } from '../budget/budget.ts';
 import type { BudgetWindow } from '../budget/budget-windows.ts';
-import { computeQuotaStatus } from '../budget/quota-status.ts';
 import { createLimitRejection, HELD_RETRY_MS } from '../budget/refusals.ts';
-import type { AdmissionDecision, LimitOwner, LimitRejection, QuotaStatus } from '../contracts/admission.ts';
+import type { AdmissionDecision, LimitOwner } from '../contracts/admission.ts';
 import type { AccountState } from './account-state.ts';
+import { createRejectedDecision } from './decision-fields.ts';
 import type { HoldDemand, LeasedMoney, PayingCaller } from './payers.ts';
 
 /** How often a request leases from its pools. Other requests may use up the leased amount meanwhile. */
@@ -102,40 +102,4 @@ export function createLatePoolRejection(state: AccountState, { leases, demand }:
 
 function isLeaseShortage(attempt: { outcome: string }): attempt is LeaseShortage {
   return attempt.outcome === 'short';
-}
-
-/** @returns the account's answer for a rejection. */
-export function createRejectedDecision(
-  state: AccountState,
-  refusal: LimitRejection,
-  now: number,
-  jti?: string,
-): AdmissionDecision {
-  const standing = computeQuotaStatusOfAccount(state, now, jti);
-  return {
-    outcome: 'refused',
-    refusal,
-    ...getFallbackModels(state),
-    quota: standing,
-    unlisted: !state.isInAccountList,
-  };
-}
-
-export function getFallbackModels({ limits }: AccountState): { fallbackModels?: readonly string[] } {
-  const { fallback_models: fallbackModels } = limits.effectiveLimits;
-  return fallbackModels === undefined ? {} : { fallbackModels };
-}
-
-export function computeQuotaStatusOfAccount(
-  { budget, limits, limitedTokens }: AccountState,
-  now: number,
-  jti?: string,
-): QuotaStatus {
-  const status = computeQuotaStatus(budget, limits.decisionRules, now);
-  const window = limitedTokens.createTokenBudgetWindow(jti);
-  if (!window) return status;
-  return {
-    ...status,
-    token: { limit: window.limit, settled: window.settled, held: window.held, resetsAt: window.end },
-  };
 }

@@ -36,11 +36,11 @@ export interface HoldClosing {
 /** Pays for requests. A request needs enough in all budget windows of all payers. */
 export interface Payer {
   readonly owners: readonly LimitOwner[];
-  /** @returns one word for whose money it is. Who waits for the same money waits in one line */
+  /** @returns the key of a budget's owner. Requests that wait for the same budget share one order in the queue */
   key(owner: LimitOwner, want: PayingCaller): string;
   /** @returns its limits in money that hold for a request now */
   budgetWindows(want: PayingCaller, now: number): readonly BudgetWindow[];
-  /** @returns what a request must be held from, if the money itself is in another object */
+  /** @returns the leases that must cover a request's hold, if the budget itself is in another object */
   leases?(want: PayingCaller): readonly LeasedMoney[];
   /** Records a hold that was stored. @param buckets those of the account's rates, as they are then */
   hold?(hold: Hold, buckets: BucketRefillTimes): void;

@@ -22,14 +22,12 @@ import { type DimensionValues, findRequestCountedInstead, listDimensions } from 
 import { fillAdmittedRequestFields } from '../ledger/settlement.ts';
 import type { AccountState } from './account-state.ts';
 import type { QueuedRequestsAhead } from './admission-queue.ts';
+import { computeQuotaStatusOfAccount, createRejectedDecision, getFallbackModels } from './decision-fields.ts';
 import {
   collectBudgetWindows,
   collectLeases,
-  computeQuotaStatusOfAccount,
-  createRejectedDecision,
   findLeaseShortage,
   findUnpayableDecision,
-  getFallbackModels,
   type LeaseShortage,
 } from './lease-from-payers.ts';
 import { replaceTextTokensByFewest } from './text-tokens.ts';

@@ -7,11 +7,10 @@ import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { MaximumCost } from '../../claude/pricing/hold-terms.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import type { AccountState } from '../../money/account/account-state.ts';
+import { computeQuotaStatusOfAccount, createRejectedDecision } from '../../money/account/decision-fields.ts';
 import {
   collectBudgetWindows,
   collectLeases,
-  computeQuotaStatusOfAccount,
-  createRejectedDecision,
   extendLeasesAndDecide,
   findLeaseShortage,
   findUnpayableDecision,

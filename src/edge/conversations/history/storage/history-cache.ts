@@ -53,6 +53,18 @@ export const historyCache = new LRUCache<object, CachedHistory>({
   },
 });
 
+const evictedOwners = new FinalizationRegistry<object>((key) => historyCache.delete(key));
+
+/**
+ * Deletes a cached history once its owner is garbage. The platform evicts an idle object without a call, and the next object of
+ * the same conversation has another key, so nothing would read this history again.
+ *
+ * @param key the owner's key, which must not refer to the owner
+ */
+export function deleteHistoryAfterOwner(owner: object, key: object): void {
+  evictedOwners.register(owner, key);
+}
+
 /**
  * @param messages oldest first
  * @returns the last answer, of one or more messages, and what came after it

@@ -14,7 +14,7 @@ import type { SteppedWork } from '../../../kit/async/run-in-steps.ts';
 import { getOrCreate } from '../../../kit/cache/get-or-create.ts';
 import { encoder } from '../../../kit/http/bytes.ts';
 import { catchDamagedRow, type DamagedRow, DamagedTable, parseStored } from './damaged-row.ts';
-import { type CachedHistory, historyCache } from './history-cache.ts';
+import { type CachedHistory, deleteHistoryAfterOwner, historyCache } from './history-cache.ts';
 import { LogRows } from './log-rows.ts';
 import { MessageRows } from './message-rows.ts';
 import { PIECE_CHARACTERS } from './message-text.ts';
@@ -80,6 +80,7 @@ export class Transcript extends SqlTables {
 
   constructor(storage: DurableObjectStorage) {
     super(storage);
+    deleteHistoryAfterOwner(this, this.#key);
     this.#pluginTables = new PluginTablesRegistry(storage, this);
     this.log = new LogRows(this);
     this.messages = new MessageRows(this);

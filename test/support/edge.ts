@@ -23,6 +23,12 @@ export interface Edge {
   cpuMs(): number;
 }
 
+/** An edge whose runtime can be inspected. */
+export interface InspectableEdge extends Edge {
+  /** Where the inspector of the Worker's isolate accepts a WebSocket. */
+  inspectorUrl: string;
+}
+
 /**
  * Starts workerd with the built Worker, as it would be deployed but for its assets.
  *
@@ -71,6 +77,11 @@ export async function startEdgeWithHeap(megabytes: number, vars: Record<string, 
   return await startWithEnvironment({ MINIFLARE_WORKERD_V8_FLAGS: `--max-heap-size=${megabytes}` }, () =>
     startEdge(inject('deployed').code, vars),
   );
+}
+
+/** Starts workerd with the built Worker as a development server, and with the runtime's inspector. */
+export async function startInspectableEdge(vars: Record<string, string>): Promise<InspectableEdge> {
+  return await startRuntime(inject('worker'), vars, { isInspectable: true });
 }
 
 /** Starts a runtime with an environment of its own, which it takes from this process. */
@@ -126,13 +137,14 @@ interface RuntimeOptions {
   withAssets?: boolean;
   /** Answers all calls to the outside. Default: the network. */
   outside?: RequestListener;
+  isInspectable?: boolean;
 }
 
 async function startRuntime(
   script: string,
   vars: Record<string, string>,
-  { persist, folder, withAssets = false, outside }: RuntimeOptions,
-): Promise<Edge> {
+  { persist, folder, withAssets = false, outside, isInspectable = false }: RuntimeOptions,
+): Promise<InspectableEdge> {
   const { config, assets, configured } = readConfiguration(folder);
   const log: Record<string, unknown>[] = [];
   const others = new Set(await listRuntimes());
@@ -154,11 +166,13 @@ async function startRuntime(
       ...(outside && { outboundService: { node: outside } }),
     }),
     ...(persist === undefined ? {} : { resourcePersistencePath: persist }),
+    ...(isInspectable ? { inspectorPort: 0 } : {}),
   });
   const { origin } = withAssets ? await miniflare.ready : await miniflare.unsafeGetDirectURL();
   const started = (await listRuntimes()).filter((pid) => !others.has(pid));
   return {
     url: origin,
+    inspectorUrl: isInspectable ? new URL('/core:user:sluice', await miniflare.getInspectorURL()).href : '',
     log,
     stop: () => miniflare.dispose(),
     freeze: async (milliseconds) => {

@@ -1,5 +1,6 @@
 import type { OverviewResponse } from '../../edge/answers.ts';
 import { formatDay, formatMilliseconds } from '../ui/format.ts';
+import { computeAxisCeiling } from './figures/axis.ts';
 import { estimateFirstEventMs } from './figures/first-event.ts';
 import type { DaySpend } from './figures/report.ts';
 
@@ -27,13 +28,14 @@ export function FirstEventChart({ days, versions }: FirstEventChartProps) {
   }));
   const most = Math.max(0, ...rows.flatMap(({ times }) => times.map((ms = 0) => Math.min(ms, HIGHEST_BOUND_MS))));
   if (most === 0) return null;
+  const top = computeAxisCeiling(most);
   return (
     <section class="panel stack" aria-labelledby="first-event">
       <h2 id="first-event">Time to the first event</h2>
       <div class="chart">
         <ol class="chart-axis" aria-hidden="true">
-          {[most, most / 2, 0].map((tick) => (
-            <li key={tick}>{formatMilliseconds(tick)}</li>
+          {[top, top / 2, 0].map((tick) => (
+            <li key={tick}>{tick < 1_000 ? `${tick} ms` : `${tick / 1_000} s`}</li>
           ))}
         </ol>
         <table class="charts-css column multiple hide-data show-labels show-primary-axis show-2-secondary-axes data-spacing-3 spend-chart">
@@ -67,7 +69,7 @@ export function FirstEventChart({ days, versions }: FirstEventChartProps) {
                   const { name = '', color = '' } = FIGURES[nth] ?? {};
                   const text = ms === undefined ? '' : formatFirstEventTime(ms);
                   return (
-                    <td key={name} style={{ '--size': Math.min(ms ?? 0, HIGHEST_BOUND_MS) / most, '--color': color }}>
+                    <td key={name} style={{ '--size': Math.min(ms ?? 0, HIGHEST_BOUND_MS) / top, '--color': color }}>
                       <span class="data">{text}</span>
                       {text && <span class="tooltip">{`${formatDay(day)} · ${name}: ${text}`}</span>}
                     </td>

@@ -7,11 +7,9 @@ import { EmptyState } from '../ui/empty-state.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { formatDay, formatExactUsd } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
+import { computeAxisCeiling } from './figures/axis.ts';
 import type { DaySpend } from './figures/report.ts';
 import { SpendKeyLabel } from './spend-key.tsx';
-
-/** What an axis may end with, times a power of ten: halves of these are short numbers too. */
-const AXIS_CEILINGS = [1, 1.6, 2, 3, 4, 6, 8, 10];
 
 /** Shows the spending of two weeks: a column for each day, a colour for each model. It is a table to screen readers too. */
 export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: boolean }) {
@@ -100,11 +98,4 @@ function NoSpending({ isOwn }: { isOwn: boolean }) {
       {fault.value && <FaultMessage text={fault.value} />}
     </>
   );
-}
-
-/** @returns the round number at which the axis ends */
-function computeAxisCeiling(max: number): number {
-  if (max === 0) return 1;
-  const power = 10 ** Math.floor(Math.log10(max));
-  return (AXIS_CEILINGS.find((one) => one * power >= max) ?? 10) * power;
 }

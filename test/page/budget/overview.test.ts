@@ -204,6 +204,8 @@ test('the Overview shows the time to the first event by day, and marks a day on 
     ['125 ms', '238 ms'],
     ['more than 30.0 s', 'more than 30.0 s'],
   ]);
+  const ticks = [...(chart?.querySelectorAll('.chart-axis li') ?? [])].map(({ textContent }) => textContent);
+  expect(ticks).toEqual(['30 s', '15 s', '0 ms']);
   const marks = [...(chart?.querySelectorAll<HTMLElement>('abbr') ?? [])];
   expect(marks.map((mark) => [mark.title, mark.parentElement?.textContent])).toEqual([
     ['New version: version-1', expect.stringContaining('26')],

@@ -162,11 +162,12 @@ function createProblemCounts(
   isBudgetUsedUp: boolean,
 ): ProblemCount[] {
   const { blocked = 0, spent = 0 } = accounts ?? {};
+  const failed = requests?.failed ?? 0;
   const undelivered = events.reduce((sum, one) => sum + one.events, 0);
   return [
     {
-      count: requests?.failed ?? 0,
-      words: 'failed today',
+      count: failed,
+      words: failed === 1 ? 'request failed today' : 'requests failed today',
       href: FAILED_REQUESTS_HREF,
       ...(requests?.last_failed_at && { note: `, the last at ${formatPastTime(requests.last_failed_at)}` }),
     },

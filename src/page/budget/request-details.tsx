@@ -69,7 +69,7 @@ export function RequestDetails({ request }: RequestDetailsProps) {
                   </code>,
                 ],
               ] as const)),
-          ...(isPart ? ([['Part of', <RequestCostLinks key="part of" request={request} />]] as const) : []),
+          ...(isPart ? ([['Attributed to', <RequestCostLinks key="attributed to" request={request} />]] as const) : []),
         ]}
       />
       {refusal && <RejectionExplanation request={request} refusal={refusal} />}

@@ -205,7 +205,7 @@ const CAUSE_COLUMN: ListColumn<ListedRequest> = {
   ),
 };
 const LINKS_COLUMN: ListColumn<ListedRequest> = {
-  name: 'Part of',
+  name: 'Attributed to',
   kind: 'text',
   spare: true,
   renderCell: (row) => <RequestCostLinks request={row} />,

@@ -1024,7 +1024,7 @@ test('the Overview links each kind of problem to its list, and shows none if the
   };
   open(BudgetOverview, answer);
   await expect.poll(links).toEqual([
-    ['4 failed today', '#/budget/failed'],
+    ['4 requests failed today', '#/budget/failed'],
     ['2 events undelivered', '#/budget/webhooks'],
     ['1 alert undelivered', '#/budget/webhooks/alert'],
     ['3 accounts cannot send requests: 1 blocked, 2 without budget', '#/budget/accounts'],
@@ -1133,7 +1133,7 @@ test('the Overview shows incidents until they are over, a rejected key above the
   expect(deploymentRejection.value).toEqual({ since, todo: rejection.todo });
   told = { incidents: [], requests: { requests: 9, failed: 9, refused: 0, last_failed_at: since } };
   refreshAllPolls();
-  await expect.poll(items).toEqual([expect.stringMatching(/^9 failed today, the last at 20 Nov/)]);
+  await expect.poll(items).toEqual([expect.stringMatching(/^9 requests failed today, the last at 20 Nov/)]);
   expect(deploymentRejection.value).toEqual({});
 });
 

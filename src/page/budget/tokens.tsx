@@ -23,10 +23,10 @@ const SCOPE_OPTIONS: Record<Exclude<Scope, AdminScope>, true> = {
   prefixes: true,
   tools: true,
 };
-/** The scopes that concern all accounts, each with what it allows. */
+/** The scopes that concern all accounts, each with what it allows. Without the transfer plugin there are no backups. */
 const ADMIN_SCOPE_OPTIONS: Record<AdminScope, string> = {
   'admin:read': 'reads accounts, usage and alerts',
-  'admin:metrics': 'reads metrics',
+  'admin:metrics': 'reads metrics and the state of the upstreams',
   'admin:backup': 'reads backups, which contain everything',
   admin: 'full access to all accounts',
 };
@@ -164,9 +164,11 @@ function MintForm({ account, mint: mintToken }: { account: string; mint(fields: 
       </fieldset>
       <fieldset class="row">
         <legend class="unseen">Scopes for all accounts</legend>
-        {Object.entries(ADMIN_SCOPE_OPTIONS).map(([scope, meaning]) => (
-          <ScopeCheckbox key={scope} scope={scope} meaning={meaning} />
-        ))}
+        {Object.entries(ADMIN_SCOPE_OPTIONS)
+          .filter(([scope]) => scope !== 'admin:backup' || hasPlugin('transfer'))
+          .map(([scope, meaning]) => (
+            <ScopeCheckbox key={scope} scope={scope} meaning={meaning} />
+          ))}
         <span class="quiet">These scopes concern all accounts. Never use such a token in a page.</span>
       </fieldset>
       {hasPlugin('agents') && <RestrictionFields />}

@@ -754,6 +754,17 @@ test('tokens without a label are listed with their complete ids, whose beginning
     .toEqual(ids);
 });
 
+test.each([
+  [['transfer'], ['admin:read', 'admin:metrics', 'admin:backup', 'admin']],
+  [[], ['admin:read', 'admin:metrics', 'admin']],
+])('with the plugins %j, tokens are offered with the admin scopes %j', (plugins, scopes) => {
+  installFakeEdge(() => list([]));
+  includedPlugins.value = new Set(plugins);
+  root = renderForTest(h(Tokens, { account: 'ada' }));
+  const offered = [...root.querySelectorAll<HTMLInputElement>('[name=scope]')].map(({ value }) => value);
+  expect(offered.filter((scope) => scope.startsWith('admin'))).toEqual(scopes);
+});
+
 test('a restricted token contains the restrictions from the form, and empty fields add none', async () => {
   const asked = installFakeEdge(({ method }) => (method === 'POST' ? { token: 'minted' } : list([])));
   root = renderForTest(h(Tokens, { account: 'ada' }));

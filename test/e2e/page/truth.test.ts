@@ -92,7 +92,7 @@ describe.skipIf(isBrowserMissing())('The page after failures, stops and changes 
       const shownAgain = async () => {
         await page.reload();
         await waitForAnswer(page);
-        return Number(/(\d+) out/.exec((await figures.textContent()) ?? '')?.[1]);
+        return Number(/([\d,]+) out/.exec((await figures.textContent()) ?? '')?.[1]?.replaceAll(',', ''));
       };
       await expect.poll(shownAgain).toBe(booked);
       expect(await text.textContent()).toBe(kept);

@@ -1,5 +1,5 @@
 import { gzipSync } from 'node:zlib';
-import type { Page } from 'playwright-core';
+import type { Page, Response } from 'playwright-core';
 import { describe, expect, test } from 'vitest';
 import { createClient } from '#client/index.ts';
 import { findBarriers } from '#test/support/axe.ts';
@@ -294,16 +294,14 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
   test('load under a content security policy without unsafe sources', async () => {
     const context = await server.browser.newContext();
     const page = await context.newPage();
-    const sizes: Promise<number>[] = [];
-    page.on('response', (response) => {
-      sizes.push(response.body().then((body) => gzipSync(body, { level: 9 }).length));
-    });
+    const responses: Response[] = [];
+    page.on('response', (response) => responses.push(response));
     const response = await page.goto(server.url);
     await page.getByText('Your own gateway to Claude.').waitFor();
     await page.waitForLoadState('networkidle');
-    const all = await Promise.all(sizes);
-    expect(all.length).toBeGreaterThan(5);
-    const bytes = all.reduce((sum, size) => sum + size, 0);
+    const sizes = await Promise.all(responses.map(async (one) => gzipSync(await one.body(), { level: 9 }).length));
+    expect(sizes.length).toBeGreaterThan(5);
+    const bytes = sizes.reduce((sum, size) => sum + size, 0);
     process.stdout.write(`The first load takes ${(bytes / 1_000).toFixed(1)} kB, compressed.\n`);
     const headers = response?.headers() ?? {};
     expect(headers['content-security-policy']).toContain("default-src 'none'; script-src 'self'; style-src 'self';");

@@ -144,7 +144,7 @@ function LastAgentRequests({ name }: { name: string }) {
                 </td>
                 <td class="number">{status !== 'held' && <Usd value={cost_usd} />}</td>
                 <td class="text">
-                  <Identifier id={describeRequestOutcome(row)} />
+                  <RequestOutcome row={row} />
                 </td>
               </tr>
             );
@@ -155,9 +155,10 @@ function LastAgentRequests({ name }: { name: string }) {
   );
 }
 
-function describeRequestOutcome(row: LedgerRow): string {
-  if (row.status === 'held') return 'running';
-  return isRequestWaitingForApproval(row) ? 'waiting for approval' : (row.error_type ?? row.stop_reason ?? row.status);
+function RequestOutcome({ row }: { row: LedgerRow }) {
+  if (row.status === 'held') return <>running</>;
+  if (isRequestWaitingForApproval(row)) return <>waiting for approval</>;
+  return <Identifier id={row.error_type ?? row.stop_reason ?? row.status} />;
 }
 
 function AgentFacts({ content }: { content: AgentContent }) {

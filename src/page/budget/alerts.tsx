@@ -15,7 +15,7 @@ const ALERT_STATE_TEXTS: Record<AlertRow['state'], string> = {
 
 const ALERT_COLUMNS: readonly ListColumn<AlertRow>[] = [
   { name: 'Alert', kind: 'text', renderCell: renderAlert },
-  { name: 'When', renderCell: ({ created_at }) => formatDateAndTime(created_at) },
+  { name: 'When', kind: 'text', renderCell: ({ created_at }) => formatDateAndTime(created_at) },
   { name: 'State', kind: 'text', renderCell: renderAlertDeliveryState },
 ];
 

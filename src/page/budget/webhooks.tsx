@@ -5,6 +5,7 @@ import { useAsyncAction } from '../edge/async-action.ts';
 import { getClient, readJson } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
+import { hasPlugin } from '../edge/plugins.ts';
 import { refreshAllPolls } from '../edge/poll.ts';
 import { announceToScreenReader } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
@@ -59,7 +60,7 @@ function WebhookSources() {
     },
     { name: 'State', kind: 'text', renderCell: ({ open }) => (open ? 'open' : 'closed: the secret is not set') },
     {
-      name: 'Classifier or agent',
+      name: hasPlugin('agents') ? 'Classifier or agent' : 'Classifier',
       kind: 'text',
       spare: true,
       renderCell: ({ classifier, agent }) => classifier ?? agent ?? '',
@@ -163,7 +164,7 @@ function SourceEvents({ source }: { source: string }) {
     { name: 'Received', spare: true, renderCell: ({ received_at }) => formatDateAndTime(received_at) },
     { name: 'State', kind: 'text', renderCell: (row) => <EventStateText row={row} /> },
     {
-      name: 'Label or conversation',
+      name: hasPlugin('agents') ? 'Label or conversation' : 'Label',
       kind: 'text',
       spare: true,
       renderCell: ({ label, conversation }) => [label ?? conversation ?? []].flat().join(', '),

@@ -786,6 +786,28 @@ test('a restricted token contains the restrictions from the form, and empty fiel
     });
 });
 
+test.each([
+  [
+    ['webhooks', 'agents'],
+    ['Classifier or agent', 'Label or conversation'],
+  ],
+  [['webhooks'], ['Classifier', 'Label']],
+])('with the plugins %j, webhooks have the columns %j', async (plugins, columns) => {
+  const source = { source: 'github', open: true, classifier: null, agent: null, undelivered_events: 0 };
+  const event = { event_id: 'e', source: 'github', received_at: '2026-11-20T10:00:00Z', label: null, state: 'done' };
+  for (const [hash, rows] of [
+    ['#/budget/webhooks', [source]],
+    ['#/budget/webhooks/github', [event]],
+  ] as const) {
+    navigateTo(hash);
+    installFakeEdge(({ path }) => list(path.startsWith('/alerts') ? [] : [...rows]));
+    includedPlugins.value = new Set(plugins);
+    root = renderForTest(h(Webhooks, {}));
+    const headings = () => [...root.querySelectorAll('th[scope=col]')].map(({ textContent }) => textContent);
+    await expect.poll(headings).toContain(columns[hash === '#/budget/webhooks' ? 0 : 1]);
+  }
+});
+
 test('a dead-lettered webhook event shows its attempts and text, and can be replayed', async () => {
   let attempts = 1;
   const error = { type: 'api_error', message: 'It answered 503', status: 503 };

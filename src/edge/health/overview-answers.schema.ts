@@ -54,9 +54,19 @@ export const overviewAnswer = z.object({
     z.array(
       z.object({
         kind: z.addDescription(z.enum(['key_refused', 'upstream_failing']), 'The kind of the alert.'),
-        since: z.addDescription(time, 'When the alert was created.'),
-        subject: z.addDescription(z.nullable(z.string()), 'The subject of the alert.'),
+        since: z.addDescription(
+          time,
+          'When it began. For `key_refused`: when the first rejection was reported. For `upstream_failing`: the minute of the first failure.',
+        ),
+        subject: z.addDescription(
+          z.nullable(z.string()),
+          'As in the alert. For `upstream_failing`: with the counts of the last five minutes.',
+        ),
         todo: z.addDescription(z.string(), 'What to do next, and who can do it.'),
+        rerouted: z.createOptionalField(
+          z.literal(true),
+          'Set if other upstreams answered all requests that failed in the last five minutes. Then no user is affected.',
+        ),
       }),
     ),
     'The alerts about upstreams that are not over: none of `key_works` or `upstream_works` has followed.',

@@ -88,7 +88,7 @@ function describeAlert({ kind, node, limit, window, threshold, limit_usd, subjec
     case 'key_nearly_limited':
       return `Less than 10 % of a rate limit of the key remains: ${subject}`;
     case 'upstream_failing':
-      return `Many requests fail at the upstream: ${subject}`;
+      return `Many requests failed at the upstream: ${subject}`;
     case 'upstream_works':
       return `Requests to the upstream succeed again${subject === null ? '' : `: ${subject}`}`;
     case 'webhook_undelivered':

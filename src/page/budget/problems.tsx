@@ -95,7 +95,7 @@ function Outages({ outages }: { outages: NonNullable<OverviewResponse['incidents
     <ul aria-label="Failing upstreams">
       {outages.map(({ since, subject, todo }) => (
         <li key={`${since} ${subject}`}>
-          Many requests have failed at the upstream since {formatPastTime(since)}: {subject}
+          Requests have failed at the upstream since {formatPastTime(since)}: {subject}
           <p class="quiet">{todo}</p>
         </li>
       ))}

@@ -24,7 +24,7 @@ export const alertSchema = z.object({
       'disk_full',
       'token_new_country',
     ]),
-    '`threshold`: a share of a limit is spent. `over_hold`: the upstream billed more than was held. `webhook_parked`: a webhook event is no longer retried. `batch_unknown`: it is unknown whether the upstream created a batch. `batch_missing`: the upstream has not found a batch for an hour. `key_refused`: an upstream rejects the deployment because of its key, its organization or its spend limit, once for each outage and cause. `key_works`: the upstream responds again, or was removed from `UPSTREAMS`. `key_nearly_limited`: less than 10 % of one of the key’s rate limits remains; sent again after half an hour with more. `upstream_failing`: more than 20 % of the requests to an upstream, or to one of its models, failed within five minutes (of at least ten requests). `upstream_works`: at most 10 % failed within ten minutes. `webhook_undelivered`: a receiver has failed for an hour. `run_expensive`: a conversation or its run has spent more than half of its account’s `usd_per_day`, at most once a day. `disk_full`: data could not be stored, at most once a day. `token_new_country`: a token with an `admin` scope, or one that does not expire, is used from another country than before, once for each country.',
+    '`threshold`: a share of a limit is spent. `over_hold`: the upstream billed more than was held. `webhook_parked`: a webhook event is no longer retried. `batch_unknown`: it is unknown whether the upstream created a batch. `batch_missing`: the upstream has not found a batch for an hour. `key_refused`: an upstream rejects the deployment because of its key, its organization or its spend limit, once for each outage and cause. `key_works`: the upstream responds again, or was removed from `UPSTREAMS`. `key_nearly_limited`: less than 10 % of one of the key’s rate limits remains; sent again after half an hour with more. `upstream_failing`: more than 20 % of the requests to an upstream, or to one of its models, failed within five minutes (of at least ten requests). `upstream_works`: at most 10 % of the requests of the last five minutes failed. `webhook_undelivered`: a receiver has failed for an hour. `run_expensive`: a conversation or its run has spent more than half of its account’s `usd_per_day`, at most once a day. `disk_full`: data could not be stored, at most once a day. `token_new_country`: a token with an `admin` scope, or one that does not expire, is used from another country than before, once for each country.',
   ),
   node: z.addDescription(
     z.object({
@@ -59,7 +59,7 @@ export const alertSchema = z.object({
   ),
   subject: z.addDescription(
     z.nullable(z.string()),
-    'The id of the request, event, batch, token or conversation that the alert is about. For `key_refused`, `key_nearly_limited`, `upstream_failing` and `webhook_undelivered`: the error, after the names of the upstream (if there are several) and the model, or the time of the first failure. Null if there is nothing to add.',
+    'The id of the request, event, batch, token or conversation that the alert is about. For `key_refused`, `key_nearly_limited`, `upstream_failing` and `webhook_undelivered`: the error, after the names of the upstream (if there are several) and the model, or the time of the first failure. For `upstream_works`: from when to when requests failed. Null if there is nothing to add.',
   ),
   country: z.createOptionalField(
     z.string(),

@@ -33,10 +33,12 @@ const TODO_BY_KIND: Readonly<Record<Alert['kind'], string>> = {
 
 /** The remedy for an upstream that fails while others answer its requests. */
 const REROUTED_TODO =
-  'Nothing is urgent. Sluice tries the upstream again by itself. The operator can check the upstream’s status page.';
+  'No user is affected. Sluice tries the upstream again by itself. The operator can check the upstream’s status page.';
 
 /** Alerts of parked events are remembered for a day. A parked event has ended, so the same alert cannot come again. */
 const PARKED_MS = DAY_MS;
+
+const DEPLOYMENT = { type: 'deployment', id: 'deployment' } as const;
 
 /** How much is left of a rate limit that a key has for a class of models. */
 interface KeyLimit {
@@ -114,43 +116,64 @@ export function createNewCountryAlert(
 /** @returns the alert that something could not be stored, since a disk or an object's database is full. It comes once a day */
 export function createDiskFullAlert(now: number): AlertToRaise {
   const { start, end } = findCalendarWindowAt('day', now);
-  const node = { type: 'deployment' as const, id: 'deployment' };
-  return createDueAlert('disk_full', node, now, end, [formatCalendarWindowId('day', start)], {});
+  return createDueAlert('disk_full', DEPLOYMENT, now, end, [formatCalendarWindowId('day', start)], {});
 }
 
 /** @returns the alert that an upstream refuses the deployment's key, in its words, or that it answers again. @param upstream its name */
 export function createUpstreamKeyAlert(words: string | null, upstream: string, now: number): AlertToRaise {
   const kind = words === null ? 'key_works' : 'key_refused';
-  const node = { type: 'deployment' as const, id: 'deployment' };
   const subject = [upstream, words ?? ''].filter((part) => part !== '').join(': ') || null;
   const remedy = words === null ? undefined : findKeyRemedy(upstream, words);
-  return createDueAlert(kind, node, now, now + PARKED_MS, [now, upstream, words], {
+  return createDueAlert(kind, DEPLOYMENT, now, now + PARKED_MS, [now, upstream, words], {
     subject,
     ...(remedy !== undefined && { todo: `${remedy} Only the operator can do this.` }),
   });
 }
 
+/** An outage of an upstream, or of one of its models. Times are in milliseconds since 1970. */
+interface ReportedOutage {
+  upstream: string;
+  /** Empty for all models. */
+  model: string;
+  /** When the first request failed. */
+  since: number;
+  reportedAt: number;
+}
+
 /**
- * @returns the alert that many requests to an upstream, or to one of its models, fail, or that they succeed again. It comes once
- *   for each outage
+ * @returns the alert that many requests to an upstream, or to one of its models, fail. It comes once for each outage
  *
- * @param since when the outage began; milliseconds since 1970
- * @param error what has failed; null if requests succeed again
+ * @param failures how many requests have failed, and why
  * @param isRerouted whether other upstreams have answered all of the failed requests
  */
 export function createUpstreamFailingAlert(
-  { upstream, model, since }: { upstream: string; model: string; since: number },
-  error: string | null,
+  { upstream, model, reportedAt }: ReportedOutage,
+  failures: string,
   now: number,
-  isRerouted = false,
+  isRerouted: boolean,
 ): AlertToRaise {
-  const kind = error === null ? 'upstream_works' : 'upstream_failing';
-  const node = { type: 'deployment' as const, id: 'deployment' };
-  const subject = [upstream, model, error ?? ''].filter((part) => part !== '').join(': ') || null;
-  return createDueAlert(kind, node, now, now + PARKED_MS, [upstream, model, since], {
+  const subject = [upstream, model, failures].filter((part) => part !== '').join(': ');
+  return createDueAlert('upstream_failing', DEPLOYMENT, now, now + PARKED_MS, [upstream, model, reportedAt], {
     subject,
     ...(isRerouted && { todo: REROUTED_TODO }),
   });
+}
+
+/** @returns the alert that an outage is over. @param until when the last request failed; undefined if that is unknown */
+export function createUpstreamWorksAlert(
+  { upstream, model, since, reportedAt }: ReportedOutage,
+  until: number | undefined,
+  now: number,
+): AlertToRaise {
+  const end = until === undefined ? '' : ` until ${formatMinute(until)}`;
+  const times = `requests failed from ${formatMinute(since)}${end}`;
+  const subject = [upstream, model, times].filter((part) => part !== '').join(': ');
+  return createDueAlert('upstream_works', DEPLOYMENT, now, now + PARKED_MS, [upstream, model, reportedAt], { subject });
+}
+
+/** @returns a time in UTC without its seconds, such as `2026-11-20T12:04Z` */
+export function formatMinute(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 16)}Z`;
 }
 
 /** @returns the alert that little is left of a rate limit of a key. It comes once for each incident. */
@@ -158,10 +181,9 @@ export function createKeyNearlyLimitedAlert(
   { upstream, model_class, kind, limit, remaining }: KeyLimit,
   now: number,
 ): AlertToRaise {
-  const node = { type: 'deployment' as const, id: 'deployment' };
   const left = `${remaining} of ${limit} ${kind.replace('_', ' ')} per minute remain`;
   const subject = [upstream, model_class, left].filter((part) => part !== '').join(': ');
-  return createDueAlert('key_nearly_limited', node, now, now + PARKED_MS, [upstream, model_class, now], { subject });
+  return createDueAlert('key_nearly_limited', DEPLOYMENT, now, now + PARKED_MS, [upstream, model_class, now], { subject });
 }
 
 /**
@@ -176,7 +198,7 @@ export function createUndeliveredAlert(
   now: number,
 ): AlertToRaise {
   const node =
-    source === undefined ? { type: 'deployment' as const, id: 'deployment' } : { type: 'webhook' as const, id: source };
+    source === undefined ? DEPLOYMENT : { type: 'webhook' as const, id: source };
   const subject = [`Since ${new Date(since).toISOString()}`, error].filter((part) => part !== null).join(': ');
   return createDueAlert('webhook_undelivered', node, now, now + PARKED_MS, [node.type, node.id, since], { subject });
 }

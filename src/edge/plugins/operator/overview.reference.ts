@@ -17,8 +17,8 @@ const example = {
   incidents: [
     {
       kind: 'upstream_failing',
-      since: '2026-11-20T12:04:31.000Z',
-      subject: '17 of 83 requests failed in five minutes, the last with overloaded_error',
+      since: '2026-11-20T12:04:00.000Z',
+      subject: '57 of 123 requests failed in the last five minutes, the last with overloaded_error',
       todo: 'The operator can check the upstream’s status page, and add another upstream (UPSTREAMS) or a fallback model to keep requests working.',
     },
   ],

@@ -4,7 +4,7 @@ import { MINUTE_MS } from '../../kit/async/durations.ts';
 import { OTHER_LABEL } from '../../kit/http/isolate-counts.ts';
 import { toIsoTime } from '../../kit/http/times.ts';
 import { type AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
-import { createUpstreamFailingAlert } from '../../money/alerts/create-alert.ts';
+import { createUpstreamFailingAlert, createUpstreamWorksAlert, formatMinute } from '../../money/alerts/create-alert.ts';
 import type { OutcomeCount, UpstreamIncident } from './contracts/pool.ts';
 import type { KeyLimitMonitor } from './key-limits.ts';
 import { mergeOutcomeCounts, REPORTED_MINUTES } from './leases/recent-outcomes.ts';
@@ -33,10 +33,10 @@ interface Outage {
   upstream: string;
   /** Empty if the whole upstream fails. */
   model: string;
-  /** When it was reported; milliseconds since 1970. */
+  /** The minute of its first failure; milliseconds since 1970. */
   since: number;
-  subject: string | null;
-  todo: string;
+  /** When it was reported; milliseconds since 1970. */
+  reportedAt: number;
 }
 
 type OutcomeSum = Pick<OutcomeCount, 'requests' | 'failed' | 'rerouted' | 'error'>;
@@ -109,22 +109,22 @@ export class UpstreamOutageMonitor {
     if (this.#sums.size === 0) return;
     const over = before.filter((outage) => this.#isOver(outage));
     const open = before.filter((outage) => !over.includes(outage));
-    const begun = this.#findNewOutages(open).map(({ upstream, model, sum }) => {
-      const isRerouted = sum.rerouted === sum.failed;
-      const found = { upstream, model, since: now };
-      return { ...found, raised: createUpstreamFailingAlert(found, describeFailures(sum), now, isRerouted) };
-    });
+    const begun = this.#findNewOutages(open).map(({ sum, ...place }) => ({ sum, ...place, reportedAt: now }));
     if (over.length + begun.length === 0) return;
     // An outage of the whole upstream includes those of its models: it ends once, for all of them.
     const isIncluded = ({ upstream }: Outage) => begun.some((one) => one.upstream === upstream && one.model === '');
     const outages = [
       ...open.filter((outage) => !isIncluded(outage)),
-      ...begun.map(({ raised: { alert }, ...outage }) => ({ ...outage, subject: alert.subject, todo: alert.todo })),
+      ...begun.map(({ sum: _, ...outage }) => outage),
     ];
     this.#storeOutages(outages.slice(-MAX_OUTAGES));
     const due = [
-      ...over.map((outage) => createUpstreamFailingAlert(outage, null, now)),
-      ...begun.map(({ raised }) => raised),
+      ...over.map((outage) => createUpstreamWorksAlert(outage, this.#findEnd(outage), now)),
+      ...begun.map((outage) => {
+        const { upstream, since, sum } = outage;
+        const failures = this.#describeFailures(upstream, sum, `since ${formatMinute(since)}`);
+        return createUpstreamFailingAlert(outage, failures, now, isRerouted(sum));
+      }),
     ];
     this.#alerts.storeAndSendAlerts(due, UNOWNED);
   }
@@ -134,19 +134,54 @@ export class UpstreamOutageMonitor {
     return this.#storedOutages.map(({ upstream, model }) => ({ upstream, model }));
   }
 
-  /** @returns the alerts of the outages that are not over */
+  /** @returns the outages that are not over, each with the failures of the last minutes */
   listIncidents(): UpstreamIncident[] {
-    return this.#storedOutages.map(({ since, subject, todo }) => ({
-      kind: 'upstream_failing',
-      since: toIsoTime(since),
-      subject,
-      todo,
-    }));
+    const now = this.#around.now();
+    return this.#storedOutages.map((outage) => {
+      const { upstream, model, since } = outage;
+      const byModel = this.#sumByModel(upstream, FAILING_MINUTES);
+      const sum = model === '' ? addOutcomeSums(byModel.values()) : (byModel.get(model) ?? NOTHING);
+      const failures = this.#describeFailures(upstream, sum, 'in the last five minutes');
+      const { subject, todo } = createUpstreamFailingAlert(outage, failures, now, isRerouted(sum)).alert;
+      return {
+        kind: 'upstream_failing',
+        since: toIsoTime(since),
+        subject,
+        todo,
+        ...(isRerouted(sum) && { rerouted: true as const }),
+      };
+    });
+  }
+
+  /** @param when the time of the requests in the sentence */
+  #describeFailures(upstream: string, { requests, failed, rerouted, error }: OutcomeSum, when: string): string {
+    const failures = `${failed} of ${requests} requests failed ${when}`;
+    if (failed === 0) return failures;
+    const others = this.#configuredNames.filter((name) => name !== upstream && this.#hasAnswered(name));
+    const who = others.length > 0 ? others.join(' and ') : 'other upstreams';
+    if (rerouted === failed) return `${failures}, and ${who} answered them`;
+    const answered = rerouted > 0 ? `, and ${who} answered ${rerouted} of them` : '';
+    return `${failures}, the last with ${error}${answered}`;
+  }
+
+  #hasAnswered(upstream: string): boolean {
+    const { requests, failed } = addOutcomeSums(this.#sumByModel(upstream, FAILING_MINUTES).values());
+    return requests > failed;
+  }
+
+  /** @returns the end of the last minute with a failure; undefined if that is too long ago */
+  #findEnd({ upstream, model }: Outage): number | undefined {
+    const minutes = [...this.#sums].filter(([, counts]) =>
+      [...counts.values()].some(
+        (count) => count.upstream === upstream && (model === '' || count.model === model) && count.failed > 0,
+      ),
+    );
+    return minutes.length === 0 ? undefined : (Math.max(...minutes.map(([minute]) => minute)) + 1) * MINUTE_MS;
   }
 
   #isOver({ upstream, model }: Outage): boolean {
     if (!this.#configuredNames.includes(upstream)) return true;
-    const ofUpstream = this.#sumByModel(upstream, REPORTED_MINUTES);
+    const ofUpstream = this.#sumByModel(upstream, FAILING_MINUTES);
     const { requests, failed } =
       model === '' ? addOutcomeSums(ofUpstream.values()) : (ofUpstream.get(model) ?? NOTHING);
     // Without requests, it is unknown whether the upstream works again, so the outage is not over.
@@ -157,7 +192,7 @@ export class UpstreamOutageMonitor {
    * Reports a model by itself only if the other models work. At the beginning of an outage of the whole upstream, one model
    * exceeds the share before the others do.
    */
-  #findNewOutages(open: readonly Outage[]): { upstream: string; model: string; sum: OutcomeSum }[] {
+  #findNewOutages(open: readonly Outage[]): (Omit<Outage, 'reportedAt'> & { sum: OutcomeSum })[] {
     const isOpen = (upstream: string, model: string) =>
       open.some((outage) => outage.upstream === upstream && outage.model === model);
     return this.#configuredNames.flatMap((upstream) => {
@@ -171,12 +206,36 @@ export class UpstreamOutageMonitor {
       if (failing.length === 0 && !isFailing(sum)) return [];
       const rest = addOutcomeSums([...byModel].filter(([model]) => !isNamedAndFailing(model)).map(([, one]) => one));
       const isRestFailing = rest.requests === 0 || rest.failed > FAILING_SHARE * rest.requests;
+      const whole = this.#sumSinceFirstFailure(upstream, (model) => !isOpen(upstream, model));
       const isWhole = isRestFailing
         ? isFailing(sum)
-        : failing.length > 0 && !isWorking(this.#sumRestWhileFailing(upstream, isNamedAndFailing));
-      if (isWhole) return [{ upstream, model: '', sum }];
-      return failing.map(([model, one]) => ({ upstream, model, sum: one }));
+        : isFailing(whole.sum) && !isWorking(this.#sumRestWhileFailing(upstream, isNamedAndFailing));
+      if (isWhole) return [{ upstream, model: '', ...whole }];
+      return failing.map(([model]) => ({
+        upstream,
+        model,
+        ...this.#sumSinceFirstFailure(upstream, (one) => one === model),
+      }));
     });
+  }
+
+  /**
+   * Sums up the outcomes from the first minute with a failure. The requests before would make a total outage look like a small one.
+   */
+  #sumSinceFirstFailure(
+    upstream: string,
+    isCounted: (model: string) => boolean,
+  ): { since: number; sum: OutcomeSum } {
+    const first = Math.floor(this.#around.now() / MINUTE_MS) - FAILING_MINUTES;
+    const counts = [...this.#sums]
+      .sort(([one], [other]) => one - other)
+      .flatMap(([minute, ofMinute]) =>
+        [...ofMinute.values()]
+          .filter((count) => minute >= first && count.upstream === upstream && isCounted(count.model))
+          .map((count) => ({ minute, ...this.#withoutKnownLimit(count) })),
+      );
+    const since = counts.find(({ failed }) => failed > 0)?.minute ?? first;
+    return { since: since * MINUTE_MS, sum: addOutcomeSums(counts.filter(({ minute }) => minute >= since)) };
   }
 
   /** Sums up the other models' outcomes in the minutes in which the failing models had failures. */
@@ -276,9 +335,6 @@ function isWorking({ requests, failed }: Pick<OutcomeSum, 'requests' | 'failed'>
   return failed <= WORKING_SHARE * requests;
 }
 
-function describeFailures({ requests, failed, rerouted, error }: OutcomeSum): string {
-  const failures = `${failed} of ${requests} requests failed in five minutes`;
-  if (rerouted === failed) return `${failures}, and other upstreams answered them`;
-  const answered = rerouted > 0 ? `, and other upstreams answered ${rerouted} of them` : '';
-  return `${failures}, the last with ${error}${answered}`;
+function isRerouted({ failed, rerouted }: OutcomeSum): boolean {
+  return failed > 0 && rerouted === failed;
 }

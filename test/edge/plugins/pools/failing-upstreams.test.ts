@@ -33,6 +33,21 @@ const settled = (requests: number, failed: number, more: Partial<OutcomeCount> =
   ...more,
 });
 
+/** @returns a minute after noon, as alerts contain it */
+const at = (minute: number) => `${new Date(NOON + minute * MINUTE).toISOString().slice(0, 16)}Z`;
+
+/** Configures the upstreams `east` and `west`. @returns the spy, to change the settings */
+function useTwoUpstreams() {
+  const entries = ['east', 'west'].map((name) => ({
+    name,
+    kind: 'anthropic',
+    base_url: `https://${name}.failing.test`,
+  }));
+  const keys = { UPSTREAM_EAST_KEY: 'key-east', UPSTREAM_WEST_KEY: 'key-west' };
+  const settings = parseSettings({ ...keys, UPSTREAMS: JSON.stringify(entries) });
+  return vi.spyOn(Pool.prototype as unknown as { settings(): Settings }, 'settings').mockReturnValue(settings);
+}
+
 /** Accounts that report what upstreams have answered. */
 class Reports {
   #seq = 0;
@@ -79,15 +94,16 @@ describe('an upstream that fails', () => {
     await reports.report('bob', 1, [settled(1, 0)]);
     await expectAlerts([]);
     await reports.report('bob', 2, [settled(2, 1)]);
-    const failing = 'upstream_failing 3 of 12 requests failed in five minutes, the last with overloaded_error';
+    const failing = `upstream_failing 3 of 12 requests failed since ${at(0)}, the last with overloaded_error`;
     await expectAlerts([failing]);
     await reports.report('alice', 3, [settled(20, 20)]);
-    await reports.report('alice', 11, [settled(20, 0)]);
+    await reports.report('alice', 8, [settled(20, 0)]);
     await expectAlerts([failing]);
-    await reports.report('alice', 14, [settled(1, 0)]);
-    await expectAlerts([failing, 'upstream_works']);
+    await reports.report('alice', 9, [settled(1, 0)]);
+    const works = `upstream_works requests failed from ${at(0)} until ${at(4)}`;
+    await expectAlerts([failing, works]);
     await reports.report('alice', 60, [settled(10, 3)]);
-    await expectAlerts([failing, 'upstream_works', failing.replace('3 of 12', '3 of 10')]);
+    await expectAlerts([failing, works, failing.replace('3 of 12', '3 of 10').replace(at(0), at(60))]);
   });
 
   test('causes one alert, although reports come twice and the objects die in between', async () => {
@@ -97,7 +113,9 @@ describe('an upstream that fails', () => {
       await reports.report('bob', minute, [settled(6, 5)]);
       await abortAllDurableObjects();
     }
-    await expectAlerts(['upstream_failing 11 of 12 requests failed in five minutes, the last with overloaded_error']);
+    await expectAlerts([
+      `upstream_failing 11 of 12 requests failed since ${at(0)}, the last with overloaded_error`,
+    ]);
   });
 
   test('still counts outcomes that an account reported before its object restarted', async () => {
@@ -107,7 +125,7 @@ describe('an upstream that fails', () => {
       const outcomes = [{ ...settled(4, 0), minute: NOON / MINUTE + 1 }];
       object.leaseJson(JSON.stringify({ ...told('alice', 1, 0, NOON), incarnation: 2, outcomes }));
     });
-    await expectAlerts(['upstream_failing 6 of 10 requests failed in five minutes, the last with overloaded_error']);
+    await expectAlerts([`upstream_failing 6 of 10 requests failed since ${at(0)}, the last with overloaded_error`]);
   });
 
   test('raises only one alert while a small share of requests keeps failing', async () => {
@@ -115,7 +133,7 @@ describe('an upstream that fails', () => {
     await reports.report('alice', 0, [settled(20, 10)]);
     for (let minute = 1; minute < 60; minute += 1)
       await reports.report('alice', minute, [settled(10, minute % 4 === 0 ? 4 : 1)]);
-    await expectAlerts(['upstream_failing 10 of 20 requests failed in five minutes, the last with overloaded_error']);
+    await expectAlerts([`upstream_failing 10 of 20 requests failed since ${at(0)}, the last with overloaded_error`]);
   });
 
   test('causes no alert for nine failures in five minutes, or for failures that are reported half an hour late', async () => {
@@ -131,7 +149,7 @@ describe('an upstream that fails', () => {
   test('raises an alert for one model if others work, and one for the upstream only once another model fails too', async () => {
     const reports = new Reports();
     await reports.report('alice', 0, [settled(20, 20), settled(20, 0, { model: HAIKU })]);
-    const ofModel = `upstream_failing ${OPUS}: 20 of 20 requests failed in five minutes, the last with overloaded_error`;
+    const ofModel = `upstream_failing ${OPUS}: 20 of 20 requests failed since ${at(0)}, the last with overloaded_error`;
     await expectAlerts([ofModel]);
     await reports.report('alice', 9, [settled(20, 20)]);
     await expectAlerts([ofModel]);
@@ -139,14 +157,14 @@ describe('an upstream that fails', () => {
     const ofAll = expect.stringMatching(/^upstream_failing 10 of 10 requests/);
     await expectAlerts([ofModel, ofAll]);
     await reports.report('alice', 25, [settled(10, 0), settled(10, 0, { model: HAIKU })]);
-    await expectAlerts([ofModel, ofAll, 'upstream_works']);
+    await expectAlerts([ofModel, ofAll, `upstream_works requests failed from ${at(10)}`]);
   });
 
   test('raises one alert if the upstream fails for all models, although one model exceeds the share first', async () => {
     const reports = new Reports();
     await reports.report('alice', 0, [settled(33, 0), settled(33, 0, { model: HAIKU })]);
     await reports.report('alice', 1, [settled(9, 9), settled(8, 8, { model: HAIKU })]);
-    const failing = 'upstream_failing 17 of 83 requests failed in five minutes, the last with overloaded_error';
+    const failing = `upstream_failing 17 of 17 requests failed since ${at(1)}, the last with overloaded_error`;
     await expectAlerts([failing]);
     await reports.report('alice', 2, [settled(20, 20), settled(20, 20, { model: HAIKU })]);
     const overview = async () => await pool().getPoolOverview({}, false);
@@ -156,12 +174,12 @@ describe('an upstream that fails', () => {
       {
         kind: 'upstream_failing',
         since,
-        subject: failing.replace('upstream_failing ', ''),
+        subject: '57 of 123 requests failed in the last five minutes, the last with overloaded_error',
         todo: expect.stringMatching(/^The operator can /),
       },
     ]);
-    await reports.report('alice', 13, [settled(20, 0), settled(20, 0, { model: HAIKU })]);
-    await expectAlerts([failing, 'upstream_works']);
+    await reports.report('alice', 8, [settled(20, 0), settled(20, 0, { model: HAIKU })]);
+    await expectAlerts([failing, `upstream_works requests failed from ${at(1)} until ${at(3)}`]);
     expect((await overview()).incidents).toEqual([]);
   });
 
@@ -171,48 +189,63 @@ describe('an upstream that fails', () => {
     await reports.report('alice', 30, [settled(20, 0)]);
     await reports.report('alice', 60, [settled(20, 6, { rerouted: 4 })]);
     await expectAlerts([
-      'upstream_failing 6 of 20 requests failed in five minutes, and other upstreams answered them',
-      'upstream_works',
-      'upstream_failing 6 of 20 requests failed in five minutes, the last with overloaded_error, and other upstreams answered 4 of them',
+      `upstream_failing 6 of 20 requests failed since ${at(0)}, and other upstreams answered them`,
+      `upstream_works requests failed from ${at(0)}`,
+      `upstream_failing 6 of 20 requests failed since ${at(60)}, the last with overloaded_error, and other upstreams answered 4 of them`,
     ]);
+  });
+
+  test('names the upstream that answers, and says that no user is affected, as long as that is so', async () => {
+    useTwoUpstreams();
+    const reports = new Reports();
+    const failed = { upstream: 'east', error: 'upstream_error' };
+    await reports.report('alice', 0, [settled(20, 20, { ...failed, rerouted: 20 }), settled(20, 0, { upstream: 'west' })]);
+    await expectAlerts([`upstream_failing east: 20 of 20 requests failed since ${at(0)}, and west answered them`]);
+    const [incident] = (await pool().getPoolOverview({}, false)).incidents;
+    expect(incident).toMatchObject({ rerouted: true, todo: expect.stringMatching(/^No user is affected\./) });
+    await reports.report('alice', 2, [settled(20, 20, failed)]);
+    const [later] = (await pool().getPoolOverview({}, false)).incidents;
+    expect(later).not.toHaveProperty('rerouted');
+    expect(later?.todo).toMatch(/^The operator can /);
+  });
+
+  test('counts from the first minute with a failure, so that the share in the alert is over a fifth', async () => {
+    const reports = new Reports();
+    await reports.report('alice', 0, [settled(37, 0), settled(63, 0, { model: HAIKU })]);
+    await reports.report('alice', 1, [settled(12, 12), settled(12, 12, { model: HAIKU })]);
+    await expectAlerts([`upstream_failing 24 of 24 requests failed since ${at(1)}, the last with overloaded_error`]);
   });
 
   test('raises no alert of its own for a rate limit of the key that is known to be nearly used up', async () => {
     const reports = new Reports();
     const limited = { error: 'rate_limit_error' };
     await reports.report('alice', 0, [settled(20, 20, limited)]);
-    const failing = 'upstream_failing 20 of 20 requests failed in five minutes, the last with rate_limit_error';
+    const failing = `upstream_failing 20 of 20 requests failed since ${at(0)}, the last with rate_limit_error`;
     await expectAlerts([failing]);
-    const at = NOON + 20 * MINUTE;
-    const limits = { output_tokens: { limit: 1_000, remaining: 10, resetsAt: at + 1_000 } };
-    const keyLimits = [{ upstream: '', modelClass: 'opus', at, limits }];
+    const reportedAt = NOON + 20 * MINUTE;
+    const limits = { output_tokens: { limit: 1_000, remaining: 10, resetsAt: reportedAt + 1_000 } };
+    const keyLimits = [{ upstream: '', modelClass: 'opus', at: reportedAt, limits }];
     await reports.report('alice', 20, [settled(20, 20, limited)], { keyLimits });
     const nearly = 'key_nearly_limited opus: 10 of 1000 output tokens per minute remain';
     await expectAlerts([failing, nearly]);
     await reports.report('alice', 31, [settled(20, 0)]);
-    await expectAlerts([failing, nearly, 'upstream_works']);
+    const works = `upstream_works requests failed from ${at(0)}`;
+    await expectAlerts([failing, nearly, works]);
     await reports.report('alice', 40, [settled(20, 20, limited)]);
     await reports.report('alice', 41, [settled(20, 20), settled(20, 0, { model: HAIKU })]);
-    const ofModel = `upstream_failing ${OPUS}: 20 of 40 requests failed in five minutes, the last with overloaded_error`;
-    await expectAlerts([failing, nearly, 'upstream_works', ofModel]);
+    const ofModel = `upstream_failing ${OPUS}: 20 of 20 requests failed since ${at(41)}, the last with overloaded_error`;
+    await expectAlerts([failing, nearly, works, ofModel]);
   });
 
   test('is named in the alert if there are several, and is reported as working when it is removed', async () => {
-    const entries = ['east', 'west'].map((name) => ({
-      name,
-      kind: 'anthropic',
-      base_url: `https://${name}.failing.test`,
-    }));
-    const keys = { UPSTREAM_EAST_KEY: 'key-east', UPSTREAM_WEST_KEY: 'key-west' };
-    let settings = parseSettings({ ...keys, UPSTREAMS: JSON.stringify(entries) });
-    vi.spyOn(Pool.prototype as unknown as { settings(): Settings }, 'settings').mockImplementation(() => settings);
+    const settings = useTwoUpstreams();
     const reports = new Reports();
     await reports.report('alice', 0, [settled(10, 10, { upstream: 'east' }), settled(10, 0, { upstream: 'west' })]);
-    const failing = 'upstream_failing east: 10 of 10 requests failed in five minutes, the last with overloaded_error';
+    const failing = `upstream_failing east: 10 of 10 requests failed since ${at(0)}, the last with overloaded_error`;
     await expectAlerts([failing]);
-    settings = parseSettings({ ANTHROPIC_API_KEY: TEST_KEY });
+    settings.mockReturnValue(parseSettings({ ANTHROPIC_API_KEY: TEST_KEY }));
     await reports.report('alice', 1, [settled(1, 0)]);
-    await expectAlerts([failing, 'upstream_works east']);
+    await expectAlerts([failing, `upstream_works east: requests failed from ${at(0)} until ${at(1)}`]);
   });
 
   test('raises no alert of its own while its key is rejected', async () => {
@@ -234,7 +267,7 @@ test('requests that fail upstream raise an alert once their account reports them
   await eventually(async () => {
     await runDurableObjectAlarm(getAccountStub(bindings, {}, 'dev'));
     expect(await alerts()).toEqual([
-      'upstream_failing 10 of 11 requests failed in five minutes, the last with overloaded_error',
+      expect.stringMatching(/^upstream_failing 10 of 11 requests failed since \S+Z, the last with overloaded_error$/),
     ]);
   });
 });

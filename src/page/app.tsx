@@ -116,8 +116,10 @@ export function App() {
         </aside>
       )}
       {deploymentRejection.value.since !== undefined && (
-        <aside class="banner" aria-label="Key rejected">
-          Claude has rejected this deployment since {formatDateAndTime(deploymentRejection.value.since)}.{' '}
+        <aside class="banner" data-look="refused" aria-label="Key rejected">
+          <strong>
+            Claude has rejected this deployment since {formatDateAndTime(deploymentRejection.value.since)}.
+          </strong>{' '}
           {deploymentRejection.value.todo}
         </aside>
       )}

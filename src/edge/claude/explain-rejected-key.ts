@@ -2,7 +2,9 @@
 import type { ApiError } from '../kit/http/errors.ts';
 import { getErrorCause } from './upstream-error.ts';
 
-const UNPAID = 'does not respond until its bill is paid. Pay it, or set the key of another organization in';
+const UNPAID = 'rejects requests, because a bill is not paid. Pay it, or set the key of another organization in';
+const NO_CREDIT =
+  'rejects requests, because the organization’s prepaid credit is used up. Buy credit in the Console (Settings, Billing), or set the key of another organization in';
 const NO_CRYPTO = 'cannot use the encryption key of the workspace. Fix it, or set the key of another workspace in';
 const SPENT = 'rejects requests, because a spend limit is reached. Raise it, or set the key of another organization in';
 /** The remedy by the cause of a rejection, or by its status. */
@@ -17,7 +19,7 @@ const REMEDIES: ReadonlyMap<string, string> = new Map(
       'rejects the key, because its creator has left the organization. Set another one in',
     cmek_key_disabled: NO_CRYPTO,
     cmek_key_network_blocked: NO_CRYPTO,
-    credit_used_up: UNPAID,
+    credit_used_up: NO_CREDIT,
     own_spend_limit_reached: SPENT,
     enforced_spend_limit_reached: SPENT,
     contract_spend_limit_reached: SPENT,

@@ -97,6 +97,10 @@ export const overviewAnswer = z.object({
         remaining: z.addDescription(count, 'How much is left.'),
         resets_at: z.addDescription(time, 'When the limit is full again.'),
         reported_at: z.addDescription(time, 'When the upstream reported these numbers.'),
+        rejected_requests: z.addDescription(
+          count,
+          'How many requests for these models failed in the last five minutes because the upstream rejected them with a 429.',
+        ),
       }),
     ),
     'Rate limits of the deployment’s keys of which less than 10 % was left in the last five minutes, updated within a minute. To raise them, the operator must ask Anthropic.',

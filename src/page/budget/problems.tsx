@@ -18,7 +18,7 @@ const REJECTION_REASONS: Readonly<Record<string, string>> = {
   requests: 'all requests of the token used',
   concurrency: 'concurrent requests',
   rate: 'rate limit',
-  spend: 'budget used up',
+  spend: 'not enough budget left',
   held: 'budget held by running requests',
   storage: 'storage full',
 };
@@ -33,32 +33,39 @@ export function Problems() {
   const tasks = problems.value?.failing_tasks ?? [];
   const keyLimits = problems.value?.key_limits ?? [];
   // A rejected key is shown above the page.
-  const outages = (problems.value?.incidents ?? []).filter(({ kind }) => kind === 'upstream_failing');
+  const incidents = problems.value?.incidents ?? [];
+  const outages = incidents.filter(({ kind }) => kind === 'upstream_failing');
+  // Failed requests by themselves are history. An outage that other upstreams make up for affects no user.
+  const isUrgent =
+    tasks.length + keyLimits.length > 0 ||
+    incidents.some(({ rerouted }) => !rerouted) ||
+    all.some(({ href }) => href !== FAILED_REQUESTS_HREF);
   return (
     <>
       <StalePartFault name="Problems" fault={problemsFault} />
       {problems.value === undefined && problemsFault.value === undefined && <p class="quiet loading">…</p>}
       {all.length + tasks.length + keyLimits.length + outages.length > 0 && (
-        <section class="panel broken" aria-label="Problems">
+        <section class={isUrgent ? 'panel broken' : 'panel'} aria-label="Problems">
           {outages.length > 0 && <Outages outages={outages} />}
           {all.length > 0 && (
-            <>
-              <ul class="row">
-                {all.map(({ count, words, href, note }) => (
-                  <li key={words}>
-                    <a href={href} onClick={() => prepareLinkedList(href)}>
-                      {count !== undefined && <strong>{formatCount(count)} </strong>}
-                      {words}
-                    </a>
-                    {note}
-                  </li>
-                ))}
-              </ul>
-              <p class="quiet">Counts of requests and accounts are updated within a minute.</p>
-            </>
+            <ul class="row">
+              {all.map(({ count, words, href, note }) => (
+                <li key={words}>
+                  <a href={href} onClick={() => prepareLinkedList(href)}>
+                    {count !== undefined && <strong>{formatCount(count)} </strong>}
+                    {words}
+                  </a>
+                  {note}
+                </li>
+              ))}
+            </ul>
           )}
           {keyLimits.length > 0 && <LowKeyLimits limits={keyLimits} />}
           {tasks.length > 0 && <FailingTasks tasks={tasks} />}
+          <p class="quiet">
+            Counts of requests and accounts are updated within a minute. Times are in your browser’s time zone, except
+            for times in UTC (Z).
+          </p>
         </section>
       )}
       {problems.value && <RejectedByLimits overview={problems.value} />}
@@ -108,16 +115,18 @@ function LowKeyLimits({ limits }: { limits: NonNullable<OverviewResponse['key_li
   return (
     <>
       <ul class="row" aria-label="Rate limits of the key">
-        {limits.map(({ upstream, model_class, kind, remaining, limit }) => (
+        {limits.map(({ upstream, model_class, kind, remaining, limit, rejected_requests }) => (
           <li key={`${upstream} ${model_class} ${kind}`}>
             <strong>{formatCount(remaining)}</strong> of {formatCount(limit)} {kind.replace('_', ' ')} per minute remain
             for {[upstream, model_class].filter(Boolean).join(', ')}
+            {rejected_requests > 0 &&
+              `. ${formatCount(rejected_requests)} requests failed with a 429 in the last five minutes`}
           </li>
         ))}
       </ul>
       <p class="quiet">
-        Claude rejects requests when a rate limit of the key is used up. The operator can ask Anthropic for higher
-        limits, or add another upstream.
+        Claude rejects requests while a rate limit of the key is used up. The operator can ask Anthropic for higher
+        limits, or add another upstream. An admin can limit the tokens per minute of accounts.
       </p>
     </>
   );

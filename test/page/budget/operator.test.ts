@@ -1071,7 +1071,7 @@ test('the Overview links each kind of problem to its list, and shows none if the
   const rejected = root.querySelectorAll('[aria-label="Rejected by limits"] :is(p, li)');
   expect([...rejected].map(({ textContent }) => textContent)).toEqual([
     '59 rejected by limits today',
-    '52 budget used up (account)',
+    '52 not enough budget left (account)',
     '7 budget held by running requests',
   ]);
   press('rejected by limits today');
@@ -1155,6 +1155,7 @@ test('the Overview shows incidents until they are over, a rejected key above the
   const since = '2026-11-20T10:00:00Z';
   const outage = { kind: 'upstream_failing', since, subject: '9 of 9 requests failed', todo: 'Check its status page.' };
   const rejection = { kind: 'key_refused', since, subject: '401', todo: 'Set a valid key.' };
+  const keyLimit = { upstream: '', model_class: 'opus', kind: 'output_tokens', limit: 80_000, remaining: 0 };
   let told: object = { incidents: [rejection, outage] };
   open(BudgetOverview, ({ path }: PageRequest) =>
     path === '/overview' ? told : { ...list([]), ...windows, total: { ...shared, usage: {} } },
@@ -1163,11 +1164,21 @@ test('the Overview shows incidents until they are over, a rejected key above the
   await expect
     .poll(items)
     .toEqual([expect.stringMatching(/failed at the upstream since 20 Nov.*: 9 of 9 requests failed.*status page\.$/)]);
-  expect(deploymentRejection.value).toEqual({ since, todo: rejection.todo });
+  expect(deploymentRejection.value).toEqual({ since, todo: 'Set a valid key. The error: 401' });
   told = { incidents: [], requests: { requests: 9, failed: 9, refused: 0, last_failed_at: since } };
   refreshAllPolls();
-  await expect.poll(items).toEqual([expect.stringMatching(/^9 requests failed today, the last at 20 Nov/)]);
+  const calm = () =>
+    [...root.querySelectorAll('.panel:not(.broken)[aria-label=Problems] li')].map((li) => li.textContent);
+  await expect.poll(calm).toEqual([expect.stringMatching(/^9 requests failed today, the last at 20 Nov/)]);
   expect(deploymentRejection.value).toEqual({});
+  told = { incidents: [{ ...outage, rerouted: true }] };
+  refreshAllPolls();
+  await expect.poll(calm).toEqual([expect.stringMatching(/9 of 9 requests failed/)]);
+  told = { key_limits: [{ ...keyLimit, rejected_requests: 14 }] };
+  refreshAllPolls();
+  await expect
+    .poll(items)
+    .toEqual([expect.stringMatching(/for opus\. 14 requests failed with a 429 in the last five minutes$/)]);
 });
 
 test('the list of accounts shows the tightest limit of each, sorted by it if one is nearly used up', async () => {

@@ -10,7 +10,8 @@ import type { Alert } from './alerts-answers.schema.ts';
 
 /** The remedy for each kind of alert, and who can apply it. */
 const TODO_BY_KIND: Readonly<Record<Alert['kind'], string>> = {
-  threshold: 'An admin can raise the limit (PATCH …/limits), or find the spender with GET /usage?group_by=account.',
+  threshold:
+    'An admin can find the spender with GET /usage?group_by=account or group_by=model, limit this account (PATCH /accounts/:id/limits), and then raise the limit (PATCH …/limits).',
   over_hold: 'An admin can compare the request’s cost (GET /usage/requests/:request_id) with Anthropic’s Console.',
   webhook_parked: 'The operator must fix the receiver. An admin can then replay the event (POST …/replay).',
   batch_unknown: 'The operator must look for the batch in the Claude Console, and cancel it there if it exists.',
@@ -18,14 +19,14 @@ const TODO_BY_KIND: Readonly<Record<Alert['kind'], string>> = {
   key_refused: 'The operator must follow the `todo` of GET /health.',
   key_works: 'Nothing to do.',
   key_nearly_limited:
-    'The upstream rejects requests with a 429 when nothing remains; the limit refills within a minute. The operator can ask for higher rate limits, add another upstream (UPSTREAMS), or set input_tokens_per_minute and output_tokens_per_minute of accounts with PATCH /accounts/:id/limits.',
+    'When nothing remains, the upstream rejects requests with a 429 until fewer are sent; GET /overview counts these requests. The operator can ask for higher rate limits, or add another upstream (UPSTREAMS). An admin can set input_tokens_per_minute and output_tokens_per_minute of accounts (PATCH /accounts/:id/limits).',
   upstream_failing:
-    'The operator can check the upstream’s status page, and add another upstream (UPSTREAMS) or a fallback model to keep requests working.',
+    'The operator can check the upstream’s status page, and add another upstream (UPSTREAMS) to keep requests working. If UPSTREAMS is set, an admin can also allow fallback_models for accounts (PATCH /accounts/:id/limits).',
   upstream_works: 'Nothing to do.',
   webhook_undelivered:
-    'The operator must fix the receiver. Sluice retries for about sixteen hours; after that, an admin can replay the events.',
+    'The operator must fix the receiver. Sluice then delivers the events with the next retry (for about sixteen hours). To deliver them at once, an admin can replay them (POST …/events/replay).',
   run_expensive:
-    'An admin can read the conversation’s requests (GET /usage/requests?account=…) and lower the account’s limits (PATCH /accounts/:id/limits). The account’s user can stop or delete the conversation.',
+    'When the limit is spent, Sluice rejects the account’s requests until the window ends. An admin can read the conversation’s requests (GET /usage/requests?account=…), and lower or raise the account’s limits (PATCH /accounts/:id/limits). The account’s user can stop or delete the conversation.',
   token_new_country:
     'An admin can look at GET /tokens/:jti. If the token’s owner does not know the use, revoke it, and mint another one.',
   disk_full: 'The operator must free disk space, or delete data of the full Durable Object. The log names the object.',
@@ -126,7 +127,9 @@ export function createUpstreamKeyAlert(words: string | null, upstream: string, n
   const remedy = words === null ? undefined : findKeyRemedy(upstream, words);
   return createDueAlert(kind, DEPLOYMENT, now, now + PARKED_MS, [now, upstream, words], {
     subject,
-    ...(remedy !== undefined && { todo: `${remedy} Only the operator can do this.` }),
+    ...(remedy !== undefined && {
+      todo: `${upstream === '' ? 'All requests to Claude fail. ' : ''}${remedy} Only the operator can do this.`,
+    }),
   });
 }
 
@@ -183,7 +186,9 @@ export function createKeyNearlyLimitedAlert(
 ): AlertToRaise {
   const left = `${remaining} of ${limit} ${kind.replace('_', ' ')} per minute remain`;
   const subject = [upstream, model_class, left].filter((part) => part !== '').join(': ');
-  return createDueAlert('key_nearly_limited', DEPLOYMENT, now, now + PARKED_MS, [upstream, model_class, now], { subject });
+  return createDueAlert('key_nearly_limited', DEPLOYMENT, now, now + PARKED_MS, [upstream, model_class, now], {
+    subject,
+  });
 }
 
 /**
@@ -191,15 +196,16 @@ export function createKeyNearlyLimitedAlert(
  *
  * @param source the source of the webhook; undefined for the events of batches and runs
  * @param since when the receiver first failed; milliseconds since 1970
+ * @param events how many events are undelivered, if that is known
  */
 export function createUndeliveredAlert(
   source: string | undefined,
-  { since, error }: { since: number; error: string | null },
+  { since, error, events }: { since: number; error: string | null; events?: number },
   now: number,
 ): AlertToRaise {
-  const node =
-    source === undefined ? DEPLOYMENT : { type: 'webhook' as const, id: source };
-  const subject = [`Since ${new Date(since).toISOString()}`, error].filter((part) => part !== null).join(': ');
+  const node = source === undefined ? DEPLOYMENT : { type: 'webhook' as const, id: source };
+  const count = events === undefined ? '' : `, ${events} undelivered`;
+  const subject = [`Since ${new Date(since).toISOString()}${count}`, error].filter((part) => part !== null).join(': ');
   return createDueAlert('webhook_undelivered', node, now, now + PARKED_MS, [node.type, node.id, since], { subject });
 }
 

@@ -19,7 +19,7 @@ const example = {
       kind: 'upstream_failing',
       since: '2026-11-20T12:04:00.000Z',
       subject: '57 of 123 requests failed in the last five minutes, the last with overloaded_error',
-      todo: 'The operator can check the upstream’s status page, and add another upstream (UPSTREAMS) or a fallback model to keep requests working.',
+      todo: 'The operator can check the upstream’s status page, and add another upstream (UPSTREAMS) to keep requests working. If UPSTREAMS is set, an admin can also allow fallback_models for accounts (PATCH /accounts/:id/limits).',
     },
   ],
   failing_tasks: [
@@ -34,6 +34,7 @@ const example = {
       remaining: 4_200,
       resets_at: '2026-11-20T12:10:40.000Z',
       reported_at: '2026-11-20T12:10:10.000Z',
+      rejected_requests: 14,
     },
   ],
   versions: [{ id: '2f8c1a44-6d0b-4b7e-9a53-0c1de8f7b6a2', since: '2026-11-20T09:30:12.000Z' }],

@@ -113,10 +113,7 @@ export class UpstreamOutageMonitor {
     if (over.length + begun.length === 0) return;
     // An outage of the whole upstream includes those of its models: it ends once, for all of them.
     const isIncluded = ({ upstream }: Outage) => begun.some((one) => one.upstream === upstream && one.model === '');
-    const outages = [
-      ...open.filter((outage) => !isIncluded(outage)),
-      ...begun.map(({ sum: _, ...outage }) => outage),
-    ];
+    const outages = [...open.filter((outage) => !isIncluded(outage)), ...begun.map(({ sum: _, ...outage }) => outage)];
     this.#storeOutages(outages.slice(-MAX_OUTAGES));
     const due = [
       ...over.map((outage) => createUpstreamWorksAlert(outage, this.#findEnd(outage), now)),
@@ -162,6 +159,17 @@ export class UpstreamOutageMonitor {
     if (rerouted === failed) return `${failures}, and ${who} answered them`;
     const answered = rerouted > 0 ? `, and ${who} answered ${rerouted} of them` : '';
     return `${failures}, the last with ${error}${answered}`;
+  }
+
+  /** @returns how many requests an upstream rejected in the last minutes because of a rate limit of a class of models */
+  countRateLimitedRequests(upstream: string, modelClass: string): number {
+    const toRateLimited = (count: OutcomeCount) =>
+      count.error === 'rate_limit_error' && this.#findModelClass(count.model) === modelClass ? count : NOTHING;
+    return addOutcomeSums(this.#sumByModel(upstream, FAILING_MINUTES, toRateLimited).values()).failed;
+  }
+
+  #findModelClass(model: string): string {
+    return this.#around.settings().models.findRow(model)?.line ?? OTHER_LABEL;
   }
 
   #hasAnswered(upstream: string): boolean {
@@ -222,10 +230,7 @@ export class UpstreamOutageMonitor {
   /**
    * Sums up the outcomes from the first minute with a failure. The requests before would make a total outage look like a small one.
    */
-  #sumSinceFirstFailure(
-    upstream: string,
-    isCounted: (model: string) => boolean,
-  ): { since: number; sum: OutcomeSum } {
+  #sumSinceFirstFailure(upstream: string, isCounted: (model: string) => boolean): { since: number; sum: OutcomeSum } {
     const first = Math.floor(this.#around.now() / MINUTE_MS) - FAILING_MINUTES;
     const counts = [...this.#sums]
       .sort(([one], [other]) => one - other)
@@ -275,8 +280,7 @@ export class UpstreamOutageMonitor {
   /** Does not count failures by a rate limit of the key that has an alert of its own. */
   #withoutKnownLimit(count: OutcomeCount): OutcomeSum {
     if (count.error !== 'rate_limit_error') return count;
-    const modelClass = this.#around.settings().models.findRow(count.model)?.line ?? OTHER_LABEL;
-    if (!this.#keyLimits.isNearlyLimited(count.upstream, modelClass)) return count;
+    if (!this.#keyLimits.isNearlyLimited(count.upstream, this.#findModelClass(count.model))) return count;
     return { ...NOTHING, requests: count.requests };
   }
 

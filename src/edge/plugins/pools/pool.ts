@@ -248,7 +248,10 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
       rejections: this.#store.countRejectionsOfDay(Math.floor(now / DAY_MS)),
       incidents: [...this.#key.listIncidents(), ...this.#outages.listIncidents()],
       failing_tasks: this.#failing.listFailingTasks(now),
-      key_limits: this.#keyLimits.listLowLimits(),
+      key_limits: this.#keyLimits.listLowLimits().map((one) => ({
+        ...one,
+        rejected_requests: this.#outages.countRateLimitedRequests(one.upstream, one.model_class),
+      })),
       versions: this.#versions.listVersions(),
     };
   }

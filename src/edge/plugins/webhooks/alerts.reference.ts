@@ -16,7 +16,7 @@ const row = {
   limit_usd: 0.5,
   settled_usd: 0.4021,
   subject: null,
-  todo: 'An admin can raise the limit (PATCH …/limits), or find the spender with GET /usage?group_by=account.',
+  todo: 'An admin can find the spender with GET /usage?group_by=account or group_by=model, limit this account (PATCH /accounts/:id/limits), and then raise the limit (PATCH …/limits).',
   state: 'delivered',
   attempts: 1,
   next_attempt_at: null,

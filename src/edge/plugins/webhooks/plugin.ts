@@ -5,7 +5,7 @@ import type { Plugin } from '../plugin.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
 import { InboxList } from './inbox-list.ts';
 import { sourcesOf, webhookSettings } from './source-settings.ts';
-import { createUndeliveredMetrics, readUndeliveredCounts } from './undelivered.ts';
+import { createUndeliveredMetrics, readUndeliveredProblems } from './undelivered.ts';
 import { createConsumer } from './webhook-job.ts';
 import { getWebhookSourceReader, WEBHOOK_ROUTES } from './webhooks.route.ts';
 
@@ -15,7 +15,7 @@ export const webhooks: Plugin = {
   routes: [...WEBHOOK_ROUTES, ...ALERT_ROUTES],
   options: getWebhookSourceReader,
   queue: createConsumer(),
-  overview: readUndeliveredCounts,
+  overview: readUndeliveredProblems,
   metrics: createUndeliveredMetrics,
   alertInbox: (env, alert) => getInboxStub(env, parseSettingsOnce(env), ALERT_SOURCE).acceptAlert(alert),
   account: {

@@ -14,8 +14,8 @@ interface UndeliveredCounts {
   undelivered_alerts: number;
 }
 
-/** Reads the counts from the inbox of each enabled source, and from that of alerts. */
-export async function readUndeliveredCounts(c: Context<AppEnv>): Promise<UndeliveredCounts> {
+/** Reads the counts from the inbox of each enabled source, which can be 0, and from that of alerts. */
+async function readUndeliveredCounts(c: Context<AppEnv>): Promise<UndeliveredCounts> {
   const settings = c.get('settings');
   const countUndeliveredOfSource = (source: string) =>
     callInbox({ inboxes: c.env, settings, source }, (inbox) => inbox.countUndelivered());
@@ -24,10 +24,16 @@ export async function readUndeliveredCounts(c: Context<AppEnv>): Promise<Undeliv
     countUndeliveredOfSource(ALERT_SOURCE),
     ...open.map(async ({ source }) => ({ source, events: await countUndeliveredOfSource(source) })),
   ]);
-  return { undelivered_events: events.filter((one) => one.events > 0), undelivered_alerts };
+  return { undelivered_events: events, undelivered_alerts };
 }
 
-/** Returns the same counts as metrics; none if an inbox cannot be reached. */
+/** Returns the same counts for the overview, without sources that have none. */
+export async function readUndeliveredProblems(c: Context<AppEnv>): Promise<UndeliveredCounts> {
+  const counts = await readUndeliveredCounts(c);
+  return { ...counts, undelivered_events: counts.undelivered_events.filter(({ events }) => events > 0) };
+}
+
+/** Returns the same counts as metrics, each source's even if it is 0; none if an inbox cannot be reached. */
 export async function createUndeliveredMetrics(c: Context<AppEnv>): Promise<MetricFamily[]> {
   try {
     const { undelivered_events, undelivered_alerts } = await readUndeliveredCounts(c);

@@ -88,14 +88,17 @@ const EMPTY_FROM_SHARE = 0.99;
 
 /**
  * @param limit one that rejects requests
- * @returns why: `used up`, or that too little is left. Of a shared budget nothing fits before it is completely used
+ * @returns why: `used up`, or that too little is left. A shared budget rejects requests before it is completely used
  */
-export function describeShortage(limit: Pick<SpendLimitUsage, 'limit_usd' | 'used_usd' | 'insufficient_for'>): string {
+export function describeShortage(
+  limit: Pick<SpendLimitUsage, 'by' | 'limit_usd' | 'used_usd' | 'insufficient_for'>,
+): string {
   const used = computeUsedShare(limit);
   const { insufficient_for: model } = limit;
   if (used < EMPTY_FROM_SHARE)
     return `too little left for ${model === undefined ? 'the last request' : `a request to ${getModelDisplayName(model)}`}`;
-  return used < 1 ? 'nearly used up' : 'used up';
+  if (used >= 1) return 'used up';
+  return limit.by === 'group' || limit.by === 'deployment' ? 'used up (1 % stays in reserve)' : 'nearly used up';
 }
 
 /** @returns whose limit it is, where it is not the account's own: `of group blue` */

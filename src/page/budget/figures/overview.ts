@@ -48,7 +48,8 @@ async function readProblems(): Promise<OverviewResponse> {
   const rejections = overview.incidents?.filter(({ kind }) => kind === 'key_refused');
   if (rejections) {
     const [first] = rejections;
-    deploymentRejection.value = first ? { since: first.since, todo: rejections.map(({ todo }) => todo).join(' ') } : {};
+    const words = rejections.map(({ todo, subject }) => (subject === null ? todo : `${todo} The error: ${subject}`));
+    deploymentRejection.value = first ? { since: first.since, todo: words.join(' ') } : {};
   }
   return overview;
 }

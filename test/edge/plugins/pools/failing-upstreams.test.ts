@@ -113,9 +113,7 @@ describe('an upstream that fails', () => {
       await reports.report('bob', minute, [settled(6, 5)]);
       await abortAllDurableObjects();
     }
-    await expectAlerts([
-      `upstream_failing 11 of 12 requests failed since ${at(0)}, the last with overloaded_error`,
-    ]);
+    await expectAlerts([`upstream_failing 11 of 12 requests failed since ${at(0)}, the last with overloaded_error`]);
   });
 
   test('still counts outcomes that an account reported before its object restarted', async () => {
@@ -199,7 +197,10 @@ describe('an upstream that fails', () => {
     useTwoUpstreams();
     const reports = new Reports();
     const failed = { upstream: 'east', error: 'upstream_error' };
-    await reports.report('alice', 0, [settled(20, 20, { ...failed, rerouted: 20 }), settled(20, 0, { upstream: 'west' })]);
+    await reports.report('alice', 0, [
+      settled(20, 20, { ...failed, rerouted: 20 }),
+      settled(20, 0, { upstream: 'west' }),
+    ]);
     await expectAlerts([`upstream_failing east: 20 of 20 requests failed since ${at(0)}, and west answered them`]);
     const [incident] = (await pool().getPoolOverview({}, false)).incidents;
     expect(incident).toMatchObject({ rerouted: true, todo: expect.stringMatching(/^No user is affected\./) });
@@ -228,6 +229,7 @@ describe('an upstream that fails', () => {
     await reports.report('alice', 20, [settled(20, 20, limited)], { keyLimits });
     const nearly = 'key_nearly_limited opus: 10 of 1000 output tokens per minute remain';
     await expectAlerts([failing, nearly]);
+    expect((await pool().getPoolOverview({}, false)).key_limits).toMatchObject([{ rejected_requests: 20 }]);
     await reports.report('alice', 31, [settled(20, 0)]);
     const works = `upstream_works requests failed from ${at(0)}`;
     await expectAlerts([failing, nearly, works]);

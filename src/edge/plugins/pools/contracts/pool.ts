@@ -101,7 +101,7 @@ export interface OutcomeCount {
 }
 
 /** How much is left of a rate limit of a key. */
-export type KeyLimitReport = NonNullable<OverviewResponse['key_limits']>[number];
+export type KeyLimitReport = Omit<NonNullable<OverviewResponse['key_limits']>[number], 'rejected_requests'>;
 
 /**
  * The limits in USD in force for an account, by the names of its windows, with what credit adds. Absent windows have no limit.

@@ -383,7 +383,10 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
       return;
     }
     this.#events.writeMetaValue(RECEIVER_FAILING, JSON.stringify({ ...failing, isAlerted: true }));
-    this.#alerts.storeAndSendAlerts([createUndeliveredAlert(this.ctx.id.name ?? '', failing, now)], UNOWNED);
+    this.#alerts.storeAndSendAlerts(
+      [createUndeliveredAlert(this.ctx.id.name ?? '', { ...failing, events: this.countUndelivered() }, now)],
+      UNOWNED,
+    );
   }
 
   #readFailingReceiver(): FailingReceiver | undefined {

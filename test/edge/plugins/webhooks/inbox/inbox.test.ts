@@ -312,7 +312,7 @@ describe('a receiver', () => {
     const alert = {
       kind: 'webhook_undelivered',
       node: { type: 'webhook', id: 'github' },
-      subject: `Since ${since}: The receiver hooks.example.com answered 500.`,
+      subject: `Since ${since}, 1 undelivered: The receiver hooks.example.com answered 500.`,
     };
     await eventually(async () => expect(await alerts()).toMatchObject([alert]));
     const { lease } = await begun('github_1');

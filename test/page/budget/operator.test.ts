@@ -10,7 +10,7 @@ import { selectedKey } from '#page/budget/breakdown-selection.ts';
 import { Changes } from '#page/budget/changes.tsx';
 import { accountsOrder, isOrderChosen } from '#page/budget/figures/accounts-order.ts';
 import { formatDateDaysAgo, listedMinute, listedRange } from '#page/budget/figures/days.ts';
-import { describeBindingLimit } from '#page/budget/figures/limit-names.ts';
+import { describeBindingLimit, describeShortage } from '#page/budget/figures/limit-names.ts';
 import { listedRequestKind, listedToken } from '#page/budget/figures/listed-requests.ts';
 import { focusTarget } from '#page/budget/figures/report.ts';
 import { BudgetOverview } from '#page/budget/overview.tsx';
@@ -1130,6 +1130,7 @@ test('a used-up budget of the deployment is listed as one problem, and as one li
     ),
   ]);
   for (const row of rows()) expect(row).toContain('same as for all accounts');
+  expect(describeShortage({ ...limit, by: 'deployment', used_usd: 4.96 })).toBe('used up (1 % stays in reserve)');
 });
 
 test('the Overview lists background tasks that keep failing, and since when', async () => {

@@ -5,7 +5,7 @@ import { OTHER_LABEL } from '../../kit/http/isolate-counts.ts';
 import { toIsoTime } from '../../kit/http/times.ts';
 import { type AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
 import { createUpstreamFailingAlert, createUpstreamWorksAlert, formatMinute } from '../../money/alerts/create-alert.ts';
-import type { OutcomeCount, UpstreamIncident } from './contracts/pool.ts';
+import type { OutageState, OutcomeCount, UpstreamIncident } from './contracts/pool.ts';
 import type { KeyLimitMonitor } from './key-limits.ts';
 import { mergeOutcomeCounts, REPORTED_MINUTES } from './leases/recent-outcomes.ts';
 import type { UpstreamKeyMonitor } from './refused-key.ts';
@@ -37,6 +37,8 @@ interface Outage {
   since: number;
   /** When it was reported; milliseconds since 1970. */
   reportedAt: number;
+  /** Whether other upstreams had answered all failed requests when it was reported. */
+  wasRerouted: boolean;
 }
 
 type OutcomeSum = Pick<OutcomeCount, 'requests' | 'failed' | 'rerouted' | 'error'>;
@@ -109,7 +111,12 @@ export class UpstreamOutageMonitor {
     if (this.#sums.size === 0) return;
     const over = before.filter((outage) => this.#isOver(outage));
     const open = before.filter((outage) => !over.includes(outage));
-    const begun = this.#findNewOutages(open).map(({ sum, ...place }) => ({ sum, ...place, reportedAt: now }));
+    const begun = this.#findNewOutages(open).map(({ sum, ...place }) => ({
+      sum,
+      ...place,
+      reportedAt: now,
+      wasRerouted: sum.rerouted === sum.failed,
+    }));
     if (over.length + begun.length === 0) return;
     // An outage of the whole upstream includes those of its models: it ends once, for all of them.
     const isIncluded = ({ upstream }: Outage) => begun.some((one) => one.upstream === upstream && one.model === '');
@@ -120,32 +127,40 @@ export class UpstreamOutageMonitor {
       ...begun.map((outage) => {
         const { upstream, since, sum } = outage;
         const failures = this.#describeFailures(upstream, sum, `since ${formatMinute(since)}`);
-        return createUpstreamFailingAlert(outage, failures, now, isRerouted(sum));
+        return createUpstreamFailingAlert(outage, failures, now, outage.wasRerouted);
       }),
     ];
     this.#alerts.storeAndSendAlerts(due, UNOWNED);
   }
 
   /** @returns the upstreams and models that are failing; an empty model means the whole upstream */
-  listOutages(): { upstream: string; model: string }[] {
-    return this.#storedOutages.map(({ upstream, model }) => ({ upstream, model }));
+  listOutages(): OutageState[] {
+    return this.#storedOutages.map((outage) => {
+      const { upstream, model } = outage;
+      return { upstream, model, isRerouted: isRerouted(outage, this.#sumOutage(outage)) };
+    });
+  }
+
+  #sumOutage({ upstream, model }: Outage): OutcomeSum {
+    const byModel = this.#sumByModel(upstream, FAILING_MINUTES);
+    return model === '' ? addOutcomeSums(byModel.values()) : (byModel.get(model) ?? NOTHING);
   }
 
   /** @returns the outages that are not over, each with the failures of the last minutes */
   listIncidents(): UpstreamIncident[] {
     const now = this.#around.now();
     return this.#storedOutages.map((outage) => {
-      const { upstream, model, since } = outage;
-      const byModel = this.#sumByModel(upstream, FAILING_MINUTES);
-      const sum = model === '' ? addOutcomeSums(byModel.values()) : (byModel.get(model) ?? NOTHING);
+      const { upstream, since } = outage;
+      const sum = this.#sumOutage(outage);
+      const isCalm = isRerouted(outage, sum);
       const failures = this.#describeFailures(upstream, sum, 'in the last five minutes');
-      const { subject, todo } = createUpstreamFailingAlert(outage, failures, now, isRerouted(sum)).alert;
+      const { subject, todo } = createUpstreamFailingAlert(outage, failures, now, isCalm).alert;
       return {
         kind: 'upstream_failing',
         since: toIsoTime(since),
         subject,
         todo,
-        ...(isRerouted(sum) && { rerouted: true as const }),
+        ...(isCalm && { rerouted: true as const }),
       };
     });
   }
@@ -187,11 +202,9 @@ export class UpstreamOutageMonitor {
     return minutes.length === 0 ? undefined : (Math.max(...minutes.map(([minute]) => minute)) + 1) * MINUTE_MS;
   }
 
-  #isOver({ upstream, model }: Outage): boolean {
-    if (!this.#configuredNames.includes(upstream)) return true;
-    const ofUpstream = this.#sumByModel(upstream, FAILING_MINUTES);
-    const { requests, failed } =
-      model === '' ? addOutcomeSums(ofUpstream.values()) : (ofUpstream.get(model) ?? NOTHING);
+  #isOver(outage: Outage): boolean {
+    if (!this.#configuredNames.includes(outage.upstream)) return true;
+    const { requests, failed } = this.#sumOutage(outage);
     // Without requests, it is unknown whether the upstream works again, so the outage is not over.
     return requests > 0 && isWorking({ requests, failed });
   }
@@ -200,7 +213,7 @@ export class UpstreamOutageMonitor {
    * Reports a model by itself only if the other models work. At the beginning of an outage of the whole upstream, one model
    * exceeds the share before the others do.
    */
-  #findNewOutages(open: readonly Outage[]): (Omit<Outage, 'reportedAt'> & { sum: OutcomeSum })[] {
+  #findNewOutages(open: readonly Outage[]): (Omit<Outage, 'reportedAt' | 'wasRerouted'> & { sum: OutcomeSum })[] {
     const isOpen = (upstream: string, model: string) =>
       open.some((outage) => outage.upstream === upstream && outage.model === model);
     return this.#configuredNames.flatMap((upstream) => {
@@ -339,6 +352,7 @@ function isWorking({ requests, failed }: Pick<OutcomeSum, 'requests' | 'failed'>
   return failed <= WORKING_SHARE * requests;
 }
 
-function isRerouted({ failed, rerouted }: OutcomeSum): boolean {
-  return failed > 0 && rerouted === failed;
+/** @returns whether other upstreams answer all requests that fail. Without failures, this stays unchanged */
+function isRerouted({ wasRerouted }: Outage, { failed, rerouted }: OutcomeSum): boolean {
+  return failed > 0 ? rerouted === failed : wasRerouted;
 }

@@ -217,8 +217,11 @@ function createUpstreamStateFamilies(
     {
       name: 'sluice_upstream_failing',
       type: 'gauge',
-      help: 'An upstream, or one of its models, whose requests fail, as in the alert upstream_failing.',
-      samples: outages.map((labels) => ({ labels, value: 1 })),
+      help: 'An upstream, or one of its models, whose requests fail, as in the alert upstream_failing. With rerouted="true", other upstreams answer them.',
+      samples: outages.map(({ upstream, model, isRerouted }) => ({
+        labels: { upstream, model, rerouted: String(isRerouted) },
+        value: 1,
+      })),
     },
   ];
 }

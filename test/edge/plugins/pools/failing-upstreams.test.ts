@@ -202,11 +202,13 @@ describe('an upstream that fails', () => {
       settled(20, 0, { upstream: 'west' }),
     ]);
     await expectAlerts([`upstream_failing east: 20 of 20 requests failed since ${at(0)}, and west answered them`]);
+    expect((await pool().getDeploymentState()).outages).toMatchObject([{ upstream: 'east', isRerouted: true }]);
     const [incident] = (await pool().getPoolOverview({}, false)).incidents;
     expect(incident).toMatchObject({ rerouted: true, todo: expect.stringMatching(/^No user is affected\./) });
     await reports.report('alice', 2, [settled(20, 20, failed)]);
     const [later] = (await pool().getPoolOverview({}, false)).incidents;
     expect(later).not.toHaveProperty('rerouted');
+    expect((await pool().getDeploymentState()).outages).toMatchObject([{ upstream: 'east', isRerouted: false }]);
     expect(later?.todo).toMatch(/^The operator can /);
   });
 

@@ -163,9 +163,18 @@ export interface DeploymentState {
   /** The upstreams that refuse the key; an empty name is that of the only one. */
   rejecting_upstreams: string[];
   /** The upstreams and models that are failing; an empty model means the whole upstream. */
-  outages: { upstream: string; model: string }[];
+  outages: OutageState[];
   /** Requests that limits have refused today, by the limit's owner and the reason. */
   rejections: NonNullable<OverviewResponse['rejections']>;
+}
+
+/** An outage of an upstream, or of one of its models. */
+export interface OutageState {
+  upstream: string;
+  /** Empty for the whole upstream. */
+  model: string;
+  /** Whether other upstreams answer all requests that fail. */
+  isRerouted: boolean;
 }
 
 /** An alert about an upstream that is not over. */

@@ -7,6 +7,7 @@ import { computeMinTokensForText } from '#edge/claude/pricing/minimal-thinking.t
 import type { DurableObjectName } from '#edge/durable/call-object.ts';
 import type { SignatureVerificationResult } from '#edge/kit/delivery/signature.ts';
 import { ERROR_TYPES } from '#edge/kit/http/gen-ai.ts';
+import { alertSchema } from '#edge/money/alerts/alerts-answers.schema.ts';
 import { createSimulator } from '#edge/toolkit/simulator.ts';
 import { RESOURCES } from '../scripts/described-edge.ts';
 import { toAnchor } from '../scripts/guides.ts';
@@ -109,6 +110,18 @@ test("each text that the runbook quotes from the built-in page is in the page's 
   const page = (await Promise.all(files.map((file) => read(`src/page/${file}`)))).join('\n');
   expect(words.size).toBeGreaterThan(10);
   expect([...words].filter((said) => !page.includes(said))).toEqual([]);
+});
+
+test('the runbook and the usage guide list every kind of alert', async () => {
+  const kinds = alertSchema.shape.kind.options.toSorted();
+  for (const [guide, heading] of [
+    ['runbook', 'Alerts by kind'],
+    ['usage', 'Alerts'],
+  ] as const) {
+    const rows = [...sectionOf(await readGuide(guide), heading).matchAll(/^\| (`[^|]+`) +\|/gm)].slice(1);
+    const listed = rows.flatMap(([, names = '']) => [...names.matchAll(/`(\w+)`/g)].map(([, name]) => name));
+    expect(listed.toSorted(), guide).toEqual(kinds);
+  }
 });
 
 /** What an example asks for at most, with the model that it names just before. */

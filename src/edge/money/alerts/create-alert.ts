@@ -56,7 +56,10 @@ interface KeyLimit {
  * @returns what happens once a limit in USD is spent, and what an admin can do
  */
 export function describeLimitTodo({ type, id }: Alert['node'], spent?: { resetsAt: number | undefined }): string {
-  const todo = TODO_BY_KIND.threshold.replace('…', type === 'deployment' ? '/pools/deployment' : `/${type}s/${id}`);
+  const todo =
+    type === 'account'
+      ? `An admin can read what was spent (GET /usage?account=${id}&group_by=model), and raise the limit (PATCH /accounts/${id}/limits).`
+      : TODO_BY_KIND.threshold.replace('…', type === 'deployment' ? '/pools/deployment' : `/${type}s/${id}`);
   if (!spent) return todo;
   const who = type === 'deployment' ? 'Requests of all accounts' : `Requests of this ${type}`;
   const until = spent.resetsAt === undefined ? '' : ` until ${new Date(spent.resetsAt).toISOString()}`;

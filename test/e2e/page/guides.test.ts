@@ -60,7 +60,7 @@ describe.skipIf(isBrowserMissing())('The guides, in Chromium', () => {
       expect(await page.getByRole('status').textContent()).toBe('Copied');
       const copied = await page.evaluate(() => navigator.clipboard.readText());
       expect(copied).toBe(await blocks.first().textContent());
-      expect(copied).toContain(`${new URL(page.url()).origin}/accounts/alice/limits`);
+      expect(copied).toContain(`${new URL(page.url()).origin}/accounts/dana/limits`);
     }, '/docs/guides/budgets'));
 
   test('the reference can be searched with the keyboard, and a route links to its schemas', () =>

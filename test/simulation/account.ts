@@ -113,9 +113,9 @@ class WatchedAccount extends Account {
   }
 
   override admitJson(request: string): string | Promise<string> {
-    const { requestId, waitMs = 0, bound } = JSON.parse(request) as AdmissionRequest;
+    const { requestId, waitMs = 0, maximumCost } = JSON.parse(request) as AdmissionRequest;
     const decided = super.admitJson(request);
-    const needed = bound ? bound.inputCost + bound.outputTokens * bound.outputPrice : 0;
+    const needed = maximumCost ? maximumCost.inputCost + maximumCost.outputTokens * maximumCost.outputPrice : 0;
     const unspentOf = (part: 'settled' | 'held') => {
       const { limit_usd = 0, settled_usd, held_usd } = this.getQuotaReport().day;
       return Math.round(((limit_usd ?? 0) - settled_usd - (part === 'held' ? held_usd : 0)) * 1e9);
@@ -207,7 +207,7 @@ class Users {
       requestId: id,
       route: 'messages',
       model: 'claude-opus-5-5',
-      bound: SIZES[size],
+      maximumCost: SIZES[size],
       conversation,
       waitMs,
     };

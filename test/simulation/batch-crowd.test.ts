@@ -213,13 +213,13 @@ class Caller {
   async #message(): Promise<void> {
     const requestId = this.#newId('req');
     const startedAt = this.#world.clock.now;
-    const bound = worstCaseWith({ outputTokens: 900 });
+    const maximumCost = worstCaseWith({ outputTokens: 900 });
     // Who gets no answer does not know whether something is held: it has cost nothing, and that is said.
     const answer = await requestAdmissionOfAccount(this.#request, {
       requestId,
       route: 'messages',
       model: 'claude-opus-5-5',
-      bound,
+      maximumCost,
       ...SHARED,
     }).catch(() => undefined);
     if (answer && answer.outcome !== 'admitted') return this.#refused();

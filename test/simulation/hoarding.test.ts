@@ -57,7 +57,7 @@ async function race(scheduler: Scheduler): Promise<{ most: number; admitted: num
         requestId,
         route: 'messages',
         model: 'claude-opus-5-5',
-        bound: BOUND,
+        maximumCost: BOUND,
         waitMs: 20_000,
         defaults: { usd_per_day: 1 },
         pools: { deployment: true, group: 'red' },

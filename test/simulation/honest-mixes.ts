@@ -372,11 +372,11 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
       const body = createBody(json);
       const known = getOrCreate(lengths, account, () => new RecentAnswerLengths(() => []));
       const leastCostOf = (
-        bound: MaximumCost,
+        maximumCost: MaximumCost,
         field: 'estimateTokensForText' | 'estimateTokensWorthTrying' = 'estimateTokensWorthTrying',
       ) => {
-        const usefulOutput = known[field](model, bound.usefulOutput ?? 0);
-        return computeCostRange({ ...bound, usefulOutput }, toLimitRules(limits)).least;
+        const usefulOutput = known[field](model, maximumCost.usefulOutput ?? 0);
+        return computeCostRange({ ...maximumCost, usefulOutput }, toLimitRules(limits)).least;
       };
       const { maximumCost: worstCase } = computeMaximumCost(json, { bytes: body.bytes.length, models, count: input });
       // Without `max_uses` it is lowered to one search.

@@ -37,7 +37,7 @@ async function askOne(raisedTo: number | undefined) {
           model: 'claude-opus-5-5',
           waitMs: WAIT_MS,
           pools: { deployment: true },
-          bound: worstCaseWith({ outputTokens }),
+          maximumCost: worstCaseWith({ outputTokens }),
           defaults: { on_shortfall: 'refuse' },
         },
       );
@@ -81,7 +81,7 @@ test('the rejection of a request that loses every round for budget names no paye
           route: 'messages',
           model: 'claude-opus-5-5',
           pools: { deployment: true },
-          bound: worstCaseWith({ outputTokens: AMPLE }),
+          maximumCost: worstCaseWith({ outputTokens: AMPLE }),
         },
       ).then((answer) => told.push(answer));
     while (told.length < CROWD && (await world.step()));

@@ -209,7 +209,7 @@ class PoolUsers {
       requestId: id,
       route: 'messages',
       model: 'claude-opus-5-5',
-      bound: WORST_CASE,
+      maximumCost: WORST_CASE,
       dimensions: { tags: `of=${id.at(-1)}` },
       waitMs: clamps ? 20_000 : 0,
       defaults: { on_shortfall: clamps ? 'clamp' : 'refuse' },

@@ -192,8 +192,8 @@ class Sharer {
   }
 
   admit(requestId: string) {
-    const bound = worstCaseWith({ outputTokens: 800 });
-    const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', bound, defaults: {} };
+    const maximumCost = worstCaseWith({ outputTokens: 800 });
+    const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', maximumCost, defaults: {} };
     return requestAdmissionOfAccount(this.#place, { ...asked, pools: { deployment: true } });
   }
 

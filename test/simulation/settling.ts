@@ -149,7 +149,13 @@ class IsolateRequests {
     place: AccountTarget,
   ): Promise<void> {
     const startedAt = this.#world.clock.now;
-    const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', bound: WORST_CASE, defaults: DEFAULTS };
+    const asked = {
+      requestId,
+      route: 'messages',
+      model: 'claude-opus-5-5',
+      maximumCost: WORST_CASE,
+      defaults: DEFAULTS,
+    };
     const decision = await requestAdmissionOfAccount(place, asked);
     if (decision.outcome !== 'admitted') return;
     await this.#world.hop(`${requestId} is answered`);

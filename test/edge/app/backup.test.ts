@@ -390,7 +390,7 @@ describe('the backup of an account', () => {
         requestId,
         route: 'messages',
         model: 'claude-haiku-5-5',
-        bound: { inputTokens: 5, inputCost: 500, outputTokens: 5, outputPrice: 100, ...BOUNDED },
+        maximumCost: { inputTokens: 5, inputCost: 500, outputTokens: 5, outputPrice: 100, ...BOUNDED },
         pools: { deployment: false, group: 'red' },
       });
     const outcomes = await runInDurableObject(getAccountStub(bindings, {}, 'alice'), async (account: Account) => {

@@ -469,14 +469,14 @@ test('rejects only texts that the remaining budget cannot pay for, and agrees wi
   } = await createClassifyCaller((sent) => labelMessage(inputTextOf(sent).startsWith('1') ? 'bug' : 'other'), {
     limits: { usd_per_day: usd(100 * COST_NANODOLLARS) },
     vars: {
-      ACCOUNT: watching((bound, answer) => {
+      ACCOUNT: watching((maximumCost, answer) => {
         if (answer.outcome !== 'refused') return;
         const { day } = answer.quota;
         if (!day) throw new Error('no day');
         refusals.push({
           reason: answer.refusal.reason,
           left: day.limit - day.settled - day.held,
-          needed: bound.inputCost + bound.outputTokens * bound.outputPrice,
+          needed: maximumCost.inputCost + maximumCost.outputTokens * maximumCost.outputPrice,
         });
       }),
     },
@@ -712,10 +712,10 @@ test('returns the status and error type that match an account limit or an upstre
   }
 });
 
-type Bound = { inputCost: number; outputTokens: number; outputPrice: number };
+type MaximumCost = { inputCost: number; outputTokens: number; outputPrice: number };
 
 /** The accounts, with a look at each final answer to a request for admission. */
-function watching(look: (bound: Bound, answer: AdmissionDecision) => void): object {
+function watching(look: (maximumCost: MaximumCost, answer: AdmissionDecision) => void): object {
   const { ACCOUNT } = bindings;
   return {
     idFromName: (name: string) => ACCOUNT.idFromName(name),
@@ -726,7 +726,10 @@ function watching(look: (bound: Bound, answer: AdmissionDecision) => void): obje
           if (name !== 'admitJson') return Reflect.get(target, name) as unknown;
           return async (ask: string) => {
             const answer = await target.admitJson(ask);
-            look((JSON.parse(ask) as { bound: Bound }).bound, JSON.parse(answer) as AdmissionDecision);
+            look(
+              (JSON.parse(ask) as { maximumCost: MaximumCost }).maximumCost,
+              JSON.parse(answer) as AdmissionDecision,
+            );
             return answer;
           };
         },

@@ -73,7 +73,12 @@ async function wake(
 describe.each(SETTINGS)('with the settings %o', (settings) => {
   test.each(looks(settings))('a ledger row is kept $after ms after it was written: $kept', async ({ after, kept }) => {
     const stub = getAccountStub(bindings, {}, 'alice');
-    await admitAt(stub, { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith() });
+    await admitAt(stub, {
+      requestId: 'req_1',
+      route: 'messages',
+      model: 'claude-opus-5-5',
+      maximumCost: worstCaseWith(),
+    });
     await settleAt(stub, { requestId: 'req_1', status: 'complete', cost: 5, tokens: { input: 1, output: 1 } });
     const next = await wake(stub, settings, Date.now() + after);
     expect((await stub.listRequests({})).data).toHaveLength(kept ? 1 : 0);

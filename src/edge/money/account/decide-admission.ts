@@ -68,7 +68,7 @@ function enqueueOrRecord(
   // Re-check after the await of a pool: the queue may be full by now.
   if (!canWait || queue.isFull || !isRejectedByOtherHolds(decision)) return recordRejection(state, request, decision);
   // Count the input before waiting: the request may need less, and counting later would cost it its place in the queue.
-  if (request.bound?.countable && limits.decisionRules.counts === undefined) return COUNT_NEEDED;
+  if (request.maximumCost?.countable && limits.decisionRules.counts === undefined) return COUNT_NEEDED;
   // Re-check after the await of a pool: the request may have left the queue, or have been repeated.
   if (ledger.findSettlableRow(request.requestId)) return decision;
   return queue.findQueuedDecision(request.requestId) ?? enqueueForAdmission(state, request, decision);
@@ -102,9 +102,9 @@ function enqueueForAdmission(
     budgetWindows: () => collectBudgetWindows(state, request, state.advanceBudgetToNow()),
     decideAgain: (isLast, findAhead) => decideQueuedRequest(state, uncounted, isLast, findAhead),
     extendPoolLeases: async () => {
-      const { bound } = request;
-      if (!bound) return;
-      const demand = computeCostRange(bound, state.limits.decisionRules);
+      const { maximumCost } = request;
+      if (!maximumCost) return;
+      const demand = computeCostRange(maximumCost, state.limits.decisionRules);
       await Promise.allSettled(collectLeases(state, request).map((lease) => lease.extendLease(demand)));
     },
   });

@@ -6,11 +6,11 @@ import type { AccountState } from './account-state.ts';
 
 /** Lowers the tokens of the shortest useful response to what the account's earlier responses show. */
 export function estimateTextTokensOfRequest(state: AccountState, request: AdmissionRequest): AdmissionRequest {
-  const { model, bound } = request;
-  if (!bound) return request;
+  const { model, maximumCost } = request;
+  if (!maximumCost) return request;
   return {
     ...request,
-    bound: replaceTextTokens(bound, (most) => state.answerLengths.estimateTokensForText(model, most)),
+    maximumCost: replaceTextTokens(maximumCost, (most) => state.answerLengths.estimateTokensForText(model, most)),
   };
 }
 

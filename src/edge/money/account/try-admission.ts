@@ -59,7 +59,7 @@ export function tryAdmission(
   request: AdmissionRequest,
   options: AdmissionAttemptOptions,
 ): AdmissionDecision | LeaseShortage {
-  const { bound: maximumCost, token } = request;
+  const { maximumCost, token } = request;
   if (maximumCost) validateMaximumCost(maximumCost);
   state.limits.updateDefaultLimits(request.defaults);
   const now = state.advanceBudgetToNow();
@@ -292,7 +292,7 @@ function createAdmissionWithHold(
   now: number,
   budgetWindows: readonly BudgetWindow[],
 ): AdmissionDecision {
-  const isLowered = hold.maxTokens < (request.bound?.outputTokens ?? 0);
+  const isLowered = hold.maxTokens < (request.maximumCost?.outputTokens ?? 0);
   const quota = computeQuotaStatusOfAccount(state, now, hold.token ?? undefined);
   const isOwn = PERIODS.some((period) => quota[period] !== undefined) || quota.token !== undefined;
   const inUsd = isOwn || budgetWindows.some(({ by }) => by !== 'account');
@@ -305,7 +305,7 @@ function createAdmissionWithHold(
     ...(isOwn && {
       least: computeMinHold(state, {
         ...request,
-        bound: request.bound && replaceTextTokensByFewest(state, request, request.bound),
+        maximumCost: request.maximumCost && replaceTextTokensByFewest(state, request, request.maximumCost),
       }),
     }),
     ...getFallbackModels(state),
@@ -322,6 +322,6 @@ function validateMaximumCost(maximumCost: MaximumCost): void {
 }
 
 /** @returns the cost of the shortest useful response, in nanodollars: the minimum that a request can hold */
-export function computeMinHold({ limits }: AccountState, { bound }: AdmissionRequest): Nanodollars {
-  return bound ? computeCostRange(bound, limits.decisionRules).least : 0;
+export function computeMinHold({ limits }: AccountState, { maximumCost }: AdmissionRequest): Nanodollars {
+  return maximumCost ? computeCostRange(maximumCost, limits.decisionRules).least : 0;
 }

@@ -291,7 +291,7 @@ function createAttemptAdmissionRequest(
   return {
     ...createAdmissionRequest({ ...context, requestId, model }),
     model: (isListed ? row.id : model).slice(0, MAX_MODEL_NAME_CHARACTERS),
-    bound: wasCountNeeded ? { ...maximumCost, countable: false } : maximumCost,
+    maximumCost: wasCountNeeded ? { ...maximumCost, countable: false } : maximumCost,
     counted: wasCountNeeded,
     repeats: later !== undefined,
     newCharacters: context.newCharacters,

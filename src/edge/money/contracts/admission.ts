@@ -35,7 +35,7 @@ export interface AdmissionRequest extends AdmissionContext {
   route: string;
   model: string;
   /** The maximum cost of the request. Absent if it costs nothing, as a token count. */
-  bound?: MaximumCost | undefined;
+  maximumCost?: MaximumCost | undefined;
   conversation?: string | undefined;
   /** The call that a subagent's conversation answers. */
   parent?: ParentToolCall | undefined;

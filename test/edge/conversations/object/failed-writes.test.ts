@@ -129,8 +129,8 @@ test('an account creates no hold if its alarm cannot be set', async () => {
   const stub = getAccountStub(bindings, {}, 'alice');
   const armed = vi.spyOn(DurableObjectAlarm.prototype, 'scheduleAt').mockImplementationOnce(failing);
   await runInDurableObject(stub, (account: Account) => {
-    const bound = { inputTokens: 10, inputCost: 100, outputTokens: 10, outputPrice: 10, leastOutput: 1 };
-    const request = { requestId: 'req_1', route: 'messages', model: 'claude-haiku-5-5', bound, defaults: {} };
+    const maximumCost = { inputTokens: 10, inputCost: 100, outputTokens: 10, outputPrice: 10, leastOutput: 1 };
+    const request = { requestId: 'req_1', route: 'messages', model: 'claude-haiku-5-5', maximumCost, defaults: {} };
     expect(() => account.admitJson(JSON.stringify(request))).toThrow('the write failed');
     expect(armed).toHaveBeenCalledTimes(1);
     expect(account.findRequest('req_1')).toBeUndefined();

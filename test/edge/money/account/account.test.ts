@@ -57,7 +57,7 @@ function askOf(more: Partial<AdmissionRequest> & { id?: string; size?: Partial<M
     requestId: id,
     route: 'messages',
     model: 'claude-opus-5-5',
-    bound: worstCaseWith(size),
+    maximumCost: worstCaseWith(size),
     defaults: {},
     ...rest,
   };
@@ -175,7 +175,7 @@ describe('admit and settle', () => {
   });
 
   test('admits a token count without a row and without a hold', async () => {
-    const ask = { ...limited({ count_requests_per_minute: 1 })(), route: 'count', bound: undefined };
+    const ask = { ...limited({ count_requests_per_minute: 1 })(), route: 'count', maximumCost: undefined };
     expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'admitted', hold: 0 });
     expect(await admitAt(stub(), ask)).toMatchObject({ outcome: 'refused', refusal: { reason: 'rate' } });
     expect((await stub().listRequests({})).data).toEqual([]);

@@ -99,7 +99,7 @@ test('sums usage by token, user, tag, model and day exactly, across alarms and c
             model: 'claude-opus-5-5',
             token: token === undefined ? undefined : { jti: token },
             dimensions: { user, tags },
-            bound: worstCaseWith(),
+            maximumCost: worstCaseWith(),
             defaults: {},
           }),
         );
@@ -160,7 +160,13 @@ test('adding settled requests to the daily totals writes the row “(other)” o
     for (let nth = 0; nth < 300; nth += 1) {
       ids += 1;
       const requestId = `req_${String(ids).padStart(12, '0')}`;
-      const ask = { requestId, route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith(), defaults: {} };
+      const ask = {
+        requestId,
+        route: 'messages',
+        model: 'claude-opus-5-5',
+        maximumCost: worstCaseWith(),
+        defaults: {},
+      };
       admitInside(account, { ...ask, dimensions: { user: `u${nth}` } });
       settleInside(account, { requestId, status: 'complete', cost: 1 });
     }
@@ -210,7 +216,7 @@ test('writes no further row for a request’s tags and user', async () => {
         requestId,
         route: 'messages',
         model: 'claude-opus-5-5',
-        bound: worstCaseWith(),
+        maximumCost: worstCaseWith(),
         defaults: {},
         dimensions,
       });

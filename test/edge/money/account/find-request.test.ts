@@ -308,7 +308,7 @@ describe('a rejected request', () => {
         route: 'messages',
         model: 'claude-opus-5-5',
         defaults: limits,
-        bound: worstCaseWith({ inputTokens: 1, inputCost: 1, outputTokens: 1, outputPrice: 1 }),
+        maximumCost: worstCaseWith({ inputTokens: 1, inputCost: 1, outputTokens: 1, outputPrice: 1 }),
       });
     const refuse = (requestId: string) => inAccount((account) => refuseIn(account, requestId));
     expect((await refuse('first')).outcome).toBe('refused');

@@ -101,7 +101,7 @@ test('counts an hour, all time, a token and expiring credit exactly, across cras
         ids += 1;
         const id = `req_${String(ids).padStart(12, '0')}`;
         const request = { requestId: id, route: 'messages', model: 'claude-opus-5-5', token, defaults: LIMITS };
-        const answer = await inAccount((account) => admitInside(account, { ...request, bound: worstCaseWith() }));
+        const answer = await inAccount((account) => admitInside(account, { ...request, maximumCost: worstCaseWith() }));
         const left = Math.min(
           nano(LIMITS.usd_per_hour) - sum(asked.filter(inHour)) - held(asked.filter(inHour)),
           nano(LIMITS.usd_total) + credit() - sum(asked) - held(asked),
@@ -176,7 +176,7 @@ test('keeps an erased account’s total and hourly spending, and its credit', as
         requestId: id,
         route: 'messages',
         model: 'claude-opus-5-5',
-        bound: worstCaseWith(size),
+        maximumCost: worstCaseWith(size),
         defaults: LIMITS,
       }),
     );
@@ -216,7 +216,7 @@ test('counts and lists a conversation that is created again after its account wa
       conversation: 'c1',
       newCharacters: 1,
     };
-    admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS });
+    admitInside(account, { ...asking, maximumCost: worstCaseWith(), defaults: LIMITS });
     expect(account.getQuotaReport(LIMITS).conversations.used).toBe(1);
     expect(account.listConversations({}).data.map(({ id }) => id)).toEqual(['c1']);
   });
@@ -225,7 +225,7 @@ test('counts and lists a conversation that is created again after its account wa
 test('counts a settlement after its deadline once in all sums, and against the credit valid at admission', async () => {
   await inAccount((account) => account.giveCredit({ id: 'c1', usd: usd(50_000), expiresAt: clock + HOUR }));
   const asking = { requestId: 'req_1', route: 'messages', model: 'claude-opus-5-5' };
-  await inAccount((account) => admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS }));
+  await inAccount((account) => admitInside(account, { ...asking, maximumCost: worstCaseWith(), defaults: LIMITS }));
   const spent = async () => {
     const { data } = await inAccount((account) => account.listCredits({}, LIMITS));
     return nano(data[0]?.spent_usd ?? 0);
@@ -252,7 +252,7 @@ test('writes a further row per request for credit only if the credit expires, an
     const before = rows();
     await inAccount((account) => {
       const asking = { requestId: id, route: 'messages', model: 'claude-opus-5-5', token: { jti: 't1', iat: 1 } };
-      admitInside(account, { ...asking, bound: worstCaseWith(), defaults: LIMITS });
+      admitInside(account, { ...asking, maximumCost: worstCaseWith(), defaults: LIMITS });
       settleInside(account, { requestId: id, status: 'complete', cost: 500 });
     });
     return rows() - before;

@@ -40,7 +40,14 @@ const nextId = () => `req_${String(++ids).padStart(12, '0')}`;
 
 function askOf(requestId: string, token?: string, conversation?: string) {
   const more = { token: token === undefined ? undefined : { jti: token, iat: clock / 1_000 }, conversation };
-  return { requestId, route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith(), defaults: LIMITS, ...more };
+  return {
+    requestId,
+    route: 'messages',
+    model: 'claude-opus-5-5',
+    maximumCost: worstCaseWith(),
+    defaults: LIMITS,
+    ...more,
+  };
 }
 
 function endOf(requestId: string, cost: number, conversation?: string) {
@@ -191,8 +198,8 @@ test('restores the lengths of a model’s last 64 responses from the rows after 
   const held = () =>
     inAccount((account) => {
       const id = nextId();
-      const bound = worstCaseWith({ outputTokens: 10_000 });
-      const decision = admitInside(account, { ...askOf(id), ...asking, bound });
+      const maximumCost = worstCaseWith({ outputTokens: 10_000 });
+      const decision = admitInside(account, { ...askOf(id), ...asking, maximumCost });
       settleInside(account, { ...endOf(id, 0), status: 'void', errorType: 'client_gone' });
       return decision.outcome === 'admitted' ? decision.maxTokens : undefined;
     });

@@ -73,11 +73,11 @@ function createRequest(requestId: string, more: Partial<RequestToBill>): Request
 }
 
 /** @returns the bounds by which the account is asked from now on */
-function listenForBounds(): AdmissionRequest['bound'][] {
-  const bounds: AdmissionRequest['bound'][] = [];
+function listenForBounds(): AdmissionRequest['maximumCost'][] {
+  const bounds: AdmissionRequest['maximumCost'][] = [];
   const { admitJson } = Account.prototype;
   vi.spyOn(Account.prototype, 'admitJson').mockImplementation(function (this: Account, request) {
-    bounds.push((JSON.parse(request) as AdmissionRequest).bound);
+    bounds.push((JSON.parse(request) as AdmissionRequest).maximumCost);
     return admitJson.call(this, request);
   });
   return bounds;

@@ -106,7 +106,7 @@ test('counts the holds of other requests as unavailable, but not as used', async
   await limit({ usd_per_day: 0.0201, on_shortfall: 'refuse' });
   const free = await ask('/v1/messages');
   expect(free.fits).toBe(true);
-  const held = { route: 'messages', model: MODEL, bound: await boundOf(0.0145) };
+  const held = { route: 'messages', model: MODEL, maximumCost: await boundOf(0.0145) };
   await object().admitJson(JSON.stringify({ requestId: 'req_held', ...held }));
   const beside = await ask('/v1/messages');
   const { day } = await object().getQuotaReport();

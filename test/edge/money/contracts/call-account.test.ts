@@ -22,7 +22,7 @@ const standing = () => callAccount(request(), (account) => account.getQuotaRepor
 async function admit(): Promise<string> {
   requests += 1;
   const requestId = `req_${String(requests).padStart(9, '0')}`;
-  const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', bound: worstCaseWith(), defaults: {} };
+  const asked = { requestId, route: 'messages', model: 'claude-opus-5-5', maximumCost: worstCaseWith(), defaults: {} };
   expect((await requestAdmissionOfAccount(request(), asked)).outcome).toBe('admitted');
   return requestId;
 }

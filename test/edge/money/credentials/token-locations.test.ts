@@ -87,7 +87,7 @@ function askInside(account: Account, token: CredentialClaims): void {
     requestId,
     route: 'messages',
     model: 'claude-opus-5-5',
-    bound: worstCaseWith(),
+    maximumCost: worstCaseWith(),
     defaults: {},
     token,
   });

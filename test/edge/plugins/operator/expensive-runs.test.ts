@@ -37,7 +37,7 @@ async function spend(cost: number, { conversation, parent, account }: Spent = {}
     const requestId = createLowestRequestId(clock.now) + String(requests).padStart(16, '0');
     const asking = { requestId, route: 'messages', model: 'claude-opus-5-5', conversation };
     const of = parent === undefined ? {} : { parent: { conversation: parent, toolUseId: 'toolu_1' } };
-    admitInside(object, { ...asking, ...of, bound: worstCaseWith(), defaults: {} });
+    admitInside(object, { ...asking, ...of, maximumCost: worstCaseWith(), defaults: {} });
     const opening = conversation === undefined ? {} : { opening: { conversation } };
     settleInside(object, { requestId, status: 'complete', cost, ...opening });
   });

@@ -30,12 +30,12 @@ async function holdByBatch(account: string, cost: number): Promise<void> {
 }
 
 async function ask(account: string, id: string, outputTokens: number): Promise<AdmissionDecision> {
-  const bound = worstCaseWith({ outputTokens });
+  const maximumCost = worstCaseWith({ outputTokens });
   const request: AdmissionRequest = {
     requestId: id,
     route: 'messages',
     model: 'claude-opus-5-5',
-    bound,
+    maximumCost,
     waitMs: 30_000,
     ...SHARED,
   };

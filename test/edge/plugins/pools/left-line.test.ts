@@ -18,7 +18,7 @@ async function ask(account: Account, requestId: string, outputTokens: number, wa
       waitMs,
       route: 'messages',
       model: 'claude-opus-5-5',
-      bound: worstCaseWith({ outputTokens }),
+      maximumCost: worstCaseWith({ outputTokens }),
       defaults: { on_shortfall: 'refuse' },
       pools: { deployment: true },
     }),

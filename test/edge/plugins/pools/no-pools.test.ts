@@ -138,7 +138,13 @@ test('without the `pools` plugin the account pays, and requests that also need a
     const decide = (pools?: { deployment: boolean; group?: string }) => {
       asked += 1;
       const requestId = `req_${asked}`;
-      return decideAdmission(state, { requestId, route: 'messages', model: MODEL, bound: worstCaseWith(), pools });
+      return decideAdmission(state, {
+        requestId,
+        route: 'messages',
+        model: MODEL,
+        maximumCost: worstCaseWith(),
+        pools,
+      });
     };
     const row = { requestId: 'req_batch', model: MODEL, unpriced: false, items: 1, cost: 1 };
     const order = { batch: 'msgbatch_1', requestId: 'req_batch', items: 1, rows: [row], models: [[MODEL]] };

@@ -48,7 +48,7 @@ function receiver(statuses: number[] = []) {
 async function spend(id: string, cost: number): Promise<void> {
   await runInDurableObject(stub(), (account: Account) => {
     const asking = { requestId: id, route: 'messages', model: 'claude-opus-5-5' };
-    admitInside(account, { ...asking, bound: worstCaseWith(), defaults: {} });
+    admitInside(account, { ...asking, maximumCost: worstCaseWith(), defaults: {} });
     for (let i = 0; i < 3; i += 1) settleInside(account, { requestId: id, status: 'complete', cost });
   });
 }

@@ -103,7 +103,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   if (options.plugins) registerPlugins(options.plugins);
   if (options.fetch) shareFetchWithObjects(options.fetch);
   if (options.prices) addWorkerPrices(options.prices);
-  for (const share of getPluginMembers('options')) share(options);
+  for (const readOptions of getPluginMembers('options')) readOptions(options);
   // The usual routers compile all routes to regular expressions, which costs more in the first request of an isolate.
   const app = new HonoBase<AppEnv>({ router: new TrieRouter() });
   app.onError((thrown, c) => {
@@ -221,7 +221,7 @@ const unreadHeadersGuard = createMiddleware<AppEnv>((c, next) => {
   return next();
 });
 
-/** Makes what gives a request an id, parses the settings, and writes the log line when the answer has ended. */
+/** Creates the middleware that gives a request an id, parses the settings, and writes the log line when the response has ended. */
 const createRequestStartMiddleware = (app: AppConfig) =>
   createMiddleware<AppEnv>(async (c, next) => {
     c.set('app', app);
@@ -231,8 +231,8 @@ const createRequestStartMiddleware = (app: AppConfig) =>
     const entry = new RequestLogEntry(newId, { version, method: c.req.method, route: findRouteForLog(c) });
     c.set('entry', entry);
     c.executionCtx.waitUntil(entry.whenClosed);
-    const share = new BodyMemoryShare(bodyMemory);
-    c.set('share', share);
+    const memory = new BodyMemoryShare(bodyMemory);
+    c.set('bodyMemory', memory);
     try {
       c.set('settings', parseSettingsOnce(c.env));
       // Only check UPSTREAMS here: a malformed entry is a 500 for each request. The result is stored with the settings.
@@ -244,7 +244,7 @@ const createRequestStartMiddleware = (app: AppConfig) =>
       entry.line.upstream_said ??= error.upstreamSaid;
       c.res = createApiErrorResponse(error, c.get('requestId'));
     } finally {
-      share.releaseMemory();
+      memory.releaseMemory();
     }
     // Read the id again: authentication replaces it with an id that contains the mark of the caller's account.
     const requestId = c.get('requestId');

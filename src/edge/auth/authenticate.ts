@@ -56,7 +56,7 @@ export async function authenticateRequest(c: Context<AppEnv>): Promise<void> {
   c.set('requestId', requestId);
   line.request_id = requestId;
   const { account, token } = identity;
-  c.get('share').setSender({ account, token: token?.jti, group: getMemorySharingGroup(account) });
+  c.get('bodyMemory').setSender({ account, token: token?.jti, group: getMemorySharingGroup(account) });
   if (identity.only) checkRestrictedRoute(c, identity.only);
   c.set('identity', addLocation(applyTagsHeader(identity, c.req.raw.headers.get('sluice-tags')), c));
 }

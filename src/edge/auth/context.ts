@@ -74,7 +74,7 @@ export interface AppEnv {
     settings: Settings;
     entry: RequestLogEntry;
     /** The memory that its body takes. */
-    share: BodyMemoryShare;
+    bodyMemory: BodyMemoryShare;
     /** The terms of the edge's route that answers the request. Absent on other paths, such as those that a Worker adds. */
     route?: RouteTerms;
     /** Absent on a path that a Worker has opened to requests without a credential. */

@@ -13,6 +13,6 @@ const MAX_SHORT_BODY_BYTES = 65_536;
 export async function readShortBody(c: Context<AppEnv>): Promise<Record<string, unknown>> {
   requireJsonContentType(c.req.raw);
   const most = Math.min(MAX_SHORT_BODY_BYTES, c.get('settings').MAX_BODY_BYTES);
-  const bytes = await readBodyBytes(c.req.raw, most, (length) => c.get('share').reserveBytes(length));
+  const bytes = await readBodyBytes(c.req.raw, most, (length) => c.get('bodyMemory').reserveBytes(length));
   return (await runInSteps(parseJsonInSteps(bytes))).json;
 }

@@ -82,7 +82,7 @@ async function handleTokenCountRequest(c: Context<AppEnv>, isSluiceRoute: boolea
   let answeredBy: string | undefined;
   const recordUpstreamAndReleaseBody = (name: string | undefined) => {
     answeredBy = name;
-    c.get('share').releaseMemory();
+    c.get('bodyMemory').releaseMemory();
   };
   const wholeMs = Math.min(settings.UPSTREAM_TIMEOUT_MS, COUNT_TIMEOUT_MS);
   const response = await relayRequest(

@@ -200,7 +200,7 @@ async function relayAdmittedMessage(
 ): Promise<Response> {
   const { requestId, settings, waitUntil } = getRequestContext(c);
   const log = createOutcomeLogger(c);
-  const bodyMemory = c.get('share');
+  const bodyMemory = c.get('bodyMemory');
   const choiceHeaders = chosen?.createHeaders(c.get('identity').only !== undefined);
   c.get('entry').line.model_chosen = choiceHeaders?.['sluice-model-chosen'];
   let booked: Pick<BookedCost, 'nanodollars' | 'budget'> | undefined;

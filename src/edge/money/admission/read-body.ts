@@ -30,7 +30,9 @@ export async function readJsonBody(c: Context<AppEnv>, asking: RequestCostKind =
   const bytes = await readBodyBytesWithMemory(c, asking);
   // Reserve twice the size: the body is in memory as bytes and as text. Each parsed value needs memory, too.
   return await parseBodyWithPause(
-    parseJsonInSteps(bytes, ({ values }) => c.get('share').reserveBytes(bytes.length * 2 + values * MIN_VALUE_BYTES)),
+    parseJsonInSteps(bytes, ({ values }) =>
+      c.get('bodyMemory').reserveBytes(bytes.length * 2 + values * MIN_VALUE_BYTES),
+    ),
   );
 }
 
@@ -60,7 +62,9 @@ export async function readJsonBodyToForward(
 ): Promise<JsonBody> {
   const bytes = await readBodyBytesWithMemory(c, asking);
   const body = await parseBodyWithPause(
-    parseLongJsonInSteps(bytes, ({ values }) => c.get('share').reserveBytes(bytes.length + values * MIN_VALUE_BYTES)),
+    parseLongJsonInSteps(bytes, ({ values }) =>
+      c.get('bodyMemory').reserveBytes(bytes.length + values * MIN_VALUE_BYTES),
+    ),
   );
   const { messages } = body.json;
   const hasMany = Array.isArray(messages) && messages.length > MANY_MESSAGES;
@@ -84,15 +88,15 @@ export async function pauseAfterLongBody(body: JsonBody): Promise<void> {
 async function readBodyBytesWithMemory(c: Context<AppEnv>, asking: RequestCostKind): Promise<Uint8Array> {
   const request = c.req.raw;
   requireJsonContentType(request);
-  const share = c.get('share');
+  const memory = c.get('bodyMemory');
   let isAsked = false;
   const reserveBodyMemory = (length: number) => {
-    if (length <= LONG_BODY_BYTES || isAsked || asking === 'nothing') return share.reserveBytes(length);
+    if (length <= LONG_BODY_BYTES || isAsked || asking === 'nothing') return memory.reserveBytes(length);
     isAsked = true;
-    return requireCallerCanSend(getRequestContext(c), asking).then(() => share.reserveBytes(length));
+    return requireCallerCanSend(getRequestContext(c), asking).then(() => memory.reserveBytes(length));
   };
-  const onComing = (body: IncomingBody | undefined) => share.setIncomingBody(body);
+  const onComing = (body: IncomingBody | undefined) => memory.setIncomingBody(body);
   const bytes = await readBodyBytes(request, c.get('settings').MAX_BODY_BYTES, reserveBodyMemory, { onComing });
-  if (bytes.length > LONG_BODY_BYTES) share.freeBytesOnRelease(bytes);
+  if (bytes.length > LONG_BODY_BYTES) memory.freeBytesOnRelease(bytes);
   return bytes;
 }

@@ -100,7 +100,7 @@ export async function createBatch(
   const isDry = !own && validateBySchema(batchQuery, c.req.query()).dry_run === 'true';
   const upstream = getUpstreamOfContext(c);
   await requireCallerCanSend(context, 'price');
-  c.get('share').reserveBytes(ROOM_BYTES);
+  c.get('bodyMemory').reserveBytes(ROOM_BYTES);
   const headers = toUpstreamHeaders(request.headers, upstream.apiKey, settings.FORWARD_HEADERS);
   headers['content-type'] = 'application/json';
   const simulate = upstream.isSimulated ? request.headers.get('sluice-simulate') : null;
@@ -149,7 +149,7 @@ async function readBodyAndSendBatch(creation: PendingBatchCreation): Promise<Res
         throw createInvalidRequestError(
           `requests: List should have at most ${MOST_ITEMS} items. Split them into several batches.`,
         );
-      c.get('share').reserveBytes(ROOM_BYTES + bytes.length);
+      c.get('bodyMemory').reserveBytes(ROOM_BYTES + bytes.length);
       const item = await items.parseAndBoundItem(bytes, body.itemCount);
       total.addItem(item, body.itemCount);
       if (!isDry) await upload.addItem(item.pieces);

@@ -165,7 +165,7 @@ export interface ReadBodyOptions {
   /** How long the rest of a rejected body is read, in milliseconds. */
   discardMs?: number;
   /** Called with a body that is read piece by piece, and with undefined once no more of it is read. */
-  onComing?(body: IncomingBody | undefined): void;
+  onIncomingBody?(body: IncomingBody | undefined): void;
 }
 
 /**
@@ -183,7 +183,7 @@ export async function readBodyBytes(
     shortMs = MAX_SHORT_BODY_MS,
     stretchMs = PROGRESS_WINDOW_MS,
     discardMs = DISCARD_MS,
-    onComing,
+    onIncomingBody,
   }: ReadBodyOptions = {},
 ): Promise<Uint8Array> {
   const header = request.headers.get('content-length');
@@ -192,14 +192,19 @@ export async function readBodyBytes(
   const trusted = isDoubted ? undefined : declared;
   try {
     if (trusted === undefined) {
-      return await readBodyOfUnknownLength(request, limitBytes, onLength, { mostMs, shortMs, stretchMs, onComing });
+      return await readBodyOfUnknownLength(request, limitBytes, onLength, {
+        mostMs,
+        shortMs,
+        stretchMs,
+        onIncomingBody,
+      });
     }
     const asking = onLength(trusted);
     if (asking instanceof Promise) await asking;
     // A short body is read in one step, because the runtime ensures that it has its declared length.
     if (trusted <= LONG_BODY_BYTES || !request.body)
       return new Uint8Array(await waitWithTimeout(request.arrayBuffer(), shortMs));
-    return await readBodyOfKnownLength(request.body, trusted, stretchMs, onComing);
+    return await readBodyOfKnownLength(request.body, trusted, stretchMs, onIncomingBody);
   } catch (thrown) {
     if (thrown instanceof ApiError) {
       if (trusted !== undefined) await discardRestOfBody(request, discardMs);
@@ -218,14 +223,14 @@ interface ReadPiecesOptions {
   mostMs: number | undefined;
   shortMs: number;
   stretchMs: number;
-  onComing: ReadBodyOptions['onComing'] | undefined;
+  onIncomingBody: ReadBodyOptions['onIncomingBody'] | undefined;
 }
 
 async function readBodyOfUnknownLength(
   { body }: Request,
   limitBytes: number,
   onLength: BeforeBufferingBytes,
-  { mostMs, shortMs, stretchMs, onComing = () => {} }: ReadPiecesOptions,
+  { mostMs, shortMs, stretchMs, onIncomingBody = () => {} }: ReadPiecesOptions,
 ): Promise<Uint8Array> {
   const pieces: Uint8Array[] = [];
   const reader = body && new StreamPieceReader(body);
@@ -233,7 +238,7 @@ async function readBodyOfUnknownLength(
   let pieceLength = 0;
   let refusal: ApiError | undefined;
   const pace = new BodyPaceGuard(reader, () => pieceLength, { stretchMs, mostMs, shortMs, longFrom: LONG_BODY_BYTES });
-  onComing({
+  onIncomingBody({
     get length() {
       return pieceLength;
     },
@@ -262,7 +267,7 @@ async function readBodyOfUnknownLength(
     reader.cancel().catch(ignoreCancelError);
     throw refusal ?? thrown;
   } finally {
-    onComing(undefined);
+    onIncomingBody(undefined);
     pace.stopTimers();
   }
 }
@@ -272,14 +277,14 @@ async function readBodyOfKnownLength(
   body: ReadableStream<Uint8Array>,
   length: number,
   stretchMs: number,
-  onComing: ReadBodyOptions['onComing'] = () => {},
+  onIncomingBody: ReadBodyOptions['onIncomingBody'] = () => {},
 ): Promise<Uint8Array> {
   const reader = new StreamPieceReader(body);
   let bytes = new Uint8Array(length);
   let at = 0;
   let refusal: ApiError | undefined;
   const pace = new BodyPaceGuard(reader, () => at, { stretchMs, longFrom: 0 });
-  onComing({
+  onIncomingBody({
     length,
     getReceivedBytes: () => at,
     evict(why) {
@@ -301,7 +306,7 @@ async function readBodyOfKnownLength(
   } catch (thrown) {
     throw refusal ?? thrown;
   } finally {
-    onComing(undefined);
+    onIncomingBody(undefined);
     pace.stopTimers();
     reader.releaseLock();
   }

@@ -165,7 +165,7 @@ function recordRejection(
 /** @returns why any request of a caller would be rejected; null if requests may be admitted. Takes nothing from the budget. */
 export function findCallerRejection(
   state: AccountState,
-  { asking, token, defaults }: Pick<AdmissionRequest, 'token' | 'defaults'> & { asking: RequestCostKind },
+  { costKind, token, defaults }: Pick<AdmissionRequest, 'token' | 'defaults'> & { costKind: RequestCostKind },
 ): AdmissionDecision | null {
   state.limits.updateDefaultLimits(defaults);
   const now = state.advanceBudgetToNow();
@@ -173,6 +173,6 @@ export function findCallerRejection(
   // Leave out payers that lease from a pool: how much they must lease depends on the cost, which is known only after the body
   // has been read.
   const budgetWindows = state.payers.flatMap((payer) => (payer.leases ? [] : payer.budgetWindows({ token }, now)));
-  const refusal = findRejectionOfAllRequests(asking, state.budget, state.limits.decisionRules, now, budgetWindows);
+  const refusal = findRejectionOfAllRequests(costKind, state.budget, state.limits.decisionRules, now, budgetWindows);
   return refusal ? createRejectedDecision(state, refusal, now, token?.jti) : null;
 }

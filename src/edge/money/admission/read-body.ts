@@ -22,12 +22,12 @@ const MIN_VALUE_BYTES = 24;
 /**
  * Reads a body that must be a JSON object. It reserves memory for the body until the request has been answered.
  *
- * @param asking what the request takes from its account
+ * @param costKind how the request counts for its account. Unless it is `nothing`, the account is asked before a long body is read
  * @throws ApiError 415 for another content type, 413 above the limit, 400 for anything but a JSON object in UTF-8, 503 if
  *   there is no memory; for a long body also 401 for a revoked credential, 429 for a limit that is reached
  */
-export async function readJsonBody(c: Context<AppEnv>, asking: RequestCostKind = 'nothing'): Promise<JsonBody> {
-  const bytes = await readBodyBytesWithMemory(c, asking);
+export async function readJsonBody(c: Context<AppEnv>, costKind: RequestCostKind = 'nothing'): Promise<JsonBody> {
+  const bytes = await readBodyBytesWithMemory(c, costKind);
   // Reserve twice the size: the body is in memory as bytes and as text. Each parsed value needs memory, too.
   return await parseBodyWithPause(
     parseJsonInSteps(bytes, ({ values }) =>
@@ -41,8 +41,8 @@ export async function readJsonBody(c: Context<AppEnv>, asking: RequestCostKind =
  *
  * @throws ApiError as `readJsonBody`, and 413 for a body that is nested too deeply, even a short one
  */
-export async function readJsonBodyToStore(c: Context<AppEnv>, asking: RequestCostKind): Promise<JsonBody> {
-  const body = await readJsonBody(c, asking);
+export async function readJsonBodyToStore(c: Context<AppEnv>, costKind: RequestCostKind): Promise<JsonBody> {
+  const body = await readJsonBody(c, costKind);
   if (body.bytes.length <= LONG_BODY_BYTES) await runInSteps(measureJsonShape(body.bytes));
   return body;
 }
@@ -58,9 +58,9 @@ const MANY_MESSAGES = 1_000;
  */
 export async function readJsonBodyToForward(
   c: Context<AppEnv>,
-  asking: RequestCostKind = 'nothing',
+  costKind: RequestCostKind = 'nothing',
 ): Promise<JsonBody> {
-  const bytes = await readBodyBytesWithMemory(c, asking);
+  const bytes = await readBodyBytesWithMemory(c, costKind);
   const body = await parseBodyWithPause(
     parseLongJsonInSteps(bytes, ({ values }) =>
       c.get('bodyMemory').reserveBytes(bytes.length + values * MIN_VALUE_BYTES),
@@ -68,8 +68,8 @@ export async function readJsonBodyToForward(
   );
   const { messages } = body.json;
   const hasMany = Array.isArray(messages) && messages.length > MANY_MESSAGES;
-  if (hasMany && bytes.length <= LONG_BODY_BYTES && asking !== 'nothing')
-    await requireCallerCanSend(getRequestContext(c), asking);
+  if (hasMany && bytes.length <= LONG_BODY_BYTES && costKind !== 'nothing')
+    await requireCallerCanSend(getRequestContext(c), costKind);
   return body;
 }
 
@@ -85,18 +85,18 @@ export async function pauseAfterLongBody(body: JsonBody): Promise<void> {
   if (getBodySize(body) > LONG_BODY_BYTES) await pause(0);
 }
 
-async function readBodyBytesWithMemory(c: Context<AppEnv>, asking: RequestCostKind): Promise<Uint8Array> {
+async function readBodyBytesWithMemory(c: Context<AppEnv>, costKind: RequestCostKind): Promise<Uint8Array> {
   const request = c.req.raw;
   requireJsonContentType(request);
   const memory = c.get('bodyMemory');
-  let isAsked = false;
+  let isCallerChecked = false;
   const reserveBodyMemory = (length: number) => {
-    if (length <= LONG_BODY_BYTES || isAsked || asking === 'nothing') return memory.reserveBytes(length);
-    isAsked = true;
-    return requireCallerCanSend(getRequestContext(c), asking).then(() => memory.reserveBytes(length));
+    if (length <= LONG_BODY_BYTES || isCallerChecked || costKind === 'nothing') return memory.reserveBytes(length);
+    isCallerChecked = true;
+    return requireCallerCanSend(getRequestContext(c), costKind).then(() => memory.reserveBytes(length));
   };
-  const onComing = (body: IncomingBody | undefined) => memory.setIncomingBody(body);
-  const bytes = await readBodyBytes(request, c.get('settings').MAX_BODY_BYTES, reserveBodyMemory, { onComing });
+  const onIncomingBody = (body: IncomingBody | undefined) => memory.setIncomingBody(body);
+  const bytes = await readBodyBytes(request, c.get('settings').MAX_BODY_BYTES, reserveBodyMemory, { onIncomingBody });
   if (bytes.length > LONG_BODY_BYTES) memory.freeBytesOnRelease(bytes);
   return bytes;
 }

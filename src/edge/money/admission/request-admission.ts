@@ -120,10 +120,10 @@ export async function waitForAdmission(
  */
 export async function requireCallerCanSend(
   request: Pick<BillingContext, 'identity' | 'accounts' | 'settings'>,
-  asking: RequestCostKind,
+  costKind: RequestCostKind,
 ): Promise<void> {
   const { token, defaults } = createAdmissionRequest({ ...request, requestId: '', route: '', model: '' });
-  const text = JSON.stringify({ asking, token, defaults });
+  const text = JSON.stringify({ costKind, token, defaults });
   const json = await callAccount(request, (account) => account.checkCallerJson(text));
   const answer = JSON.parse(json) as AdmissionDecision | null;
   if (answer) requireAdmittedDecision(answer);

@@ -22,18 +22,18 @@ const CHEAPEST_REQUEST: MaximumCost = {
 
 /** @returns why no request of a kind would be admitted now; undefined if one may be. Takes nothing from the budget. */
 export function findRejectionOfAllRequests(
-  asking: RequestCostKind,
+  costKind: RequestCostKind,
   budget: Budget,
   rules: LimitRules,
   now: number,
   budgetWindows?: readonly BudgetWindow[],
 ): LimitRejection | undefined {
-  if (asking === 'nothing') return undefined;
+  if (costKind === 'nothing') return undefined;
   // Decide with a copy of the budget: an admission takes from a bucket, and this check must not change the account's budget.
   const decision =
-    asking === 'price'
+    costKind === 'price'
       ? decideHold(budget, rules, CHEAPEST_REQUEST, now, { budgetWindows })
-      : (asking === 'count' ? admitCountRequest : admitFreeRequest)({ ...budget }, rules, now);
+      : (costKind === 'count' ? admitCountRequest : admitFreeRequest)({ ...budget }, rules, now);
   // Ignore a rejection caused by other requests' holds: they may be released while the body is read, and the request is decided
   // again after that.
   return decision.kind === 'refused' && decision.reason !== 'held' ? decision : undefined;

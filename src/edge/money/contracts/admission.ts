@@ -22,7 +22,10 @@ export interface AdmissionContext {
   pools?: { deployment: boolean; group?: string | undefined } | undefined;
 }
 
-/** How a request counts for its account: by a price, as a token count, or as a request that costs nothing. */
+/**
+ * How a request counts for its account: by its price, as a token count, or only as a request (`free`). With `nothing`, it does not
+ * count at all, and the account need not be asked.
+ */
 export type RequestCostKind = 'price' | 'count' | 'free' | 'nothing';
 
 /** The name in the ledger of the calls that choose a model for another request. */

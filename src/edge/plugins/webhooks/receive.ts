@@ -48,7 +48,7 @@ export async function verifyAndReadWebhook(
     const bytes = await readBodyBytes(request, limit, (length) => share.reserveBytes(length), {
       isDoubted: true,
       mostMs: MOST_MS,
-      onComing: (body) => share.setIncomingBody(body),
+      onIncomingBody: (body) => share.setIncomingBody(body),
     });
     const verdict = await signature.verify({ headers, bytes, now }, secrets);
     if (verdict !== 'valid') throw createSignatureError(verdict, signature.form);

@@ -26,11 +26,11 @@ export function forwardResponse(answered: AnsweredExchange, headers: PlainHeader
     length === null ? new IdentityTransformStream() : new FixedLengthStream(Number(length));
   const { entry, waitUntil } = options;
   entry.expectLaterEnd();
-  const carrying = forwardBody(answered, writable).then((errorType) => {
+  const forwarding = forwardBody(answered, writable).then((errorType) => {
     if (errorType !== undefined) entry.line.error_type = errorType;
     entry.endAndWriteLine();
   });
-  waitUntil(carrying);
+  waitUntil(forwarding);
   return new Response(readable, { headers });
 }
 

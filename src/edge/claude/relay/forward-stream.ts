@@ -48,13 +48,10 @@ interface ForwardResult {
  *
  * @throws the error that broke a stream that was forwarded piece by piece, after everything that arrived before it
  */
-export async function forwardStream(
-  body: ReadableStream<Uint8Array>,
-  carriage: ForwardContext,
-): Promise<ForwardResult> {
-  const isByPieces = carriage.mask !== undefined || carriage.signal.aborted;
-  if (!isByPieces) return await forwardStreamByNativePipe(body, carriage);
-  return { isRead: await forwardStreamByPieces(body, carriage) };
+export async function forwardStream(body: ReadableStream<Uint8Array>, context: ForwardContext): Promise<ForwardResult> {
+  const isByPieces = context.mask !== undefined || context.signal.aborted;
+  if (!isByPieces) return await forwardStreamByNativePipe(body, context);
+  return { isRead: await forwardStreamByPieces(body, context) };
 }
 
 /**
@@ -67,29 +64,29 @@ export async function forwardStream(
  */
 async function forwardStreamByPieces(
   body: ReadableStream<Uint8Array>,
-  { writable, usage, mask, watchdog, signal, onCallerLeft: onLeft }: ForwardContext,
+  { writable, usage, mask, watchdog, signal, onCallerLeft }: ForwardContext,
 ): Promise<boolean> {
   const reader = body.getReader({ mode: 'byob' });
   let buffer = new ArrayBuffer(SMALL_PIECE_BYTES);
-  let isThere = !signal.aborted;
-  const drainUpstreamForUsage = () => void onLeft().then(() => reader.cancel().catch(ignoreCallerGone));
-  if (!isThere) drainUpstreamForUsage();
+  let isConnected = !signal.aborted;
+  const drainUpstreamForUsage = () => void onCallerLeft().then(() => reader.cancel().catch(ignoreCallerGone));
+  if (!isConnected) drainUpstreamForUsage();
   try {
     for (;;) {
       const { value, done }: StreamReadResult = await reader.read(new Uint8Array(buffer));
-      if (done || !value) return isThere;
+      if (done || !value) return isConnected;
       buffer = value.buffer as ArrayBuffer;
       watchdog.restartIdleTime();
       usage.addPiece(value);
-      const bytes: Uint8Array = isThere && mask ? mask.maskPiece(value) : NO_BYTES;
+      const bytes: Uint8Array = isConnected && mask ? mask.maskPiece(value) : NO_BYTES;
       if (bytes.length === 0) continue;
       watchdog.pauseUntilTouched();
-      isThere = await waitForCaller(writePiece(writable, bytes), writable, watchdog.idleLimitMs).catch(() => false);
+      isConnected = await waitForCaller(writePiece(writable, bytes), writable, watchdog.idleLimitMs).catch(() => false);
       watchdog.restartIdleTime();
-      if (!isThere) drainUpstreamForUsage();
+      if (!isConnected) drainUpstreamForUsage();
     }
   } catch (thrown) {
-    if (isThere) throw thrown;
+    if (isConnected) throw thrown;
     return false;
   }
 }
@@ -117,15 +114,15 @@ export async function writePiece(writable: WritableStream<Uint8Array>, bytes: Ui
  */
 async function forwardStreamByNativePipe(
   body: ReadableStream<Uint8Array>,
-  { writable, usage, watchdog, onCallerLeft: onLeft }: ForwardContext,
+  { writable, usage, watchdog, onCallerLeft }: ForwardContext,
 ): Promise<ForwardResult> {
-  const [down, copy] = body.tee();
-  const pipe = down.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
+  const [forCaller, copy] = body.tee();
+  const pipe = forCaller.pipeTo(writable, { preventClose: true, preventAbort: true }).then(
     () => true,
     () => false,
   );
   let hasBroken = false;
-  let readsBehind = 0;
+  let readsAfterBreak = 0;
   let abandonCopy: () => void = () => {};
   const abandoned = new Promise<false>((resolve) => {
     abandonCopy = () => resolve(false);
@@ -133,16 +130,16 @@ async function forwardStreamByNativePipe(
   // Read the copy several times within the idle limit, so that received bytes count before the stream is considered silent.
   const waitMs = Math.min(COPY_READ_INTERVAL_MS, watchdog.idleLimitMs / 4);
   const reader = copy.getReader({ mode: 'byob' });
-  const reading = readStreamCopyForUsage(reader, usage, pipe, waitMs, (isAll) => {
+  const reading = readStreamCopyForUsage(reader, usage, pipe, waitMs, (hasReadAll) => {
     watchdog.restartIdleTime(Date.now());
-    if (hasBroken && isAll) readsBehind += 1;
-    if (readsBehind > MAX_READS_AFTER_BREAK) abandonCopy();
+    if (hasBroken && hasReadAll) readsAfterBreak += 1;
+    if (readsAfterBreak > MAX_READS_AFTER_BREAK) abandonCopy();
   });
-  const isCarried = await Promise.race([pipe, reading]);
-  hasBroken = !isCarried;
-  if (await (isCarried ? reading : Promise.race([reading, abandoned, waitForCopyTimeout()])))
+  const isForwarded = await Promise.race([pipe, reading]);
+  hasBroken = !isForwarded;
+  if (await (isForwarded ? reading : Promise.race([reading, abandoned, waitForCopyTimeout()])))
     return { isRead: true, delivered: pipe };
-  await Promise.race([reading, onLeft()]);
+  await Promise.race([reading, onCallerLeft()]);
   reader.cancel().catch(ignoreCallerGone);
   return { isRead: false };
 }
@@ -157,11 +154,11 @@ async function readStreamCopyForUsage(
   usage: UsageReader,
   pipe: Promise<boolean>,
   waitMs: number,
-  onPiece: (isAll: boolean) => void,
+  onPiece: (hasReadAll: boolean) => void,
 ): Promise<boolean> {
   try {
-    await readTeeCopyToEnd(copy, pipe, waitMs, (piece, isAll, since) => {
-      onPiece(isAll);
+    await readTeeCopyToEnd(copy, pipe, waitMs, (piece, hasReadAll, since) => {
+      onPiece(hasReadAll);
       usage.addPiece(piece, false, Date.now(), since);
       return false;
     });

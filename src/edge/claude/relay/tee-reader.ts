@@ -62,20 +62,20 @@ function createWakeablePause(ms: number): { waitForTimeoutOrWake(): Promise<void
  * Reads a copy of a stream to its end, with pauses between the reads. If many bytes have arrived, other work runs after each
  * piece.
  *
- * @param carried settles when the stream itself has been forwarded. Then the rest of the copy is read without pauses
+ * @param forwarded settles when the stream itself has been forwarded. Then the rest of the copy is read without pauses
  * @param take gets each piece, whether it was everything that had arrived, and the earliest time at which it may have arrived.
  *   It returns true to end the reading. The buffer of the piece is reused
  * @throws the error that broke the copy, after everything that arrived before it
  */
 export async function readTeeCopyToEnd(
   reader: ReadableStreamBYOBReader,
-  carried: Promise<boolean>,
+  forwarded: Promise<boolean>,
   pauseMs: number,
-  take: (piece: Uint8Array, isAll: boolean, since: number) => boolean,
+  take: (piece: Uint8Array, hasReadAll: boolean, since: number) => boolean,
 ): Promise<void> {
   let end = 'open' as 'open' | 'whole' | 'broken';
   const { waitForTimeoutOrWake: pause, endPause: wake } = createWakeablePause(pauseMs);
-  void carried.then((isWhole) => {
+  void forwarded.then((isWhole) => {
     end = isWhole ? 'whole' : 'broken';
     wake();
   });

@@ -19,7 +19,7 @@ export interface CountOptions {
   /** The name of the only upstream that may be asked. */
   requiredUpstream?: string | undefined;
   /** Whether a request waits to be admitted. It waits less, and not for an upstream that has just failed to count. */
-  admits?: boolean;
+  isForAdmission?: boolean;
   /** Aborted when the count is no longer needed. */
   signal?: AbortSignal | undefined;
 }
@@ -65,12 +65,12 @@ function getModelIdForCountFailures(model: string, { models }: Settings): string
  * @throws ApiError if the upstream does not count it, and when the signal is aborted
  */
 export async function countTokens(body: RequestBodyFactory, counting: CountOptions): Promise<number> {
-  const { upstream, settings, model, headers, requiredUpstream, admits = false, signal } = counting;
+  const { upstream, settings, model, headers, requiredUpstream, isForAdmission = false, signal } = counting;
   const up = toUpstreamHeaders(new Headers(headers), upstream.apiKey, settings.FORWARD_HEADERS);
   up['content-type'] = 'application/json';
-  const timeoutMs = Math.min(admits ? ADMISSION_COUNT_MS : COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
+  const timeoutMs = Math.min(isForAdmission ? ADMISSION_COUNT_MS : COUNT_TIMEOUT_MS, settings.UPSTREAM_TIMEOUT_MS);
   const exchange = new UpstreamExchange({ upstream, settings, signal, timeoutMs, wholeMs: timeoutMs });
-  const avoids = admits ? createCountFailureCheck(counting) : undefined;
+  const avoids = isForAdmission ? createCountFailureCheck(counting) : undefined;
   const routing = { model, streams: false, isQuick: true, requiredUpstream, avoids };
   let isOfPrompt = false;
   try {

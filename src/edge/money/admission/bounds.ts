@@ -193,7 +193,10 @@ export async function countInputTokensAtUpstream(
   const changes = describeChanges({ ...changed, ...Object.fromEntries(rest.map((key) => [key, undefined])) });
   if (body.json.model !== model) changes.model = JSON.stringify(model);
   try {
-    return await countTokens((more) => createUpstreamBody(body, { ...changes, ...more }), { ...request, admits: true });
+    return await countTokens((more) => createUpstreamBody(body, { ...changes, ...more }), {
+      ...request,
+      isForAdmission: true,
+    });
   } catch (thrown) {
     if (!(thrown instanceof ApiError) || thrown.status === 429 || request.signal?.aborted) throw thrown;
     return null;

@@ -140,7 +140,7 @@ function createRouteMiddleware({ authenticate: own }: AppConfig) {
       ? []
       : [
           authenticate,
-          route.admits ? refuseRevokedAfterwards : refuseRevoked,
+          route.checksRevocation ? refuseRevokedAfterwards : refuseRevoked,
           headerCountGuard,
           // Skip this check if the Worker has its own login, which may read headers that Sluice does not know.
           ...(own ? [] : [unreadHeadersGuard]),

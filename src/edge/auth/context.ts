@@ -58,9 +58,10 @@ export interface RouteTerms {
   /** Whether its answer is no secret: in development any page may read it. */
   common?: true;
   /**
-   * Whether its admission checks in the account if the credential is revoked. For all other routes this is checked before them.
+   * Whether its handler checks, in the same call to the account as its admission, if the credential is revoked. For all other
+   * routes this is checked before the handler.
    */
-  admits?: true;
+  checksRevocation?: true;
   /** Whether it spends money at once, so that it may be refused before its body is read. */
   spends?: true;
 }

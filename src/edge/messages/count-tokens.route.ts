@@ -45,12 +45,12 @@ import {
 export const COUNT_ROUTES = [
   defineRoute(
     'POST /count-tokens',
-    { needs: 'messages', openToRestrictedTokens: true, admits: true, body: countRequest },
+    { needs: 'messages', openToRestrictedTokens: true, checksRevocation: true, body: countRequest },
     (c) => handleTokenCountRequest(c, true),
   ),
   defineRoute(
     'POST /v1/messages/count_tokens',
-    { needs: 'messages', openToRestrictedTokens: true, admits: true, body: countRequest },
+    { needs: 'messages', openToRestrictedTokens: true, checksRevocation: true, body: countRequest },
     (c) => handleTokenCountRequest(c, false),
   ),
 ];

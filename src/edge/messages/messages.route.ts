@@ -39,12 +39,14 @@ import {
  * the defaults of MESSAGE_DEFAULTS, and rejects an `idempotency-key` that has no effect.
  */
 export const MESSAGE_ROUTES = [
-  defineRoute('POST /messages', { needs: 'messages', openToRestrictedTokens: true, spends: true, admits: true }, (c) =>
-    handleMessageRequest(c, true),
+  defineRoute(
+    'POST /messages',
+    { needs: 'messages', openToRestrictedTokens: true, spends: true, checksRevocation: true },
+    (c) => handleMessageRequest(c, true),
   ),
   defineRoute(
     'POST /v1/messages',
-    { needs: 'messages', openToRestrictedTokens: true, spends: true, admits: true },
+    { needs: 'messages', openToRestrictedTokens: true, spends: true, checksRevocation: true },
     (c) => handleMessageRequest(c, false),
   ),
 ];

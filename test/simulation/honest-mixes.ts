@@ -474,7 +474,7 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
           stop_reason: isCut ? 'max_tokens' : 'end_turn',
           end: 'complete',
           completed: true,
-          signed: thinking_tokens * signs,
+          signatureLength: thinking_tokens * signs,
         } as const;
         const said = Math.ceil((heard - thinking_tokens) * SEEN_TOKENS_FACTOR);
         const unseen_ms = FIRST_TOKEN_MS + (thinking_tokens / TOKENS_PER_SECOND) * 1_000;

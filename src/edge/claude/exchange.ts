@@ -29,25 +29,31 @@ export interface ExchangeOptions {
   timeoutMs?: number;
   /** Milliseconds to the end of the answer. Default: no limit. */
   wholeMs?: number;
-  /** Continues to read the response when the caller disconnects. Default: the call is aborted at once. */
-  readsOn?: DrainAfterCallerLeftOptions | undefined;
+  /** Set to read on for a while when the caller disconnects. Default: the call is aborted at once. */
+  drainAfterCallerLeft?: DrainAfterCallerLeftOptions | undefined;
 }
 
-/** A call that is read on when its caller leaves, so that what it has cost is seen. */
+/** The options of a call whose response is read on when its caller disconnects, so that its cost is known. */
 interface DrainAfterCallerLeftOptions {
   /** Whether its response is a stream. Other responses arrive only at their end. */
   streams: boolean;
   /**
-   * Called when the caller has disconnected and the call continues. @param over settles when the call has ended; never rejects
+   * Called when the caller has disconnected and the call continues. @param finished settles when the call has ended; never rejects
    */
-  onCallerLeft(over: Promise<void>): void;
+  onCallerLeft(finished: Promise<void>): void;
 }
 
-/** The maximum of milliseconds to wait for the headers of an abandoned stream, to learn its cost. */
+/** The maximum of milliseconds for which a conversation's stopped turn waits for the headers of its stream, to learn its cost. */
 export const ABANDONED_HEADERS_MS = 60_000;
-/** Milliseconds for which an abandoned stream is still read, so that output which is in flight is observed. */
+/**
+ * Milliseconds between two checks whether an abandoned stream has reported its first usage and can be aborted. Until the first check
+ * it is read in any case, so that output which is in flight is observed.
+ */
 export const DRAIN_CHECK_MS = 250;
-/** The most milliseconds that its first event is waited for: what runs behind an answer may take 30 seconds in all. */
+/**
+ * The maximum of milliseconds for which `abandon` waits for the first event of a stream. After a response, the platform lets work
+ * run for 30 seconds in all.
+ */
 const FIRST_EVENT_MS = 25_000;
 
 /** An answer whose body has not been read, and its call, which its reader closes. */
@@ -113,12 +119,12 @@ export class UpstreamExchange {
    * @returns a promise that settles when reading has ended. It never rejects
    */
   readonly abandon = (): Promise<void> => {
-    const { readsOn } = this.#options;
+    const { drainAfterCallerLeft: drain } = this.#options;
     const { progress, controller } = this;
     const { promise: finished, resolve: end } = this.#finished;
     if (progress.isAbandoned) return finished;
     progress.isAbandoned = true;
-    if (!readsOn || progress.sentAt === undefined || !(readsOn.streams || progress.isStreamedInternally)) {
+    if (!drain || progress.sentAt === undefined || !(drain.streams || progress.isStreamedInternally)) {
       controller.abort(createCallerLeftError());
       end();
       return finished;
@@ -131,7 +137,7 @@ export class UpstreamExchange {
       else if (this.reportSoFar?.().usage || Date.now() - since >= FIRST_EVENT_MS)
         controller.abort(createCallerLeftError());
     }, DRAIN_CHECK_MS);
-    readsOn.onCallerLeft(finished);
+    drain.onCallerLeft(finished);
     this.#callerLeaving.reject(createCallerLeftError());
     return finished;
   };

@@ -75,8 +75,8 @@ export interface RelayOptions {
    * @param upstream its name, if there are several
    */
   onHeaders?(upstream: string | undefined): void;
-  /** Called when the caller has left while the stream is still read: its cost is known later. */
-  onLeft?(): void;
+  /** Called when the caller has disconnected and the response is still read. `onEnd` follows when its cost is known. */
+  onCallerLeft?(): void;
   /**
    * Called once with how the answer ended, even if the caller has left. It must return at once. Longer work must continue by
    * itself.
@@ -94,18 +94,18 @@ export interface RelayOptions {
  * @throws ApiError when nothing can be relayed: no answer, the deployment's key was rejected, or the body was interrupted
  */
 export async function relayRequest(request: RelayRequest, options: RelayOptions): Promise<Response> {
-  const { upstream, settings, wholeMs, payment, onLeft, waitUntil } = options;
+  const { upstream, settings, wholeMs, payment, onCallerLeft, waitUntil } = options;
   const { signal } = request.caller;
   const exchange = new UpstreamExchange({
     upstream,
     settings,
     signal,
     ...(wholeMs !== undefined && { wholeMs }),
-    readsOn: payment && {
+    drainAfterCallerLeft: payment && {
       streams: request.routing?.streams === true,
-      onCallerLeft: (over) => {
-        waitUntil(over);
-        onLeft?.();
+      onCallerLeft: (finished) => {
+        waitUntil(finished);
+        onCallerLeft?.();
       },
     },
   });
@@ -168,7 +168,7 @@ async function relayThroughExchange(
     const isStream = response.ok && !request.isCount && isEventStream(response);
     const isStreamedInternally = isStream && progress.isStreamedInternally === true;
     const { hasApiFallbacks: readsBlocks = false, readsIds = false, repeatsSecrets } = request;
-    const reading = { sentAt: progress.sentAt ?? startedAt, readsBlocks, readsIds };
+    const usageReaderOptions = { sentAt: progress.sentAt ?? startedAt, readsBlocks, readsIds };
     if (isStream && response.body && !isStreamedInternally) {
       const classifyOpening = (bytes: Uint8Array) => {
         const refusal = exchange.classifyStart(response, decoder.decode(bytes.subarray(0, ERROR_START_BYTES)));
@@ -182,10 +182,10 @@ async function relayThroughExchange(
         signal,
         controller,
         watchdog,
-        reading,
+        usageReaderOptions,
         opening: progress.opening,
         repeatsSecrets,
-        opened: classifyOpening,
+        classifyOpening,
       };
       return await relayStream(response, response.body, state, options, closeAndSettle);
     }
@@ -193,14 +193,14 @@ async function relayThroughExchange(
     const expected = request.expectsMessage ? 'message' : 'anything';
     const read =
       isStreamedInternally && response.body
-        ? await readStreamAsWholeMessage(response, response.body, exchange, reading)
+        ? await readStreamAsWholeMessage(response, response.body, exchange, usageReaderOptions)
         : await readBufferedResponse(response, exchange, expected);
     // Search the body for created ids, unless the response was streamed internally: then the report already contains them.
     const report =
-      readsIds && !isStreamedInternally ? { ...read.report, made: findCreatedIds(read.json) } : read.report;
+      readsIds && !isStreamedInternally ? { ...read.report, createdIds: findCreatedIds(read.json) } : read.report;
     if (read.kind === 'error' || read.kind === 'nothing') failed = 'error';
-    const shown = repeatsSecrets ? { ...read, body: maskSecretsInBytes(read.body) } : read;
-    return settleAndRespond({ ...shown, report }, isStreamedInternally ? toHeadOfWholeResponse(response) : response);
+    const masked = repeatsSecrets ? { ...read, body: maskSecretsInBytes(read.body) } : read;
+    return settleAndRespond({ ...masked, report }, isStreamedInternally ? toHeadOfWholeResponse(response) : response);
   } catch (thrown) {
     const end = signal.aborted ? 'client_gone' : (failed ?? getRequestEndOfError(thrown));
     if (!hasEnded)

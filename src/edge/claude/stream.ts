@@ -1,5 +1,5 @@
 /**
- * Relays streams down: the opening, the rest, and what the edge itself has to say at the end. If the stream is interrupted,
+ * Relays streams to callers: the opening, the rest, and the edge's own comment or error event at the end. If the stream is interrupted,
  * the client receives an `error` event in the stream.
  */
 
@@ -34,7 +34,7 @@ export type StreamEnding = 'complete' | 'error' | 'cut' | 'silent' | 'client_gon
 /**
  * Called once with how a stream ended, and when its first byte came.
  *
- * @returns a remark for a comment after a complete stream, without the colon
+ * @returns the text of a comment after a complete stream, without the colon
  */
 type StreamFinishCallback = (report: ResponseReport, end: StreamEnding, firstByte: number) => string | undefined;
 
@@ -57,13 +57,18 @@ interface StreamRelayState {
   signal: AbortSignal;
   controller: AbortController;
   watchdog: IdleTimeout;
-  reading: UsageReaderOptions;
-  /** The beginning of the stream, if it has been read already; in a spare buffer. */
+  usageReaderOptions: UsageReaderOptions;
+  /** The beginning of the stream, if it has been read already; in a pooled buffer. */
   opening?: Uint8Array | undefined;
   /** Whether results of tools in it may repeat a secret. */
   repeatsSecrets?: boolean | undefined;
-  /** Takes the first bytes. @returns the answer in place of a stream that is nothing but an error. @throws the operator's */
-  opened?(opening: Uint8Array): Response | undefined;
+  /**
+   * Classifies the first bytes.
+   *
+   * @returns the response in place of a stream that is nothing but an error
+   * @throws ApiError for an error that only the operator can correct
+   */
+  classifyOpening?(opening: Uint8Array): Response | undefined;
 }
 
 /**
@@ -78,24 +83,26 @@ export async function relayStream(
   { requestId, waitUntil, ownHeaders }: RelayStreamOptions,
   finish: StreamFinishCallback,
 ): Promise<Response> {
-  const usage = new UsageReader(state.reading);
+  const usage = new UsageReader(state.usageReaderOptions);
   state.exchange.reportSoFar = () => usage.currentReport;
-  state.watchdog.setDeadline(createOutputDeadline(state.reading.sentAt ?? Date.now(), () => usage.lastOutputAt));
+  state.watchdog.setDeadline(
+    createOutputDeadline(state.usageReaderOptions.sentAt ?? Date.now(), () => usage.lastOutputAt),
+  );
   // The masker reads every piece in JavaScript, which costs more than the native pipe, so omit it for Claude's own services.
   const { repeatsSecrets: repeats = false } = state;
   const mask = !repeats && CLAUDE_SERVICES.test(response.url) ? undefined : new StreamErrorMasker(repeats);
   const opening = await readStreamStart(body, usage, state);
-  const refused = state.opened?.(opening.bytes);
+  const refused = state.classifyOpening?.(opening.bytes);
   if (refused) return refused;
   const report = opening.isAll ? usage.completeStreamReport : undefined;
   if (report) {
     state.watchdog.stopWatching();
-    const remark = finish(report, 'complete', opening.firstByte);
-    const whole = appendSseComment(mask?.maskPiece(opening.bytes) ?? opening.bytes, remark);
-    const down = createStreamResponse(response, whole, ownHeaders?.());
+    const comment = finish(report, 'complete', opening.firstByte);
+    const whole = appendSseComment(mask?.maskPiece(opening.bytes) ?? opening.bytes, comment);
+    const answer = createStreamResponse(response, whole, ownHeaders?.());
     // `new Response` has copied the bytes, so return the buffer to the pool.
     returnPooledBuffer(opening.bytes);
-    return down;
+    return answer;
   }
   const { readable, writable } = new IdentityTransformStream();
   waitUntil(forwardStreamToEnd(opening, writable, usage, mask, state, requestId, finish));
@@ -108,15 +115,15 @@ function createStreamResponse(
   ownHeaders: Record<string, string> | undefined,
 ): Response {
   // Set all headers in the constructor: setting one on an existing `Response` costs as much as several there.
-  const down = Object.assign(toCallerHeaders(headers), ownHeaders);
-  down['cache-control'] = 'no-cache, no-transform';
-  down['x-accel-buffering'] = 'no';
-  return new Response(body, { status, headers: down });
+  const callerHeaders = Object.assign(toCallerHeaders(headers), ownHeaders);
+  callerHeaders['cache-control'] = 'no-cache, no-transform';
+  callerHeaders['x-accel-buffering'] = 'no';
+  return new Response(body, { status, headers: callerHeaders });
 }
 
-/** The part of a stream that came before anything went down. */
+/** The part of a stream that was read before anything was sent to the caller. */
 interface BufferedStreamStart {
-  /** The bytes, in a spare buffer. */
+  /** The bytes, in a pooled buffer. */
   bytes: Uint8Array;
   /** When the first byte came; milliseconds since 1970. */
   firstByte: number;
@@ -223,23 +230,23 @@ async function forwardStreamToEnd(
   }
   watchdog.stopWatching();
   if (mask) writeBytesWithoutWaiting(writable, mask.takeUnsentBytes());
-  let words = '';
+  let ending = '';
   try {
     const report = usage.completeStreamReport;
     if (report) {
-      words = formatComment(finish(report, 'complete', firstByte));
+      ending = formatComment(finish(report, 'complete', firstByte));
     } else {
-      const completed =
+      const completion =
         isRead && !usage.hasApiEndedStream ? createEventCompletion(usage.positionInEventFormat) : undefined;
-      if (completed !== undefined) usage.completeUnfinishedEvent(completed);
-      words = completed ?? '';
+      if (completion !== undefined) usage.completeUnfinishedEvent(completion);
+      ending = completion ?? '';
       if (usage.hasApiEndedStream) {
         const { currentReport: report } = usage;
-        const remark = finish(report, report.completed ? 'complete' : 'error', firstByte);
-        if (report.completed && usage.positionInEventFormat.isAtBoundary) words += formatComment(remark);
+        const comment = finish(report, report.completed ? 'complete' : 'error', firstByte);
+        if (report.completed && usage.positionInEventFormat.isAtBoundary) ending += formatComment(comment);
         const { namelessError } = usage;
         if (!report.completed && namelessError !== undefined)
-          words += createInterruptionEnding(
+          ending += createInterruptionEnding(
             usage.positionInEventFormat,
             createSseErrorEvent(createCallerErrorFromEvent(namelessError), requestId),
           );
@@ -248,20 +255,20 @@ async function forwardStreamToEnd(
         // If the caller is still connected, end with an error event, wherever the stream stopped, so that it does not look
         // complete.
         if (!signal.aborted)
-          words = `\nevent: ping\n\n${createSseErrorEvent(createInterruptedError(false), requestId)}`;
+          ending = `\nevent: ping\n\n${createSseErrorEvent(createInterruptedError(false), requestId)}`;
         finish(usage.currentReport, 'client_gone', firstByte);
       } else {
-        const silent = getRequestEndOfError(controller.signal.reason) === 'silent';
-        words += createInterruptionEnding(
+        const isSilent = getRequestEndOfError(controller.signal.reason) === 'silent';
+        ending += createInterruptionEnding(
           usage.positionInEventFormat,
-          createSseErrorEvent(createInterruptedError(silent), requestId),
+          createSseErrorEvent(createInterruptedError(isSilent), requestId),
         );
-        finish(usage.currentReport, silent ? 'silent' : 'cut', firstByte);
+        finish(usage.currentReport, isSilent ? 'silent' : 'cut', firstByte);
       }
     }
   } finally {
     await delivered;
-    writeTextAndClose(writable, words);
+    writeTextAndClose(writable, ending);
   }
 }
 
@@ -276,23 +283,23 @@ function writeCopy(writable: WritableStream<Uint8Array>, piece: Uint8Array, mask
 }
 
 /** Writes and closes without waiting: if the caller has stopped reading, it can take for ever. */
-function writeTextAndClose(writable: WritableStream, words: string): void {
+function writeTextAndClose(writable: WritableStream, text: string): void {
   const writer = writable.getWriter();
-  const written = words === '' ? undefined : writer.write(encoder.encode(words));
+  const written = text === '' ? undefined : writer.write(encoder.encode(text));
   Promise.all([written, writer.close()]).catch(ignoreCallerGone);
 }
 
-/** @returns the bytes with the remark after them, as a comment: in the same buffer, if they fit. */
-function appendSseComment(bytes: Uint8Array, remark: string | undefined): Uint8Array {
-  if (remark === undefined) return bytes;
-  const words = encoder.encode(formatComment(remark));
+/** @returns the bytes with a comment after them: in the same buffer, if they fit. */
+function appendSseComment(bytes: Uint8Array, comment: string | undefined): Uint8Array {
+  if (comment === undefined) return bytes;
+  const commentBytes = encoder.encode(formatComment(comment));
   const { buffer, byteOffset, length } = bytes;
-  if (byteOffset + length + words.length > buffer.byteLength) return joinPieces([bytes, words]);
-  const whole = new Uint8Array(buffer, byteOffset, length + words.length);
-  whole.set(words, length);
+  if (byteOffset + length + commentBytes.length > buffer.byteLength) return joinPieces([bytes, commentBytes]);
+  const whole = new Uint8Array(buffer, byteOffset, length + commentBytes.length);
+  whole.set(commentBytes, length);
   return whole;
 }
 
-function formatComment(remark: string | undefined): string {
-  return remark === undefined ? '' : `: ${remark}\n\n`;
+function formatComment(comment: string | undefined): string {
+  return comment === undefined ? '' : `: ${comment}\n\n`;
 }

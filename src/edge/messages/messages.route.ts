@@ -241,7 +241,7 @@ async function relayAdmittedMessage(
         billed.releaseBody();
         bodyMemory.releaseMemory();
       },
-      onLeft: () => {
+      onCallerLeft: () => {
         clearInterval(renewing);
         waitUntil(billed.abandon());
       },
@@ -249,8 +249,8 @@ async function relayAdmittedMessage(
         clearInterval(renewing);
         const settled = isUnmetered ? undefined : billed.settle(outcome, { ms: c.get('entry').elapsedMs() });
         log(outcome, settled?.nanodollars);
-        if (outcome.made) {
-          recordingCreatedIds = billed.recordCreatedResources(outcome.made, outcome.upstream);
+        if (outcome.createdIds) {
+          recordingCreatedIds = billed.recordCreatedResources(outcome.createdIds, outcome.upstream);
           waitUntil(recordingCreatedIds);
         }
         if (!settled) return undefined;

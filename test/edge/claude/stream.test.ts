@@ -54,7 +54,7 @@ async function relayFrom(
       signal: new AbortController().signal,
       controller,
       watchdog,
-      reading: {},
+      usageReaderOptions: {},
     },
     { requestId: 'req_1', waitUntil: (work) => works.push(work) },
     (_, ending) => {

@@ -189,7 +189,7 @@ export class UsageReader {
     if (handoverModels) this.#report.handoverModels = handoverModels;
     const { longestToolResultTokens: results } = this.#observed;
     if (results) this.#report.results = results;
-    if (this.#createdIds) this.#report.made = this.#createdIds.collectedIds;
+    if (this.#createdIds) this.#report.createdIds = this.#createdIds.collectedIds;
     return this.#report;
   }
 

@@ -81,9 +81,9 @@ export interface ResponseReport {
   /** The tokens of the longest result of each of the API's own tools, by the tool's name. */
   results?: Readonly<Record<string, number>> | undefined;
   /** The length of the signatures and the redacted data of its thinking. */
-  signed?: number | undefined;
-  /** The ids of what the answer has made, if they were asked for. */
-  made?: readonly CreatedId[] | undefined;
+  signatureLength?: number | undefined;
+  /** The ids of the container, thread and files that the response has created, if they were to be read. */
+  createdIds?: readonly CreatedId[] | undefined;
   /** Whether the answer ended as the API ends it: with `message_stop`, or as a complete JSON message. */
   completed: boolean;
   /** The type of the `error` event or body, if that is how it ended. */
@@ -102,10 +102,12 @@ export function createResponseReport(message: object | undefined, bytes: number)
   const content = getMember(message, 'content');
   const reported = new ReportedUsage();
   reported.hasBlocks = Array.isArray(content) && content.length > 0;
-  const told = reported.addReport(getMember(message, 'usage'), 'message');
+  const reportedUsage = reported.addReport(getMember(message, 'usage'), 'message');
   const letters = joinWrittenText(content);
-  const isRaised = isCount(told?.output_tokens) && !reported.hasPlausibleOutput(letters.length);
-  const usage = isRaised ? { ...told, output_tokens: Math.ceil(computeTextTokenUpperBound(letters)) } : told;
+  const isRaised = isCount(reportedUsage?.output_tokens) && !reported.hasPlausibleOutput(letters.length);
+  const usage = isRaised
+    ? { ...reportedUsage, output_tokens: Math.ceil(computeTextTokenUpperBound(letters)) }
+    : reportedUsage;
   return {
     model: toStringOrUndefined(getMember(message, 'model')),
     usage,
@@ -115,7 +117,7 @@ export function createResponseReport(message: object | undefined, bytes: number)
     bytes,
     handoverModels: listModelsOfFallbackAnswer(content),
     results: findLongestToolResults(content),
-    signed: computeSignatureLength(content),
+    signatureLength: computeSignatureLength(content),
     completed: isMessage,
     error_type: getMember(message, 'type') === 'error' ? parseErrorType(message) : undefined,
   };

@@ -29,7 +29,7 @@ export function createCompleteReport(
     usage,
     handoverModels: listModelsOfFallbackAnswer(content),
     results: findLongestToolResults(content),
-    signed: computeSignatureLength(content),
+    signatureLength: computeSignatureLength(content),
     stop_reason: stopReason,
     ...(reported.isUnbilledEnd(message) && { unbilled: true }),
     completed: true,

@@ -111,14 +111,15 @@ function adaptGrantToUpstream(
 /** Records what an answer shows of its model and its tools. */
 function recordLearnedRates(request: RequestToSettle, outcome: RequestOutcome, { terms }: StoredGrant): void {
   const answers = getResponseStatistics(request.settings);
-  const { completed, seen, handoverModels = [], after_first_ms = 0, results, usage, signed } = outcome;
+  const { completed, seen, handoverModels = [], after_first_ms = 0, results, usage, signatureLength } = outcome;
   // Learn from a response that was stopped, too: it could have switched to a fallback model during the time in which it was
   // observed.
   if (terms?.fallbacks && (completed || seen))
     answers.recordHandovers(createModelKey(request, outcome), after_first_ms / 1_000, handoverModels.length / 2);
   if (results) answers.recordResults(results);
   const thinking = toValidCountOrZero(usage?.output_tokens_details?.thinking_tokens);
-  if (completed && signed && thinking > 0) answers.recordThinking(createModelKey(request, outcome), thinking, signed);
+  if (completed && signatureLength && thinking > 0)
+    answers.recordThinking(createModelKey(request, outcome), thinking, signatureLength);
   if (outcome.written) {
     const key = createSpeedKey(request, outcome, usage?.speed === 'fast');
     const speeds = getModelWritingSpeeds(request.settings);

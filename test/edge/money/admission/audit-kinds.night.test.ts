@@ -202,7 +202,7 @@ test.each([false, true])(
         usage,
         completed: true,
         end: 'complete',
-        signed: think(tokens),
+        signatureLength: think(tokens),
       } as const;
       computeBooked(answer, settings, { ...whole, model: answer.model.id, seen: undefined });
     }

@@ -1,4 +1,9 @@
-/** One attempt to send a request to one upstream: from the call to the first bytes of the response. */
+/**
+ * One attempt to send a request to one upstream: from the call to the first bytes of the response.
+ *
+ * Several of these attempts may belong to one `BilledAttempt` (`money/admission/`): only after an attempt that may have run is the
+ * hold settled, and another one reserved.
+ */
 
 import { decoder } from '../kit/http/bytes.ts';
 import { type ClassifiedFailure, classifyFailure, toMissingModelFailure } from './classify-failure.ts';

@@ -73,8 +73,11 @@ class RequestSender {
   readonly #deadline: number;
   readonly #steps: SendStep[] = [];
   readonly #best: BestFailure;
-  /** The first failure: its upstream, and the requested model. If another upstream is preferred, the first one counts as busy. */
-  #first: { kind: ClassifiedFailure['kind']; upstream: string; model: string | undefined } | undefined;
+  /**
+   * The first failure, which decides whether a later rejection is final: its kind and upstream, and the requested model. If the
+   * preferred upstream is skipped, that counts as a failure by overload.
+   */
+  #firstFailure: { kind: ClassifiedFailure['kind']; upstream: string; model: string | undefined } | undefined;
   #routing: UpstreamRoutingInput;
   #body: RequestBodyFactory | undefined;
   /** The upstreams of UPSTREAMS that can serve the request. */
@@ -105,7 +108,7 @@ class RequestSender {
       if (this.#progress.isAbandoned && this.#hasFailed) return this.#returnBestRejection();
       const { available, open } = this.#orderChoices();
       if (available[0]?.name !== preferred)
-        this.#first ??= { kind: 'overloaded', upstream: preferred ?? '', model: this.#routing.model };
+        this.#firstFailure ??= { kind: 'overloaded', upstream: preferred ?? '', model: this.#routing.model };
       const [next] = this.#isLastResort ? [...available, ...open] : available;
       if (next) {
         if (!(await this.#payForNextAttempt())) return this.#returnBestRejection();
@@ -264,7 +267,7 @@ class RequestSender {
    */
   #isFinalRejection({ upstream, failure }: FailedAttempt): boolean {
     if (failure.kind !== 'request') return false;
-    const first = this.#first;
+    const first = this.#firstFailure;
     if (!first || (first.upstream === upstream && first.model === this.#routing.model)) return true;
     const isForeign = failure.isAboutThinking && !this.#options.repairsThinking;
     return first.kind === 'missing' || (failure.isPublished === true && !isForeign);
@@ -280,7 +283,7 @@ class RequestSender {
     const hasWaited = this.#attemptsOfModel.some((one) => one.upstream === upstream && one.isRepeated);
     failed.isRepeated = isShortWait && !permit?.isProbe && !hasWaited && Date.now() + waitMs < this.#deadline;
     this.#steps.push(failed);
-    this.#first ??= { kind, upstream, model: this.#routing.model };
+    this.#firstFailure ??= { kind, upstream, model: this.#routing.model };
     if (permit && UPSTREAM_FAULTS.has(kind))
       this.#progress.failedUpstreams = [...new Set([...(this.#progress.failedUpstreams ?? []), upstream])];
     permit?.recordFailure(failure, this.#routing, { isUncounted: failed.isRepeated || isRecorded, mayHaveRun });

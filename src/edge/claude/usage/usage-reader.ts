@@ -310,8 +310,8 @@ export class UsageReader {
 
   /** Whether the end of the message has arrived and reported the output. */
   get #hasFinalOutput(): boolean {
-    const isTold = this.#reportedUsage.hasPlausibleOutput(this.#observed.characters);
-    return isTold && (this.#report.completed || this.#report.stop_reason !== null);
+    const isReported = this.#reportedUsage.hasPlausibleOutput(this.#observed.characters);
+    return isReported && (this.#report.completed || this.#report.stop_reason !== null);
   }
 }
 

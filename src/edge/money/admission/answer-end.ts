@@ -57,7 +57,11 @@ export function addEndToLogLine(
   if (nanodollars !== undefined) line.cost_usd = toUsd(nanodollars);
 }
 
-/** @returns a function to call once with the outcome of the answer. It fills in the log line, so that it can be written. */
+/**
+ * Delays the log line of a request until the outcome of its response is known.
+ *
+ * @returns a function that must be called once with the outcome. It completes the log line, so that it can be written
+ */
 export function createOutcomeLogger(c: Context<AppEnv>): OutcomeLogger {
   const entry = c.get('entry');
   entry.expectLaterEnd();

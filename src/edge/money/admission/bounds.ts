@@ -37,6 +37,7 @@ export function computeMaximumCostAndTerms(
   counted?: PromptCount,
 ): { maximumCost: MaximumCost; terms: SettlementTerms } {
   const { ownJson: own, before } = body instanceof RequestBody ? body : { ownJson: body.json, before: NO_FEATURES };
+  // If it is not known where keys are repeated, they may be repeated anywhere in the body. Null: no key is repeated.
   const { readings = body } = body;
   const nameInBody = typeof own.model === 'string' ? own.model : model;
   const { maximumCost, terms } = computeMaximumCost(

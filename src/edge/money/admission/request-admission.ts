@@ -59,11 +59,11 @@ export async function requestAdmissionOfAccount(
   admissionRequest: AdmissionRequest,
 ): Promise<AdmissionDecision> {
   const text = JSON.stringify(admissionRequest);
-  const answered = isolateCounts.countPendingAdmission();
+  const endPendingAdmission = isolateCounts.countPendingAdmission();
   try {
     return JSON.parse(await callAccount(request, (account) => account.admitJson(text))) as AdmissionDecision;
   } finally {
-    answered();
+    endPendingAdmission();
   }
 }
 
@@ -122,6 +122,7 @@ export async function requireCallerCanSend(
   request: Pick<BillingContext, 'identity' | 'accounts' | 'settings'>,
   costKind: RequestCostKind,
 ): Promise<void> {
+  // Only these two fields are needed. Neither depends on the id, the route or the model.
   const { token, defaults } = createAdmissionRequest({ ...request, requestId: '', route: '', model: '' });
   const text = JSON.stringify({ costKind, token, defaults });
   const json = await callAccount(request, (account) => account.checkCallerJson(text));

@@ -51,7 +51,7 @@ export interface HoldRequest extends Omit<HoldDecisionOptions, 'earlier'> {
 /**
  * Prepares the decision about a request, and moves the budget to the time `now`.
  *
- * @param unestimatedCost the maximum cost with that of the API's own tools, which the rules may replace by an estimate
+ * @param unestimatedCost the exact maximum cost. If the rules estimate the API's own tools, it is replaced by the estimate
  */
 export function prepareHoldRequest(
   budget: Budget,

@@ -87,13 +87,13 @@ export const CLASSIFY_ROUTES = [
 
 /** @returns the context in which a request classifies: who pays, and how the upstream is reached */
 export function createClassifyContext(c: Context<AppEnv>): ClassifyContext {
-  const isBound = c.get('identity').only !== undefined;
+  const isRestricted = c.get('identity').only !== undefined;
   return {
     ...getRequestContext(c),
     upstream: getUpstreamOfContext(c),
     signal: c.req.raw.signal,
-    simulate: isBound ? undefined : c.req.header('sluice-simulate'),
-    fallbackModels: isBound ? undefined : readRequestField('fallback_models', c.req.raw.headers, {}),
+    simulate: isRestricted ? undefined : c.req.header('sluice-simulate'),
+    fallbackModels: isRestricted ? undefined : readRequestField('fallback_models', c.req.raw.headers, {}),
   };
 }
 

@@ -62,13 +62,15 @@ async function handleTokenCountRequest(c: Context<AppEnv>, isSluiceRoute: boolea
   const context = getRequestContext(c);
   const { requestId, settings, waitUntil } = context;
   const upstream = getUpstreamOfContext(c);
-  const isBound = c.get('identity').only !== undefined;
+  const isRestricted = c.get('identity').only !== undefined;
   const whole = removeRepeatedKeysFromBody(
     await readJsonBodyToForward(c, 'count'),
-    isBound ? 'everywhere' : 'outermost',
+    isRestricted ? 'everywhere' : 'outermost',
   );
-  const caller = isBound ? getRestrictedTokenGuard().stripRequest(c.req.raw) : c.req.raw;
-  const { ids, body: sent } = findReferencedIds(isBound ? getRestrictedTokenGuard().filterRequestBody(whole) : whole);
+  const caller = isRestricted ? getRestrictedTokenGuard().stripRequest(c.req.raw) : c.req.raw;
+  const { ids, body: sent } = findReferencedIds(
+    isRestricted ? getRestrictedTokenGuard().filterRequestBody(whole) : whole,
+  );
   const requiredUpstream = await requireResourcesOwnedByAccount(context, ids);
   const defaults = getMessageDefaults(c.get('identity'), settings, { isSluiceRoute, body: sent.json });
   const { body, betas } = await buildPromptToCount(c, caller.headers, sent, defaults);
@@ -103,14 +105,14 @@ async function handleTokenCountRequest(c: Context<AppEnv>, isSluiceRoute: boolea
       onHeaders: recordUpstreamAndReleaseBody,
     },
   ).finally(() => raiseAlertOnKeyChange(context, upstream));
-  const hint = isBound ? {} : createModelHintHeaders(response.status, name, settings.models);
+  const hint = isRestricted ? {} : createModelHintHeaders(response.status, name, settings.models);
   const extra = { ...quota, ...createEndHeaders(answeredBy), ...hint };
   for (const [header, value] of Object.entries(extra)) response.headers.set(header, value);
   if (!response.ok) return response;
   const counted = upstreamCount.safeParse(await response.json()).data;
   if (!counted) throw new ApiError('api_error', 'The upstream’s token count could not be read. Try again.');
   // Return only the number of tokens to a restricted token: the other fields would reveal the model.
-  if (isBound) return Response.json({ input_tokens: counted.input_tokens }, { headers: response.headers });
+  if (isRestricted) return Response.json({ input_tokens: counted.input_tokens }, { headers: response.headers });
   const model = settings.models.findRow(name);
   const meaning: TokenCountResponse = {
     ...counted,

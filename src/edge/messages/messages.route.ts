@@ -113,6 +113,7 @@ async function buildBodyToSend(
   { isSluiceRoute, defaults }: { isSluiceRoute: boolean; defaults: MessageDefaults | undefined },
 ): Promise<BodyToSend> {
   const { identity, settings } = getRequestContext(c);
+  // If the body names resources and repeats keys, it is rewritten, so that the upstream reads the ids that are checked here.
   const { ids: named, body: sent } = findReferencedIds(await restoreEdgeCallsInBody(prepared));
   await pauseAfterLongBody(sent);
   const applied = agent ? undefined : defaults;
@@ -260,9 +261,9 @@ async function relayAdmittedMessage(
       },
     },
   );
-  const isBound = c.get('identity').only !== undefined;
+  const isRestricted = c.get('identity').only !== undefined;
   // The header names the agent's model, which a restricted token must not learn.
-  const hint = isBound ? {} : createModelHintHeaders(response.status, billed.model, settings.models);
+  const hint = isRestricted ? {} : createModelHintHeaders(response.status, billed.model, settings.models);
   for (const [header, value] of Object.entries(hint)) response.headers.set(header, value);
   // Store the ids before responding: a client may use them as soon as it has the whole response. If they cannot be stored, return
   // the response all the same, because it is paid for. Later requests that use the ids are then rejected with 404.

@@ -103,9 +103,9 @@ export async function prepareStatelessMessage(
 ): Promise<PreparedStatelessMessage> {
   const identity = c.get('identity');
   const { raw } = c.req;
-  const isBound = identity.only !== undefined;
-  const caller = isBound ? getRestrictedTokenGuard().stripRequest(raw) : raw;
-  const sent = isBound ? getRestrictedTokenGuard().filterRequestBody(body) : body;
+  const isRestricted = identity.only !== undefined;
+  const caller = isRestricted ? getRestrictedTokenGuard().stripRequest(raw) : raw;
+  const sent = isRestricted ? getRestrictedTokenGuard().filterRequestBody(body) : body;
   checkRequestFields(caller.headers, sent.json);
   rejectConversationFields(caller.headers, sent.json);
   rejectRunToolsWithoutConversation(sent.json);
@@ -117,7 +117,7 @@ export async function prepareStatelessMessage(
   c.get('entry').line.agent = formatVersionReference(agent);
   const read = removeRepeatedKeysFromBody(sent, 'everywhere');
   // A restricted token cannot set cache breakpoints, so all of the API's breakpoints are available to the agent.
-  const { used, maxBreakpoints: breakpoints } = countAvailableBreakpoints(isBound ? '' : read.text);
+  const { used, maxBreakpoints: breakpoints } = countAvailableBreakpoints(isRestricted ? '' : read.text);
   const settings = c.get('settings');
   const applyAgentForModel = (model?: string) => {
     const complete = stored.buildRequestWithAgent(parseMemberTexts(read.text), NOTHING_INHERITED, {

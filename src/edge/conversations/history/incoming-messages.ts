@@ -66,7 +66,7 @@ export function readIncomingMessages(
   { json, members, profile, cached }: ResolvedRequest,
   transcript: Transcript,
   limit: number,
-  { agent, isAgain = false, isBound = false }: RequestOptions,
+  { agent, isAgain = false, isRestricted = false }: RequestOptions,
 ): IncomingMessages {
   const end = cached
     ? { lastTurn: cached.lastTurn, tail: cached.tail, history: undefined }
@@ -78,7 +78,7 @@ export function readIncomingMessages(
   const { messages, isPauseAbandoned } = separateNewMessages(received, transcript, stored, { state, answers });
   const omittedCallIds = listOmittedCallIdsOfConversation(transcript);
   const toSent = (one: IncomingMessage) => convertOmittedResults(one, omittedCallIds);
-  if (isBound) {
+  if (isRestricted) {
     const sent = messages.map((one) => toSent(one).message);
     getRestrictedTokenGuard().checkMessages(sent, findCallIdsOfClient(end.tail, agent));
   }

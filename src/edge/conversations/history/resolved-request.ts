@@ -47,7 +47,7 @@ export interface RequestOptions {
   /**
    * Whether the caller's token is restricted. Then new messages may only contain questions and results of the client's tools.
    */
-  isBound?: boolean;
+  isRestricted?: boolean;
   /** Whether its messages are planned a second time: then they already have the edge's results. */
   isAgain?: boolean;
 }
@@ -84,7 +84,7 @@ export function resolveRequest(
     agent,
     defaults,
     counts = false,
-    isBound = false,
+    isRestricted = false,
     model = transcript.storedProfile?.choices?.at(-1)?.model,
   }: RequestOptions,
 ): ResolvedRequest {
@@ -100,7 +100,7 @@ export function resolveRequest(
   // Count the breakpoints that the caller has set, because those of the edge may only use the rest: the API allows four in a
   // request. See https://platform.claude.com/docs/en/build-with-claude/prompt-caching. A restricted token cannot set any, and
   // the messages that it resends are not forwarded.
-  const { used, maxBreakpoints: breakpoints } = isBound
+  const { used, maxBreakpoints: breakpoints } = isRestricted
     ? countAvailableBreakpoints()
     : countAvailableBreakpoints(text, inherited.system, inherited.tools);
   const laid = agent

@@ -72,7 +72,7 @@ export function* planTurnInSteps(
     defaults: agent ? undefined : request.asked.defaults,
     now: conversation.now(),
     // A subagent's request is written by the edge, so the restrictions of the caller's token do not apply to it.
-    isBound: request.caller.only !== undefined && !request.parent,
+    isRestricted: request.caller.only !== undefined && !request.parent,
   };
   const plan = (model?: string) =>
     planNextRequest(request.body, transcript, conversation.settings(), { ...options, model });

@@ -179,7 +179,7 @@ export class Conversation extends UpstreamDurableObject {
     if (!may.ok) return may;
     const value = streamMessagePage(this.#state.transcript, page, {
       shouldHideTools: shouldHideToolContents(caller?.only),
-      isBound: caller?.only !== undefined,
+      isRestricted: caller?.only !== undefined,
     });
     return value ? { ok: true, value } : createMessageNotFoundResult(page.after_id ?? page.before_id);
   }

@@ -68,12 +68,12 @@ async function buildNextPrompt(
   // Re-check after the await: the conversation may have been deleted, and another one created with the same id.
   const profile = requireAllowedProfile();
   const agent = profile ? readRetainedAgent(state) : initialContext?.agent && initialContext.stored;
-  const isBound = identity.only !== undefined;
+  const isRestricted = identity.only !== undefined;
   const planned = planTurnByPluginsOrDefault(state, { pluginContext: new PluginContextValues() }, agent, (model) =>
     planNextRequest(body, state.transcript, state.settings(), {
       agent,
       counts: true,
-      isBound,
+      isRestricted,
       model,
       defaults: agent ? undefined : asked.defaults,
     }),

@@ -12,7 +12,7 @@ export interface ViewerVisibility {
   /** Whether it sees only what every client reads. */
   textOnly?: boolean;
   /** Whether its token is restricted. Then it does not see how models were chosen. */
-  isBound?: boolean;
+  isRestricted?: boolean;
 }
 
 /** A viewer that sees everything. */

@@ -211,8 +211,10 @@ function* formatRunAnswer(
 }
 
 /** @returns the members of a message that its viewer may not see */
-export function getHiddenFields({ isBound }: ViewerVisibility): Partial<Pick<MessageFieldsWithoutContent, 'notes'>> {
-  return isBound ? { notes: null } : {};
+export function getHiddenFields({
+  isRestricted,
+}: ViewerVisibility): Partial<Pick<MessageFieldsWithoutContent, 'notes'>> {
+  return isRestricted ? { notes: null } : {};
 }
 
 /** @param isRefused whether the whole answer was refused. In other answers, steps that the model has refused are left out */

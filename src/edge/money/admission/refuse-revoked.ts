@@ -1,4 +1,4 @@
-/** Rejects revoked credentials, also on routes that take nothing from a budget. */
+/** Rejects revoked credentials, also on routes that take nothing from a budget, and limits the reads of each account. */
 
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
@@ -16,7 +16,10 @@ const STREAM_SUFFIX = /conversations\/[^/]{1,200}\/stream$/;
 
 type CallerToCheck = AccountTarget & { identity: Identity };
 
-/** Rejects a revoked credential. (Requests without a credential pass: their routes need none.) */
+/**
+ * Rejects a revoked credential, and counts the request in the limit on reads. (Requests without a credential pass: their routes need
+ * none.)
+ */
 export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {
   await requireUnrevokedCredential(c);
   await next();
@@ -37,7 +40,11 @@ export const refuseRevokedAfterwards = createMiddleware<AppEnv>(async (c, next) 
 /** Errors after which the credential need not be checked: they show that it was checked, or that the account was asked. */
 const CHECKED_ERRORS: ReadonlySet<number> = new Set([401, 429]);
 
-/** Checks the credential, and counts the request for its account. @throws ApiError 401 if it is revoked, 429 for one too many */
+/**
+ * Checks the credential, and counts the request in its account's limit on reads.
+ *
+ * @throws ApiError 401 if it is revoked, 429 for one read too many
+ */
 export async function requireUnrevokedCredential(c: Context<AppEnv>): Promise<void> {
   const identity = c.get('identity') as Identity | undefined;
   if (!identity) return;
@@ -45,10 +52,10 @@ export async function requireUnrevokedCredential(c: Context<AppEnv>): Promise<vo
   // everything.
   if (identity.scopes.some(isAdminScope)) return await requireUnrevokedCaller(getRequestContext(c));
   const { READS_PER_MINUTE, BOUND_READS_PER_MINUTE } = c.get('settings');
-  const bound = identity.only !== undefined;
-  const most = bound ? BOUND_READS_PER_MINUTE : READS_PER_MINUTE;
+  const isRestricted = identity.only !== undefined;
+  const limit = isRestricted ? BOUND_READS_PER_MINUTE : READS_PER_MINUTE;
   const stream = c.req.method === 'GET' ? STREAM_SUFFIX.exec(c.req.path)?.[0] : undefined;
-  await requireUnrevokedCaller(getRequestContext(c), { isRestricted: bound, limit: most, stream });
+  await requireUnrevokedCaller(getRequestContext(c), { isRestricted, limit, stream });
 }
 
 /**

@@ -31,10 +31,10 @@ test.each([
   ['plain', false],
 ])(
   'an upstream error for a %s token in a conversation has no gateway headers, and only error types of the API',
-  async (_, isBound) => {
+  async (_, isRestricted) => {
     const { app } = await createSkyEdge(SKY, 'none');
     const only = { agents: ['sky'], conversations: ['web-*'] };
-    const caller = bearerHeader(await createToken('bob', ['messages'], isBound ? { only } : {}));
+    const caller = bearerHeader(await createToken('bob', ['messages'], isRestricted ? { only } : {}));
     for (const [at, [status, type]] of REFUSALS.entries()) {
       for (const form of ['whole', 'stream', 'asked-whole'] as const) {
         const name = `${status} ${type} ${form}`;
@@ -66,7 +66,7 @@ test.each([
         const told = body.error as { type: string; message: string };
         expect(Object.keys(STATUS_BY_TYPE), name).toContain(told.type);
         if (type !== SECRET) expect(told.type, name).toBe(type);
-        if (!isBound) expect(told.message, name).toContain(WORDS);
+        if (!isRestricted) expect(told.message, name).toContain(WORDS);
         expect(JSON.stringify([body, [...headers], app.log]), name).not.toContain(SECRET);
         expect(JSON.stringify(app.log), name).toContain('"error_type"');
       }

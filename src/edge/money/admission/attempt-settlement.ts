@@ -14,7 +14,7 @@ import { getSinglePluginMember } from '../../kit/plugins/plugins.ts';
 import type { AdmissionDecision } from '../contracts/admission.ts';
 import type { Settlement } from '../contracts/settlement.ts';
 import type { LearnedModelRates } from './interrupted-cost.ts';
-import { createPricedSettlement, type StoredGrant, UNKNOWN_GRANT } from './price-outcome.ts';
+import { createPricedSettlement, type StoredGrant } from './price-outcome.ts';
 import type { RequestToSettle } from './request-to-bill.ts';
 
 /**
@@ -30,15 +30,15 @@ export function createAttemptSettlement(
 ): Settlement {
   const { requestId, model, settings } = request;
   const { upstream } = outcome;
-  const place = {
+  const billing = {
     models: getModelTableOfUpstream(settings, upstream),
     isClaudeApi: isUpstreamClaudeApi(settings, upstream),
   };
   if (isLast) recordLearnedRates(request, outcome, grant);
   const learned = getLearnedRates(request, outcome, grant);
-  const inForce = adaptGrantToUpstream(settings, outcome, grant);
+  const adaptedGrant = adaptGrantToUpstream(settings, outcome, grant);
   return {
-    ...createPricedSettlement({ requestId, model, ...place, learned }, outcome, inForce),
+    ...createPricedSettlement({ requestId, model, ...billing, learned }, outcome, adaptedGrant),
     startedAt: grant.startedAt,
     ...extra,
   };
@@ -59,12 +59,12 @@ export function recordCachingUpstream(
 type KeyAlertContext = Pick<RequestToSettle, 'accounts' | 'settings' | 'waitUntil'>;
 
 /** Alerts the operator when an upstream starts to reject its key, and when the key works again. */
-export function raiseAlertOnKeyChange(place: KeyAlertContext, upstream: Upstream): void {
-  if (!place.accounts.POOL) return;
+export function raiseAlertOnKeyChange(context: KeyAlertContext, upstream: Upstream): void {
+  if (!context.accounts.POOL) return;
   for (const [name, key] of listKeyHealths(upstream)) {
     if (!key.hasChange) continue;
     const all = getSinglePluginMember('allAccounts');
-    if (all) place.waitUntil?.(key.reportChangeToOperator((news) => all.alertOnKeyChange(place, news, name)));
+    if (all) context.waitUntil?.(key.reportChangeToOperator((news) => all.alertOnKeyChange(context, news, name)));
   }
 }
 
@@ -78,7 +78,6 @@ export function createStoredGrant(
 ): StoredGrant {
   return {
     hold,
-    lowered: maxTokens,
     ...(loweredBy && { loweredBy }),
     mostOutput: maxTokens ?? maximumCost.outputTokens,
     models: maximumCost.models,
@@ -88,9 +87,9 @@ export function createStoredGrant(
   };
 }
 
-/** @returns the grant of a request that is not admitted yet, as its account stores it */
+/** @returns the grant of a request that is not admitted yet, as its account stores it. With it, the account returns the hold. */
 export function serializeUnadmittedGrant(maximumCost: MaximumCost, terms: SettlementTerms, startedAt: number): string {
-  return JSON.stringify({ ...createStoredGrant(maximumCost, terms, UNKNOWN_GRANT), startedAt });
+  return JSON.stringify({ ...createStoredGrant(maximumCost, terms, { hold: Number.NaN }), startedAt });
 }
 
 /**
@@ -110,16 +109,16 @@ function adaptGrantToUpstream(
 
 /** Records what an answer shows of its model and its tools. */
 function recordLearnedRates(request: RequestToSettle, outcome: RequestOutcome, { terms }: StoredGrant): void {
-  const answers = getResponseStatistics(request.settings);
+  const statistics = getResponseStatistics(request.settings);
   const { completed, seen, handoverModels = [], after_first_ms = 0, results, usage, signatureLength } = outcome;
   // Learn from a response that was stopped, too: it could have switched to a fallback model during the time in which it was
   // observed.
   if (terms?.fallbacks && (completed || seen))
-    answers.recordHandovers(createModelKey(request, outcome), after_first_ms / 1_000, handoverModels.length / 2);
-  if (results) answers.recordResults(results);
+    statistics.recordHandovers(createModelKey(request, outcome), after_first_ms / 1_000, handoverModels.length / 2);
+  if (results) statistics.recordResults(results);
   const thinking = toValidCountOrZero(usage?.output_tokens_details?.thinking_tokens);
   if (completed && signatureLength && thinking > 0)
-    answers.recordThinking(createModelKey(request, outcome), thinking, signatureLength);
+    statistics.recordThinking(createModelKey(request, outcome), thinking, signatureLength);
   if (outcome.written) {
     const key = createSpeedKey(request, outcome, usage?.speed === 'fast');
     const speeds = getModelWritingSpeeds(request.settings);
@@ -129,12 +128,12 @@ function recordLearnedRates(request: RequestToSettle, outcome: RequestOutcome, {
 
 /** @returns what other answers have shown of the model and of tools */
 function getLearnedRates(request: RequestToSettle, outcome: RequestOutcome, { terms }: StoredGrant): LearnedModelRates {
-  const answers = getResponseStatistics(request.settings);
+  const statistics = getResponseStatistics(request.settings);
   const speedKey = createSpeedKey(request, outcome, terms?.isFast ?? false);
   return {
-    handOversPerSecond: answers.getModelHandoversPerSecond(createModelKey(request, outcome)),
+    handOversPerSecond: statistics.getModelHandoversPerSecond(createModelKey(request, outcome)),
     tokensPerSecond: getModelWritingSpeeds(request.settings).getMaxTokensPerSecond(speedKey, Date.now()),
-    longestResult: (tool) => answers.getLongestToolResultTokens(tool),
+    longestResult: (tool) => statistics.getLongestToolResultTokens(tool),
   };
 }
 
@@ -143,11 +142,11 @@ export function getMaxThinkingShare({
   settings,
   model,
 }: Pick<RequestToSettle, 'settings' | 'model'>): number | undefined {
-  const answers = getResponseStatistics(settings);
+  const statistics = getResponseStatistics(settings);
   const names =
     settings.UPSTREAMS.length > 0 ? createConfiguredUpstreams(settings).map(({ name }) => name) : [undefined];
   const shares = names.map((upstream) =>
-    answers.getThinkingTokensPerSignatureCharacter(createModelKey({ settings, model }, { upstream })),
+    statistics.getThinkingTokensPerSignatureCharacter(createModelKey({ settings, model }, { upstream })),
   );
   return Math.max(...shares.map((share) => share ?? Number.POSITIVE_INFINITY));
 }

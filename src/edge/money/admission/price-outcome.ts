@@ -35,8 +35,6 @@ export interface StoredGrant {
   earlier?: Nanodollars | undefined;
   /** The hold, in nanodollars; NaN if it is not known here. */
   hold: Nanodollars;
-  /** The value to which `max_tokens` was lowered. */
-  lowered: number | undefined;
   /** Whose limit has lowered that, or uses. A grant that the account stores does not say it. */
   loweredBy?: LoweredBy;
   /** The caller's own budget; absent if nothing limits it, and in a grant that the account stores. */
@@ -55,7 +53,7 @@ export interface StoredGrant {
 }
 
 /** A grant that is not known here. The account settles it at its own figure: the hold, if there is one. */
-export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN, lowered: undefined };
+export const UNKNOWN_GRANT: StoredGrant = { hold: Number.NaN };
 
 /** The request that is settled. */
 export interface RequestToPrice {
@@ -236,7 +234,7 @@ function isBeforeFirstEvent(
   return isStream && !usage && !hasObservedOutput(seen) && !terms.compacts && !unwatched;
 }
 
-/** @returns the terms with the prompt as it was counted behind the admission */
+/** @returns the terms with a lower prompt, if the prompt was counted after the admission */
 function setCountedPrompt(terms: SettlementTerms, promptTokens = terms.promptTokens): SettlementTerms {
   const counted = Math.max(promptTokens, terms.leastPrompt);
   if (counted >= terms.promptTokens) return terms;
@@ -253,7 +251,7 @@ function computeStreamTimings(
   return { firstEventMs: ttft_ms, ...(completed && after_first_ms && { afterFirstMs: after_first_ms }) };
 }
 
-/** @returns the upstreams whose failures no row counts yet: a request that failed counts to its own upstream anyway */
+/** @returns the failed upstreams, without the one that the row itself records as failed */
 function listEarlierFailedUpstreams({
   upstream,
   failed_upstreams,

@@ -3,7 +3,7 @@ import type { TurnRow } from '#edge/conversations/history/storage/rows.ts';
 import type { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { TurnGrantStore } from '#edge/conversations/turn/turn-grants.ts';
 
-const ADMITTED = { requestId: 'req_1', hold: 1_000, lowered: undefined };
+const ADMITTED = { requestId: 'req_1', hold: 1_000 };
 
 test('ends with the grant of the last admitted attempt, however many later ones were rejected', () => {
   for (const rejected of [0, 1, 2, 3]) {

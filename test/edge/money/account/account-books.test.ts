@@ -36,7 +36,6 @@ function grantOf({ body, count }: BilledAnswer): StoredGrant {
   if (decision.kind !== 'admitted') throw new Error(`not admitted: ${JSON.stringify(decision)}`);
   return {
     hold: decision.nanodollars,
-    lowered: undefined,
     mostOutput: decision.maxTokens,
     models: worstCase.models,
     cancelStops: true,

@@ -48,7 +48,7 @@ export function computeBooked(
     stub: { settleJson: async () => '{}' } as never,
   };
   const ended = { status: 200, end: 'cut', upstream_request_id: undefined, sent: true, ttft_ms: 0 } as const;
-  return BilledRequest.restore(request, grant).settle({
+  return BilledRequest.restoreAttempt(request, grant).settle({
     ...ended,
     ...outcome,
   } as RequestOutcome).nanodollars;

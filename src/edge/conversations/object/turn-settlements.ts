@@ -78,7 +78,7 @@ export class TurnSettlementTracker {
     const account = this.#object.transcript.storedProfile?.account ?? '';
     const requestId = row.grant?.requestId ?? row.requestId;
     const request = { ...createAccountRequest(this.#object, { account }), requestId, model: row.model };
-    return BilledRequest.restore(request, row.grant, count);
+    return BilledRequest.restoreAttempt(request, row.grant, count);
   }
 
   /** Stores the confirmation of a settlement when it comes. @param settled undefined if nothing has to be settled */

@@ -42,7 +42,7 @@ interface BilledRequestOptions {
   modelInBody: string;
   /** Fields that the edge adds to the body. */
   changes?: BodyChanges;
-  /** Adapts the body for another model than the one that it names. Default: only `model` is changed. */
+  /** Returns the changes that are applied to the body when it is sent to another model than it names. Default: only `model`. */
   asModel?(model: string, body: JsonBody): BodyChanges;
   /** Called with each later attempt once it is admitted. */
   onAdmitted?(attempt: BilledAttempt): void;
@@ -101,7 +101,7 @@ export class BilledRequest implements Payment {
    * @param grant what was stored of the attempt; null if only its account may have that
    * @param countPrompt counts the prompt, if nothing of the response has arrived
    */
-  static restore(
+  static restoreAttempt(
     request: RequestToSettle,
     grant: StoredGrant | null,
     countPrompt?: () => Promise<number | undefined>,
@@ -194,7 +194,10 @@ export class BilledRequest implements Payment {
     return (await this.attempts.at(-1)?.renew(stage)) ?? false;
   }
 
-  /** Reports that the caller no longer waits for the response of the latest attempt. Never rejects. */
+  /**
+   * Reports that the caller no longer waits for the response of the latest attempt. Its hold stays until it is settled. Never
+   * rejects.
+   */
   async abandon(): Promise<void> {
     await this.attempts.at(-1)?.abandon();
   }

@@ -13,7 +13,7 @@ import type { QuotaStatus, SpendStatus } from '../contracts/admission.ts';
 export interface BudgetAtAdmission {
   windows: { settled: Nanodollars; limit: Nanodollars }[];
   /** The maximum cost of the response at which the same request fits once more, beside the holds of other requests. */
-  room: Nanodollars;
+  maxCostToFitAgain: Nanodollars;
 }
 
 /** The budget that remains after a response. Shared budgets are left out, so that callers do not learn what others spend. */
@@ -42,7 +42,7 @@ export function captureBudgetAtAdmission({
   const own = listOwnSpendLimits(quota);
   if (least === undefined || own.length === 0) return undefined;
   const free = Math.min(...own.map(({ limit, settled, held }) => limit - settled - held));
-  return { windows: own.map(({ settled, limit }) => ({ settled, limit })), room: free + hold - least };
+  return { windows: own.map(({ settled, limit }) => ({ settled, limit })), maxCostToFitAgain: free + hold - least };
 }
 
 /** @returns what an answer of this cost leaves; undefined if that is not known */
@@ -54,7 +54,7 @@ export function computeRemainingBudget(
   const used = Math.max(
     ...before.windows.map(({ settled, limit }) => computeUsedShareOfLimit({ settled: settled + cost, limit })),
   );
-  return { used, fits: cost <= before.room };
+  return { used, fits: cost <= before.maxCostToFitAgain };
 }
 
 /** @returns the used share of a limit. It is 1 only if nothing is left: rounded down to ten thousandths */

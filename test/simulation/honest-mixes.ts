@@ -387,7 +387,7 @@ export async function simulateMix(mix: Mix, seed: number): Promise<MixResult> {
       // Who waits for others does not wait for less than that.
       const leastToWait = leastCostOf(worstCase, 'estimateTokensForText');
       const leastUncounted = computeLeast({});
-      const inputCost = (limits.served_tools === 'estimate' && worstCase.served?.inputCost) || worstCase.inputCost;
+      const inputCost = (limits.served_tools === 'estimate' && worstCase.serverTools?.inputCost) || worstCase.inputCost;
       const beganAt = world.clock.now;
       for (let tries = 1; ; tries += 1) {
         asked += 1;

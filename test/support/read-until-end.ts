@@ -129,7 +129,7 @@ function readKilledAnswer(
     advanceTime(at);
     // The object says every fifteen seconds that it goes on.
     while (at > coversUntil - 5_000) coversUntil += 15_000;
-    const soon = at + computeStoreDelayMs(storedAt - (beganAt ?? storedAt), grant.terms?.served !== undefined);
+    const soon = at + computeStoreDelayMs(storedAt - (beganAt ?? storedAt), grant.terms?.serverTools !== undefined);
     if (event.startsWith('event: ping')) {
       // It is shown at once, and stored with what comes next.
       unstored.push(deed);

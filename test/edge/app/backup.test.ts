@@ -12,7 +12,7 @@ import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.t
 import { settleAt } from '../money/account/admission-requests.ts';
 
 const DAY = 86_400_000;
-const BOUNDED = { leastOutput: 0, bounded: true, countable: false, known: true, models: [['claude-haiku-5-5']] };
+const BOUNDED = { leastOutput: 0, bounded: true, countable: false, isPriced: true, models: [['claude-haiku-5-5']] };
 const CREDIT = { id: 'crd_1', key: null, amount: 5, spent: 0, note: null, created_at: 1, expires_at: null };
 let app: TestApp;
 beforeEach(() => {

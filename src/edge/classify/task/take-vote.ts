@@ -180,7 +180,7 @@ async function callClassificationModel(
       // Pass the requested name: a limit of the account may allow the model only by its alias.
       body: replaceBodyJson(body, { ...body.json, model: modelAsked }),
       model,
-      requestFor: createRequestForModel,
+      buildBodyForModel: createRequestForModel,
       headers: new Headers({ 'anthropic-version': API_VERSION }),
       dimensions: { ...context.chooses?.dimensions, ...createDimensionValue(OF_PREFIX, prefix) },
       fallbackModels: context.fallbackModels ?? task.fallbackModels,

@@ -20,13 +20,13 @@ export interface MaximumCost {
   /** Whether counting the tokens could lower the maximum cost. */
   countable: boolean;
   /** Whether every model that the request names is in the price table. */
-  known: boolean;
+  isPriced: boolean;
   /** Every model that may be billed, each with all of its names. `default` means that the API chooses the fallbacks. */
   models: string[][];
   /** The maximum cost of the steps, if the API itself calls tools. */
-  served?: ServerToolsMaximumCost;
+  serverTools?: ServerToolsMaximumCost;
   /** Why nothing in the body limits the input, in words for the caller. */
-  because?: string;
+  unboundedReason?: string;
 }
 
 /**
@@ -95,7 +95,7 @@ export interface SettlementTerms {
   /** Whether the API may summarize the prompt first, which is billed beside the answer. */
   compacts: boolean;
   /** The maximum cost of steps that were not observed; absent if the API itself calls no tools. */
-  served?: ServerToolsTerms;
+  serverTools?: ServerToolsTerms;
   /** The advisors; absent without one. */
   advisor?: SecondModelPrices;
   /** The models that may step in when one declines; absent without one. */

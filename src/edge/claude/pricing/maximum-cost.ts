@@ -128,11 +128,11 @@ function sumCosts(
       !found.served.hidden &&
       options.count === undefined &&
       attempts.every(({ isWorthCounting }) => isWorthCounting),
-    known: all.every(({ isKnown }) => isKnown),
+    isPriced: all.every(({ isKnown }) => isKnown),
     models: all.map(({ names }) => names),
   };
   if (found.served.tools > 0) {
-    maximumCost.served = {
+    maximumCost.serverTools = {
       tool: found.served.name,
       single: found.served.tools === 1 && found.served.unlimited === found.served.lackMaxUses,
       lacksMaxUses: found.served.lackMaxUses > 0,
@@ -147,7 +147,7 @@ function sumCosts(
   }
   const isUncounted = found.by === 'count' && options.count === null;
   const because = isUncounted ? 'a block that the upstream cannot count' : found.because;
-  if (because !== undefined && found.by !== 'bytes') maximumCost.because = because;
+  if (because !== undefined && found.by !== 'bytes') maximumCost.unboundedReason = because;
   return maximumCost;
 }
 
@@ -174,8 +174,8 @@ function combineTerms(
     streams: body.stream === true,
   };
   if (found.served.tools > 0) {
-    terms.served = { uses, searches: found.searches, window: Math.max(...attempts.map(({ window }) => window)) };
-    if (Number.isFinite(found.served.result)) terms.served.mostResult = found.served.result;
+    terms.serverTools = { uses, searches: found.searches, window: Math.max(...attempts.map(({ window }) => window)) };
+    if (Number.isFinite(found.served.result)) terms.serverTools.mostResult = found.served.result;
   }
   if (fallbacks.length > 0) terms.fallbacks = combineSecondModels(fallbacks);
   if (advisors.length > 0) terms.advisor = combineSecondModels(advisors);

@@ -73,7 +73,7 @@ export class TurnEventPublisher {
   }
 
   get #isServerToolRunning(): boolean {
-    return this.#turn.row.grant?.terms?.served !== undefined;
+    return this.#turn.row.grant?.terms?.serverTools !== undefined;
   }
 
   /** Stops the timer. The end of the turn stores the remaining events. */

@@ -124,7 +124,7 @@ export function measureUnseenTimeAtCrash(
   const due = isUnseen
     ? Math.max(coveredAt, at) +
       (newest && openIndices.length === 0 && isRunningServerTool(last?.value) ? TOUCHED_MS : COVER_MS)
-    : at + computeStoreDelayMs(at - sentAt, row.grant?.terms?.served !== undefined) + LATE_MS;
+    : at + computeStoreDelayMs(at - sentAt, row.grant?.terms?.serverTools !== undefined) + LATE_MS;
   const lostMs = Math.max(0, Math.min(due, Math.max(wokeAt, at) + LATE_MS) - at);
   return { unseenMs: unseenMs + lostMs, lostMs };
 }

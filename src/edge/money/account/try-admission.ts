@@ -152,7 +152,7 @@ function decideAndPlaceHold(
     if (request.counted) takeTokenCountFromBucket(budget, rules);
     return createRejectedDecision(state, decision, now, token?.jti);
   }
-  const hold = placeHold(state, request, decision, { now, isUnpriced: !maximumCost.known });
+  const hold = placeHold(state, request, decision, { now, isUnpriced: !maximumCost.isPriced });
   options.ahead?.recordPassed(requestId, hold.nanodollars);
   if (storing) storage.addExpectedBytes(storing, now);
   if (conversation !== undefined) state.conversations.insertConversation(conversation, now, request.parent);
@@ -235,8 +235,8 @@ function placeHold(
   { now, isUnpriced }: { now: number; isUnpriced: boolean },
 ): Hold {
   const { budget, ledger, limits } = state;
-  const { requestId, model, token, lowered, holdMs = HOLD_MS } = request;
-  if (lowered) amounts.loweredBy = { ...lowered, ...amounts.loweredBy };
+  const { requestId, model, token, loweredBy, holdMs = HOLD_MS } = request;
+  if (loweredBy) amounts.loweredBy = { ...loweredBy, ...amounts.loweredBy };
   const jti = token?.jti ?? null;
   const group = state.getPayingGroup(request);
   const deadline = now + holdMs;

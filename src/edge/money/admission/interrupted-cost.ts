@@ -221,23 +221,23 @@ function computeCostOfLaterSteps(
  * @param usualMs milliseconds of silence that are usual there
  */
 function computeCostOfUnseenSteps(
-  { served, inputPrice, advisor, tokensPerSecond }: SettlementTerms,
+  { serverTools, inputPrice, advisor, tokensPerSecond }: SettlementTerms,
   { lost_ms, uses, running_uses: running, running_tools, searches, longest_result, runs_code }: ObservedPart,
   prompt: number,
   usualMs: number,
   { longestResult }: LearnedModelRates,
 ): Nanodollars {
-  if (!served) return 0;
-  const searchesLeft = Math.max(0, served.searches - searches);
+  if (!serverTools) return 0;
+  const searchesLeft = Math.max(0, serverTools.searches - searches);
   // If the request limits the length of tool results (`mostResult`), or a longer result was observed, use that length instead
   // of the usual one.
-  const limitResultTokens = (tokens: number) => Math.max(served.mostResult ?? tokens, longest_result);
+  const limitResultTokens = (tokens: number) => Math.max(serverTools.mostResult ?? tokens, longest_result);
   const getMaxResultTokens = (tool: string) =>
     limitResultTokens(Math.max(longestResult(tool), tool === 'web_search' ? SEARCH_RESULT_TOKENS : LONG_RESULT_TOKENS));
   const longest = Math.max(0, ...(running_tools ?? []).map(getMaxResultTokens));
   const dearest = Math.max(inputPrice, advisor?.inputPrice ?? 0);
   if (lost_ms <= usualMs) {
-    const added = Math.min(running * (longest || limitResultTokens(LONG_RESULT_TOKENS)), served.window);
+    const added = Math.min(running * (longest || limitResultTokens(LONG_RESULT_TOKENS)), serverTools.window);
     return added * inputPrice + Math.min(1, searchesLeft) * WEB_SEARCH_NANODOLLARS;
   }
   // Assume at least a search result after a short silence, and at least a long page after a long one, because fetching a long
@@ -250,14 +250,14 @@ function computeCostOfUnseenSteps(
   // The result of a running use can arrive at any time, so it always counts. Each further use also takes the time of a step, so
   // their number is limited by the length of the silence.
   const stepMs = MIN_STEP_MS + (MIN_CALL_TOKENS * 1_000) / tokensPerSecond;
-  const left = Math.min(Math.max(0, served.uses - uses), Math.floor((lost_ms + IN_FLIGHT_MS) / stepMs));
+  const left = Math.min(Math.max(0, serverTools.uses - uses), Math.floor((lost_ms + IN_FLIGHT_MS) / stepMs));
   // A step may search several times at once. But the model writes each call, so the time limits their number.
   const calls = Math.ceil((written + computeMaxTokensWritten(IN_FLIGHT_MS, tokensPerSecond)) / MIN_CALL_TOKENS);
   const searched = Math.min(searchesLeft, calls) * WEB_SEARCH_NANODOLLARS;
   if (runs_code) return (Math.ceil(written / MIN_CALL_TOKENS) * prompt + running * result) * inputPrice + searched;
   // Each prompt contains the results of all earlier uses, so results are billed 1 + 2 + … + n = n (n + 1) / 2 times.
   const results = ((left + 1) * running + (left * (left + 1)) / 2) * result;
-  const tokens = Math.min(left * prompt + results, (left + 1) * served.window);
+  const tokens = Math.min(left * prompt + results, (left + 1) * serverTools.window);
   return tokens * dearest + searched + written * (advisor?.outputPrice ?? 0);
 }
 

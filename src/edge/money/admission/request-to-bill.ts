@@ -17,8 +17,8 @@ export interface BillingContext extends RequestContext, Pick<AdmissionRequest, F
   /** Dimensions of the ledger, in addition to those of the caller's identity. */
   dimensions?: DimensionValues | undefined;
   upstream: Upstream;
-  /** Builds the body for a fallback model. Default: only `model` is changed. */
-  requestFor?: ((model: string) => Promise<JsonBody>) | undefined;
+  /** Builds a request of Sluice's own for a fallback model. Default: the caller's body, adapted for the model. */
+  buildBodyForModel?: ((model: string) => Promise<JsonBody>) | undefined;
   /** Decides between several upstreams, together with the model. */
   routing?: Omit<UpstreamRoutingInput, 'model'> | undefined;
   /** The headers as they are sent, without the credential. */

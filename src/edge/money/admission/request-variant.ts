@@ -30,7 +30,7 @@ export interface RequestVariant {
   /** The positions of the tools whose uses may be limited, and the minimum number of uses of all tools. */
   readonly limitableTools?: { readonly positions: readonly number[]; readonly minUses: number } | undefined;
   /** The limit for which the uses of the API's own tools were lowered. */
-  readonly lowered?: LoweredBy | undefined;
+  readonly loweredBy?: LoweredBy | undefined;
 }
 
 export function createFirstVariant({ body, model, fallbackModels, count }: RequestToBill): RequestVariant {
@@ -44,21 +44,21 @@ export function createFirstVariant({ body, model, fallbackModels, count }: Reque
 export function withLimitableTools(
   { conversation }: Pick<BillingContext, 'conversation'>,
   variant: RequestVariant,
-  { served }: MaximumCost,
+  { serverTools }: MaximumCost,
 ): RequestVariant {
-  if (variant.limitableTools || served?.leastUses === undefined) return variant;
+  if (variant.limitableTools || serverTools?.leastUses === undefined) return variant;
   const positions = conversation === undefined ? findToolsWithSettableMaxUses(variant.body) : [];
-  return { ...variant, limitableTools: { positions, minUses: served.leastUses } };
+  return { ...variant, limitableTools: { positions, minUses: serverTools.leastUses } };
 }
 
 /** @returns the minimum number of uses to which the API's own tools can be limited; undefined where they cannot be */
 export function getMinToolUses(
-  { limitableTools, lowered }: RequestVariant,
-  { served }: MaximumCost,
+  { limitableTools, loweredBy }: RequestVariant,
+  { serverTools }: MaximumCost,
 ): number | undefined {
   // If a message adds a tool (`lacksMaxUses`), its `max_uses` cannot be changed. After the other tools were limited once,
   // limiting them further does not help.
-  if (lowered && served?.lacksMaxUses) return undefined;
+  if (loweredBy && serverTools?.lacksMaxUses) return undefined;
   return limitableTools && limitableTools.positions.length > 0 ? limitableTools.minUses : undefined;
 }
 
@@ -72,7 +72,7 @@ export function limitToolUses(
   return {
     ...variant,
     body: setMaxUsesOfTools(variant.body, positions, max_uses),
-    lowered: { ...loweredBy, max_uses },
+    loweredBy: { ...loweredBy, max_uses },
   };
 }
 
@@ -92,7 +92,7 @@ export async function createFallbackVariant(
   return {
     ...variant,
     ...found,
-    body: context.requestFor ? await context.requestFor(model) : variant.body,
+    body: context.buildBodyForModel ? await context.buildBodyForModel(model) : variant.body,
     originalModel: variant.originalModel ?? variant.model,
     // Discard the count: it was made with the tokenizer of the model before. `null` stays, because it means that no upstream
     // can count.
@@ -101,13 +101,13 @@ export async function createFallbackVariant(
 }
 
 function findFallbackModel(
-  { requestFor, settings: { models } }: BillingContext,
+  { buildBodyForModel, settings: { models } }: BillingContext,
   { fallbackModels = [], body, model: present, originalModel = present }: RequestVariant,
 ): Required<Pick<RequestVariant, 'nameOfModel' | 'model' | 'changes' | 'fallbackModels'>> | undefined {
   for (const [index, nameOfModel] of fallbackModels.entries()) {
     const model = models.resolveAlias(nameOfModel);
-    // `requestFor` builds Sluice's own requests separately for each model, so they need no adaptation.
-    const row = requestFor ? undefined : models.findRow(model);
+    // `buildBodyForModel` builds Sluice's own requests separately for each model, so they need no adaptation.
+    const row = buildBodyForModel ? undefined : models.findRow(model);
     const { changes, refused } = adaptRequestForModel(row, getJsonWithoutHistory(body), models.findRow(originalModel));
     if (model !== present && !refused)
       return { nameOfModel, model, changes, fallbackModels: fallbackModels.slice(index + 1) };

@@ -286,11 +286,12 @@ function createAttemptAdmissionRequest(
   startedAt: number,
 ): AdmissionRequest {
   const { requestId, later } = options;
-  const { model, lowered } = variant;
+  const { model, loweredBy } = variant;
   const { row, isListed } = prices.findPriceRow(model);
   return {
     ...createAdmissionRequest({ ...context, requestId, model }),
     model: (isListed ? row.id : model).slice(0, MAX_MODEL_NAME_CHARACTERS),
+    // The account has asked for the count already: it was made, or no upstream can make it. So the account must not ask again.
     maximumCost: wasCountNeeded ? { ...maximumCost, countable: false } : maximumCost,
     counted: wasCountNeeded,
     repeats: later !== undefined,
@@ -298,7 +299,7 @@ function createAttemptAdmissionRequest(
     costLimit: context.costLimit,
     earlier: later?.earlierCost || undefined,
     leastUses: getMinToolUses(variant, maximumCost),
-    lowered,
+    loweredBy,
     grant: shouldAccountStoreGrant(context, terms, options)
       ? serializeUnadmittedGrant(maximumCost, terms, startedAt)
       : undefined,
@@ -354,10 +355,10 @@ export function createSettlementContext(context: BillingContext, requestId: stri
  */
 function shouldAccountStoreGrant(
   { mayAccountStoreGrant = false, upstream }: BillingContext,
-  { served }: SettlementTerms,
+  { serverTools }: SettlementTerms,
   { later }: AttemptOptions,
 ): boolean {
-  return mayAccountStoreGrant && !later && !upstream.pool && !served;
+  return mayAccountStoreGrant && !later && !upstream.pool && !serverTools;
 }
 
 /**

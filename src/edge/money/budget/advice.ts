@@ -21,22 +21,22 @@ export function describeToolUseRemedies(
   least: number,
 ): string | undefined {
   const { uses, input, output, perUse } = splitCostByToolUses(maximumCost, rules, least);
-  if (!maximumCost.served || uses * perUse < Math.max(input, output)) return undefined;
+  if (!maximumCost.serverTools || uses * perUse < Math.max(input, output)) return undefined;
   const help = listToolUseRemedies(maximumCost, rules, left, least).join(', or ');
-  return help === '' ? undefined : `To reduce the cost of ${maximumCost.served.tool}, ${help}.`;
+  return help === '' ? undefined : `To reduce the cost of ${maximumCost.serverTools.tool}, ${help}.`;
 }
 
 /** @param money what may be spent, in nanodollars */
 function listToolUseRemedies(maximumCost: MaximumCost, rules: LimitRules, money: number, least: number): string[] {
-  const { served, outputPrice } = maximumCost;
-  if (!served) return [];
-  const fitting = Math.min(served.uses - 1, computeAffordableToolUses(money, maximumCost, rules, least));
-  const isKnown = served.single && fitting > 0;
-  const estimated = served.inputCost + least * outputPrice;
+  const { serverTools, outputPrice } = maximumCost;
+  if (!serverTools) return [];
+  const fitting = Math.min(serverTools.uses - 1, computeAffordableToolUses(money, maximumCost, rules, least));
+  const isKnown = serverTools.single && fitting > 0;
+  const estimated = serverTools.inputCost + least * outputPrice;
   return [
-    ...(served.lacksMaxUses ? [`set max_uses${isKnown ? ` to ${fitting} or less` : ''}`] : []),
-    ...(isKnown && !served.lacksMaxUses ? [`lower max_uses to ${fitting}`] : []),
-    ...(!rules.shouldEstimateServed && estimated <= money ? [ESTIMATE_HELPS] : []),
+    ...(serverTools.lacksMaxUses ? [`set max_uses${isKnown ? ` to ${fitting} or less` : ''}`] : []),
+    ...(isKnown && !serverTools.lacksMaxUses ? [`lower max_uses to ${fitting}`] : []),
+    ...(!rules.shouldEstimateServerTools && estimated <= money ? [ESTIMATE_HELPS] : []),
   ];
 }
 
@@ -47,25 +47,26 @@ export function explainUnaffordableRequest(
   budgetWindows: readonly BudgetWindow[],
   least: number,
 ): string {
-  const { served, because } = maximumCost;
+  const { serverTools, unboundedReason } = maximumCost;
   const limit = Math.min(...budgetWindows.map(({ limit: most }) => most));
   const { uses, input, output, perUse } = splitCostByToolUses(maximumCost, rules, least);
   // Advise to reduce the largest part of the cost: tool uses, input or output.
-  if (served && uses * perUse >= Math.max(input, output)) {
+  if (serverTools && uses * perUse >= Math.max(input, output)) {
     const help = listToolUseRemedies(maximumCost, rules, limit, least);
     return help.length > 0
-      ? `To reduce the cost of ${served.tool}, ${help.join(', or ')}.`
-      : `Remove the tool ${served.tool}, or ask an admin to raise the limit.`;
+      ? `To reduce the cost of ${serverTools.tool}, ${help.join(', or ')}.`
+      : `Remove the tool ${serverTools.tool}, or ask an admin to raise the limit.`;
   }
   if (input >= output) {
-    if (because !== undefined) return `The size of ${because} is not known. Send its content in the request.`;
+    if (unboundedReason !== undefined)
+      return `The size of ${unboundedReason} is not known. Send its content in the request.`;
     const shortest = (input * SHORT_QUESTION) / maximumCost.inputTokens;
     if (output + shortest <= limit) return 'Send a shorter request, or use a cheaper model.';
     if (output <= limit)
       return 'The limit is too low for any request. Use a cheaper model, or ask an admin to raise it.';
   }
   if (
-    rules.shouldClamp &&
+    rules.canLowerMaxTokens &&
     rules.minOutputTokens === undefined &&
     getMinUsefulOutputTokens(maximumCost, rules) > TEXT_TOKENS
   ) {
@@ -73,7 +74,7 @@ export function explainUnaffordableRequest(
     const what = isAll ? `max_tokens (${least}) cannot be lowered` : `A response needs at least ${least} tokens`;
     return `${what}, because the model can think. Disable thinking, set a lower effort, use a cheaper model, or ask an admin to set min_output_tokens.`;
   }
-  return rules.shouldClamp
+  return rules.canLowerMaxTokens
     ? `A useful response needs at least ${least} tokens. Use a cheaper model, or ask an admin to lower min_output_tokens.`
     : `Lower max_tokens (${least}), or use a cheaper model.`;
 }

@@ -90,7 +90,7 @@ function admitFromRateBucket(
  * Decides about a request by its maximum cost: admits it, perhaps with a lowered `max_tokens`, or rejects it. It only moves the
  * budget to the time `now`; `addHold` places the hold.
  *
- * @param unestimatedCost the maximum cost with that of the API's own tools, which the rules may replace by an estimate
+ * @param unestimatedCost the exact maximum cost. If the rules estimate the API's own tools, it is replaced by the estimate
  */
 export function decideHold(
   budget: Budget,
@@ -134,7 +134,7 @@ function checkModelLimits({
     if (!barred) continue;
     return { ...createLimitRejection('model', 'models', time, time, 1, 0, true), by, model: barred[0] ?? '', allowed };
   }
-  if (maximumCost.known) return undefined;
+  if (maximumCost.isPriced) return undefined;
   // Ignore the account's own budget windows: an account without limits has them too, with `CEILING` as their limit.
   const isLimited =
     budgetWindows.some(({ by }) => by !== 'account') ||
@@ -257,7 +257,7 @@ function findHoldSizeObstacle(
 /** @returns output tokens with which counting the input is not worth a call */
 function computeComfortableOutputTokens({ rules, maximumCost }: HoldRequest, minimum: number): number {
   const { outputTokens } = maximumCost;
-  if (!rules.shouldClamp) return outputTokens;
+  if (!rules.canLowerMaxTokens) return outputTokens;
   return Math.min(outputTokens, Math.max(minimum, COMFORT_FACTOR * (rules.minOutputTokens ?? TEXT_TOKENS)));
 }
 
@@ -269,7 +269,7 @@ function computeMaxTokensByRate({ budget, rules, time }: HoldRequest, { minimum 
   if (left < minimum) {
     return createRateRejection('output_tokens_per_minute', fullAt.output, rules.output, time, minimum, heldOutput);
   }
-  return rules.shouldClamp ? Math.max(minimum, Math.floor(left / 2)) : left;
+  return rules.canLowerMaxTokens ? Math.max(minimum, Math.floor(left / 2)) : left;
 }
 
 /**

@@ -22,25 +22,22 @@ export function computeTotalCost({ inputCost, outputPrice, outputTokens }: Maxim
 
 export function computeMinOutputTokens(maximumCost: MaximumCost, rules: LimitRules): number {
   const { outputTokens, leastOutput } = maximumCost;
-  return rules.shouldClamp
+  return rules.canLowerMaxTokens
     ? Math.min(outputTokens, Math.max(getMinUsefulOutputTokens(maximumCost, rules), leastOutput))
     : outputTokens;
 }
 
 export function getMinUsefulOutputTokens(
   { usefulOutput = TEXT_TOKENS }: MaximumCost,
-  { minOutputTokens: leastOutput }: LimitRules,
+  { minOutputTokens }: LimitRules,
 ): number {
-  return leastOutput ?? usefulOutput;
+  return minOutputTokens ?? usefulOutput;
 }
 
 /** @returns the maximum cost by which a request is held. It is an estimate if the rules estimate the API's own tools. */
-export function selectCostToHold(
-  unestimatedCost: MaximumCost,
-  { shouldEstimateServed: estimatesServed }: LimitRules,
-): MaximumCost {
-  if (!estimatesServed || !unestimatedCost.served) return unestimatedCost;
-  const { inputTokens, inputCost } = unestimatedCost.served;
+export function selectCostToHold(unestimatedCost: MaximumCost, { shouldEstimateServerTools }: LimitRules): MaximumCost {
+  if (!shouldEstimateServerTools || !unestimatedCost.serverTools) return unestimatedCost;
+  const { inputTokens, inputCost } = unestimatedCost.serverTools;
   return { ...unestimatedCost, inputTokens, inputCost };
 }
 
@@ -62,12 +59,12 @@ export interface CostPerToolUse {
 /** @param maximumCost as it is held @param least the tokens of its shortest useful answer */
 export function splitCostByToolUses(
   maximumCost: MaximumCost,
-  { shouldEstimateServed }: LimitRules,
+  { shouldEstimateServerTools }: LimitRules,
   least: number,
 ): CostPerToolUse {
-  const { served, inputCost, outputPrice } = maximumCost;
-  const { uses = 0, useOutputPrice = 0 } = served ?? {};
-  const useCost = (shouldEstimateServed ? served?.estimatedUseCost : served?.useCost) ?? 0;
+  const { serverTools, inputCost, outputPrice } = maximumCost;
+  const { uses = 0, useOutputPrice = 0 } = serverTools ?? {};
+  const useCost = (shouldEstimateServerTools ? serverTools?.estimatedUseCost : serverTools?.useCost) ?? 0;
   return {
     uses,
     input: inputCost - uses * useCost,

@@ -73,8 +73,8 @@ export function computeShare(
 }
 
 /** @returns into how many parts the free money is divided. Where `max_tokens` may not be lowered, a request may hold all of it */
-export function getShareDivisor({ shouldClamp }: LimitRules): number {
-  return shouldClamp ? 2 : 1;
+export function getShareDivisor({ canLowerMaxTokens }: LimitRules): number {
+  return canLowerMaxTokens ? 2 : 1;
 }
 
 /** @returns what is not spent: free, or held by other requests. Negative if more is spent than the limit */

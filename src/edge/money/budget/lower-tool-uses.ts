@@ -25,8 +25,8 @@ export function lowerToolUses(
   options: HoldDecisionOptions,
 ): { uses: number; loweredBy: LoweredBy } | undefined {
   const maximumCost = selectCostToHold(unestimatedCost, rules);
-  const { served } = maximumCost;
-  if (!served || !rules.shouldClamp) return undefined;
+  const { serverTools } = maximumCost;
+  if (!serverTools || !rules.canLowerMaxTokens) return undefined;
   const { budgetWindows = createBudgetWindows(budget, rules) } = options;
   const requestWindows = createRequestWindows(options);
   const windows = [...budgetWindows, ...requestWindows];
@@ -34,11 +34,11 @@ export function lowerToolUses(
   const share = computeShare(rules, budgetWindows, requestWindows, free);
   const minTokens = computeMinOutputTokens(maximumCost, rules);
   const countUses = (money: number) => computeAffordableToolUses(money, maximumCost, rules, minTokens);
-  const maxUses = Math.min(served.uses - 1, countUses(free));
+  const maxUses = Math.min(serverTools.uses - 1, countUses(free));
   const affordable = Math.min(maxUses, Math.max(minUses, countUses(share)));
   // If too few uses are affordable only because other requests have holds, wait for these with the minimum number of uses
   // instead of rejecting the request.
-  const canWait = served.uses > minUses && countUses(computeUnspentAmount(windows)) >= minUses;
+  const canWait = serverTools.uses > minUses && countUses(computeUnspentAmount(windows)) >= minUses;
   const uses = affordable < minUses && canWait ? minUses : affordable;
   const loweredBy = findTightestLimit(budgetWindows, requestWindows, getShareDivisor(rules));
   return uses >= minUses && loweredBy ? { uses, loweredBy } : undefined;

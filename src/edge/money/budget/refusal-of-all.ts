@@ -16,7 +16,7 @@ const CHEAPEST_REQUEST: MaximumCost = {
   leastOutput: 1,
   bounded: true,
   countable: false,
-  known: true,
+  isPriced: true,
   models: [],
 };
 

@@ -16,11 +16,11 @@ export interface LimitRules {
   spend: Record<Period, Nanodollars | undefined>;
   concurrent: number;
   models: readonly string[] | undefined;
-  shouldClamp: boolean;
+  canLowerMaxTokens: boolean;
   /** The least `max_tokens` worth an answer; undefined if the model and the request decide. */
   minOutputTokens: number | undefined;
   /** Whether a step of the API's own tools is held at an estimate instead of its maximum cost. */
-  shouldEstimateServed: boolean;
+  shouldEstimateServerTools: boolean;
 }
 
 /** @returns the limits as rules: money in nanodollars, defaults filled in. */
@@ -34,8 +34,8 @@ export function toLimitRules(limits: Limits): LimitRules {
     spend: mapPeriods(PERIODS, (period) => toNanodollarsOrUndefined(limits[getUsdLimitName(period)])),
     concurrent: limits.concurrent_requests ?? Number.POSITIVE_INFINITY,
     models: limits.models,
-    shouldClamp: limits.on_shortfall !== 'refuse',
+    canLowerMaxTokens: limits.on_shortfall !== 'refuse',
     minOutputTokens: limits.min_output_tokens,
-    shouldEstimateServed: limits.served_tools === 'estimate',
+    shouldEstimateServerTools: limits.served_tools === 'estimate',
   };
 }

@@ -29,7 +29,7 @@ export function findUnaffordableSearches(
     .filter(({ usd }) => usd !== undefined)
     .sort((one, other) => (one.usd ?? 0) - (other.usd ?? 0));
   // A limit of 0 blocks all spending on purpose, so do not warn that it cannot pay for a search.
-  if (!tightest?.usd || rules.shouldEstimateServed) return {};
+  if (!tightest?.usd || rules.shouldEstimateServerTools) return {};
   const { limit, usd } = tightest;
   const unpaid = models.rows.flatMap((row) => {
     const body = { ...SEARCH, model: row.id };
@@ -40,7 +40,7 @@ export function findUnaffordableSearches(
     const { least } = computeCostRange(tried, rules);
     const isUsed = getModelLifecycle(row) !== 'retired' && (!rules.models || isModelAllowed(names, rules.models));
     if (!isUsed || least <= usdToNanodollars(usd)) return [];
-    const estimate = computeCostRange(tried, { ...rules, shouldEstimateServed: true }).least;
+    const estimate = computeCostRange(tried, { ...rules, shouldEstimateServerTools: true }).least;
     return [{ model: row.id, exact_usd: toUsd(least), estimate_usd: toUsd(estimate) }];
   });
   if (unpaid.length === 0) return {};

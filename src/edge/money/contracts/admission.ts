@@ -53,7 +53,7 @@ export interface AdmissionRequest extends AdmissionContext {
   /** The fewest uses of the API's own tools to which the request can be limited. Absent where their number must not change. */
   leastUses?: number | undefined;
   /** Which limit has lowered the uses already. */
-  lowered?: LoweredBy | undefined;
+  loweredBy?: LoweredBy | undefined;
   /** Characters that a turn adds to its conversation before the answer. Their number is a lower bound of their bytes. */
   newCharacters?: number | undefined;
   /**
@@ -116,7 +116,7 @@ export type AdmissionDecision =
       maxTokens?: number;
       /** Whose limit has lowered that, or uses; absent if none has, and where that is not known any more. */
       loweredBy?: LoweredBy;
-      /** The least that it could have held; absent if neither the account nor the credential has a limit in USD. */
+      /** The cost of its shortest useful response; absent if neither the account nor the credential has a limit in USD. */
       least?: Nanodollars;
       /** Whether a limit in USD holds: the account's own, the credential's, or a pool's. Absent if none does. */
       inUsd?: true;

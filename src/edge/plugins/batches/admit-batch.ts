@@ -114,7 +114,7 @@ function createBatchMaximumCost({ models, known }: BatchAdmissionRequest, inputC
     leastOutput: 0,
     bounded: true,
     countable: false,
-    known,
+    isPriced: known,
     models,
   };
 }

@@ -199,7 +199,7 @@ export class BatchItemReader {
       pieces: serializeItemPieces(item, bytes, sent, params, idThere === request.model ? undefined : idThere),
       model: isListed ? row.id : undefined,
       models: maximumCost.models,
-      known: maximumCost.known,
+      known: maximumCost.isPriced,
       cost: maximumCost.inputCost + maximumCost.outputTokens * maximumCost.outputPrice,
       cachesLong: terms.cache === '1h',
       makesThings: canAnswerCreateResources(params.json),

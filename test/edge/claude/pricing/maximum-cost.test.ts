@@ -316,7 +316,7 @@ describe('a hold covers the most expensive usage that the API can report for', (
     const body = ask({ model: 'claude-next' });
     const usage = { input_tokens: bytesOf(body) + 272, output_tokens: 1_000 };
     for (const row of models.rows) expect(hold(bound(body))).toBeGreaterThanOrEqual(computeCost(usage, row));
-    expect(bound(body).known).toBe(false);
+    expect(bound(body).isPriced).toBe(false);
   });
 });
 
@@ -358,7 +358,7 @@ describe('the upper bound of a request', () => {
       inputTokens: first + 3 * MILLION,
       outputPrice: 4 * 22_000,
       bounded: false,
-      served: { tool: 'web_search', single: true, uses: 3, inputTokens: 4 * first + (1 + 2 + 3) * 25_000 },
+      serverTools: { tool: 'web_search', single: true, uses: 3, inputTokens: 4 * first + (1 + 2 + 3) * 25_000 },
     });
   });
 
@@ -366,7 +366,11 @@ describe('the upper bound of a request', () => {
     const estimated = (tool: object) => {
       const body = ask({ tools: [tool] });
       const { maximumCost: worstCase } = computeMaximumCost(body, { bytes: bytesOf(body), models });
-      return { first: bytesOf(body) + 272 + TOOL, served: worstCase.served?.inputTokens, exact: worstCase.inputTokens };
+      return {
+        first: bytesOf(body) + 272 + TOOL,
+        served: worstCase.serverTools?.inputTokens,
+        exact: worstCase.inputTokens,
+      };
     };
     const search = { type: 'web_search_20260318', name: 'web_search' };
     const fetching = { type: 'web_fetch_20260318', name: 'web_fetch', max_content_tokens: 5_000, max_uses: 4 };
@@ -387,7 +391,7 @@ describe('the upper bound of a request', () => {
   test('estimates enough for any smaller number of tool uses', () => {
     const searching = (uses: number) => {
       const body = ask({ tools: [{ type: 'web_search_20260318', name: 'web_search', max_uses: uses }] });
-      return computeMaximumCost(body, { bytes: 2_000, models }).maximumCost.served;
+      return computeMaximumCost(body, { bytes: 2_000, models }).maximumCost.serverTools;
     };
     const eight = searching(8);
     const without = (eight?.inputCost ?? 0) - 8 * (eight?.estimatedUseCost ?? 0);
@@ -408,10 +412,10 @@ describe('the upper bound of a request', () => {
   });
 
   test('names the block that cannot be bounded', () => {
-    expect(bound(ask(blocks({ type: 'hologram' }))).because).toBe('a block of the type hologram');
+    expect(bound(ask(blocks({ type: 'hologram' }))).unboundedReason).toBe('a block of the type hologram');
     const byUrl = { type: 'document', source: { type: 'url', url: 'https://x.test/a.pdf' } };
-    expect(bound(ask(blocks(byUrl))).because).toBe('a document by URL');
-    expect(bound(ask()).because).toBeUndefined();
+    expect(bound(ask(blocks(byUrl))).unboundedReason).toBe('a document by URL');
+    expect(bound(ask()).unboundedReason).toBeUndefined();
   });
 
   test('is at most the context window', () => {
@@ -517,7 +521,7 @@ describe('a token count', () => {
       inputTokens: MILLION,
       bounded: false,
       countable: false,
-      because: 'a block that the upstream cannot count',
+      unboundedReason: 'a block that the upstream cannot count',
     };
     expect(bound(file, { count: null })).toMatchObject(held);
   });

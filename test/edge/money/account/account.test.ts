@@ -440,7 +440,7 @@ describe('rollups', () => {
 
   test('sum unknown models without cost under (unknown)', async () => {
     for (let i = 0; i < 3; i++) {
-      const ask = askOf({ model: `made-up-${i}`, size: { known: false } });
+      const ask = askOf({ model: `made-up-${i}`, size: { isPriced: false } });
       await admitAt(stub(), ask);
       await settleAt(stub(), ended(ask.requestId, { cost: 0, status: 'refused_upstream' }));
     }

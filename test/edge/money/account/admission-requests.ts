@@ -13,7 +13,7 @@ export function worstCaseWith(more: Partial<MaximumCost> = {}): MaximumCost {
     leastOutput: 1,
     bounded: true,
     countable: false,
-    known: true,
+    isPriced: true,
     models: [['claude-opus-5-5']],
     ...more,
   };

@@ -115,7 +115,7 @@ test('counts the holds of other requests as unavailable, but not as used', async
 
 async function boundOf(usd: number) {
   const all = { inputTokens: 1, inputCost: Math.round(usd * 1e9), outputTokens: 0, outputPrice: 0, leastOutput: 0 };
-  return { ...all, bounded: true, countable: false, known: true, models: [[MODEL]] };
+  return { ...all, bounded: true, countable: false, isPriced: true, models: [[MODEL]] };
 }
 
 test('reports the budget of a run after all its steps', async () => {

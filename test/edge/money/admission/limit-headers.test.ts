@@ -230,7 +230,7 @@ describe('a rejected request', () => {
   });
 
   test('by a limit in USD for a model without a price receives a message that names PRICES', () => {
-    const error = refused({ usd_per_day: 1 }, { known: false, models: [['claude-next']] });
+    const error = refused({ usd_per_day: 1 }, { isPriced: false, models: [['claude-next']] });
     expect(error).toMatchObject({ type: 'not_found_error', status: 404 });
     expect(error.headers).toEqual({ 'sluice-limited-by': 'account', 'x-should-retry': 'false' });
     expect(error.message).toContain('claude-next');

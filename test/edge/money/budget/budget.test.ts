@@ -175,7 +175,7 @@ describe('limits in USD', () => {
       estimatedUseCost: 2_000,
       useOutputPrice: 10,
     };
-    const searching = { inputCost: 21_000, outputPrice: 30, served };
+    const searching = { inputCost: 21_000, outputPrice: 30, serverTools: served };
     const exact = { usd_per_day: usd(28_679) };
     expect(
       decideHold(createEmptyBudget(NOON), toLimitRules({ usd_per_day: usd(28_680) }), worstCaseWith(searching), NOON)
@@ -184,7 +184,7 @@ describe('limits in USD', () => {
     expect(advice(exact, searching)).toBe(
       `To reduce the cost of web_search, lower max_uses to 1, or ${ESTIMATE_HELPS}.`,
     );
-    const two = { ...searching, served: { ...served, single: false } };
+    const two = { ...searching, serverTools: { ...served, single: false } };
     expect(advice(exact, two)).toBe(`To reduce the cost of web_search, ${ESTIMATE_HELPS}.`);
     const estimating = { served_tools: 'estimate' } as const;
     expect(
@@ -199,10 +199,10 @@ describe('limits in USD', () => {
     expect(advice({ usd_per_day: usd(5_000) }, searching)).toBe(
       'Remove the tool web_search, or ask an admin to raise the limit.',
     );
-    const endless = { ...searching, served: { ...served, lacksMaxUses: true } };
+    const endless = { ...searching, serverTools: { ...served, lacksMaxUses: true } };
     expect(advice({ usd_per_day: usd(5_000) }, endless)).toBe('To reduce the cost of web_search, set max_uses.');
     expect(advice(exact, endless)).toContain('set max_uses to 1 or less');
-    expect(advice({ usd_per_day: usd(5) }, { because: 'a document by URL', inputCost: 2_560 })).toBe(
+    expect(advice({ usd_per_day: usd(5) }, { unboundedReason: 'a document by URL', inputCost: 2_560 })).toBe(
       'The size of a document by URL is not known. Send its content in the request.',
     );
     expect(advice({ usd_per_day: 0 }, {})).toBeUndefined();
@@ -220,7 +220,7 @@ describe('limits in USD', () => {
       estimatedUseCost: 10_000,
       useOutputPrice: 10,
     };
-    const searching = worstCaseWith({ inputCost: 91_000, outputPrice: 100, served });
+    const searching = worstCaseWith({ inputCost: 91_000, outputPrice: 100, serverTools: served });
     const purse = { by: 'token', name: 'usd_total', limit: 160_000, settled: 100_000, held: 0, end: NEVER } as const;
     const decision = decideHold(createEmptyBudget(NOON), toLimitRules({}), searching, NOON, { budgetWindows: [purse] });
     // 1,000 and 2,560 for the first step, and 12,560 for each use.
@@ -258,8 +258,8 @@ describe('limits in USD', () => {
       const asked = worstCaseWith({
         inputCost: input + uses * use,
         outputPrice: outputPrice + uses * useOutputPrice,
-        ...(uses > 0 && { served }),
-        ...(isUnknown && { because: 'a document by URL' }),
+        ...(uses > 0 && { serverTools: served }),
+        ...(isUnknown && { unboundedReason: 'a document by URL' }),
       });
       const limit = 12_000;
       const rules = toLimitRules({ usd_per_day: usd(limit), ...(estimates && { served_tools: 'estimate' }) });
@@ -605,7 +605,7 @@ describe('a later try', () => {
   });
 
   test('with a model without a price is rejected only under a limit in USD', () => {
-    const unknown = { ...worstCase, known: false };
+    const unknown = { ...worstCase, isPriced: false };
     const more = { earlier: 1 };
     expect(decideHold(createEmptyBudget(NOON), toLimitRules({}), unknown, NOON, more).kind).toBe('admitted');
     expect(decideHold(createEmptyBudget(NOON), toLimitRules({ usd_total: 1 }), unknown, NOON, more)).toMatchObject({
@@ -812,7 +812,7 @@ test('allows a dated name if its model is allowed', () => {
 });
 
 test('rejects a model without a price only under a limit in USD', () => {
-  const unknown = worstCaseWith({ known: false, models: [['claude-next']] });
+  const unknown = worstCaseWith({ isPriced: false, models: [['claude-next']] });
   for (const given of [{ usd_per_day: 1 }, { usd_per_week: 1 }, { usd_per_month: 1 }]) {
     expect(decideHold(createEmptyBudget(NOON), toLimitRules(given), unknown, NOON)).toMatchObject({
       reason: 'unpriced',
@@ -932,7 +932,7 @@ test('keeps settled + held ≤ limit in every window, and holds nothing once all
           expect(decision.maxTokens).toBeLessThanOrEqual(next.outputTokens);
           const least =
             next.inputCost +
-            10 * Math.min(next.outputTokens, rules.shouldClamp ? (rules.minOutputTokens ?? 256) : 2_000);
+            10 * Math.min(next.outputTokens, rules.canLowerMaxTokens ? (rules.minOutputTokens ?? 256) : 2_000);
           const whole = next.inputCost + 10 * next.outputTokens;
           const free = PERIODS.map((period) => {
             const { settled, held } = budget.windows[period];

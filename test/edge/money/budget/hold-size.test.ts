@@ -21,7 +21,7 @@ const REQUEST: MaximumCost = {
   usefulOutput: 1_024,
   bounded: true,
   countable: false,
-  known: true,
+  isPriced: true,
   models: [['claude-haiku-5-5']],
 };
 

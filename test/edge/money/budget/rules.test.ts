@@ -6,12 +6,12 @@ test('leaves absent limits unlimited and lowers max_tokens by default', () => {
   expect(toLimitRules(limitsSchema.parse({}))).toEqual({
     spend: {},
     concurrent: Number.POSITIVE_INFINITY,
-    shouldClamp: true,
+    canLowerMaxTokens: true,
     minOutputTokens: undefined,
-    shouldEstimateServed: false,
+    shouldEstimateServerTools: false,
   });
-  expect(toLimitRules(limitsSchema.parse({ served_tools: 'estimate' })).shouldEstimateServed).toBe(true);
-  expect(toLimitRules(limitsSchema.parse({ served_tools: 'exact' })).shouldEstimateServed).toBe(false);
+  expect(toLimitRules(limitsSchema.parse({ served_tools: 'estimate' })).shouldEstimateServerTools).toBe(true);
+  expect(toLimitRules(limitsSchema.parse({ served_tools: 'exact' })).shouldEstimateServerTools).toBe(false);
 });
 
 test('converts amounts to whole nanodollars', () => {

@@ -125,18 +125,18 @@ function sumCosts(
     bounded: attempts.every(({ isBounded }) => isBounded),
     countable:
       found.by !== 'window' &&
-      !found.served.hidden &&
+      !found.serverTools.hidden &&
       options.count === undefined &&
       attempts.every(({ isWorthCounting }) => isWorthCounting),
     isPriced: all.every(({ isKnown }) => isKnown),
     models: all.map(({ names }) => names),
   };
-  if (found.served.tools > 0) {
+  if (found.serverTools.tools > 0) {
     maximumCost.serverTools = {
-      tool: found.served.name,
-      single: found.served.tools === 1 && found.served.unlimited === found.served.lackMaxUses,
-      lacksMaxUses: found.served.lackMaxUses > 0,
-      ...computeLeastServerToolUses(found.served),
+      tool: found.serverTools.name,
+      single: found.serverTools.tools === 1 && found.serverTools.unlimited === found.serverTools.lackMaxUses,
+      lacksMaxUses: found.serverTools.lackMaxUses > 0,
+      ...computeLeastServerToolUses(found.serverTools),
       uses,
       inputTokens: addUp('estimatedInputTokens'),
       inputCost: addUpInput('estimatedInputCost'),
@@ -173,9 +173,9 @@ function combineTerms(
     compacts: attempts.some(({ isCompacting }) => isCompacting),
     streams: body.stream === true,
   };
-  if (found.served.tools > 0) {
+  if (found.serverTools.tools > 0) {
     terms.serverTools = { uses, searches: found.searches, window: Math.max(...attempts.map(({ window }) => window)) };
-    if (Number.isFinite(found.served.result)) terms.serverTools.mostResult = found.served.result;
+    if (Number.isFinite(found.serverTools.result)) terms.serverTools.mostResult = found.serverTools.result;
   }
   if (fallbacks.length > 0) terms.fallbacks = combineSecondModels(fallbacks);
   if (advisors.length > 0) terms.advisor = combineSecondModels(advisors);
@@ -205,7 +205,7 @@ function findBoundedRequest(body: JsonObject, options: MaximumCostOptions): Boun
   found.extra += TOKENS_PER_REQUEST - (found.signed - kept);
   found.thought += kept;
   if (readings) addModels(findModelsInRepeatedKeys(readings.text, readings.json), found);
-  const uses = found.served.uses + (found.served.unlimited ? UNLIMITED_USES - 1 : 0);
+  const uses = found.serverTools.uses + (found.serverTools.unlimited ? UNLIMITED_USES - 1 : 0);
   const steps = Math.min(MAX_STEPS, uses + 1);
   return {
     body,
@@ -216,7 +216,7 @@ function findBoundedRequest(body: JsonObject, options: MaximumCostOptions): Boun
     // If nothing limits the uses of server tools, the API pauses after ten steps
     // (https://platform.claude.com/docs/en/build-with-claude/handling-stop-reasons). The estimate adds one step for unlimited
     // tools.
-    estimatedSteps: steps + Number(found.served.unlimited > 0),
+    estimatedSteps: steps + Number(found.serverTools.unlimited > 0),
     geography: {
       hold: body.inference_geo === 'global' ? 10 : 11,
       requested: body.inference_geo === 'us' ? 11 : 10,
@@ -265,7 +265,7 @@ interface AttemptBounds {
 function boundAttempt(request: BoundedRequest, attempt: ModelAttempt, alias?: string): AttemptBounds {
   const { body, options, found, uses, steps, estimatedSteps, geography, isWide } = request;
   const { models } = options;
-  const { hidden, growth, result } = found.served;
+  const { hidden, growth, result } = found.serverTools;
   const { model, isFastMode, maxTokens: ownMaxTokens } = attempt;
   const rows = findBillableModelRows(models, model);
   const row = findOwnModelRow(models, model);
@@ -369,7 +369,7 @@ function computeLeastServerToolUses({
   uses,
   unlimited,
   lackMaxUses,
-}: PromptFeatures['served']): Pick<ServerToolsMaximumCost, 'leastUses'> {
+}: PromptFeatures['serverTools']): Pick<ServerToolsMaximumCost, 'leastUses'> {
   return lackMaxUses > 0 && lackMaxUses === unlimited ? { leastUses: uses + lackMaxUses } : {};
 }
 

@@ -93,7 +93,7 @@ export interface PromptFeatures {
   /** Why only the context window limits the input, in words for the caller. */
   because: string | undefined;
   /** The tools that the API itself calls, added up. After each use it reads the whole prompt again. */
-  served: ServerToolSums;
+  serverTools: ServerToolSums;
   /** The most web searches that may be billed. */
   searches: number;
   /** Tools that ask for another model, at most `MAX_ADVISORS` + 1 of them. */
@@ -155,7 +155,7 @@ export const NO_FEATURES: PromptFeatures = {
   signed: 0,
   changes: false,
   because: undefined,
-  served: NO_SERVER_TOOLS,
+  serverTools: NO_SERVER_TOOLS,
   searches: 0,
   advisors: [],
 };
@@ -383,8 +383,8 @@ export function addModels(advisors: readonly JsonObject[], features: PromptFeatu
 }
 
 function addServerTool(tool: ServerTool, features: PromptFeatures): void {
-  const { tools, name, uses, unlimited, lackMaxUses, growth, result, hidden } = features.served;
-  features.served = {
+  const { tools, name, uses, unlimited, lackMaxUses, growth, result, hidden } = features.serverTools;
+  features.serverTools = {
     tools: tools + 1,
     name: name || tool.name,
     uses: uses + (tool.uses ?? 0),

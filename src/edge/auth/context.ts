@@ -36,7 +36,7 @@ export interface AppConfig {
    */
   authenticate?: Authenticate;
   /**
-   * Whether requests are neither admitted nor booked.
+   * Whether requests are neither admitted nor settled.
    *
    * @internal for measurements. Conversations are still metered
    */

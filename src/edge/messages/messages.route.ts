@@ -22,7 +22,7 @@ import { createCommonHeaders } from '../kit/http/headers/request-id.ts';
 import { removeRepeatedKeysFromBody } from '../kit/http/read-json.ts';
 import { getMember, isObject, parseJsonObject, toJsonText } from '../kit/json/object.ts';
 import { createOutcomeLogger, formatCostComments } from '../money/admission/answer-end.ts';
-import type { BookedCost } from '../money/admission/billed-attempt.ts';
+import type { SettledCost } from '../money/admission/billed-attempt.ts';
 import { BilledRequest } from '../money/admission/billed-request.ts';
 import { pauseAfterLongBody, readJsonBodyToForward } from '../money/admission/read-body.ts';
 import { createDimensionValue, OF_PREFIX } from '../money/contracts/dimensions.ts';
@@ -195,7 +195,7 @@ async function admitStatelessMessage(
   return { billed, isStreaming, caller, agent, chosen, hasApiFallbacks, tools, idempotencyKey };
 }
 
-/** Relays an admitted message, and books it at its end. */
+/** Relays an admitted message, and settles it at its end. */
 async function relayAdmittedMessage(
   c: Context<AppEnv>,
   { billed, isStreaming, caller, agent, chosen, hasApiFallbacks, tools, idempotencyKey }: AdmittedMessage,
@@ -206,7 +206,7 @@ async function relayAdmittedMessage(
   const bodyMemory = c.get('bodyMemory');
   const choiceHeaders = chosen?.createHeaders(c.get('identity').only !== undefined);
   c.get('entry').line.model_chosen = choiceHeaders?.['sluice-model-chosen'];
-  let booked: Pick<BookedCost, 'nanodollars' | 'budget'> | undefined;
+  let settledCost: Pick<SettledCost, 'nanodollars' | 'budget'> | undefined;
   let answeredBy: string | undefined;
   let recordingCreatedIds: Promise<void> | undefined;
   const renewHold = () => waitUntil(billed.renew().catch(() => false));
@@ -232,7 +232,7 @@ async function relayAdmittedMessage(
       payment: isUnmetered ? undefined : billed,
       ownHeaders: (buffered) => ({
         // A buffered response has its cost in a header. A stream reports it in an SSE comment at the end.
-        ...billed.createAnswerHeaders(answeredBy, buffered?.ok ? booked : undefined),
+        ...billed.createAnswerHeaders(answeredBy, buffered?.ok ? settledCost : undefined),
         ...(agent && { 'sluice-agent': formatVersionReference(agent.agent) }),
         ...choiceHeaders,
         ...createCommonHeaders(requestId),
@@ -256,7 +256,7 @@ async function relayAdmittedMessage(
         }
         if (!settled) return undefined;
         waitUntil(settled.done);
-        booked = settled;
+        settledCost = settled;
         return formatCostComments(settled.nanodollars, settled.budget);
       },
     },

@@ -10,7 +10,7 @@ import { maskSecrets } from '../../kit/http/secrets.ts';
 import { parseEventRememberingInput } from '../../kit/json/input-texts.ts';
 import { isObject, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
 import { parseSseEvent, type SseEvent, SseEventReader } from '../../kit/sse/frames.ts';
-import type { BilledAttempt, BookedCost } from '../../money/admission/billed-attempt.ts';
+import type { BilledAttempt, SettledCost } from '../../money/admission/billed-attempt.ts';
 import type { RemainingBudget } from '../../money/admission/budget-left.ts';
 import { createDimensionValue } from '../../money/contracts/dimensions.ts';
 import type { SettlementResult } from '../../money/contracts/settlement.ts';
@@ -319,15 +319,15 @@ export class TurnRecorder {
   }
 
   /** @returns the cost of the turn, as far as it is known now */
-  #computeSpending({ outcome }: PlannedTurnEnd, booked: BookedCost | undefined): TurnSpending {
+  #computeSpending({ outcome }: PlannedTurnEnd, settled: SettledCost | undefined): TurnSpending {
     // The cost is NaN if only the account has the grant. Then only the cost of the earlier attempts is known until it confirms.
-    const isPriced = booked !== undefined && Number.isFinite(booked.nanodollars);
-    const cost = isPriced ? booked.nanodollars : (this.row.grant?.earlier ?? 0);
+    const isPriced = settled !== undefined && Number.isFinite(settled.nanodollars);
+    const cost = isPriced ? settled.nanodollars : (this.row.grant?.earlier ?? 0);
     return {
       cost,
-      outputTokens: booked?.outputTokens ?? outcome.seen?.said ?? 0,
+      outputTokens: settled?.outputTokens ?? outcome.seen?.said ?? 0,
       // Report no cost yet if the answer of a stopped turn is still being read, because the final cost will differ.
-      reported: this.lateReading ? { cost: undefined } : { cost, budget: booked?.budget },
+      reported: this.lateReading ? { cost: undefined } : { cost, budget: settled?.budget },
     };
   }
 
@@ -397,7 +397,7 @@ export class TurnRecorder {
     { outcome, status, isCommitted: committed, next, bytes, storeCalls }: PlannedTurnEnd,
     attempt: SettleableAttempt | undefined,
     now: number,
-  ): BookedCost | undefined {
+  ): SettledCost | undefined {
     const { agent, id } = next;
     // The settlement waits until the rest of the answer is read, so report the conversation to the account separately.
     if (this.lateReading) next.unreported = true;

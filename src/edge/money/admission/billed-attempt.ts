@@ -13,7 +13,7 @@ import { type StoredGrant, UNKNOWN_GRANT } from './price-outcome.ts';
 import type { RequestToSettle } from './request-to-bill.ts';
 
 /** The cost of a request, and the budget that remains. */
-export interface BookedCost {
+export interface SettledCost {
   nanodollars: Nanodollars;
   /** Output tokens as in the ledger; an estimate if the upstream did not report them. */
   outputTokens: number | undefined;
@@ -79,7 +79,7 @@ export class BilledAttempt {
     this.#countPrompt = countPrompt;
   }
 
-  /** The grant that must be stored to settle the attempt later. */
+  /** The grant: the part of the admission that must be stored to settle the attempt later. */
   get grant(): StoredGrant {
     return this.#grant ?? UNKNOWN_GRANT;
   }
@@ -91,17 +91,17 @@ export class BilledAttempt {
    *
    * @param later the final outcome, where the response is still read after a stop: the attempt is settled by it
    */
-  settle(outcome: RequestOutcome, extra?: Partial<Settlement>, later?: Promise<RequestOutcome>): BookedCost {
+  settle(outcome: RequestOutcome, extra?: Partial<Settlement>, later?: Promise<RequestOutcome>): SettledCost {
     // If this attempt is already settled, send its settlement again with the additional fields: the account has rejected the
     // next attempt, so the request ends with this one.
     if (this.#settlement) return this.#sendAndReport({ ...this.#settlement, ...extra });
     this.outcome = outcome;
-    if (!this.#countPrompt) return this.#book(outcome, extra, later);
-    if (later !== undefined) return this.#book(outcome, extra, later.then(this.#addPromptCount));
+    if (!this.#countPrompt) return this.#priceAndSend(outcome, extra, later);
+    if (later !== undefined) return this.#priceAndSend(outcome, extra, later.then(this.#addPromptCount));
     // Counting the prompt takes a call to the upstream. Mark the attempt as abandoned meanwhile, so that it does not count as
     // running. If this process dies before the settlement, the hold expires and is settled.
     if (this.admission && mightHaveRunUnseen(outcome)) this.#request.waitUntil?.(this.abandon());
-    return this.#book(outcome, extra, needsPromptCount(outcome) ? this.#addPromptCount(outcome) : undefined);
+    return this.#priceAndSend(outcome, extra, needsPromptCount(outcome) ? this.#addPromptCount(outcome) : undefined);
   }
 
   /** Renews the hold, because the attempt still runs. @param stage the progress of the attempt */
@@ -125,12 +125,12 @@ export class BilledAttempt {
   readonly #addPromptCount = async (outcome: RequestOutcome): Promise<RequestOutcome> =>
     needsPromptCount(outcome) ? { ...outcome, prompt_tokens: await this.countPrompt() } : outcome;
 
-  #book(
+  #priceAndSend(
     outcome: RequestOutcome,
     extra: Partial<Settlement> | undefined,
     later: Promise<RequestOutcome> | undefined,
-  ): BookedCost {
-    if (!this.#grant) return this.#bookByStoredHold(outcome, extra, later);
+  ): SettledCost {
+    if (!this.#grant) return this.#settleByStoredHold(outcome, extra, later);
     const request = this.#request;
     const grant = this.#grant;
     // If the response is still read after a stop (`later`), its final report contains more. Learn rates only from that one, so
@@ -145,15 +145,15 @@ export class BilledAttempt {
       return this.#settlement;
     });
     const late = priced.then(({ tokens }) => tokens?.output);
-    return { ...this.#createBookedCost(settlement, priced.then(this.#sendToAccount)), late };
+    return { ...this.#createSettledCost(settlement, priced.then(this.#sendToAccount)), late };
   }
 
   /** Sends a settlement. To a repeated one, the account replies with the cost that it has booked, and stores new fields. */
-  #sendAndReport(settlement: Settlement): BookedCost {
-    return this.#createBookedCost(settlement, this.#sendToAccount(settlement));
+  #sendAndReport(settlement: Settlement): SettledCost {
+    return this.#createSettledCost(settlement, this.#sendToAccount(settlement));
   }
 
-  #createBookedCost({ cost, tokens }: Settlement, done: Promise<SettlementResult>): BookedCost {
+  #createSettledCost({ cost, tokens }: Settlement, done: Promise<SettlementResult>): SettledCost {
     const { earlier = 0, budget } = this.grant;
     return {
       nanodollars: cost + earlier,
@@ -164,11 +164,11 @@ export class BilledAttempt {
   }
 
   /** Settles an attempt by the grant that its account stores. Its cost is known once the account has been asked. */
-  #bookByStoredHold(
+  #settleByStoredHold(
     outcome: RequestOutcome,
     extra: Partial<Settlement> | undefined,
     later: Promise<RequestOutcome> | undefined,
-  ): BookedCost {
+  ): SettledCost {
     const fetchAndSettle = async () => {
       // An attempt that was never sent costs nothing, so its settlement does not need the stored grant.
       const grant = outcome.sent ? await this.#fetchStoredGrant() : UNKNOWN_GRANT;

@@ -19,7 +19,7 @@ import { ApiError } from '../../kit/http/errors.ts';
 import { callAccount } from '../contracts/call-account.ts';
 import type { Settlement } from '../contracts/settlement.ts';
 import { createEndHeaders } from './answer-end.ts';
-import { BilledAttempt, type BookedCost } from './billed-attempt.ts';
+import { BilledAttempt, type SettledCost } from './billed-attempt.ts';
 import { countUnansweredPrompt } from './bounds.ts';
 import { recordCreatedResources, requireResourcesOwnedByAccount } from './check-owned.ts';
 import { type StoredGrant, UNKNOWN_GRANT } from './price-outcome.ts';
@@ -53,7 +53,7 @@ interface BilledRequestOptions {
   onReserving?(earlierCost: Nanodollars): void;
   /** Whether a non-streaming request may be sent as a stream, from which its response is assembled. */
   mayStreamInternally?: boolean;
-  /** Whether the request is neither admitted nor booked, as in measurements. */
+  /** Whether the request is neither admitted nor settled, as in measurements. */
   isUnmetered?: boolean | undefined;
 }
 
@@ -185,7 +185,7 @@ export class BilledRequest implements Payment {
   }
 
   /** Settles the latest attempt, as `BilledAttempt.settle`. */
-  settle(outcome: RequestOutcome, extra?: Partial<Settlement>, later?: Promise<RequestOutcome>): BookedCost {
+  settle(outcome: RequestOutcome, extra?: Partial<Settlement>, later?: Promise<RequestOutcome>): SettledCost {
     return this.latestAttempt.settle(outcome, extra, later);
   }
 
@@ -264,12 +264,12 @@ export class BilledRequest implements Payment {
    */
   createAnswerHeaders(
     upstream: string | undefined,
-    booked?: Pick<BookedCost, 'nanodollars' | 'budget'>,
+    settledCost?: Pick<SettledCost, 'nanodollars' | 'budget'>,
   ): Record<string, string> {
     const retires = getUpcomingRetirement(this.#context.settings.models.findRow(this.model));
     return {
       ...this.attempts.at(-1)?.admission?.headers,
-      ...createEndHeaders(upstream, booked?.nanodollars, booked?.budget),
+      ...createEndHeaders(upstream, settledCost?.nanodollars, settledCost?.budget),
       ...(retires === undefined ? {} : { 'sluice-model-retires': retires }),
     };
   }

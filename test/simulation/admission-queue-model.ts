@@ -7,7 +7,7 @@ import { InvariantViolation } from './host.ts';
 import type { World } from './world.ts';
 
 /** All that have passed one that waits hold or have cost at most this part of what was free when it began to wait. */
-const PASSING_DIVISOR = 16;
+const OVERTAKING_DIVISOR = 16;
 
 /** A request, and the account that it asks. */
 interface QueuedRequest {
@@ -23,7 +23,7 @@ interface QueuePosition extends QueuedRequest {
   /** What was free when it began to wait. */
   freeAtStart: number;
   /** What those hold who have passed it, or have cost. */
-  passingHolds: Map<string, number>;
+  overtakingHolds: Map<string, number>;
 }
 
 export class AdmissionQueueModel {
@@ -48,7 +48,7 @@ export class AdmissionQueueModel {
   noteSettled(id: string, cost: number): void {
     if (this.#waiting.some((place) => place.id === id)) this.#leftIds.add(id);
     if (!this.#holds.delete(id)) return;
-    for (const { passingHolds: passers } of this.#waiting) if (passers.has(id)) passers.set(id, cost);
+    for (const { overtakingHolds: passers } of this.#waiting) if (passers.has(id)) passers.set(id, cost);
   }
 
   /** Looks at a decision when it is made. */
@@ -59,7 +59,7 @@ export class AdmissionQueueModel {
       return decided;
     }
     if (!this.#waiting.some((place) => place.id === id))
-      this.#waiting.push({ ...asking, freeAtStart: unspent('held'), passingHolds: new Map() });
+      this.#waiting.push({ ...asking, freeAtStart: unspent('held'), overtakingHolds: new Map() });
     return decided.then(
       (answer) => {
         this.#endWaiting(asking, answer);
@@ -98,11 +98,11 @@ export class AdmissionQueueModel {
     if (this.#holds.has(id)) return true;
     this.#holds.set(id, decision.hold);
     for (const place of ahead) {
-      place.passingHolds.set(id, decision.hold);
-      const all = [...place.passingHolds.values()].reduce((sum, amount) => sum + amount, 0);
-      if (all * PASSING_DIVISOR > place.freeAtStart)
-        this.#world.fail(`${[...place.passingHolds.keys()]} have passed ${place.id} with ${all}`);
-      const held = [...place.passingHolds.keys()].reduce((sum, passer) => sum + (this.#holds.get(passer) ?? 0), 0);
+      place.overtakingHolds.set(id, decision.hold);
+      const all = [...place.overtakingHolds.values()].reduce((sum, amount) => sum + amount, 0);
+      if (all * OVERTAKING_DIVISOR > place.freeAtStart)
+        this.#world.fail(`${[...place.overtakingHolds.keys()]} have passed ${place.id} with ${all}`);
+      const held = [...place.overtakingHolds.keys()].reduce((sum, passer) => sum + (this.#holds.get(passer) ?? 0), 0);
       if (unspent('settled') - held < place.needed)
         this.#world.fail(`${place.id} does not fit, as ${id} has passed it`);
     }

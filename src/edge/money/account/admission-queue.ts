@@ -21,7 +21,7 @@ const MAX_WAITING = 200;
 /** How often the waiting requests are decided again, even if nothing was settled here: pools, limits and windows change, too. */
 const TICK_MS = 1_000;
 /** A request that overtakes another one holds at most this part (a sixteenth) of the free money; so do all that overtake it, together. */
-const PASSING_DIVISOR = 16;
+const OVERTAKING_DIVISOR = 16;
 
 /** The payer for whose money a request still waits, as one of its `payers`, and the amount. */
 interface StillWaitingDecision {
@@ -35,9 +35,9 @@ export interface QueuedRequestsAhead {
   /** Why the first of them waits. */
   refusal: LimitRejection;
   /** The maximum that the request may hold if it overtakes them. */
-  maxPassingHold: Nanodollars;
+  maxOvertakingHold: Nanodollars;
   /** Records that it has overtaken them. */
-  recordPassed(id: string, hold: Nanodollars): void;
+  recordOvertaking(id: string, hold: Nanodollars): void;
 }
 
 /** A request in the queue. */
@@ -74,8 +74,8 @@ interface AdmissionQueueEntry extends QueuedRequest {
   /** The amount that was free for it when it began to wait. */
   initiallyFree: Nanodollars;
   /** The holds of the requests that have overtaken it, and what those have cost that are settled. */
-  passingHolds: Map<string, Nanodollars>;
-  passedCost: Nanodollars;
+  overtakingHolds: Map<string, Nanodollars>;
+  overtakingCost: Nanodollars;
 }
 
 export class AdmissionQueue {
@@ -95,39 +95,39 @@ export class AdmissionQueue {
    *
    * @param minHold the minimum that the arriving request needs
    * @param entries the part of the queue to search. Default: all of it
-   * @param maxPassingHolds what was computed for entries already, if many requests are decided at the same time
+   * @param maxOvertakingHolds what was computed for entries already, if many requests are decided at the same time
    * @returns undefined if no request waits for them
    */
   findRequestsAhead(
     payers: readonly string[],
     minHold: Nanodollars,
     entries: readonly AdmissionQueueEntry[] = this.#entries,
-    maxPassingHolds = new Map<AdmissionQueueEntry, Nanodollars>(),
+    maxOvertakingHolds = new Map<AdmissionQueueEntry, Nanodollars>(),
   ): QueuedRequestsAhead | undefined {
-    const passed: AdmissionQueueEntry[] = [];
-    let maxPassingHold = CEILING;
+    const overtaken: AdmissionQueueEntry[] = [];
+    let maxOvertakingHold = CEILING;
     for (const entry of entries) {
       if (!payers.includes(entry.by)) continue;
-      passed.push(entry);
-      maxPassingHold = Math.min(
-        maxPassingHold,
-        getOrCreate(maxPassingHolds, entry, () => computeMaxPassingHold(entry)),
+      overtaken.push(entry);
+      maxOvertakingHold = Math.min(
+        maxOvertakingHold,
+        getOrCreate(maxOvertakingHolds, entry, () => computeMaxOvertakingHold(entry)),
       );
       // Stop here: each further entry can only lower the maximum, which is already too low for the arriving request.
-      if (maxPassingHold < minHold) break;
+      if (maxOvertakingHold < minHold) break;
     }
-    const [first] = passed;
+    const [first] = overtaken;
     if (!first) return undefined;
     const { refusal } = first.rejected;
-    const recordPassed = (id: string, hold: Nanodollars) => {
-      for (const { passingHolds } of passed) passingHolds.set(id, hold);
+    const recordOvertaking = (id: string, hold: Nanodollars) => {
+      for (const { overtakingHolds } of overtaken) overtakingHolds.set(id, hold);
     };
-    return { refusal, maxPassingHold, recordPassed };
+    return { refusal, maxOvertakingHold, recordOvertaking };
   }
 
   /** Records what a request has cost, if it has overtaken others. */
-  recordPassedCost(id: string, cost: Nanodollars): void {
-    for (const entry of this.#entries) if (entry.passingHolds.delete(id)) entry.passedCost += cost;
+  recordOvertakingCost(id: string, cost: Nanodollars): void {
+    for (const entry of this.#entries) if (entry.overtakingHolds.delete(id)) entry.overtakingCost += cost;
   }
 
   /** Whether no other request may join. */
@@ -147,8 +147,8 @@ export class AdmissionQueue {
       ...waiting,
       decision,
       initiallyFree: computeMinAmountLeft(waiting.budgetWindows()),
-      passingHolds: new Map(),
-      passedCost: 0,
+      overtakingHolds: new Map(),
+      overtakingCost: 0,
     });
     this.#timer ??= setTimeout(this.#tick, TICK_MS);
     return decision.promise;
@@ -171,15 +171,15 @@ export class AdmissionQueue {
     if (this.#entries.length === 0) return;
     const now = this.#now();
     const stillWaiting: AdmissionQueueEntry[] = [];
-    const maxPassingHolds = new Map<AdmissionQueueEntry, Nanodollars>();
+    const maxOvertakingHolds = new Map<AdmissionQueueEntry, Nanodollars>();
     for (const entry of [...this.#entries]) {
       const isLast = now >= entry.until;
       // The last decision about an entry may wait for a shared budget (a pool), and be made when other requests have joined the
       // queue. Copy the requests ahead now, so that those do not count as ahead of it.
-      const [ahead, computed] = isLast ? [[...stillWaiting]] : [stillWaiting, maxPassingHolds];
+      const [ahead, computed] = isLast ? [[...stillWaiting]] : [stillWaiting, maxOvertakingHolds];
       const findAhead = () => this.findRequestsAhead(entry.payers, entry.minHold, ahead, computed);
       try {
-        if (!isLast && entry.minHold > (findAhead()?.maxPassingHold ?? entry.minHold)) {
+        if (!isLast && entry.minHold > (findAhead()?.maxOvertakingHold ?? entry.minHold)) {
           stillWaiting.push(entry);
           continue;
         }
@@ -191,7 +191,7 @@ export class AdmissionQueue {
           continue;
         }
         // The hold of the admitted request is no longer free for the requests behind it, so compute their maximum again.
-        maxPassingHolds.clear();
+        maxOvertakingHolds.clear();
         entry.decision.resolve(decision);
       } catch (thrown) {
         // An error of one request must not stop the decisions about the other requests in the queue.
@@ -218,19 +218,19 @@ export class AdmissionQueue {
 }
 
 /** @returns the maximum that a request may hold that overtakes this one, which must still get what it waits for */
-function computeMaxPassingHold({
+function computeMaxOvertakingHold({
   budgetWindows,
   initiallyFree,
-  passingHolds,
-  passedCost,
+  overtakingHolds,
+  overtakingCost,
   needed,
 }: AdmissionQueueEntry): Nanodollars {
   const windows = budgetWindows();
   let held = 0;
-  for (const hold of passingHolds.values()) held += hold;
+  for (const hold of overtakingHolds.values()) held += hold;
   return Math.min(
-    Math.floor(computeMinAmountLeft(windows) / PASSING_DIVISOR),
-    Math.floor(initiallyFree / PASSING_DIVISOR) - passedCost - held,
+    Math.floor(computeMinAmountLeft(windows) / OVERTAKING_DIVISOR),
+    Math.floor(initiallyFree / OVERTAKING_DIVISOR) - overtakingCost - held,
     computeUnspentAmount(windows) - held - needed,
   );
 }

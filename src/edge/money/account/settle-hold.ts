@@ -95,7 +95,7 @@ function closeHoldAtCost(
 /** Replaces a hold by its cost, for all who pay. */
 function settleForAllPayers({ payers, admissionQueue }: AccountState, hold: Hold, end: HoldClosing): void {
   for (const payer of payers) payer.settle(hold, end);
-  admissionQueue.recordPassedCost(hold.id, end.closing.cost);
+  admissionQueue.recordOvertakingCost(hold.id, end.closing.cost);
 }
 
 /** Adds to the settled sums of all who pay. @param more nanodollars; may be negative */

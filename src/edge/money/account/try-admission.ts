@@ -153,7 +153,7 @@ function decideAndPlaceHold(
     return createRejectedDecision(state, decision, now, token?.jti);
   }
   const hold = placeHold(state, request, decision, { now, isUnpriced: !maximumCost.isPriced });
-  options.ahead?.recordPassed(requestId, hold.nanodollars);
+  options.ahead?.recordOvertaking(requestId, hold.nanodollars);
   if (storing) storage.addExpectedBytes(storing, now);
   if (conversation !== undefined) state.conversations.insertConversation(conversation, now, request.parent);
   state.ledger.foldSettledRowsIntoRollups();
@@ -209,7 +209,7 @@ function createHoldDecisionOptions(
     earlier,
     estimateTypicalTokens:
       canWait || ahead ? (forText) => state.answerLengths.estimateTypicalTokens(model, forText) : undefined,
-    maxPassingHold: ahead?.maxPassingHold,
+    maxOvertakingHold: ahead?.maxOvertakingHold,
   };
 }
 

@@ -241,17 +241,17 @@ function findHoldSizeObstacle(
   request: HoldRequest,
   { minimum, preferred, affordable, free, share }: HoldSize,
 ): LimitRejection | InputCountNeeded | MustQueueBehindOthers | undefined {
-  const { maximumCost, maxPassingHold } = request;
+  const { maximumCost, maxOvertakingHold } = request;
   const { inputCost, outputPrice } = maximumCost;
   const cost = inputCost + preferred * outputPrice;
-  if (maxPassingHold !== undefined && cost > maxPassingHold) return { kind: 'behind' };
+  if (maxOvertakingHold !== undefined && cost > maxOvertakingHold) return { kind: 'behind' };
   if (!maximumCost.countable) return undefined;
   if (cost > free) return requireInputCount(request);
   // Count the input also if it fits, provided that it is a large part of the cost and few tokens are left for output: the exact
   // count usually leaves more for output.
   const isLargePart = inputCost * WORTH_COUNTING > share;
   const isTight = affordable < computeComfortableOutputTokens(request, minimum);
-  return isLargePart && isTight && maxPassingHold === undefined ? requireInputCount(request) : undefined;
+  return isLargePart && isTight && maxOvertakingHold === undefined ? requireInputCount(request) : undefined;
 }
 
 /** @returns output tokens with which counting the input is not worth a call */

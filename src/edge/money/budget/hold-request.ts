@@ -28,7 +28,7 @@ export interface HoldDecisionOptions {
    */
   estimateTypicalTokens?: ((forText: number) => number) | undefined;
   /** The maximum that the request may hold, because it overtakes requests in the queue; absent if it overtakes none. */
-  maxPassingHold?: Nanodollars | undefined;
+  maxOvertakingHold?: Nanodollars | undefined;
 }
 
 /** A request to decide about. */
@@ -63,7 +63,7 @@ export function prepareHoldRequest(
   const time = advanceBudgetTo(budget, now);
   const maximumCost = selectCostToHold(unestimatedCost, rules);
   const { budgetWindows = createBudgetWindows(budget, rules), costLimit } = options;
-  const { repeats, counted, models, estimateTypicalTokens, maxPassingHold } = options;
+  const { repeats, counted, models, estimateTypicalTokens, maxOvertakingHold } = options;
   const requestWindows = createRequestWindows(options);
   const minTokens = computeMinOutputTokens(maximumCost, rules);
   const minCost = (maximumCost.countable ? 0 : maximumCost.inputCost) + minTokens * maximumCost.outputPrice;
@@ -82,7 +82,7 @@ export function prepareHoldRequest(
     counted,
     models,
     estimateTypicalTokens,
-    maxPassingHold,
+    maxOvertakingHold,
   };
 }
 

@@ -53,8 +53,8 @@ export interface HoldSize {
 
 /** @returns the numbers; or the rejection of a request that can wait, because other requests hold the money for `preferred` */
 export function computeHoldSize(request: HoldRequest): HoldSize | LimitRejection {
-  const { rules, maximumCost, budgetWindows, requestWindows, minTokens, maxPassingHold } = request;
-  const free = Math.min(computeMinAmountLeft([...budgetWindows, ...requestWindows]), maxPassingHold ?? CEILING);
+  const { rules, maximumCost, budgetWindows, requestWindows, minTokens, maxOvertakingHold } = request;
+  const free = Math.min(computeMinAmountLeft([...budgetWindows, ...requestWindows]), maxOvertakingHold ?? CEILING);
   const share = computeShare(rules, budgetWindows, requestWindows, free);
   const affordable = computeAffordableOutputTokens(share, maximumCost);
   const preferred = computePreferredTokens(request, affordable, free);

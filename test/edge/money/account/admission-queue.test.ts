@@ -35,10 +35,10 @@ test('counts only earlier requests as ahead of a request whose last decision wai
   void join('first', 20, () => held);
   const second = join('second', 10, async (_isLast, ahead) => {
     seen.push(ahead());
-    ahead()?.recordPassed('small', 150);
+    ahead()?.recordOvertaking('small', 150);
     await pool.promise;
     seen.push(ahead());
-    ahead()?.recordPassed('other', 20);
+    ahead()?.recordOvertaking('other', 20);
     seen.push(ahead());
     return rejected;
   });
@@ -47,7 +47,7 @@ test('counts only earlier requests as ahead of a request whose last decision wai
   pool.resolve();
   expect(await second).toEqual(rejected);
   // A sixteenth, less what others have taken meanwhile; and not the 30 that the third leaves.
-  expect(seen.map((one) => one?.maxPassingHold)).toEqual([200, 50, 30]);
+  expect(seen.map((one) => one?.maxOvertakingHold)).toEqual([200, 50, 30]);
   line.removeFromQueue('first');
   line.removeFromQueue('third');
 });

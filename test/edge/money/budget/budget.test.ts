@@ -698,7 +698,7 @@ describe('a token count before admission', () => {
       decideHold(budget, rules, small, NOON, {
         budgetWindows: purses,
         estimateTypicalTokens: () => 0,
-        maxPassingHold: 5_000,
+        maxOvertakingHold: 5_000,
       }).kind,
     ).toBe('count_needed');
   });
@@ -988,7 +988,7 @@ test('limits a hold to the remaining amount of every budget window and of the re
       costLimit: money(40_000),
       earlier: money(20_000),
       estimateTypicalTokens: fc.nat(2_000).map((tokens) => () => tokens),
-      maxPassingHold: money(40_000),
+      maxOvertakingHold: money(40_000),
     },
     { requiredKeys: [] },
   ) as fc.Arbitrary<HoldDecisionOptions>;
@@ -999,7 +999,7 @@ test('limits a hold to the remaining amount of every budget window and of the re
     const budget = createEmptyBudget(NOON);
     for (const period of PERIODS) budget.windows[period].settled = settled;
     const worstCase = worstCaseWith(more);
-    const { budgetWindows: purses = [], costLimit: most, earlier = 0, maxPassingHold: mostPassing } = around;
+    const { budgetWindows: purses = [], costLimit: most, earlier = 0, maxOvertakingHold: mostPassing } = around;
     const paid = { ...around, budgetWindows: [...createBudgetWindows(budget, rules), ...purses] };
     const decision = decideHold(budget, rules, worstCase, NOON, paid);
     const isLimited =

@@ -15,7 +15,7 @@ import {
   type LeaseShortage,
   listPayerKeys,
 } from './lease-from-payers.ts';
-import { estimateTextTokensOfRequest } from './text-tokens.ts';
+import { estimateUsefulOutput } from './text-tokens.ts';
 import { type AdmissionAttemptOptions, COUNT_NEEDED, computeMinHold, tryAdmission } from './try-admission.ts';
 
 /**
@@ -30,13 +30,13 @@ export function decideAdmission(
 ): AdmissionDecision | Promise<AdmissionDecision> {
   const queued = state.admissionQueue.findQueuedDecision(request.requestId);
   if (queued !== undefined) return queued;
-  const sized = estimateTextTokensOfRequest(state, request);
-  const canWait = wantsToWait(sized) && !state.admissionQueue.isFull;
-  const decisionOrShortage = tryNewRequest(state, sized, { canWait, mayAskPools: true });
-  if (decisionOrShortage.outcome !== 'short') return enqueueOrRecord(state, sized, canWait, decisionOrShortage);
-  const tryAgain = () => tryNewRequest(state, sized, { canWait, mayAskPools: false });
+  const estimated = estimateUsefulOutput(state, request);
+  const canWait = wantsToWait(estimated) && !state.admissionQueue.isFull;
+  const decisionOrShortage = tryNewRequest(state, estimated, { canWait, mayAskPools: true });
+  if (decisionOrShortage.outcome !== 'short') return enqueueOrRecord(state, estimated, canWait, decisionOrShortage);
+  const tryAgain = () => tryNewRequest(state, estimated, { canWait, mayAskPools: false });
   return extendLeasesAndDecide(state, decisionOrShortage, tryAgain).then((decision) =>
-    enqueueOrRecord(state, sized, canWait, decision),
+    enqueueOrRecord(state, estimated, canWait, decision),
   );
 }
 

@@ -5,22 +5,22 @@ import type { AdmissionRequest } from '../contracts/admission.ts';
 import type { AccountState } from './account-state.ts';
 
 /** Lowers the tokens of the shortest useful response to what the account's earlier responses show. */
-export function estimateTextTokensOfRequest(state: AccountState, request: AdmissionRequest): AdmissionRequest {
+export function estimateUsefulOutput(state: AccountState, request: AdmissionRequest): AdmissionRequest {
   const { model, maximumCost } = request;
   if (!maximumCost) return request;
   return {
     ...request,
-    maximumCost: replaceTextTokens(maximumCost, (most) => state.answerLengths.estimateTokensForText(model, most)),
+    maximumCost: replaceUsefulOutput(maximumCost, (most) => state.answerLengths.estimateTokensForText(model, most)),
   };
 }
 
 /** Lowers the tokens of the shortest useful response to the fewest that are worth a try before the request is rejected. */
-export function replaceTextTokensByFewest(
+export function lowerUsefulOutputToFewest(
   { answerLengths }: AccountState,
   { model }: AdmissionRequest,
   maximumCost: MaximumCost,
 ): MaximumCost {
-  return replaceTextTokens(maximumCost, (most) => answerLengths.estimateTokensWorthTrying(model, most));
+  return replaceUsefulOutput(maximumCost, (most) => answerLengths.estimateTokensWorthTrying(model, most));
 }
 
 /**
@@ -29,7 +29,7 @@ export function replaceTextTokensByFewest(
  *
  * @param estimate returns the estimate, given the tokens that are enough whatever the account's responses show
  */
-function replaceTextTokens(maximumCost: MaximumCost, estimate: (mostTokens: number) => number): MaximumCost {
+function replaceUsefulOutput(maximumCost: MaximumCost, estimate: (mostTokens: number) => number): MaximumCost {
   const { usefulOutput, leastOutput } = maximumCost;
   const hasThinkingBudget = leastOutput > 1;
   if (usefulOutput === undefined || hasThinkingBudget) return maximumCost;

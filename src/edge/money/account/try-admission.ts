@@ -30,7 +30,7 @@ import {
   findUnpayableDecision,
   type LeaseShortage,
 } from './lease-from-payers.ts';
-import { replaceTextTokensByFewest } from './text-tokens.ts';
+import { lowerUsefulOutputToFewest } from './text-tokens.ts';
 
 /** Milliseconds that a hold lasts if it is not renewed. */
 export const HOLD_MS = 15 * 60_000;
@@ -116,7 +116,7 @@ function decideAndPlaceHold(
   const { budget, storage } = state;
   const { effectiveLimits: limits, decisionRules: rules } = state.limits;
   const { requestId, token, dimensions = {} } = request;
-  const { conversation, countedAs } = getStorageTarget(request, dimensions);
+  const { conversation, countedAs } = getConversationAndCountedId(request, dimensions);
   const earlierHold = budget.holds.get(requestId);
   if (earlierHold)
     return createAdmissionWithHold(state, request, earlierHold, now, collectBudgetWindows(state, request, now));
@@ -189,7 +189,7 @@ function decideHoldOrShortage(
   const first = decide(maximumCost);
   const isRejected = !first.shortage && first.decision.kind === 'refused' && first.decision.reason === 'spend';
   if (!isRejected) return first;
-  const lowered = replaceTextTokensByFewest(state, request, maximumCost);
+  const lowered = lowerUsefulOutputToFewest(state, request, maximumCost);
   return lowered === maximumCost ? first : decide(lowered);
 }
 
@@ -224,7 +224,7 @@ function lowerToolUsesOfRequest(
   const { leastUses } = request;
   if (leastUses === undefined) return undefined;
   const lower = (cost: MaximumCost) => lowerToolUses(budget, limits.decisionRules, cost, leastUses, options);
-  return lower(maximumCost) ?? lower(replaceTextTokensByFewest(state, request, maximumCost));
+  return lower(maximumCost) ?? lower(lowerUsefulOutputToFewest(state, request, maximumCost));
 }
 
 /** Stores the hold of an admitted request, and lets all payers note it. */
@@ -267,7 +267,10 @@ function placeHold(
  * @returns where the answer to a request is stored, and as which request it counts. A label that chooses a model stores nothing
  *   in its conversation, which may never be created, and counts as the request for which it chooses
  */
-function getStorageTarget({ route, requestId, conversation }: AdmissionRequest, dimensions: DimensionValues) {
+function getConversationAndCountedId(
+  { route, requestId, conversation }: AdmissionRequest,
+  dimensions: DimensionValues,
+) {
   return route === CHOICE
     ? { conversation: undefined, countedAs: findRequestCountedInstead(dimensions) || requestId }
     : { conversation, countedAs: requestId };
@@ -305,7 +308,7 @@ function createAdmissionWithHold(
     ...(isOwn && {
       least: computeMinHold(state, {
         ...request,
-        maximumCost: request.maximumCost && replaceTextTokensByFewest(state, request, request.maximumCost),
+        maximumCost: request.maximumCost && lowerUsefulOutputToFewest(state, request, request.maximumCost),
       }),
     }),
     ...getFallbackModels(state),

@@ -304,7 +304,7 @@ describe('the backup of an account', () => {
       cost,
       startedAt: Date.now() - day * DAY,
       tokens: { input: 5 },
-      opening: { route: 'messages', model: 'claude-haiku-5-5' },
+      admittedFields: { route: 'messages', model: 'claude-haiku-5-5' },
     });
 
   test('restores limits, group, credit, revocations and usage, and changes nothing if repeated', async () => {

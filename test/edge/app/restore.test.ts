@@ -72,7 +72,7 @@ const spent = async (account: string, day: number, cost: number, requestId: stri
     cost,
     startedAt: Date.now() - day * DAY,
     tokens: { input: 5 },
-    opening: { route: 'messages', model: 'claude-haiku-5-5' },
+    admittedFields: { route: 'messages', model: 'claude-haiku-5-5' },
   });
 
 describe('the budget of a group', () => {

@@ -406,7 +406,7 @@ export class TurnRecorder {
     const extra = {
       ...(status === 'stopped' || status === 'interrupted' ? { status } : {}),
       ms: now - this.row.beganAt,
-      opening: {
+      admittedFields: {
         route: this.row.route,
         model: this.row.model,
         conversation: id,

@@ -23,7 +23,7 @@ export function settleRequestAndFollowUps(state: AccountState, settlement: Settl
   const { conversation, requestId } = settlement;
   const { outcome, cost } = settled;
   if (outcome !== 'duplicate') {
-    const id = conversation?.id ?? settlement.opening?.conversation ?? undefined;
+    const id = conversation?.id ?? settlement.admittedFields?.conversation ?? undefined;
     notifySumsChanged(state, { requestId, conversation: id, ...settled });
   }
   if (conversation && conversation.createdAt > state.erasedUntil) {
@@ -125,14 +125,14 @@ function recordSettlementWithoutHold(state: AccountState, settlement: Settlement
     outputTokens: 0,
     maxTokens: 0,
     stage: 'unheld',
-    token: settlement.opening?.token,
-    group: settlement.opening?.group ?? undefined,
+    token: settlement.admittedFields?.token,
+    group: settlement.admittedFields?.group ?? undefined,
   };
   const buckets = computeBucketsAfterSettlement(budget, limits.decisionRules, computeTokensForBuckets(closing));
   alarm.scheduleAt(now + (state.retentionMs ?? SETTINGS_RETRY_MS));
   ledger.insertAdmittedRow(
     hold,
-    fillAdmittedRequestFields({ model: settlement.answeredBy, ...settlement.opening }),
+    fillAdmittedRequestFields({ model: settlement.answeredBy, ...settlement.admittedFields }),
     buckets,
   );
   ledger.settleRow(hold.id, closing, buckets);

@@ -137,9 +137,9 @@ export function createUnsentSettlement(
   startedAt: number,
 ): Settlement {
   const named = { route, model: model.slice(0, MAX_MODEL_NAME_CHARACTERS), conversation: conversation ?? null };
-  const opening = { ...named, dimensions: omitRowOnlyDimensions(dimensions) };
+  const admittedFields = { ...named, dimensions: omitRowOnlyDimensions(dimensions) };
   const status = errorType === 'client_gone' ? errorType : 'unreachable';
-  return { requestId, status, cost: 0, errorType, startedAt, opening };
+  return { requestId, status, cost: 0, errorType, startedAt, admittedFields };
 }
 
 /**

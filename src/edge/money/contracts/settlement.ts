@@ -35,7 +35,7 @@ export interface Settlement {
   firstEventMs?: number | undefined;
   afterFirstMs?: number | undefined;
   /** The beginning of the row, used if the account no longer has a row of this request. */
-  opening?: Partial<AdmittedRequestFields> | undefined;
+  admittedFields?: Partial<AdmittedRequestFields> | undefined;
   /** When the request began, in milliseconds since 1970. If it began before an erasure, it is not recorded again. */
   startedAt?: number | undefined;
   /** The calls of tools whose results it has taken up, by the names of the tools. */

@@ -118,8 +118,8 @@ export class Ledger extends SqlTables {
    * @param grant as text; stored until the request is settled
    * @throws Error if the ledger already has a row with `hold.id`; nothing has changed then
    */
-  insertAdmittedRow(hold: Hold, opening: AdmittedRequestFields, buckets: BucketRefillTimes, grant?: string): void {
-    const { unpriced, group, dimensions, location, ...columns } = opening;
+  insertAdmittedRow(hold: Hold, admitted: AdmittedRequestFields, buckets: BucketRefillTimes, grant?: string): void {
+    const { unpriced, group, dimensions, location, ...columns } = admitted;
     const row = {
       id: hold.id,
       at: hold.at,

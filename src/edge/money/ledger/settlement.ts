@@ -16,7 +16,7 @@ export const NO_TOKENS: Readonly<TokenUsage> = {
   webSearches: 0,
 };
 
-type PartialAdmittedFields = NonNullable<Settlement['opening']>;
+type PartialAdmittedFields = NonNullable<Settlement['admittedFields']>;
 
 /** @returns the beginning of a row. Missing values become `unknown` or null. */
 export function fillAdmittedRequestFields(

@@ -13,8 +13,8 @@ import type { BatchSettlement } from './contracts/batch.ts';
 export function settleBatch(state: AccountState, { batch, rows, startedAt }: BatchSettlement): boolean {
   let isNew = false;
   for (const { outcomes, model, ...row } of rows) {
-    const opening = { route: 'batches', model, dimensions: createDimensionValue(OF_BATCH, batch) };
-    const settled = settleHold(state, { ...row, stage: BATCH_STAGE, opening, startedAt });
+    const admittedFields = { route: 'batches', model, dimensions: createDimensionValue(OF_BATCH, batch) };
+    const settled = settleHold(state, { ...row, stage: BATCH_STAGE, admittedFields, startedAt });
     if (settled.outcome === 'duplicate' || settled.outcome === 'erased') continue;
     isNew = true;
     if (outcomes) state.ledger.addDimensionsToRow(row.requestId, createDimensionValue(OF_OUTCOMES, outcomes));

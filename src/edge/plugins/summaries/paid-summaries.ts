@@ -111,7 +111,7 @@ export class SummarySettler {
     if (!profile) return;
     const summaries = getSummaryRows(transcript);
     const { nanodollars, done } = attempt.settle(outcome, {
-      opening: { route: OF_SUMMARIES, model: row.model, conversation: profile.id },
+      admittedFields: { route: OF_SUMMARIES, model: row.model, conversation: profile.id },
       startedAt: row.beganAt,
       ms: now() - row.beganAt,
       // Use a newer version, so that a turn's report that was sent earlier and arrives later cannot overwrite this one.

@@ -110,7 +110,7 @@ describe('admit and settle', () => {
       expect(await admitAt(stub(), ask({ id, repeats: n > 0 }))).toMatchObject({ outcome: 'admitted' });
       await settleAt(stub(), ended(id, n < 2 ? { status: 'retried' } : {}));
     }
-    await settleAt(stub(), ended(`${first}0`, { opening: { route: 'messages', model: 'claude-haiku-5-5' } }));
+    await settleAt(stub(), ended(`${first}0`, { admittedFields: { route: 'messages', model: 'claude-haiku-5-5' } }));
     const row = await stub().findRequest(first);
     expect(row).toMatchObject({ request_id: first, status: 'retried' });
     expect(row?.tries.map(({ request_id, status }) => [request_id, status])).toEqual([
@@ -148,7 +148,7 @@ describe('admit and settle', () => {
   });
 
   test('records a settlement of a request that was never admitted once, without a hold', async () => {
-    const lost = ended('req_lost', { opening: { route: 'messages', model: 'claude-haiku-5-5' } });
+    const lost = ended('req_lost', { admittedFields: { route: 'messages', model: 'claude-haiku-5-5' } });
     expect(await settleAt(stub(), lost)).toEqual({ outcome: 'unheld', cost: 500, overHold: true });
     expect(await settleAt(stub(), lost)).toMatchObject({ outcome: 'duplicate' });
     expect(await stub().findRequest('req_lost')).toMatchObject({

@@ -144,8 +144,8 @@ const dayOf = (day: number) => new Date(start + day * DAY).toISOString().slice(0
 test('keeps 200 values of a dimension per day, and sums all others under (other)', async () => {
   await inAccount((account) => {
     for (let i = 0; i < 300; i += 1) {
-      const opening = { route: 'messages', model: 'claude-opus-5-5', dimensions: { tags: `customer=${i}` } };
-      settleInside(account, { requestId: `req_${1_000 + i}`, status: 'complete', cost: 1_000 + i, opening });
+      const admittedFields = { route: 'messages', model: 'claude-opus-5-5', dimensions: { tags: `customer=${i}` } };
+      settleInside(account, { requestId: `req_${1_000 + i}`, status: 'complete', cost: 1_000 + i, admittedFields });
     }
   });
   const { data, total } = await inAccount((account) => account.getUsageReport({ group_by: 'tag' }));
@@ -183,9 +183,9 @@ test('counts by bounds how long requests waited before they were sent, before an
   await inAccount((account) => {
     for (const waitedMs of [0, 100, 101, 29_999, 40_000, undefined]) {
       ids += 1;
-      const opening = { route: 'messages', model: 'claude-opus-5-5', dimensions: { tags: 'a=1' } };
+      const admittedFields = { route: 'messages', model: 'claude-opus-5-5', dimensions: { tags: 'a=1' } };
       const requestId = `req_${String(ids).padStart(12, '0')}`;
-      settleInside(account, { requestId, status: 'complete', cost: 1, opening, waitedMs });
+      settleInside(account, { requestId, status: 'complete', cost: 1, admittedFields, waitedMs });
     }
   });
   const expected = {
@@ -302,7 +302,7 @@ describe('usage as CSV', () => {
           tokens: { input: 9 },
           ...(index === 1 && { saved: -4_050_000 }),
         };
-        settleInside(account, { ...ended, opening: { model } });
+        settleInside(account, { ...ended, admittedFields: { model } });
       }
     });
     const headers = await admin();

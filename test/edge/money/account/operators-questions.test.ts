@@ -69,7 +69,7 @@ async function fillLedger(): Promise<void> {
         cost: 1_000,
         startedAt: now - 29 * DAY_MS + n * 4 * MINUTE_MS,
         tokens: { input: 1, output: 1 },
-        opening: { route: 'messages', model: 'claude-haiku-5-5', conversation: `c${n % 100}` },
+        admittedFields: { route: 'messages', model: 'claude-haiku-5-5', conversation: `c${n % 100}` },
       });
     }
   });

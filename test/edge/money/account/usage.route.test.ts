@@ -55,7 +55,7 @@ async function spend(account: string, rows: readonly Spent[]): Promise<void> {
         cost,
         startedAt: NOON + day * DAY,
         tokens: { input: cost % 1_000, output: 1 },
-        opening: { route: 'messages', model, conversation },
+        admittedFields: { route: 'messages', model, conversation },
       });
     }
   });
@@ -200,7 +200,7 @@ describe('a time range with a time of day', () => {
               cost,
               startedAt: start + minute * 60_000,
               tokens: { input: 1, output: 1 },
-              opening: { route: 'messages', model: 'claude-haiku-5-5', conversation, dimensions: { tags: tag } },
+              admittedFields: { route: 'messages', model: 'claude-haiku-5-5', conversation, dimensions: { tags: tag } },
             });
           }
         });

@@ -139,7 +139,7 @@ test('waits at most HOLD_WAIT_MS for its model and its fallback models together'
   const account = getAccountStub(bindings, {}, 'waiting');
   await account.setLimits({ usd_per_day: 0.01 });
   const spent = { requestId: 'req_0', status: 'complete', cost: 10_000_000, startedAt: Date.now() };
-  await account.settleJson(JSON.stringify({ ...spent, opening: { route: 'messages', model: MODEL } }));
+  await account.settleJson(JSON.stringify({ ...spent, admittedFields: { route: 'messages', model: MODEL } }));
   const waits: (number | undefined)[] = [];
   const { admitJson } = Account.prototype;
   vi.spyOn(Account.prototype, 'admitJson').mockImplementation(async function (this: Account, request) {

@@ -38,8 +38,8 @@ async function spend(cost: number, { conversation, parent, account }: Spent = {}
     const asking = { requestId, route: 'messages', model: 'claude-opus-5-5', conversation };
     const of = parent === undefined ? {} : { parent: { conversation: parent, toolUseId: 'toolu_1' } };
     admitInside(object, { ...asking, ...of, maximumCost: worstCaseWith(), defaults: {} });
-    const opening = conversation === undefined ? {} : { opening: { conversation } };
-    settleInside(object, { requestId, status: 'complete', cost, ...opening });
+    const fields = conversation === undefined ? {} : { admittedFields: { conversation } };
+    settleInside(object, { requestId, status: 'complete', cost, ...fields });
   });
 }
 

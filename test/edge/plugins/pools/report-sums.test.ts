@@ -92,7 +92,7 @@ test('a pool’s sums match the ledger in every grouping despite late, repeated 
             status: 'complete',
             cost,
             startedAt: (base + day) * DAY + 1,
-            opening: { route: 'messages', ...opening, dimensions: { user, tags: tags.join(',') } },
+            admittedFields: { route: 'messages', ...opening, dimensions: { user, tags: tags.join(',') } },
           });
         }
       });
@@ -167,7 +167,7 @@ test('a report contains only what changed, and a long history is reported in par
     await runInDurableObject(account(), async (object: Account, { storage }) => {
       Object.assign(object, { now: () => day * DAY + 5_000 });
       for (let at = from; at < from + many; at += 1) {
-        const opening = {
+        const admittedFields = {
           route: 'messages',
           model: 'claude-opus-5-5',
           dimensions: { user: `u${at % 150}`, tags: `t=${at % 100}` },
@@ -177,7 +177,7 @@ test('a report contains only what changed, and a long history is reported in par
           status: 'complete',
           cost: 1,
           startedAt: day * DAY,
-          opening,
+          admittedFields,
         });
       }
       object.getUsageReport({ group_by: 'tag' });

@@ -58,9 +58,9 @@ export class Caller {
     const body = JSON.stringify({ model: 'claude-opus-5-5', max_tokens: 16_384, stream, tools, messages });
     const request: Omit<TurnRequest, 'body'> = {
       place: { account: ACCOUNT, id: CONVERSATION_ID },
-      call: { id: this.newId(), route: 'messages', hash: body, key, retried: false, again: false, stream },
+      call: { id: this.newId(), route: 'messages', hash: body, key, isClientRetry: false, isResent: false, stream },
       caller: { account: ACCOUNT, scopes: ['messages'], token: undefined },
-      asked: {},
+      edgeOptions: {},
       headers: { 'content-type': 'application/json' },
       query: '',
     };

@@ -20,15 +20,23 @@ export interface TurnRequestOptions {
 
 /** A request as the edge makes it of `body`. */
 export function buildTurnRequest(body: object, options: TurnRequestOptions = {}): TurnRequest {
-  const { id = 'c1', account = 'alice', stream = true, key, retried = false, hash, headers = {} } = options;
+  const {
+    id = 'c1',
+    account = 'alice',
+    stream = true,
+    key,
+    retried: isClientRetry = false,
+    hash,
+    headers = {},
+  } = options;
   const text = JSON.stringify(body);
   const all = { 'content-type': 'application/json', 'anthropic-version': '2023-06-01', ...headers };
   return {
     place: { account, id },
-    call: { id: createRequestId(), route: 'messages', hash: hash ?? text, key, retried, again: false, stream },
+    call: { id: createRequestId(), route: 'messages', hash: hash ?? text, key, isClientRetry, isResent: false, stream },
     caller: { account, scopes: ['messages'], token: undefined },
     body: text,
-    asked: {},
+    edgeOptions: {},
     headers: options.simulate === undefined ? all : { ...all, 'sluice-simulate': options.simulate },
     query: '',
   };

@@ -33,14 +33,14 @@ import { describeTurn } from './turn-report.ts';
  */
 export function findRepeatedTurn(
   transcript: Transcript,
-  { key, retried, hash, again, id }: TurnRequestMetadata,
+  { key, isClientRetry, hash, isResent, id }: TurnRequestMetadata,
   now: number,
 ): TurnRow | undefined {
-  const begun = again ? findTurnByRequestId(transcript, id) : undefined;
+  const begun = isResent ? findTurnByRequestId(transcript, id) : undefined;
   if (begun) return begun;
-  if (again) throw createInterruptedCallError();
+  if (isResent) throw createInterruptedCallError();
   if (key !== undefined) return findTurnByIdempotencyKey(transcript, key);
-  if (!retried) return undefined;
+  if (!isClientRetry) return undefined;
   const latest = findNewestVisibleTurn(transcript);
   if (latest?.hash !== hash) return undefined;
   return latest.endedAt === null || latest.endedAt > now - GRACE_MS ? latest : undefined;
@@ -74,9 +74,9 @@ async function waitForTurnAnswer(runner: TurnRunner, stream: boolean, isOwn = fa
 export async function answerStartedTurn(
   transcript: Transcript,
   runner: TurnRunner,
-  { asked, call: { stream } }: TurnRequest,
+  { edgeOptions, call: { stream } }: TurnRequest,
 ): Promise<TurnAnswer> {
-  if (!asked.background) return await waitForTurnAnswer(runner, stream, true);
+  if (!edgeOptions.background) return await waitForTurnAnswer(runner, stream, true);
   await runner.admitted;
   const { row } = runner.turn;
   if (isUnreportedRefusal(transcript, runner.turn)) return await waitForTurnAnswer(runner, true, true);
@@ -100,10 +100,10 @@ export async function answerRepeatedRequest(
   { transcript, now }: Pick<ObjectContext, 'transcript' | 'now'>,
   running: TurnRunner | undefined,
   row: TurnRow,
-  { asked, call: { stream, hash } }: TurnRequest,
+  { edgeOptions, call: { stream, hash } }: TurnRequest,
 ): Promise<TurnAnswer> {
   if (row.hash !== hash) throw createIdempotencyKeyReusedError();
-  if (asked.background) {
+  if (edgeOptions.background) {
     if (running?.turn.row.seq === row.seq) {
       // Wait until a crash no longer forgets the turn: the response says that it continues.
       if (running.stored !== undefined) await running.stored;

@@ -62,14 +62,14 @@ export function* planTurnInSteps(
   const { request, initialContext } = turn;
   const { transcript } = conversation;
   removeLostCode(transcript, request.body, conversation.now());
-  if (present) requireSameInitialContext(present, request.asked);
+  if (present) requireSameInitialContext(present, request.edgeOptions);
   const agent = present ? readRetainedAgent(conversation) : initialContext?.agent && initialContext.stored;
   const options = {
     prefix: initialContext,
     agent,
     betas: request.headers['anthropic-beta'],
     isRun: isRunRequest(request),
-    defaults: agent ? undefined : request.asked.defaults,
+    defaults: agent ? undefined : request.edgeOptions.defaults,
     now: conversation.now(),
     // A subagent's request is written by the edge, so the restrictions of the caller's token do not apply to it.
     isRestricted: request.caller.only !== undefined && !request.parent,
@@ -160,7 +160,7 @@ function applyFallbackModelsOfAgent<Request extends StartedTurnRequest>(
   const agent = readRetainedAgent(conversation);
   if (!agent) return request;
   const { fallback_models } = agent.definition;
-  return { ...request, asked: { ...request.asked, fallback_models } };
+  return { ...request, edgeOptions: { ...request.edgeOptions, fallback_models } };
 }
 
 /** Makes the runner of a turn that is not a run. */
@@ -307,7 +307,7 @@ function* storeMessagesInSteps(
 /** Makes the runner of a stored turn or step. */
 export function createTurnExecutor(
   conversation: ConversationContext,
-  { place, call, caller: identity, query, asked }: StartedTurnRequest,
+  { place, call, caller: identity, query, edgeOptions }: StartedTurnRequest,
   turn: TurnRecorder,
   planned: NextRequestPlan,
   options: Pick<TurnExecutionContext, 'headers' | 'costLimit' | 'isLater' | 'onEnd' | 'onEndNotStored'>,
@@ -337,8 +337,8 @@ export function createTurnExecutor(
     previousUpstream,
     cachedAt:
       previousUpstream === undefined ? undefined : findUpstreamsWithCachedPrompt(transcript, conversation.now()),
-    fallbackModels: asked.fallback_models,
-    background: asked.background,
+    fallbackModels: edgeOptions.fallback_models,
+    background: edgeOptions.background,
     isStreaming: call.stream && !transcript.storedProfile?.parent,
     transcript,
     now: conversation.now,
@@ -365,12 +365,12 @@ const RECENTLY_ENDED = 'seq in (select seq from turns where ended_at > ? order b
  * @returns whether a turn is a run even without tools of the edge. A subagent always is: a run keeps the limits that it got.
  *   So is a turn that may be sent again after a crash.
  */
-export function isRunRequest({ parent, asked }: Pick<TurnRequest, 'parent' | 'asked'>): boolean {
-  return parent !== undefined || asked.retry === true;
+export function isRunRequest({ parent, edgeOptions }: Pick<TurnRequest, 'parent' | 'edgeOptions'>): boolean {
+  return parent !== undefined || edgeOptions.retry === true;
 }
 
-export function createTurnId({ asked, call }: Pick<StartedTurnRequest, 'asked' | 'call'>): string {
-  return getTurnIdPrefix(asked.show) + call.id.slice(-12);
+export function createTurnId({ edgeOptions, call }: Pick<StartedTurnRequest, 'edgeOptions' | 'call'>): string {
+  return getTurnIdPrefix(edgeOptions.show) + call.id.slice(-12);
 }
 
 export function createTurnRow(
@@ -397,6 +397,6 @@ export function createTurnRow(
     frame,
     sentFrom,
     follows,
-    background: request.asked.background ? 1 : null,
+    background: request.edgeOptions.background ? 1 : null,
   };
 }

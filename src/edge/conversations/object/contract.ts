@@ -79,9 +79,9 @@ export interface TurnRequestMetadata {
   /** The header `idempotency-key`. */
   key: string | undefined;
   /** Whether an official client reports that this is a retry. */
-  retried: boolean;
-  /** Whether the same call was lost before. Then it must not begin a second turn. */
-  again: boolean;
+  isClientRetry: boolean;
+  /** Whether the Worker makes this call a second time, because the first one was lost. Then it must not begin a second turn. */
+  isResent: boolean;
   stream: boolean;
 }
 
@@ -94,7 +94,7 @@ export interface TurnRequest {
   /** The caller's body, a JSON object; as a stream if it is too long for a call. */
   body: RpcText;
   /** The parameters that the edge itself handles, from the body and the headers. */
-  asked: EdgeRequestOptions;
+  edgeOptions: EdgeRequestOptions;
   /** The headers as they are sent, without the deployment's key. */
   headers: PlainHeaders;
   query: string;
@@ -104,7 +104,7 @@ export interface TurnRequest {
 
 /** The part of a request that its turn needs after it has begun, even after a crash. */
 export type StartedTurnRequest = Omit<TurnRequest, 'body' | 'call'> & {
-  call: Omit<TurnRequestMetadata, 'again' | 'retried'>;
+  call: Omit<TurnRequestMetadata, 'isResent' | 'isClientRetry'>;
 };
 
 /** The fields of a new conversation, and its caller. System prompt, tools and messages are sent as separate texts. */
@@ -113,7 +113,7 @@ export type NewConversationFields = Omit<ConversationFields, 'system' | 'tools' 
   Partial<Pick<TurnRequest, 'caller'>>;
 
 /** A request for a conversation's next prompt, to count its tokens. */
-export type NextPromptRequest = Pick<TurnRequest, 'place' | 'caller' | 'body'> & { asked: InitialContextOptions };
+export type NextPromptRequest = Pick<TurnRequest, 'place' | 'caller' | 'body'> & { edgeOptions: InitialContextOptions };
 
 /** A prompt to count, and the betas that its agent needs. */
 export type PromptToCount = RpcResult<ReadableStream<Uint8Array>> & { betas?: readonly string[] | undefined };

@@ -23,16 +23,16 @@ import { releaseUnusedPrefix } from './retained-prefix.ts';
 import { createInterruptedCallError, readRpcText, toFailedTurnAnswer } from './rpc-response.ts';
 
 /** Handles a turn's request: begins the turn, or attaches to the turn that the same request has begun before. Never rejects. */
-export async function handleTurn(state: ConversationState, turn: TurnRequest): Promise<TurnAnswer> {
+export async function handleTurn(state: ConversationState, rpcRequest: TurnRequest): Promise<TurnAnswer> {
   try {
-    const request: BufferedTurnRequest = Object.assign(turn, { body: await readRpcText(turn.body) });
+    const request: BufferedTurnRequest = Object.assign(rpcRequest, { body: await readRpcText(rpcRequest.body) });
     state.recoverFromCrash();
     // Only the first turn can contain an external history, in which the calls of Sluice's tools have the form for clients
     // (`mcp_tool_use`). Restoring them is asynchronous, so do it before the lock is taken.
     if (!state.visibleProfile?.turns) request.body = await restoreEdgeCallsInText(request.body);
     // Resolve the prefix or agent of a new conversation before the checks: between the last check and the lock there must be no
     // await.
-    const prefixAndAgent = applyDefaultAgent(request.asked);
+    const prefixAndAgent = applyDefaultAgent(request.edgeOptions);
     const initialContext =
       hasInitialContext(prefixAndAgent) && !state.visibleProfile
         ? await resolveInitialContext(state, request.place, prefixAndAgent, request.caller)
@@ -93,7 +93,7 @@ async function startOrAttachToTurn(state: ConversationState, turn: PendingTurn):
     const prerequisite = findFirstPrerequisite(state, turn, planned);
     if (!prerequisite) return await beginTurn(state, turn, planned);
     const work = state.waitBeforeTurn(request.call.key, prerequisite.work);
-    if (prerequisite.pings && request.call.stream && !request.asked.background && !request.parent) {
+    if (prerequisite.pings && request.call.stream && !request.edgeOptions.background && !request.parent) {
       const coming = work.then(() => startOrAttachToTurn(state, turn)).catch(toFailedTurnAnswer);
       return await waitForAnswerSendingPings(createTurnId(request), work, coming, {
         requestId: request.call.id,
@@ -196,7 +196,7 @@ async function attachOrReject(state: ConversationState, turn: PendingTurn): Prom
  *   turn has failed in the meantime
  */
 function requireInitialContext(state: ConversationState, { request, initialContext }: PendingTurn): void {
-  if (initialContext || state.visibleProfile || !hasInitialContext(applyDefaultAgent(request.asked))) return;
+  if (initialContext || state.visibleProfile || !hasInitialContext(applyDefaultAgent(request.edgeOptions))) return;
   throw createInterruptedCallError();
 }
 

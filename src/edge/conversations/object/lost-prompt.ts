@@ -22,9 +22,9 @@ export function createLostPromptCounter(
   conversation: ConversationContext,
   row: TurnRow,
 ): (() => Promise<number | undefined>) | undefined {
-  const asked = replanRequestOfTurn(conversation, row);
-  if (!asked) return undefined;
-  const { plan, betas } = asked;
+  const replanned = replanRequestOfTurn(conversation, row);
+  if (!replanned) return undefined;
+  const { plan, betas } = replanned;
   const { transcript } = conversation;
   const { account = '', prefix } = transcript.storedProfile ?? {};
   return async () => {

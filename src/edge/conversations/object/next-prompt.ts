@@ -33,7 +33,9 @@ export async function prepareNextPrompt(
     // For a restricted token, the object plans the prompt even if the conversation does not exist yet, because only the object
     // checks all restrictions. So resolve the prefix or agent that the first turn would use.
     const initialContext =
-      only && !profile ? await resolveInitialContext(state, request.place, request.asked, request.caller) : undefined;
+      only && !profile
+        ? await resolveInitialContext(state, request.place, request.edgeOptions, request.caller)
+        : undefined;
     return await buildNextPrompt(state, { ...request, body }, initialContext);
   } catch (thrown) {
     // If the caller's token is revoked, report only that: a revoked caller must not learn whether the conversation exists.
@@ -48,7 +50,7 @@ async function buildNextPrompt(
   request: NextPromptRequest & { body: string },
   initialContext: InitialContext | undefined,
 ): Promise<PromptToCount> {
-  const { caller: identity, body, asked } = request;
+  const { caller: identity, body, edgeOptions } = request;
   const requireAllowedProfile = () => {
     const refused =
       identity.only &&
@@ -62,7 +64,7 @@ async function buildNextPrompt(
     return state.visibleProfile;
   };
   const before = requireAllowedProfile();
-  if (before) requireSameInitialContext(before, asked);
+  if (before) requireSameInitialContext(before, edgeOptions);
   const withdrawn = await findWithdrawalError(state, before);
   if (withdrawn) throw withdrawn;
   // Re-check after the await: the conversation may have been deleted, and another one created with the same id.
@@ -75,7 +77,7 @@ async function buildNextPrompt(
       counts: true,
       isRestricted,
       model,
-      defaults: agent ? undefined : asked.defaults,
+      defaults: agent ? undefined : edgeOptions.defaults,
     }),
   );
   const { account = '', prefix: retained } = profile ?? {};

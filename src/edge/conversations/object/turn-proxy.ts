@@ -124,7 +124,7 @@ async function createTurnRequest(
 ): Promise<Omit<TurnRequest, 'body'>> {
   const { headers, body, fields } = allowed;
   const identity = c.get('identity');
-  const asked = readEdgeOptions(c, allowed, isSluiceRoute);
+  const edgeOptions = readEdgeOptions(c, allowed, isSluiceRoute);
   const wantsStream = fields.stream === undefined ? isSluiceRoute : fields.stream === true;
   return {
     place: { account: identity.account, id },
@@ -133,13 +133,13 @@ async function createTurnRequest(
       route: 'messages',
       hash: await sha256Hex(body.bytes),
       key: getIdempotencyKey(headers),
-      retried: Number(c.req.raw.headers.get('x-stainless-retry-count')) >= 1,
-      again: false,
+      isClientRetry: Number(c.req.raw.headers.get('x-stainless-retry-count')) >= 1,
+      isResent: false,
       // Run a background turn as a stream without a reader: its events are stored, so that a client can resume it.
-      stream: asked.background || wantsStream,
+      stream: edgeOptions.background || wantsStream,
     },
     caller: { ...identity, user: await computeEndUserHash(body) },
-    asked,
+    edgeOptions,
     headers: await collectForwardedHeaders(c, headers),
     query: identity.only ? '' : getQueryString(c.req.raw.url),
   };
@@ -151,7 +151,7 @@ async function createTurnRequest(
  */
 function createTurnResponse(
   c: Context<AppEnv>,
-  { place, asked, caller }: Omit<TurnRequest, 'body'>,
+  { place, edgeOptions, caller }: Omit<TurnRequest, 'body'>,
   model: unknown,
   answer: Exclude<TurnAnswer, { kind: 'error' }>,
 ): Response {
@@ -174,7 +174,7 @@ function createTurnResponse(
   if (caller.only !== undefined) delete headers['sluice-hint'];
   if (answer.status < 300) Object.assign(headers, createEndHeaders(undefined, nanodollars, budget));
   headers['content-type'] = 'application/json';
-  if (asked.background && headers.location !== undefined) headers.location = addMountPath(c, headers.location);
+  if (edgeOptions.background && headers.location !== undefined) headers.location = addMountPath(c, headers.location);
   return new Response(answer.body, { status: answer.status, headers });
 }
 
@@ -233,7 +233,7 @@ async function callTurnWithRetry(
   return await callAgainIfLost(async (isResent) =>
     unpackTurnAnswer(
       await callConversationWithoutResult<PackedTurnAnswer>(c, request.place.id, (object) =>
-        object.handleTurn(JSON.stringify({ ...request, call: { ...call, again: isResent } }), toRpcBody(body)),
+        object.handleTurn(JSON.stringify({ ...request, call: { ...call, isResent } }), toRpcBody(body)),
       ),
     ),
   );
@@ -264,14 +264,14 @@ export async function fetchPromptToCount(
   const identity = c.get('identity');
   checkConversationAllowed(identity, id);
   const prefix = readRequestField('prefix', caller, request.json);
-  const asked = {
+  const edgeOptions = {
     prefix,
     ...resolveRequestedAgent(identity, readRequestField('agent', caller, request.json)),
     defaults,
   };
   const place = { account: identity.account, id };
   const prompt = await callConversationWithoutResult<PromptToCount | undefined>(c, id, (object) =>
-    object.prepareNextPrompt({ place, caller: identity, asked, body: toRpcBody(request) }),
+    object.prepareNextPrompt({ place, caller: identity, edgeOptions, body: toRpcBody(request) }),
   );
   if (!prompt) return undefined;
   if (!prompt.ok) throw toAppApiError(c, prompt.error);
@@ -280,7 +280,10 @@ export async function fetchPromptToCount(
   return { body: { bytes, text, json: JSON.parse(text) as Record<string, unknown> }, betas: prompt.betas };
 }
 
-/** @returns a body for a call to an object: as text, which costs less than bytes, or as a stream if it is long. */
+/**
+ * @returns a body for a call to an object: as text, which costs less than bytes, or as a stream if it is long. The `text` of a
+ *   `LongStringBody` contains placeholders, so its bytes are decoded instead
+ */
 function toRpcBody(body: JsonBody): TurnRequest['body'] {
   const { bytes } = body;
   if (bytes.length > MAX_CALL_BYTES) return createPieceStream([bytes]);

@@ -99,10 +99,10 @@ function createRunContext(
         shownAs: step.run,
       });
       // Allow fallback models only in the first step, because all steps of a run use the same model.
-      const members = step.isLater ? { ...request.asked, fallback_models: [] } : request.asked;
+      const members = step.isLater ? { ...request.edgeOptions, fallback_models: [] } : request.edgeOptions;
       return createTurnExecutor(
         conversation,
-        { ...request, call: { ...call, id: step.requestId }, asked: members },
+        { ...request, call: { ...call, id: step.requestId }, edgeOptions: members },
         turn,
         plan,
         {

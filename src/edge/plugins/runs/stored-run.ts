@@ -26,7 +26,7 @@ export interface EarlierRunsLimitsUsage extends RunLimitsUsage {
  * @returns the part of a turn's request that is stored: without its transport, and without its body, which is stored separately
  */
 export function toStorableTurnRequest({ body: _, call, ...request }: TurnRequest): StartedTurnRequest {
-  const { again: __, retried: ___, ...stored } = call;
+  const { isResent: __, isClientRetry: ___, ...stored } = call;
   return { ...request, call: stored };
 }
 

@@ -32,8 +32,8 @@ const MOST_EVENT_CHARACTERS = 262_144;
 const ADDRESS = 'deliver_url';
 
 /** Stores the address of a turn's events in its row. */
-export function addDeliverUrlNote(row: TurnRow, { asked }: Pick<StartedTurnRequest, 'asked'>): void {
-  if (asked.deliver_url !== undefined) addNotes(row, { [ADDRESS]: asked.deliver_url });
+export function addDeliverUrlNote(row: TurnRow, { edgeOptions }: Pick<StartedTurnRequest, 'edgeOptions'>): void {
+  if (edgeOptions.deliver_url !== undefined) addNotes(row, { [ADDRESS]: edgeOptions.deliver_url });
 }
 
 type TurnEndedEvent = z.output<typeof turnEnded>;

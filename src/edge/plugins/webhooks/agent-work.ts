@@ -83,7 +83,7 @@ export async function runAgentOnEvent(task: AgentTask, context: AgentWorkContext
     // Send an empty list of messages to continue a paused run.
     const body = JSON.stringify({ messages: isFirst ? [{ role: 'user', content: task.text }] : [] });
     const request = await createAgentTurnRequest(
-      { key, asked: isFirst ? { agent: task.agent } : {} },
+      { key, edgeOptions: isFirst ? { agent: task.agent } : {} },
       body,
       place,
       context,
@@ -165,7 +165,7 @@ async function findLatestTurnOfEvent(
 }
 
 async function createAgentTurnRequest(
-  { key, asked }: { key: string; asked: TurnRequest['asked'] },
+  { key, edgeOptions }: { key: string; edgeOptions: TurnRequest['edgeOptions'] },
   body: string,
   place: TurnRequest['place'],
   { settings, requestId }: AgentWorkContext,
@@ -179,12 +179,12 @@ async function createAgentTurnRequest(
       route: 'webhook',
       hash: await sha256Hex(encodeUtf8(body)),
       key,
-      retried: false,
-      again: false,
+      isClientRetry: false,
+      isResent: false,
       stream: true,
     },
     caller: { account: place.account, scopes: [], token: undefined },
-    asked,
+    edgeOptions,
     headers,
     query: '',
   };

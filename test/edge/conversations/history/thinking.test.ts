@@ -171,7 +171,7 @@ test('a fallback model gets no thinking of the requested model, and keeps the to
   const go = async (content: unknown, fallbacks: string[]) => {
     const answer = await sendTurnRequest({
       ...buildTurnRequest(createBody(content, { tools: [TOOL] })),
-      asked: { fallback_models: fallbacks },
+      edgeOptions: { fallback_models: fallbacks },
     });
     if (answer.kind === 'stream') await readStream(answer.body);
     return answer.kind;
@@ -199,7 +199,7 @@ test('a tool loop uses no fallback model', async () => {
   const result = [{ type: 'tool_result', tool_use_id: 'toolu_1', content: 'Sunny.' }];
   const answer = await sendTurnRequest({
     ...buildTurnRequest(createBody(result, { tools: [TOOL] })),
-    asked: { fallback_models: [MODELS[1]] },
+    edgeOptions: { fallback_models: [MODELS[1]] },
   });
   expect(answer.kind).toBe('error');
   expect(bodies.length).toBe(1);

@@ -187,7 +187,7 @@ test(`${KILLED} crashed or interrupted turns keep each acknowledged question, an
       let isAcknowledged = false;
       const sent = sendTurnRequest({
         ...buildTurnRequest(body, { id }),
-        asked: { background: how.startsWith('background') },
+        edgeOptions: { background: how.startsWith('background') },
       })
         .then((answer) => {
           isAcknowledged = answer.kind === 'stream' || (answer.kind === 'whole' && answer.status === 202);

@@ -93,7 +93,10 @@ test('each retry of a question uses the model of its label, whenever objects die
       for (let tries = 0; ; tries += 1) {
         isReached = false;
         let isOver = false;
-        const telling = tell({ ...request, call: { ...request.call, id: createRequestId(), retried: tries > 0 } });
+        const telling = tell({
+          ...request,
+          call: { ...request.call, id: createRequestId(), isClientRetry: tries > 0 },
+        });
         telling.finally(() => {
           isOver = true;
         });
@@ -147,7 +150,7 @@ test('the account settles the label request of a dead object within a minute, an
   });
   const telling = tell({
     ...buildTurnRequest(createBody('A hard one.'), { account: 'bob' }),
-    asked: { agent: 'router' },
+    edgeOptions: { agent: 'router' },
   });
   await eventually(() => expect(isAsked).toBe(true));
   await abortAllDurableObjects();

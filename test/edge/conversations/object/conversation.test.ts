@@ -113,14 +113,14 @@ function failFirstTurnWhileSecondIsChecked() {
     label: undefined,
     issuer: 'edge',
   } as const;
-  return async (body: object, options: TurnRequestOptions, asked: TurnRequest['asked'] = {}) => {
+  return async (body: object, options: TurnRequestOptions, edgeOptions: TurnRequest['edgeOptions'] = {}) => {
     const first = sendTurn(createBody('Hello'), { key: 'k', hash: 'h' }).then((answer) => {
       hasFailed = true;
       return answer;
     });
     await waitForCondition(() => calls === 1);
     const request = buildTurnRequest(body, options);
-    const second = await sendTurnRequest({ ...request, asked, caller: { ...request.caller, token } });
+    const second = await sendTurnRequest({ ...request, edgeOptions, caller: { ...request.caller, token } });
     expect(await first).toMatchObject({ kind: 'whole', status: 529 });
     return second;
   };

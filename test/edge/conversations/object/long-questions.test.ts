@@ -42,7 +42,7 @@ const readStored = async (id = 'c1') =>
 /** The kinds of turns that begin with a long question. */
 const KINDS: Record<string, (request: TurnRequest) => TurnRequest> = {
   'a turn': (request) => request,
-  'a background turn': (request) => ({ ...request, asked: { background: true } }),
+  'a background turn': (request) => ({ ...request, edgeOptions: { background: true } }),
   'a run': ({ body, ...request }) => ({
     ...request,
     body: JSON.stringify({ ...(JSON.parse(String(body)) as object), tools: [weatherTool()] }),
@@ -176,7 +176,7 @@ test('a repeated background request is accepted only when its question is stored
   await runTurn(createBody('Hello'));
   const { gate, answer, request } = await holdLongTurn(KINDS['a background turn']);
   let isAccepted = false;
-  const repeated = sendTurnRequest({ ...request, asked: { background: true } }).then((one) => {
+  const repeated = sendTurnRequest({ ...request, edgeOptions: { background: true } }).then((one) => {
     isAccepted = true;
     return one;
   });

@@ -165,7 +165,7 @@ async function wakeTwice(): Promise<void> {
 test('ends a turn as interrupted if its hook throws in `beginAgain` after a crash, and settles its hold', async () => {
   installSimulator();
   const request = buildTurnRequest(createBody('Hello', { max_tokens: 2_000 }), { simulate: 'tps=50;flush' });
-  await sendTurnRequest({ ...request, asked: { background: true } });
+  await sendTurnRequest({ ...request, edgeOptions: { background: true } });
   await breaking(backgroundPart, 'beginAgain');
   // The crash came before the request was sent.
   await runInDurableObject(stubOf(), (_, { storage }) => void storage.sql.exec('update turns set sent_at = null'));
@@ -184,7 +184,7 @@ test('ends a run as interrupted if its hook throws in `resume` after a crash, an
   onTestFinished(() => gate.resolve());
   const answer = await sendTurnRequest({
     ...buildTurnRequest(createBody('Hi.', { tools: [weatherTool()] })),
-    asked: { background: true },
+    edgeOptions: { background: true },
   });
   expect(answer).not.toMatchObject({ kind: 'error' });
   await breaking(runsPart, 'resume');

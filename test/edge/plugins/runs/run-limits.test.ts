@@ -186,7 +186,10 @@ describe('a fallback model', () => {
       await account().setLimits({ usd_per_day: 0.0045 });
       return new Response('sun');
     });
-    const { text } = await runOf({ ...buildTurnRequest(asked()), asked: { fallback_models: ['claude-haiku-5-5'] } });
+    const { text } = await runOf({
+      ...buildTurnRequest(asked()),
+      edgeOptions: { fallback_models: ['claude-haiku-5-5'] },
+    });
     expect(reasonOf(text)).toBe('budget');
     expect(bodies.map(({ model }) => model)).toEqual(['claude-opus-5-5']);
   });
@@ -200,7 +203,7 @@ describe('a fallback model', () => {
     answerTools(() => new Response('sun'));
     const { events, headers } = await runOf({
       ...buildTurnRequest(asked()),
-      asked: { fallback_models: ['claude-haiku-5-5'] },
+      edgeOptions: { fallback_models: ['claude-haiku-5-5'] },
     });
     expect(textOfDeltas(events)).toBe('Sun.');
     expect(headers).toMatchObject({ 'sluice-fallback-from': 'claude-opus-5-5' });

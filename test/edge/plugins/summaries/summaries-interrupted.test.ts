@@ -93,7 +93,7 @@ test('a request that is repeated while it waits for a summary is one turn', asyn
   const request = buildTurnRequest(questionBody('Once only'), { key: 'k1' });
   const both = [
     sendTurnRequest({ ...request }),
-    sendTurnRequest({ ...request, call: { ...request.call, retried: true } }),
+    sendTurnRequest({ ...request, call: { ...request.call, isClientRetry: true } }),
   ];
   up.go();
   const answers = await Promise.all(both);
@@ -267,7 +267,7 @@ test('background turns that wait for a summary complete after it', async () => {
   for (let turn = 20; turn < 30; turn += 1) {
     const answer = await sendTurnRequest({
       ...buildTurnRequest(questionBody(createLongText(turn))),
-      asked: { background: true },
+      edgeOptions: { background: true },
     });
     expect(answer).toMatchObject({ kind: 'whole', status: 202 });
     await eventually(async () => expect((await readConversation())?.state).toBe('idle'));

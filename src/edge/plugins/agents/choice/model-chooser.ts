@@ -72,7 +72,7 @@ export class ModelChooser implements ConversationHooks {
     if (!choice) return undefined;
     const preset = pluginContext.get(GIVEN);
     const { chosen: before, isDecided } = findCurrentModelChoice(transcript, request?.call.hash);
-    const named = findRequestedModel(choice, request?.asked.model, models);
+    const named = findRequestedModel(choice, request?.edgeOptions.model, models);
     // Another turn may have changed the conversation to a more expensive model while this label was determined. In that case,
     // keep that model.
     const isBehind = preset && before && isModelMoreExpensive(before.model, preset.model, models);

@@ -108,11 +108,11 @@ function storeContinuingTurn(
     );
   }
   const { request: before, planned } = stored;
-  const members = { ...before.asked, background: true };
+  const members = { ...before.edgeOptions, background: true };
   // Drop the idempotency key: it belongs to the request that paused, and one key must not identify two requests.
   const { 'idempotency-key': _, ...headers } = before.headers;
   const call = { ...before.call, id: requestId, key: undefined, stream: true };
-  const request: StartedTurnRequest = { ...before, call, asked: members, headers };
+  const request: StartedTurnRequest = { ...before, call, edgeOptions: members, headers };
   const { model, sentFrom } = paused;
   const row = createTurnRow(transcript, request, { model, sentFrom, frame: null, follows: true }, now());
   const run = { ...row, run: row.seq };

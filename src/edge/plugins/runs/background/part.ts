@@ -11,7 +11,7 @@ export const backgroundPart: ConversationPlugin = {
   createHooks: (conversation) => ({
     begin({ request }, planned, row) {
       addDeliverUrlNote(row, request);
-      return request.asked.background && !planned.run ? createResumableRequestNote(request) : undefined;
+      return request.edgeOptions.background && !planned.run ? createResumableRequestNote(request) : undefined;
     },
     beginAgain: (row) => resumeBackgroundTurn(conversation, row),
   }),

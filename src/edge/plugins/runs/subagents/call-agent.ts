@@ -226,11 +226,11 @@ function createSubagentRequest(
   const { 'idempotency-key': _, ...others } = headers;
   return {
     place,
-    call: { route, hash: key, key, retried: false, again: false, stream: true },
+    call: { route, hash: key, key, isClientRetry: false, isResent: false, stream: true },
     caller,
     query,
     headers: others,
-    asked: { agent, agent_owner: ownerOf(name) },
+    edgeOptions: { agent, agent_owner: ownerOf(name) },
     parent: { conversation, toolUseId, depth: depth + 1, retentionSeconds },
   };
 }

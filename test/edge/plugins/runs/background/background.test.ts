@@ -50,7 +50,7 @@ async function begin(
   const { deliverUrl, retry, ...others } = asked;
   const answer = await sendTurnRequest({
     ...buildTurnRequest(body, others),
-    asked: { background: true, deliver_url: deliverUrl, retry },
+    edgeOptions: { background: true, deliver_url: deliverUrl, retry },
   });
   if (answer.kind !== 'whole') throw new Error(JSON.stringify(answer));
   expect(answer.status).toBe(202);
@@ -133,7 +133,7 @@ describe('a background turn', () => {
     for (const more of [{}, { tools: [weatherTool()] }]) {
       const answer = await sendTurnRequest({
         ...buildTurnRequest(createBody('Do it.', more)),
-        asked: { background: true },
+        edgeOptions: { background: true },
       });
       expect(answer).toMatchObject({ kind: 'error', error: { status: 429, type: 'billing_error' } });
     }
@@ -162,7 +162,7 @@ describe('a background turn', () => {
       });
       const [body, asked] = [createBody('Do it.', { tools: [weatherTool()] }), { key: 'k1', hash: 'h' }];
       // Its caller hears nothing more where it dies.
-      sendTurnRequest({ ...buildTurnRequest(body, asked), asked: { background: true } }).catch(() => {});
+      sendTurnRequest({ ...buildTurnRequest(body, asked), edgeOptions: { background: true } }).catch(() => {});
       await eventually(() => expect(reached).toBe(1));
       if (what !== 'is refused') await abortAllDurableObjects();
       const turn = await begin(body, asked);
@@ -188,9 +188,10 @@ describe('a background turn', () => {
         const answer = await admitJson.apply(this, one);
         return reached === 1 ? await new Promise<never>(() => {}) : answer;
       });
-      sendTurnRequest({ ...buildTurnRequest(createBody('Do it.', more), { id }), asked: { background: true } }).catch(
-        () => {},
-      );
+      sendTurnRequest({
+        ...buildTurnRequest(createBody('Do it.', more), { id }),
+        edgeOptions: { background: true },
+      }).catch(() => {});
       await eventually(() => expect(reached).toBe(1));
       await abortAllDurableObjects();
       await eventually(async () => {

@@ -124,7 +124,7 @@ export function* planNextRequestInSteps(
     request.members,
     json,
     { tools: request.inherited.tools, runs: frozen?.runs ?? options.prefix?.runs },
-    options.isRun === true,
+    options.isRunEvenWithoutTools === true,
   );
   const frame = createPromptFrameKey(sent, frozen, model, options.betas, run?.tools.mark);
   const { history, sentFrom } = readSentHistory(request, incoming, { model, follows }, transcript, settings);
@@ -289,7 +289,7 @@ export function restorePlannedRun(
   bodyWithoutMessages: string,
   transcript: Transcript,
   agent: ResolvedAgent | undefined,
-  isRun: boolean,
+  isRunEvenWithoutTools: boolean,
 ): PlannedRun | undefined {
   const sent = parseMemberTexts(bodyWithoutMessages);
   const { frozenTexts: frozen } = transcript;
@@ -299,21 +299,23 @@ export function restorePlannedRun(
         transcript,
       )
     : bodyWithoutMessages;
-  const run = planRun(parseMemberTexts(laid), JSON.parse(laid) as JsonObject, frozen, isRun);
+  const run = planRun(parseMemberTexts(laid), JSON.parse(laid) as JsonObject, frozen, isRunEvenWithoutTools);
   return run && { ...run, bodyWithoutMessages };
 }
 
 /**
- * @param isRun whether it is a run even without tools that the edge calls
+ * @param isRunEvenWithoutTools whether it is a run even without tools that the edge calls
  * @returns the tools that the edge calls, and the run's limits; undefined if the request is not a run
  */
 export function planRun(
   members: Map<string, string>,
   json: JsonObject,
   frozen: { tools: string | undefined; runs: string | undefined },
-  isRun: boolean,
+  isRunEvenWithoutTools: boolean,
 ): Omit<PlannedRun, 'bodyWithoutMessages'> | undefined {
-  const tools = findEdgeTools(members.get('tools') ?? frozen.tools, frozen.runs) ?? (isRun ? NO_EDGE_TOOLS : undefined);
+  const tools =
+    findEdgeTools(members.get('tools') ?? frozen.tools, frozen.runs) ??
+    (isRunEvenWithoutTools ? NO_EDGE_TOOLS : undefined);
   return tools && { tools, limits: validateBySchema(runLimits, json) };
 }
 

@@ -43,7 +43,7 @@ export interface RequestOptions {
   /** Whether it is a later step of a run. */
   isStep?: boolean;
   /** Whether it is a run even without tools that the edge calls. */
-  isRun?: boolean;
+  isRunEvenWithoutTools?: boolean;
   /**
    * Whether the caller's token is restricted. Then new messages may only contain questions and results of the client's tools.
    */

@@ -9,7 +9,7 @@ import {
   findTurnByRequestId,
 } from '../history/storage/turn-queries.ts';
 import { restoreEndedTurn } from '../turn/restore-turn.ts';
-import { isUnreportedRefusal, type TurnRunner } from '../turn/turn-handle.ts';
+import { isUnreportedRejection, type TurnRunner } from '../turn/turn-handle.ts';
 import type { TurnAnswer } from '../views/turn-answer.ts';
 import type { TurnRequest, TurnRequestMetadata } from './contract.ts';
 import type { ObjectContext } from './object-context.ts';
@@ -47,20 +47,21 @@ export function findRepeatedTurn(
 }
 
 /**
- * Waits until the upstream has responded, or, for a caller that does not stream, until the turn has ended. @param isOwn as in
- * `follow`
+ * Waits until the upstream has responded, or, for a caller that does not stream, until the turn has ended.
+ *
+ * @param isOwn whether the caller has begun the turn. Then it gets the stream even if too many listeners follow the conversation
  */
 async function waitForTurnAnswer(runner: TurnRunner, stream: boolean, isOwn = false): Promise<TurnAnswer> {
   const { row, log } = runner.turn;
-  const started = await runner.started;
+  const started = await runner.upstreamAnswered;
   if (started.kind === 'error') return { kind: 'error', error: serializeApiError(started.error) };
-  if (started.kind === 'refused')
+  if (started.kind === 'rejected')
     return { ...started, kind: 'whole', turn: row.id, trailer: runner.turn.result?.summary };
   if (stream) {
     const trailer = runner.turn.result?.summary;
     const events = log.takeComplete();
     if (events !== undefined && trailer) return { ...started, kind: 'ended', turn: row.id, events, trailer };
-    const { text, after } = log.opening;
+    const { text, after } = log.shownInMemory;
     return { ...started, turn: row.id, first: text, body: log.follow(after, isOwn) };
   }
   await runner.done;
@@ -69,7 +70,7 @@ async function waitForTurnAnswer(runner: TurnRunner, stream: boolean, isOwn = fa
 
 /**
  * Answers the request that has begun a turn. A turn in the background is answered as soon as its request has been sent. A
- * refusal before that is the answer; a later error is reported with the turn's end.
+ * rejection before that is the answer; a later error is reported with the turn's end.
  */
 export async function answerStartedTurn(
   transcript: Transcript,
@@ -77,9 +78,9 @@ export async function answerStartedTurn(
   { edgeOptions, call: { stream } }: TurnRequest,
 ): Promise<TurnAnswer> {
   if (!edgeOptions.background) return await waitForTurnAnswer(runner, stream, true);
-  await runner.admitted;
+  await runner.requestSent;
   const { row } = runner.turn;
-  if (isUnreportedRefusal(transcript, runner.turn)) return await waitForTurnAnswer(runner, true, true);
+  if (isUnreportedRejection(transcript, runner.turn)) return await waitForTurnAnswer(runner, true, true);
   return createAcceptedAnswer(transcript, findTurnByNumber(transcript, row.seq) ?? row);
 }
 
@@ -105,9 +106,9 @@ export async function answerRepeatedRequest(
   if (row.hash !== hash) throw createIdempotencyKeyReusedError();
   if (edgeOptions.background) {
     if (running?.turn.row.seq === row.seq) {
-      // Wait until a crash no longer forgets the turn: the response says that it continues.
-      if (running.stored !== undefined) await running.stored;
-      if (isUnreportedRefusal(transcript, running.turn)) return await waitForTurnAnswer(running, true);
+      // Wait until all messages are stored, because the response says that the turn continues: a crash before that ends it.
+      if (running.messagesStored !== undefined) await running.messagesStored;
+      if (isUnreportedRejection(transcript, running.turn)) return await waitForTurnAnswer(running, true);
       running.turn.isReported = true;
     }
     return createAcceptedAnswer(transcript, row);

@@ -26,7 +26,7 @@ import { findNewestTurn } from '../history/storage/turn-queries.ts';
 import type { StepOrRecoveryOptions, TurnExecutionContext } from '../turn/turn-context.ts';
 import { toListedParent } from '../turn/turn-ending.ts';
 import { TurnExecutor } from '../turn/turn-executor.ts';
-import { isUnreportedRefusal, type TurnRunner } from '../turn/turn-handle.ts';
+import { isUnreportedRejection, type TurnRunner } from '../turn/turn-handle.ts';
 import { TurnRecorder } from '../turn/turn-recorder.ts';
 import { getTurnIdPrefix } from '../views/redact-for.ts';
 import { callHookOfEachPlugin } from './call-hooks.ts';
@@ -39,8 +39,8 @@ import { requireSameRetainedVersion } from './retained-prefix.ts';
 /** How often the alarm rings while a turn runs. It wakes an object that died. */
 export const WATCH_MS = 30_000;
 
-/** Turns whose prompt the upstream has read. */
-const READ_STATUSES: readonly TurnStatus[] = ['complete', 'interrupted', 'stopped', 'refused', 'empty'];
+/** The statuses of turns whose prompt the upstream has read. */
+const PROMPT_READ_STATUSES: readonly TurnStatus[] = ['complete', 'interrupted', 'stopped', 'refused', 'empty'];
 
 /**
  * Plans a turn. Writes nothing and waits for nothing.
@@ -68,7 +68,7 @@ export function* planTurnInSteps(
     prefix: initialContext,
     agent,
     betas: request.headers['anthropic-beta'],
-    isRun: isRunRequest(request),
+    isRunEvenWithoutTools: isRunEvenWithoutTools(request),
     defaults: agent ? undefined : request.edgeOptions.defaults,
     now: conversation.now(),
     // A subagent's request is written by the edge, so the restrictions of the caller's token do not apply to it.
@@ -178,7 +178,7 @@ export function createSingleRequestRunner(
       conversation.lock.release();
       maintenance.scheduleFailedTurnDeletion(turn);
       // Let plugins store data about the end (`tell`), such as an event. If no client knows of the turn, its caller gets the error.
-      if (!isUnreportedRefusal(transcript, turn))
+      if (!isUnreportedRejection(transcript, turn))
         callHookOfEachPlugin(conversation, 'tell', (part) => part.tell?.(turn));
       maintenance.settlements.storeConfirmationLater(turn.row, settled);
       maintenance.reportChangesInBackground();
@@ -244,7 +244,7 @@ export function replanStoredRequest(
     prefix: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs },
     agent: readRetainedAgent(conversation),
     betas: request.headers['anthropic-beta'],
-    isRun: isRunRequest(request),
+    isRunEvenWithoutTools: isRunEvenWithoutTools(request),
   });
 }
 
@@ -314,7 +314,7 @@ export function createTurnExecutor(
 ): TurnExecutor {
   const { transcript, env, waitUntil } = conversation;
   const upstream = conversation.getUpstream();
-  const previousUpstream = upstream.pool && findNewestTurn(transcript, READ_STATUSES)?.outcome?.upstream;
+  const previousUpstream = upstream.pool && findNewestTurn(transcript, PROMPT_READ_STATUSES)?.outcome?.upstream;
   const { prefix } = transcript.storedProfile ?? {};
   const { betas } = readRetainedAgent(conversation)?.definition ?? {};
   return new TurnExecutor(turn, {
@@ -362,10 +362,10 @@ function findUpstreamsWithCachedPrompt(transcript: Transcript, now: number): str
 const RECENTLY_ENDED = 'seq in (select seq from turns where ended_at > ? order by seq desc limit 20)';
 
 /**
- * @returns whether a turn is a run even without tools of the edge. A subagent always is: a run keeps the limits that it got.
- *   So is a turn that may be sent again after a crash.
+ * @returns whether a turn must be a run, even if its request has no tools of the edge: the turn of a subagent, because a run keeps
+ *   its limits, and a turn that may be sent again after a crash
  */
-export function isRunRequest({ parent, edgeOptions }: Pick<TurnRequest, 'parent' | 'edgeOptions'>): boolean {
+export function isRunEvenWithoutTools({ parent, edgeOptions }: Pick<TurnRequest, 'parent' | 'edgeOptions'>): boolean {
   return parent !== undefined || edgeOptions.retry === true;
 }
 

@@ -158,7 +158,7 @@ export class ConversationState implements ConversationContext {
     return refused ? toFailedResult(refused) : { ok: true, value: profile };
   };
 
-  readonly findWithdrawal = (): Promise<unknown> => findWithdrawalError(this, this.visibleProfile);
+  readonly findWithdrawalError = (): Promise<unknown> => findWithdrawalError(this, this.visibleProfile);
 
   // An abort also undoes the writes since the last await. If a row is damaged, first store the end of the turn, or the turn
   // would fail in the same way after each restart.

@@ -104,7 +104,7 @@ export interface ConversationContext extends ObjectContext {
   /** @returns the profile; the 404 if there is none, and the 403 for a restricted token that may not use this conversation */
   findProfileForCaller(caller: RestrictedCaller | undefined): RpcResult<ConversationProfile>;
   /** @returns the 409 for a conversation whose prefix or agent was withdrawn; undefined for any other */
-  findWithdrawal(): Promise<unknown>;
+  findWithdrawalError(): Promise<unknown>;
   /** Ends or resumes the turns that a crash has interrupted. */
   recoverFromCrash(): void;
   /**

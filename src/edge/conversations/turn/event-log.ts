@@ -27,8 +27,9 @@ export interface EventWriter {
 /** The most characters of a stored row that stays in memory. */
 const MAX_CHARACTERS_IN_MEMORY = 262_144;
 export const PING_EVENT = 'event: ping\ndata: {"type":"ping"}\n\n';
-/** What reading a row takes at least, which is a turn of all paced work, and what more for each event that was not seen. */
+/** The bytes that reading a row counts as for the pacer: more than a slice, so that other paced work runs before each row. */
 const READ_BYTES = 65_537;
+/** The bytes that each event which the listener has not seen adds to that. */
 const EVENT_BYTES = 300;
 
 /**
@@ -196,8 +197,12 @@ export class TurnEventLog implements EventWriter {
     }
   }
 
-  /** Marks the end: the next `store` writes the last events. @param summary the turn's summary as JSON */
-  finish(summary: string): void {
+  /**
+   * Sets the summary of a turn that ends. The next `store` writes the last events, and `end` closes the streams of listeners.
+   *
+   * @param summary the turn's summary as JSON
+   */
+  setSummary(summary: string): void {
     this.#summary = summary;
   }
 
@@ -225,7 +230,7 @@ export class TurnEventLog implements EventWriter {
   }
 
   /** The shown events and the number of the last one, if they are in memory as one text. */
-  get opening(): { text: string; after: number } {
+  get shownInMemory(): { text: string; after: number } {
     const isOne = this.#shownCount === this.#storedCount && this.#rows === 1 && this.#summary === undefined;
     if (isOne && this.#latest !== undefined) return { text: this.#latest.text, after: this.#shownCount };
     return { text: '', after: 0 };

@@ -73,7 +73,7 @@ export function planTurnEnd(turn: EndingTurn, turnEnd: TurnEnd, now: number): Om
     next: planProfile(turn, answer, { profile, status, hasRow, isComplete, now }),
     bytes,
     // Store the calls of omitted blocks, too: the edge makes these calls as well, and sends their results as text.
-    storeCalls: status === 'complete' ? turn.options.callsIn?.(blocks) : undefined,
+    storeCalls: status === 'complete' ? turn.options.prepareCalls?.(blocks) : undefined,
   };
 }
 

@@ -13,7 +13,7 @@ import type { TurnRecorder } from './turn-recorder.ts';
 /** The result for the caller once the upstream has responded. */
 export type UpstreamStartResult =
   | { kind: 'stream'; headers: Record<string, string> }
-  | { kind: 'refused'; status: number; headers: Record<string, string>; body: string }
+  | { kind: 'rejected'; status: number; headers: Record<string, string>; body: string }
   | { kind: 'error'; error: ApiError };
 
 /** Response headers of the upstream that describe the connection to it, not the answer. */
@@ -53,11 +53,11 @@ export async function readBufferedAnswer(
     };
   }
   if (kind === 'answer' || kind === 'interrupted') throw createInterruptedError(false);
-  return await answerUpstreamRefusal(response, read, options);
+  return await answerUpstreamError(response, read, options);
 }
 
 /** @returns the response for the caller to an error of the upstream, and how its turn ends. */
-export async function answerUpstreamRefusal(
+export async function answerUpstreamError(
   response: Response,
   { report, ...buffered }: Pick<BufferedResult, 'kind' | 'body' | 'refusal'> & Partial<Pick<BufferedResult, 'report'>>,
   { edgeHeaders, requestText, requestId }: Pick<ReadBufferedAnswerOptions, 'edgeHeaders' | 'requestText' | 'requestId'>,
@@ -73,7 +73,7 @@ export async function answerUpstreamRefusal(
     const shown = refusal && isOwn ? { ...refusal, forCaller: error, isVerbatim: false } : refusal;
     const answer = toCallerResponse(response, { ...buffered, refusal: shown }, requestId);
     const headers = { ...error.headers, ...edgeHeaders };
-    return { how, started: { kind: 'refused', status: answer.status, headers, body: await answer.text() } };
+    return { how, started: { kind: 'rejected', status: answer.status, headers, body: await answer.text() } };
   } catch {
     return { how, started: { kind: 'error', error } };
   }

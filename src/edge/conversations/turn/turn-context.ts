@@ -33,7 +33,7 @@ export interface TurnExecutionContext extends RequestContext {
   newCharacters: number;
   costLimit?: RequestToBill['costLimit'];
   dimensions: RequestToBill['dimensions'];
-  /** Puts the conversation's prefix before the turn's body, unless what the conversation holds was withdrawn. */
+  /** Puts the conversation's prefix before the turn's body. Throws if its prefix or agent was withdrawn. */
   applyPrefix?: ((body: JsonBody) => Promise<PrefixedTurnBody>) | undefined;
   upstream: Upstream;
   /** If there are several upstreams: the name of the one that answered the turn before. */
@@ -59,14 +59,14 @@ export interface StepOrRecoveryOptions {
   log?: TurnEventLog;
   /** For a step of a run: makes its writer for the run's log. Only the run ends that log, and stores its last events. */
   createStepWriter?: (builder: MessageBuilder) => EventWriter;
-  /** For a step of a run: returns what stores its calls of the edge's tools with its end; undefined if there are none. */
-  callsIn?: (content: readonly JsonObject[]) => (() => void) | undefined;
+  /** For a step of a run: returns a function that stores its calls of the edge's tools with its end; undefined if there are none. */
+  prepareCalls?: (content: readonly JsonObject[]) => (() => void) | undefined;
   /** Whether it is a later step of a run. (A run counts as one turn.) */
   isLater?: boolean;
   /** Whether the edge has made its messages, as in a step with results of calls. They do not stay without an answer. */
   isOfEdge?: boolean;
-  /** For a step of a run: the run, as clients know it. */
-  shownAs?: { isReported?: boolean };
+  /** For a step of a run: the run, which clients know of. They do not know of steps. */
+  runHandle?: { isReported?: boolean };
   /** Whether its question leaves a paused answer, whose open calls are not sent any more. */
   isPauseAbandoned?: boolean;
   /** How many new messages the turn has; absent if they must be counted in the rows. */

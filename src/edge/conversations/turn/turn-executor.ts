@@ -26,7 +26,7 @@ import { TurnEventPublisher } from './publisher.ts';
 import { ReadAfterStop } from './read-after-stop.ts';
 import { classifyInterruption, readAnswerStream, readFirstMeaningfulEvent } from './read-answer-stream.ts';
 import {
-  answerUpstreamRefusal,
+  answerUpstreamError,
   readBufferedAnswer,
   selectCallerHeaders,
   type UpstreamStartResult,
@@ -68,13 +68,13 @@ export class TurnExecutor implements TurnRunner {
   /** The model that was admitted last, as the Claude API names it. Another model may have stepped in. */
   model: string | undefined;
   readonly identity: Identity;
-  readonly #started = Promise.withResolvers<UpstreamStartResult>();
-  readonly #admitted = Promise.withResolvers<void>();
+  readonly #upstreamAnswered = Promise.withResolvers<UpstreamStartResult>();
+  readonly #requestSent = Promise.withResolvers<void>();
   readonly #done = Promise.withResolvers<void>();
-  readonly started = this.#started.promise;
-  readonly admitted = this.#admitted.promise;
+  readonly upstreamAnswered = this.#upstreamAnswered.promise;
+  readonly requestSent = this.#requestSent.promise;
   readonly done = this.#done.promise;
-  readonly #stored: PromiseWithResolvers<void> | undefined;
+  readonly #messagesStored: PromiseWithResolvers<void> | undefined;
   readonly #context: TurnExecutionContext;
   readonly #publisher: TurnEventPublisher;
   readonly #timer: TurnTimer;
@@ -91,7 +91,7 @@ export class TurnExecutor implements TurnRunner {
 
   constructor(turn: TurnRecorder, context: TurnExecutionContext) {
     this.turn = turn;
-    this.#stored = turn.isStoringMessages ? Promise.withResolvers() : undefined;
+    this.#messagesStored = turn.isStoringMessages ? Promise.withResolvers() : undefined;
     this.#context = context;
     this.identity = context.identity;
     this.#renewedAt = context.now();
@@ -115,15 +115,15 @@ export class TurnExecutor implements TurnRunner {
     this.#afterStop = new ReadAfterStop({ turn, abort: this.#abort, conversation, now, countPrompt });
   }
 
-  get stored(): Promise<void> | undefined {
-    return this.#stored?.promise;
+  get messagesStored(): Promise<void> | undefined {
+    return this.#messagesStored?.promise;
   }
 
   /** Runs the turn to its end. Never rejects. */
   async runToEnd(plan: NextRequestPlan): Promise<void> {
     this.#timer.startTimer();
     try {
-      if (this.#stored) await runInSteps(this.#storeMessages()).finally(this.#stored.resolve);
+      if (this.#messagesStored) await runInSteps(this.#storeMessages()).finally(this.#messagesStored.resolve);
       const billed = await this.#admit(plan);
       let answered = await this.#send(plan, billed);
       while (await this.#amend(plan, billed, answered)) answered = await this.#send(plan, billed);
@@ -131,7 +131,7 @@ export class TurnExecutor implements TurnRunner {
     } catch (thrown) {
       const error = toApiError(thrown);
       this.failure = error;
-      this.#started.resolve({ kind: 'error', error });
+      this.#upstreamAnswered.resolve({ kind: 'error', error });
       this.#end(this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: classifyInterruption(error) });
     } finally {
       const { lateReading } = this.turn;
@@ -140,7 +140,7 @@ export class TurnExecutor implements TurnRunner {
       // Clear the timer, or it would wake the isolate once more without a reason.
       if (this.#openStream !== undefined) this.#context.waitUntil(this.#waitForStreamEnd(this.#openStream));
       else this.#timer.clearTimer();
-      this.#admitted.resolve();
+      this.#requestSent.resolve();
       this.#done.resolve();
     }
   }
@@ -245,7 +245,7 @@ export class TurnExecutor implements TurnRunner {
     // the upstream works. A background turn has stored it already, and only the name of the upstream may be new.
     if (!background || progress.upstream !== undefined) this.#recordAdmittedAttempt(attempt);
     if (background) this.#acknowledgeTurn();
-    this.#admitted.resolve();
+    this.#requestSent.resolve();
     // If the upstream is silent, a ping is the first event of the response. It is sent with these headers.
     if (this.#context.isStreaming)
       this.#firstAnswer = { kind: 'stream', headers: billed.createAnswerHeaders(undefined) };
@@ -305,12 +305,12 @@ export class TurnExecutor implements TurnRunner {
     const refusal = this.#reportUpstreamHealth(exchange, response, how);
     if (refusal) {
       const options = { edgeHeaders, requestId: this.#context.requestId };
-      ({ how, started } = await answerUpstreamRefusal(response, { kind: 'error', body: NO_BYTES, refusal }, options));
+      ({ how, started } = await answerUpstreamError(response, { kind: 'error', body: NO_BYTES, refusal }, options));
       this.turn.isAcknowledged &&= Boolean(this.#context.background) || this.#isCallerAnswered;
     } else if (how.kind === 'error' && how.frame.event === '')
       how = { kind: 'cut', error: createCallerErrorFromEvent(how.frame.data), end: 'error' };
     this.#end(how);
-    this.#started.resolve(started);
+    this.#upstreamAnswered.resolve(started);
   }
 
   /**
@@ -410,7 +410,7 @@ export class TurnExecutor implements TurnRunner {
     if (!this.#firstAnswer || this.#isCallerAnswered) return;
     this.#isCallerAnswered = true;
     this.#acknowledgeTurn();
-    this.#started.resolve(this.#firstAnswer);
+    this.#upstreamAnswered.resolve(this.#firstAnswer);
   }
 
   /**
@@ -435,7 +435,7 @@ export class TurnExecutor implements TurnRunner {
     );
     // End the turn first: a non-streaming answer is built from the turn's log.
     this.#end(how);
-    this.#started.resolve(started);
+    this.#upstreamAnswered.resolve(started);
   }
 
   #limitAdmissionTime(): void {

@@ -10,16 +10,20 @@ import type { TurnResult } from './turn-ending.ts';
 /** A turn that runs or has ended, for code that answers from it. */
 export interface TurnHandle {
   readonly row: TurnRow;
-  readonly log: Pick<TurnEventLog, 'id' | 'follow' | 'takeComplete' | 'opening' | 'blocks'>;
+  readonly log: Pick<TurnEventLog, 'id' | 'follow' | 'takeComplete' | 'shownInMemory' | 'blocks'>;
   readonly result: TurnResult | undefined;
-  /** Whether a caller may know that the turn continues in the background. Then its end is always sent as an event. */
+  /**
+   * Whether a caller may have got the response that the turn continues in the background. Then its end is always sent as an event.
+   * Compare `TurnRecorder.isAcknowledged`.
+   */
   isReported?: boolean;
 }
 
 /**
- * @returns whether a turn failed before the account admitted it, and no client knows of it yet. Then its caller gets the error.
+ * @returns whether a turn failed before the account admitted it, and no client knows of it yet. Then its caller gets the error,
+ *   and no event is sent
  */
-export function isUnreportedRefusal(transcript: Transcript, { row, result: ended, isReported }: TurnHandle): boolean {
+export function isUnreportedRejection(transcript: Transcript, { row, result: ended, isReported }: TurnHandle): boolean {
   if (isReported || ended?.status !== 'failed') return false;
   const steps = row.run === null ? [row] : listTurnsOfRun(transcript, row.seq).slice(1);
   return steps.every(({ grant }) => grant === null);
@@ -31,16 +35,16 @@ export interface TurnRunner {
   /** The caller that began it. */
   readonly identity: Identity;
   /**
-   * Settles when all messages of the turn are stored, or the turn has ended without them. Until then a crash forgets the turn.
-   * Absent if they were stored with the turn. Never rejects.
+   * Settles when all messages of the turn are stored, or the turn has ended without them. If the object crashes before
+   * that, the turn fails, and its messages are deleted. Absent if they were stored with the turn. Never rejects.
    */
-  readonly stored?: Promise<void> | undefined;
-  /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
-  readonly started: Promise<UpstreamStartResult>;
+  readonly messagesStored?: Promise<void> | undefined;
+  /** Settles, after `requestSent`, when the upstream has answered, or it is clear that it will not. Never rejects. */
+  readonly upstreamAnswered: Promise<UpstreamStartResult>;
   /** Until when it waits for an alarm, in milliseconds since 1970, holding no money; undefined while it works. */
   readonly waitsUntil?: number | undefined;
   /** Settles when its request has been sent, or it is clear that it will not. Never rejects. */
-  readonly admitted: Promise<void>;
+  readonly requestSent: Promise<void>;
   /** Settles when the turn has ended. Never rejects. */
   readonly done: Promise<void>;
   /** Runs the turn to its end. Never rejects. */

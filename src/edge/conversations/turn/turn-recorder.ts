@@ -79,10 +79,11 @@ export class TurnRecorder {
   firstByteAt: number | undefined;
   /** When its answer last had content other than pings. Milliseconds since 1970; undefined before its beginning. */
   lastContentAt: number | undefined;
-  /** Whether a caller may know that the turn has begun. From then on its question stays. */
+  /** Whether a caller may know that the turn has begun. From then on its question stays in the history. Compare `isReported`. */
   isAcknowledged = false;
   /** Set once the turn has ended. */
   result: TurnResult | undefined;
+  /** Whether a caller may have got the response that the turn continues in the background, as in `TurnHandle`. */
   isReported = false;
   readonly #transcript: Transcript;
   readonly #events: EventWriter;
@@ -347,7 +348,7 @@ export class TurnRecorder {
       requestId,
     });
     const summary = { outcome, ...(cost !== undefined && { nanodollars: cost, ...(budget && { budget }) }) };
-    if (!this.#isStep) this.log.finish(JSON.stringify(summary));
+    if (!this.#isStep) this.log.setSummary(JSON.stringify(summary));
     return { error, summary };
   }
 
@@ -361,8 +362,8 @@ export class TurnRecorder {
 
   /** Whether a caller may know of the turn, by its answer or because it continues in the background. Of a step: of its run. */
   get #mayCallerKnowOfTurn(): boolean {
-    const { shownAs = this } = this.#options;
-    return this.isAcknowledged || shownAs.isReported === true;
+    const { runHandle = this } = this.#options;
+    return this.isAcknowledged || runHandle.isReported === true;
   }
 
   /** Plans the end of the turn, with the outcome that settles it. */

@@ -15,7 +15,7 @@ import type { StartedTurnRequest, TurnRequest } from '../../conversations/object
 import type { ConversationContext } from '../../conversations/object/hooks.ts';
 import { findToolOwnerOfConversation, readRetainedAgent } from '../../conversations/object/initial-context.ts';
 import { createAccountRequest } from '../../conversations/object/object-context.ts';
-import { isUnreportedRefusal } from '../../conversations/turn/turn-handle.ts';
+import { isUnreportedRejection } from '../../conversations/turn/turn-handle.ts';
 import { isCredentialRevoked } from '../../money/admission/refuse-revoked.ts';
 import type { CrashedRun } from './crashed-run.ts';
 import { getTurnEventSender } from './create-turn-events.ts';
@@ -90,13 +90,13 @@ function createRunContext(
       const turn = storeTurnAndMessages(conversation, row, plan, {
         log: step.run.log,
         createStepWriter: step.createStepWriter,
-        callsIn: (content) => {
+        prepareCalls: (content) => {
           const calls = step.findEdgeCalls(content);
           return calls.length === 0 ? undefined : () => getCallRows(transcript).storePlannedCalls(row.seq, calls);
         },
         isLater: step.isLater,
         isOfEdge: step.isOfEdge,
-        shownAs: step.run,
+        runHandle: step.run,
       });
       // Allow fallback models only in the first step, because all steps of a run use the same model.
       const members = step.isLater ? { ...request.edgeOptions, fallback_models: [] } : request.edgeOptions;
@@ -123,7 +123,7 @@ function createRunContext(
     onRunEnd: (ended) => {
       conversation.lock.release();
       maintenance.scheduleFailedTurnDeletion(ended);
-      if (!isUnreportedRefusal(transcript, ended)) getTurnEventSender(conversation).storeTurnEndedEvent(ended);
+      if (!isUnreportedRejection(transcript, ended)) getTurnEventSender(conversation).storeTurnEndedEvent(ended);
       maintenance.settlements.markRunEnded(run);
       maintenance.updatePausedState();
       maintenance.reportChangesInBackground();

@@ -39,12 +39,12 @@ const SKIPPED_TRIES = 20;
 
 export class RunExecutor implements TurnRunner {
   readonly turn: RunHandle;
-  readonly #started = Promise.withResolvers<UpstreamStartResult>();
-  readonly started = this.#started.promise;
+  readonly #upstreamAnswered = Promise.withResolvers<UpstreamStartResult>();
+  readonly upstreamAnswered = this.#upstreamAnswered.promise;
   /** Settles when the first step is admitted or refused. A later step that is refused only pauses the run. */
-  admitted: Promise<void> = Promise.resolve();
+  requestSent: Promise<void> = Promise.resolve();
   /** Settles when the messages of the first step are stored. */
-  stored: Promise<void> | undefined;
+  messagesStored: Promise<void> | undefined;
   readonly #done = Promise.withResolvers<void>();
   readonly done = this.#done.promise;
   readonly #context: RunContext;
@@ -108,9 +108,9 @@ export class RunExecutor implements TurnRunner {
   /** Begins the first step without waiting: the caller takes the lock with it. */
   begin(plan: NextRequestPlan): this {
     this.#step = this.#beginStep(plan, this.#context.requestId);
-    this.#started.resolve(this.#step.runner.started);
-    this.admitted = this.#step.runner.admitted;
-    this.stored = this.#step.runner.stored;
+    this.#upstreamAnswered.resolve(this.#step.runner.upstreamAnswered);
+    this.requestSent = this.#step.runner.requestSent;
+    this.messagesStored = this.#step.runner.messagesStored;
     return this;
   }
 
@@ -124,7 +124,7 @@ export class RunExecutor implements TurnRunner {
     const storeAndShowResult = (call: PlannedCall, result: ToolResult) => this.#calls.storeAndShowResult(call, result);
     const first = take(step, { transcript, now, storeAndShowResult, shown: this.#shown, row: this.turn.row });
     this.#following = { kind: 'calls', ...first };
-    this.#started.resolve({ kind: 'stream', headers: {} });
+    this.#upstreamAnswered.resolve({ kind: 'stream', headers: {} });
     return this;
   }
 
@@ -151,7 +151,7 @@ export class RunExecutor implements TurnRunner {
 
   /** Resumes after a crash, with calls or the next step, once the cost of interrupted steps is known. Never rejects. */
   async resumeAfterCrash(crashed: ResumedRun): Promise<void> {
-    this.#started.resolve({ kind: 'stream', headers: {} });
+    this.#upstreamAnswered.resolve({ kind: 'stream', headers: {} });
     // Reserve memory: when an isolate dies, all of its runs wake at the same time, and each of them reads its history.
     const share = createMemoryShare();
     try {

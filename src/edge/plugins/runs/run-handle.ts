@@ -59,7 +59,7 @@ export function storeRunEnd(
   // settlements of its steps.
   const settled = status === 'failed';
   const ended = { status, endedAt: now, outcome, cost: spent, events: log.events, settled };
-  log.finish(JSON.stringify(summary));
+  log.setSummary(JSON.stringify(summary));
   transcript.updateTurn(row, ended);
   if (paused !== undefined) getCallRows(transcript).storePauseReason(row.seq, paused);
   if (status === 'refused') transcript.markTurnsRefused('run = ? and seq > ?', row.seq, row.seq);

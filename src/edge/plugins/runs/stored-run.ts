@@ -3,7 +3,7 @@
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { type PlannedRun, restorePlannedRun } from '../../conversations/history/next-request.ts';
 import type { TurnRow } from '../../conversations/history/storage/rows.ts';
-import { isRunRequest } from '../../conversations/object/begin-turn.ts';
+import { isRunEvenWithoutTools } from '../../conversations/object/begin-turn.ts';
 import type { StartedTurnRequest, TurnRequest } from '../../conversations/object/contract.ts';
 import { readRetainedAgent } from '../../conversations/object/initial-context.ts';
 import type { ObjectContext } from '../../conversations/object/object-context.ts';
@@ -42,7 +42,7 @@ export function readStoredRun(
     String(stored.rest ?? '{}'),
     conversation.transcript,
     readRetainedAgent(conversation),
-    isRunRequest(request),
+    isRunEvenWithoutTools(request),
   );
   return planned && { request, planned, carried: stored.carried as EarlierRunsLimitsUsage | undefined };
 }

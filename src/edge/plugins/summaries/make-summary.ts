@@ -3,7 +3,7 @@ import { createUnansweredOutcome, type RequestOutcome } from '../../claude/outco
 import { OF_AGENT } from '../../conversations/history/agent-in-use.ts';
 import { PIECE_CHARACTERS } from '../../conversations/history/storage/message-text.ts';
 import { formatVersionReference } from '../../conversations/history/storage/rows.ts';
-import { isRunRequest } from '../../conversations/object/begin-turn.ts';
+import { isRunEvenWithoutTools } from '../../conversations/object/begin-turn.ts';
 import type { StartedTurnRequest } from '../../conversations/object/contract.ts';
 import type { ConversationContext } from '../../conversations/object/hooks.ts';
 import { createPrefixApplier, readRetainedAgent } from '../../conversations/object/initial-context.ts';
@@ -66,7 +66,13 @@ export async function makeSummary(
     const buildSummaryRequest = async () => {
       // Re-check after the await: a rewind to before the end of the summarized messages makes the summary unusable.
       if (getSummaryRows(transcript).get(row.id)?.status !== 'running') throw createTurnStoppedError();
-      const options = { transcript, settings, agent, betas: headers['anthropic-beta'], isRun: isRunRequest(request) };
+      const options = {
+        transcript,
+        settings,
+        agent,
+        betas: headers['anthropic-beta'],
+        isRunEvenWithoutTools: isRunEvenWithoutTools(request),
+      };
       const { body, model } = createSummaryRequest(rest, planned, options);
       return { body: lay ? (await waitWithinTime(lay(body))).body : body, model };
     };

@@ -59,7 +59,7 @@ export function createSummaryRequest(
     asked.members,
     asked.json,
     { tools: asked.inherited.tools, runs: asked.frozen?.runs },
-    options.isRun === true,
+    options.isRunEvenWithoutTools === true,
   );
   const message = { role: 'user', content: instructions ?? INSTRUCTIONS };
   const messages = [{ message, text: JSON.stringify(message) }];

@@ -66,7 +66,7 @@ test('of 10,000 followers of a conversation 32 get each event, and the others ge
   await own.cancel();
   expect(resume().kind).toBe('stream');
   expect(resume().kind).toBe('error');
-  log.finish('{}');
+  log.setSummary('{}');
   // Those who have all of it have no place any more, and no turn that comes later is held up by them.
   log.end();
   for (const reader of readers.slice(1)) for (;;) if ((await reader.read()).done) break;

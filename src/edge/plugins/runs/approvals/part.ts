@@ -54,7 +54,7 @@ async function decideApprovalAndContinue(
     now,
     maintenance,
     findProfileForCaller: allowed,
-    findWithdrawal: withdrawal,
+    findWithdrawalError: withdrawal,
     lock,
   } = conversation;
   const { id, requestId, by } = decision;

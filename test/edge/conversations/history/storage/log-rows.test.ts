@@ -99,7 +99,7 @@ test('a log uses few rows, and its followers get each stored event once and in o
         log.add({ event: 'message_stop', data: '{"type":"message_stop"}' });
         fresh.push(log.events);
         stores += 1;
-        log.finish('{}');
+        log.setSummary('{}');
         log.store();
         log.end();
         kept.push(...fresh);

@@ -116,17 +116,17 @@ export function* planNextRequestInSteps(
   const incoming = readIncomingMessages(request, transcript, settings.MAX_BODY_BYTES, options);
   const { agent } = options;
   yield length;
-  const { json, sent, frozen, maxTokens, name } = request;
+  const { json, callerMembers, frozen, maxTokens, modelName } = request;
   const { lastTurn, tail } = incoming.stored;
   const follows = continuesLastAnswer(incoming);
-  const model = chooseModel(settings.models, name, transcript, follows ? lastTurn : undefined);
+  const model = chooseModel(settings.models, modelName, transcript, follows ? lastTurn : undefined);
   const run = planRun(
     request.members,
     json,
-    { tools: request.inherited.tools, runs: frozen?.runs ?? options.prefix?.runs },
+    { tools: request.inherited.tools, runs: frozen?.runs ?? options.initialDefaults?.runs },
     options.isRunEvenWithoutTools === true,
   );
-  const frame = createPromptFrameKey(sent, frozen, model, options.betas, run?.tools.mark);
+  const frame = createPromptFrameKey(callerMembers, frozen, model, options.betas, run?.tools.mark);
   const { history, sentFrom } = readSentHistory(request, incoming, { model, follows }, transcript, settings);
   const { body, extendedHistory } = buildTurnBody(
     request,
@@ -175,15 +175,15 @@ export function* planNextRequestInSteps(
         ? new RequestRepair<NextRequestPlan>({
             transcript,
             results,
-            isStep: options.isStep === true,
+            isStep: options.isLaterStep === true,
             planAgain: () => planNextRequest(callerBody, transcript, settings, options),
           })
         : undefined,
     defaults: {
-      model: name,
+      model: modelName,
       maxTokens,
-      system: getMemberText(sent, 'system') ?? (frozen ? undefined : request.inherited.system),
-      tools: getMemberText(sent, 'tools'),
+      system: getMemberText(callerMembers, 'system') ?? (frozen ? undefined : request.inherited.system),
+      tools: getMemberText(callerMembers, 'tools'),
     },
     maxCost: agent && !run ? readMaxCost(request.members) : undefined,
     run: run && { ...run, bodyWithoutMessages: editJson(text, { messages: '[]' }) },
@@ -205,10 +205,10 @@ function chooseModel(
 function findContainer(
   { stored: { lastTurn, tail }, new: messages }: IncomingMessages,
   transcript: Transcript,
-  { isStep = false, counts = false, now = Date.now() }: RequestOptions,
+  { isLaterStep = false, counts = false, now = Date.now() }: RequestOptions,
 ): CodeContainer | undefined {
   if (counts) return undefined;
-  const isSameTurn = isStep || (messages.length === 0 && lastTurn?.outcome?.stop_reason === 'pause_turn');
+  const isSameTurn = isLaterStep || (messages.length === 0 && lastTurn?.outcome?.stop_reason === 'pause_turn');
   return findReusableContainer(transcript, lastTurn, { tail, isSameTurn, now });
 }
 
@@ -243,18 +243,18 @@ export function buildTurnBody(
   run: Omit<PlannedRun, 'bodyWithoutMessages'> | undefined,
   options: RequestOptions,
 ): { body: RequestBody; extendedHistory: SentHistory | undefined } {
-  const { used, free } = request;
-  const { isStep = false } = options;
+  const { used, breakpointLimit } = request;
+  const { isLaterStep = false } = options;
   const changes = collectChanges(request, model, run, options);
   const named = container && createContainerParameter(request.json.container, container);
   if (named !== undefined) changes.container = named;
   // Let the API place a breakpoint by itself if the caller has placed none. In a later step it may use one that is left.
-  const isCached = used === 0 || (isStep && used < free);
+  const isCached = used === 0 || (isLaterStep && used < breakpointLimit);
   if (isCached) changes.cache_control = BREAKPOINT.cache_control;
   const texts = messages.map(({ text }) => text);
-  const extended = isStep ? history.appendMessages(texts, getParsedMessages(messages)) : undefined;
-  const text = editJson(request.text, { ...changes, messages: `[${isStep ? '' : texts.join(',')}]` });
-  const replaced = isCached && used + 1 < free ? markPreviousQuestion?.() : undefined;
+  const extended = isLaterStep ? history.appendMessages(texts, getParsedMessages(messages)) : undefined;
+  const text = editJson(request.text, { ...changes, messages: `[${isLaterStep ? '' : texts.join(',')}]` });
+  const replaced = isCached && used + 1 < breakpointLimit ? markPreviousQuestion?.() : undefined;
   return {
     body: new RequestBody(text, extended ?? history, replaced),
     extendedHistory: extended && texts.every((one) => removeBreakpointsFromMessage(one) === one) ? extended : undefined,
@@ -263,7 +263,7 @@ export function buildTurnBody(
 
 /** @returns the changes from the caller's members to the members of the body that is sent, without the messages */
 function collectChanges(
-  { inherited, json, maxTokens, models, name }: ResolvedRequest,
+  { inherited, json, maxTokens, models, modelName }: ResolvedRequest,
   model: string,
   run: Omit<PlannedRun, 'bodyWithoutMessages'> | undefined,
   { agent, counts = false }: RequestOptions,
@@ -273,8 +273,8 @@ function collectChanges(
     stream: counts ? undefined : 'true',
     // A tool loop is finished by the model that began it. If the request names another model, adapt its fields to the loop's
     // model.
-    ...(model !== models.resolveAlias(name) &&
-      describeChanges(adaptRequestForModel(models.findRow(model), json, models.findRow(name)).changes)),
+    ...(model !== models.resolveAlias(modelName) &&
+      describeChanges(adaptRequestForModel(models.findRow(model), json, models.findRow(modelName)).changes)),
     model: JSON.stringify(model),
     max_tokens: counts ? undefined : String(maxTokens),
   };
@@ -293,13 +293,13 @@ export function restorePlannedRun(
 ): PlannedRun | undefined {
   const sent = parseMemberTexts(bodyWithoutMessages);
   const { frozenTexts: frozen } = transcript;
-  const laid = agent
+  const withAgent = agent
     ? removeOmittedTools(
         agent.buildRequestWithAgent(sent, findInheritedSystemAndTools(sent, frozen), { maxBreakpoints: 0 }),
         transcript,
       )
     : bodyWithoutMessages;
-  const run = planRun(parseMemberTexts(laid), JSON.parse(laid) as JsonObject, frozen, isRunEvenWithoutTools);
+  const run = planRun(parseMemberTexts(withAgent), JSON.parse(withAgent) as JsonObject, frozen, isRunEvenWithoutTools);
   return run && { ...run, bodyWithoutMessages };
 }
 

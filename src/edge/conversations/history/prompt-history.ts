@@ -54,13 +54,18 @@ export function readSentHistory(
 /** @returns the history without the calls of its last answer that have no result */
 function buildHistoryWithoutPause(
   transcript: Transcript,
-  unbound: () => TurnsWithoutThinking,
+  findUnboundTurns: () => TurnsWithoutThinking,
   { sentFrom, limit }: { sentFrom: number; limit: number },
 ): SentHistory {
   const repaired = new Map(removePendingCallsOfPausedAnswer(transcript).map(({ seq, content }) => [seq, content]));
   const first = Math.max(findStartOfPrompt(transcript, sentFrom).from, Math.min(...repaired.keys()));
-  const before = buildSentHistory(transcript, unbound, { sentFrom, limit, readMessages: undefined, to: first - 1 });
-  const { turns } = unbound();
+  const before = buildSentHistory(transcript, findUnboundTurns, {
+    sentFrom,
+    limit,
+    readMessages: undefined,
+    to: first - 1,
+  });
+  const { turns } = findUnboundTurns();
   const texts = [...transcript.messages.readMessages({ from: first, sent: true })].flatMap(({ seq, turn, text }) => {
     const content = repaired.get(seq);
     if (content?.length === 0) return [];
@@ -80,7 +85,7 @@ function buildHistoryWithoutPause(
  */
 export function buildSentHistory(
   transcript: Transcript,
-  unbound: () => TurnsWithoutThinking,
+  findUnboundTurns: () => TurnsWithoutThinking,
   {
     sentFrom,
     limit,
@@ -91,19 +96,19 @@ export function buildSentHistory(
   const { from, standIn } = findStartOfPrompt(transcript, sentFrom);
   const begins = standIn?.text ? [standIn.text] : [];
   if (isLongHistory(transcript, from)) {
-    const { turns, isForLoop: later } = unbound();
+    const { turns, isForLoop } = findUnboundTurns();
     const long = readLongHistory(transcript, { from, to, begins }, limit, turns);
     if (long === undefined) throw createRequestTooLargeError(limit, true);
-    return { history: long, isForLoop: later };
+    return { history: long, isForLoop };
   }
   const history = readMessages?.from === from ? readMessages : readHistory(transcript, from, limit, to);
   if (history.isTooLong) throw createRequestTooLargeError(limit, true);
   // Skip the query if no message has thinking. In an object that has just woken up, SQLite would have to compile the statement
   // first.
-  const { turns, isForLoop: later } = history.messages.some(({ text }) => hasThinking(text))
-    ? unbound()
+  const { turns, isForLoop } = history.messages.some(({ text }) => hasThinking(text))
+    ? findUnboundTurns()
     : NO_UNBOUND_TURNS;
-  return { history: createSentHistory(history, turns, begins), isForLoop: later };
+  return { history: createSentHistory(history, turns, begins), isForLoop };
 }
 
 /**

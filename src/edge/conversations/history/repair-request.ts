@@ -94,12 +94,12 @@ export class RequestRepair<Plan extends RepairablePlan> {
   readonly #context: RepairContext<Plan>;
   #tries = 0;
   /** How many of the messages are new; undefined while that is not known. */
-  #freshCount: number | undefined;
+  #newMessageCount: number | undefined;
   /** The keys of the blocks that are left out: those that the API has named, and those that are a guess. */
   readonly #namedKeys = new Set<string>();
   readonly #guessedKeys = new Set<string>();
   /** The results that are replaced by text as a guess. */
-  #trial: ReadonlyMap<string, JsonObject> | undefined;
+  #guessedResults: ReadonlyMap<string, JsonObject> | undefined;
   /** The ids of the calls whose results are hidden. */
   readonly #hiddenResults = new Set<string>();
   /** The words with which the API has rejected these results. */
@@ -125,21 +125,22 @@ export class RequestRepair<Plan extends RepairablePlan> {
     if (isErrorAboutTool(words)) return this.#omitTool(words, rejection.tools);
     if (this.#tries >= MAX_REPAIRS) return undefined;
     this.#tries += 1;
-    this.#freshCount ??= this.#context.planAgain().messages.length;
-    const fresh = rejection.messages.length - this.#freshCount;
+    this.#newMessageCount ??= this.#context.planAgain().messages.length;
+    // The index of the first new message. The messages before it are the history.
+    const firstNew = rejection.messages.length - this.#newMessageCount;
     const paths = findBlocksAtPaths(rejection.text, rejection.messages);
     // The API rejected the container, not a message, so omitting blocks would not help. Give up; the end of the turn removes
     // the lost container from the conversation.
     if (rejection.container !== undefined && paths.length === 0 && isContainerError(words)) return undefined;
-    const isNew = isStep
-      ? (block: RejectedBlockReference) => this.#canBlockHaveBecomeInvalid(block, fresh, rejection)
+    const canBeInvalid = isStep
+      ? (block: RejectedBlockReference) => this.#canBlockHaveBecomeInvalid(block, firstNew, rejection)
       : () => true;
-    const old = rejection.messages.slice(0, fresh);
+    const old = rejection.messages.slice(0, firstNew);
     const named = [
-      ...paths.filter((block) => block.at < fresh && isNew(block)).map(({ key }) => key),
+      ...paths.filter((block) => block.at < firstNew && canBeInvalid(block)).map(({ key }) => key),
       ...findNamedKeys(rejection.text, old),
     ].filter((key) => !this.#allOmittedKeys.has(key) && !(key === ALL_THINKING && this.#allOmittedKeys.size > 0));
-    const ofResults = results ? findResultsNamedInRejection(rejection, fresh, results) : [];
+    const ofResults = results ? findResultsNamedInRejection(rejection, firstNew, results) : [];
     const notHidden = ofResults.filter((id) => !this.#hiddenResults.has(id));
     // Hide the results that the error names. Do this only once in a step of a run. In a question do it each time, or every
     // later question would be rejected, too.
@@ -155,7 +156,7 @@ export class RequestRepair<Plan extends RepairablePlan> {
       storeResultsAsHidden(this.#context.transcript, results.turn, results.pending.keys(), words);
       return undefined;
     }
-    const isOfCaller = paths.some(({ at }) => at >= fresh) || isRejectionAboutParameter(rejection, words);
+    const isOfCaller = paths.some(({ at }) => at >= firstNew) || isRejectionAboutParameter(rejection, words);
     return isOfCaller ? undefined : this.#omitGuessedBlocks(words, rejection, old);
   }
 
@@ -171,9 +172,9 @@ export class RequestRepair<Plan extends RepairablePlan> {
     const calls = listOmittedCallIds(this.#allOmittedKeys);
     return transcript.runInTransaction(() => {
       storeOmitted(transcript, this.#allOmittedKeys);
-      if (this.#trial && results)
-        storeResultsAsHidden(transcript, results.turn, this.#trial.keys(), this.#rejectionText);
-      return this.#trial || calls.size > 0 ? plan().messages : undefined;
+      if (this.#guessedResults && results)
+        storeResultsAsHidden(transcript, results.turn, this.#guessedResults.keys(), this.#rejectionText);
+      return this.#guessedResults || calls.size > 0 ? plan().messages : undefined;
     });
   }
 
@@ -199,10 +200,12 @@ export class RequestRepair<Plan extends RepairablePlan> {
   /** @returns whether a block can have become unreadable since the step before was accepted with it */
   #canBlockHaveBecomeInvalid(
     { at, key }: RejectedBlockReference,
-    fresh: number,
+    firstNew: number,
     { messages }: RejectedRequest,
   ): boolean {
-    return isExternalBlockKey(key) || key === ALL_THINKING || (at === fresh - 1 && messages[at]?.role === 'assistant');
+    return (
+      isExternalBlockKey(key) || key === ALL_THINKING || (at === firstNew - 1 && messages[at]?.role === 'assistant')
+    );
   }
 
   /** Adds all blocks that are read from elsewhere when the tries run out: many may have expired. */
@@ -229,12 +232,12 @@ export class RequestRepair<Plan extends RepairablePlan> {
 
   #omitGuessedBlocks(words: string, { status }: RejectedRequest, old: readonly JsonObject[]) {
     const { results } = this.#context;
-    if (results && this.#hiddenResults.size === 0 && (this.#trial?.size ?? 0) < results.pending.size) {
+    if (results && this.#hiddenResults.size === 0 && (this.#guessedResults?.size ?? 0) < results.pending.size) {
       // The error names no block. First hide the results that are most likely its cause, then all of them. If the bad result
       // stayed, the API would reject every later question, too.
-      const ids = this.#trial ? results.pending.keys() : guessRejectedResults(words, status, results.pending);
+      const ids = this.#guessedResults ? results.pending.keys() : guessRejectedResults(words, status, results.pending);
       this.#rejectionText = words;
-      this.#trial = createHiddenResultBlocks(ids, words);
+      this.#guessedResults = createHiddenResultBlocks(ids, words);
       return { plan: this.#applyOmissionsToPlan(this.#context.planAgain()) };
     }
     const keys = chooseNextBlocksToOmit(
@@ -249,14 +252,14 @@ export class RequestRepair<Plan extends RepairablePlan> {
   #applyOmissionsToPlan(plan: Plan): Plan {
     const omitted = this.#allOmittedKeys;
     const { body } = plan;
-    if (!(body instanceof RequestBody) || (omitted.size === 0 && !this.#trial)) return plan;
+    if (!(body instanceof RequestBody) || (omitted.size === 0 && !this.#guessedResults)) return plan;
     const { text } = body;
     const all = splitArrayItems(parseMemberTexts(text).get('messages') ?? '[]');
-    const fresh = all.length - plan.messages.length;
+    const firstNew = all.length - plan.messages.length;
     const calls = new Set([...omitted].filter((key) => key.startsWith('call ')));
     const messages = all.map((one, at) => {
-      const shown = this.#trial ? this.#convertHiddenResultsToText(one, this.#trial) : one;
-      if (at >= fresh) return calls.size > 0 ? removeOmittedBlocksFromMessage(shown, calls) : shown;
+      const shown = this.#guessedResults ? this.#convertHiddenResultsToText(one, this.#guessedResults) : one;
+      if (at >= firstNew) return calls.size > 0 ? removeOmittedBlocksFromMessage(shown, calls) : shown;
       return omitted.size > 0 ? removeThinking(removeOmittedBlocksFromMessage(shown, omitted)) : shown;
     });
     const changed = editJson(body.textWithoutHistory, { messages: `[${messages.join(',')}]` });
@@ -276,11 +279,11 @@ export class RequestRepair<Plan extends RepairablePlan> {
 /** @returns the ids of calls whose new results a rejection names, by a path or by their URL or file */
 function findResultsNamedInRejection(
   { text, messages }: RejectedRequest,
-  fresh: number,
+  firstNew: number,
   results: StepResults,
 ): string[] {
   const named = [...text.matchAll(/\bmessages[.[/](\d+)\]?[./]content[.[/](\d+)/g)].map(([, message, block]) =>
-    Number(message) < fresh && !isInUnansweredQuestion(messages, Number(message), fresh)
+    Number(message) < firstNew && !isInUnansweredQuestion(messages, Number(message), firstNew)
       ? undefined
       : findResultCallId(messages[Number(message)], Number(block), results.pending),
   );
@@ -291,8 +294,8 @@ function findResultsNamedInRejection(
 }
 
 /** @returns whether a message is part of the question that has no answer yet */
-function isInUnansweredQuestion(messages: readonly JsonObject[], at: number, fresh: number): boolean {
-  return messages.slice(at, fresh).every(({ role }) => role === 'user');
+function isInUnansweredQuestion(messages: readonly JsonObject[], at: number, firstNew: number): boolean {
+  return messages.slice(at, firstNew).every(({ role }) => role === 'user');
 }
 
 /** @returns whether a rejection is about a parameter, or about the model, and not about a message */

@@ -27,7 +27,8 @@ const MAX_BREAKPOINTS = 4;
 const MAX_PREFIX_BREAKPOINTS = 2;
 
 export interface RequestOptions {
-  prefix?: NewConversationDefaults | undefined;
+  /** The defaults from the prefix or agent of a new conversation. */
+  initialDefaults?: NewConversationDefaults | undefined;
   /** The agent that answers the request. */
   agent?: ResolvedAgent | undefined;
   /** Used if neither the request nor its prefix or conversation sets them. */
@@ -41,7 +42,7 @@ export interface RequestOptions {
   /** The time now, in milliseconds since 1970: a container may have ended. */
   now?: number;
   /** Whether it is a later step of a run. */
-  isStep?: boolean;
+  isLaterStep?: boolean;
   /** Whether it is a run even without tools that the edge calls. */
   isRunEvenWithoutTools?: boolean;
   /**
@@ -59,14 +60,14 @@ export interface ResolvedRequest {
   json: JsonObject;
   members: Map<string, string>;
   /** The members of the caller's own body. */
-  sent: Map<string, string>;
+  callerMembers: Map<string, string>;
   inherited: InheritedSystemAndTools;
-  /** How many cache breakpoints the caller has placed, and how many a prefix or an agent leaves. */
+  /** How many cache breakpoints the caller has placed, and how many of the API's a prefix or an agent leaves. */
   used: number;
-  free: number;
+  breakpointLimit: number;
   models: ModelTable;
   /** The name of the model. */
-  name: string;
+  modelName: string;
   maxTokens: number;
   /** The next three are absent while the conversation does not exist. */
   profile: ConversationProfile | undefined;
@@ -80,7 +81,7 @@ export function resolveRequest(
   transcript: Transcript,
   settings: Settings,
   {
-    prefix,
+    initialDefaults,
     agent,
     defaults,
     counts = false,
@@ -91,39 +92,40 @@ export function resolveRequest(
   const profile = transcript.storedProfile?.exists ? transcript.storedProfile : undefined;
   const cached = transcript.cachedHistory;
   const frozen = profile && (cached?.frozen ?? transcript.frozenTexts);
-  const sent = parseMemberTexts(text);
+  const callerMembers = parseMemberTexts(text);
   // Use the default system prompt only in a new conversation without a prefix or an agent. Prefixes and agents bring their own
   // system prompt.
-  const isWithoutSystem = profile === undefined && !prefix && !agent && !sent.has('system');
+  const isWithoutSystem = profile === undefined && !initialDefaults && !agent && !callerMembers.has('system');
   const system = isWithoutSystem && defaults?.system !== undefined ? JSON.stringify(defaults.system) : undefined;
-  const inherited = { ...findInheritedSystemAndTools(sent, frozen), ...(system !== undefined && { system }) };
+  const inherited = { ...findInheritedSystemAndTools(callerMembers, frozen), ...(system !== undefined && { system }) };
   // Count the breakpoints that the caller has set, because those of the edge may only use the rest: the API allows four in a
   // request. See https://platform.claude.com/docs/en/build-with-claude/prompt-caching. A restricted token cannot set any, and
   // the messages that it resends are not forwarded.
   const { used, maxBreakpoints: breakpoints } = isRestricted
     ? countAvailableBreakpoints()
     : countAvailableBreakpoints(text, inherited.system, inherited.tools);
-  const laid = agent
+  const withAgent = agent
     ? removeOmittedTools(
-        agent.buildRequestWithAgent(sent, inherited, { maxBreakpoints: breakpoints, counts, settings, model }),
+        agent.buildRequestWithAgent(callerMembers, inherited, { maxBreakpoints: breakpoints, counts, settings, model }),
         transcript,
       )
     : text;
-  const json = JSON.parse(laid) as JsonObject;
+  const json = JSON.parse(withAgent) as JsonObject;
   if (!agent) rejectAgentFields(json);
-  const name = typeof json.model === 'string' ? json.model : (profile?.model ?? prefix?.model ?? defaults?.model);
-  if (name === undefined || name === null)
+  const modelName =
+    typeof json.model === 'string' ? json.model : (profile?.model ?? initialDefaults?.model ?? defaults?.model);
+  if (modelName === undefined || modelName === null)
     throw createInvalidRequestError(createModelRequiredMessage(findDefaultModel(settings.models)?.id));
   const own = typeof json.max_tokens === 'number' ? json.max_tokens : undefined;
-  const maxTokens = counts ? 0 : (own ?? profile?.maxTokens ?? prefix?.maxTokens ?? defaults?.max_tokens);
+  const maxTokens = counts ? 0 : (own ?? profile?.maxTokens ?? initialDefaults?.maxTokens ?? defaults?.max_tokens);
   if (maxTokens === undefined || maxTokens === null) {
     throw createInvalidRequestError('max_tokens: Field required, because this conversation has no default.');
   }
-  const members = agent ? parseMemberTexts(laid) : sent;
+  const members = agent ? parseMemberTexts(withAgent) : callerMembers;
   const { models } = settings;
-  const free = MAX_BREAKPOINTS - (profile?.prefix || agent ? MAX_PREFIX_BREAKPOINTS : 0);
-  const read = { text: laid, json, members, models, sent, inherited, used, free };
-  return { ...read, profile, cached, frozen, name, maxTokens };
+  const breakpointLimit = MAX_BREAKPOINTS - (profile?.prefix || agent ? MAX_PREFIX_BREAKPOINTS : 0);
+  const read = { text: withAgent, json, members, models, callerMembers, inherited, used, breakpointLimit };
+  return { ...read, profile, cached, frozen, modelName, maxTokens };
 }
 
 /**

@@ -12,6 +12,7 @@ import type { ResolvedAgent } from '../history/agent-in-use.ts';
 import { removeLostCode } from '../history/container.ts';
 import { addNeededBetasToHeaders, findBetasNeededByMessages } from '../history/needed-betas.ts';
 import { type NextRequestPlan, planNextRequest, planNextRequestInSteps } from '../history/next-request.ts';
+import type { RequestOptions } from '../history/resolved-request.ts';
 import {
   BLANK_TURN,
   type ConversationProfile,
@@ -64,8 +65,8 @@ export function* planTurnInSteps(
   removeLostCode(transcript, request.body, conversation.now());
   if (present) requireSameInitialContext(present, request.edgeOptions);
   const agent = present ? readRetainedAgent(conversation) : initialContext?.agent && initialContext.stored;
-  const options = {
-    prefix: initialContext,
+  const options: RequestOptions = {
+    initialDefaults: initialContext,
     agent,
     betas: request.headers['anthropic-beta'],
     isRunEvenWithoutTools: isRunEvenWithoutTools(request),
@@ -232,7 +233,7 @@ export function replanStoredRequest(
   conversation: ConversationContext,
   request: StartedTurnRequest,
   body: string,
-  options: { isStep?: boolean; isAgain?: boolean },
+  options: Pick<RequestOptions, 'isLaterStep' | 'isAgain'>,
 ): NextRequestPlan {
   const { transcript } = conversation;
   const { model = null, maxTokens = null } = transcript.storedProfile ?? {};
@@ -241,7 +242,7 @@ export function replanStoredRequest(
   return planNextRequest(body, transcript, conversation.settings(), {
     ...options,
     now: conversation.now(),
-    prefix: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs },
+    initialDefaults: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs },
     agent: readRetainedAgent(conversation),
     betas: request.headers['anthropic-beta'],
     isRunEvenWithoutTools: isRunEvenWithoutTools(request),

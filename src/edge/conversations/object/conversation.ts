@@ -199,31 +199,37 @@ export class Conversation extends UpstreamDurableObject {
     const tools = texts.tools && (await readRpcText(texts.tools));
     const messages = texts.messages && (await readRpcText(texts.messages));
     if (!this.#state.isConversationIdFree) return createIdTakenResult(place.id);
-    let beginning: InitialContext | undefined;
+    let initialContext: InitialContext | undefined;
     let history: ImportedHistory | undefined;
     try {
       history = messages === undefined ? undefined : await parseImportedMessages(messages);
-      beginning = await resolveInitialContext(this.#state, place, fields, fields.caller);
+      initialContext = await resolveInitialContext(this.#state, place, fields, fields.caller);
       // Check the defaults now: `buildRequestWithAgent` throws if the agent does not allow them.
-      if (beginning?.agent) beginning.stored.buildRequestWithAgent(new Map(), { system, tools }, { maxBreakpoints: 0 });
+      if (initialContext?.agent)
+        initialContext.stored.buildRequestWithAgent(new Map(), { system, tools }, { maxBreakpoints: 0 });
     } catch (thrown) {
       return toFailedResult(thrown);
     }
     if (!this.#state.isConversationIdFree) {
-      releaseUnusedPrefix(this.#state, beginning?.retained);
+      releaseUnusedPrefix(this.#state, initialContext?.retained);
       return createIdTakenResult(place.id);
     }
     const by = { account: place.account, only: fields.caller?.only };
     try {
       const refused =
         by.only &&
-        getRestrictedTokenGuard().findTurnRestrictionError(by, this.#state.transcript, undefined, beginning?.agent);
+        getRestrictedTokenGuard().findTurnRestrictionError(
+          by,
+          this.#state.transcript,
+          undefined,
+          initialContext?.agent,
+        );
       if (refused) throw refused;
     } catch (thrown) {
-      releaseUnusedPrefix(this.#state, beginning?.retained);
+      releaseUnusedPrefix(this.#state, initialContext?.retained);
       return toFailedResult(thrown);
     }
-    const stored = storeNewConversation(this.#state, place, fields, { system, tools, history }, beginning);
+    const stored = storeNewConversation(this.#state, place, fields, { system, tools, history }, initialContext);
     return await this.#state.waitUntilHistoryStored(stored, history?.omitted);
   }
 
@@ -280,11 +286,11 @@ export class Conversation extends UpstreamDurableObject {
    * read.
    *
    * @param place the account and id of this conversation, because its own rows may be damaged
-   * @param ends whether its account is deleted, which needs no report
+   * @param isAccountDeleted whether its account is deleted too, so that no report is needed
    * @returns whether the conversation existed
    */
-  erase(place?: ConversationKey, ends?: boolean): Promise<boolean> {
-    return eraseConversation(this.#state, place, ends);
+  erase(place?: ConversationKey, isAccountDeleted?: boolean): Promise<boolean> {
+    return eraseConversation(this.#state, place, isAccountDeleted);
   }
 
   /** Renews the hold of the running turn, repeats unconfirmed settlements and reports, and deletes what has expired. */

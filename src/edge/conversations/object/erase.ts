@@ -8,14 +8,14 @@ import { eraseDamagedConversation, logDamage } from './damaged-conversation.ts';
 import { CONFIRM_RETRY_MS } from './maintenance.ts';
 import { deleteAllButProfile } from './profile-changes.ts';
 
-/** Deletes everything. @param place as of `erase` of the object. @param ends whether its account ends, and needs no report */
+/** Deletes everything. The parameters are those of `Conversation.erase`. */
 export async function eraseConversation(
   state: ConversationState,
   place: ConversationKey | undefined = state.transcript.uncheckedProfile,
-  ends = false,
+  isAccountDeleted = false,
 ): Promise<boolean> {
   try {
-    return await eraseUndamagedConversation(state, ends);
+    return await eraseUndamagedConversation(state, isAccountDeleted);
   } catch (thrown) {
     if (!place) throw thrown;
     logDamage(state.transcript, thrown);
@@ -24,12 +24,12 @@ export async function eraseConversation(
   }
 }
 
-async function eraseUndamagedConversation(state: ConversationState, ends: boolean): Promise<boolean> {
+async function eraseUndamagedConversation(state: ConversationState, isAccountDeleted: boolean): Promise<boolean> {
   const { transcript, maintenance } = state;
   state.recoverFromCrash();
   const { storedProfile: profile } = transcript;
   if (!profile) return false;
-  if (ends && (await maintenance.deleteRowsWithoutReport())) return true;
+  if (isAccountDeleted && (await maintenance.deleteRowsWithoutReport())) return true;
   await state.stopWaitingTurns();
   await state.stopPluginWork();
   const existed = profile.exists || state.lock.holder !== undefined;

@@ -71,7 +71,7 @@ function replanRequestOfTurn(
       counts: true,
       isAgain: true,
       now: now(),
-      prefix: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs: frozen.runs },
+      initialDefaults: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs: frozen.runs },
     });
     return { plan, betas };
   } catch (thrown) {

@@ -86,25 +86,25 @@ export async function storeNewConversation(
   conversation: ConversationContext,
   place: ConversationKey,
   fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
-  begins: { system: string | undefined; tools: string | undefined; history: ImportedHistory | undefined },
-  beginning: InitialContext | undefined,
+  contents: { system: string | undefined; tools: string | undefined; history: ImportedHistory | undefined },
+  initialContext: InitialContext | undefined,
 ): Promise<void> {
   const { transcript, maintenance, now } = conversation;
-  const { model = null, maxTokens = null, history = null, agent = null, retained } = beginning ?? {};
+  const { model = null, maxTokens = null, history = null, agent = null, retained } = initialContext ?? {};
   // If the object crashes before the history is complete, this alarm deletes the part that is stored.
-  const watchMs = begins.history ? GRACE_MS : CONFIRM_RETRY_MS;
+  const watchMs = contents.history ? GRACE_MS : CONFIRM_RETRY_MS;
   startConversation(conversation, place, watchMs, { prefix: retained ?? null });
-  const storing = begins.history?.storeInConversation(transcript, { model: fields.model ?? model, now: now() });
+  const storing = contents.history?.storeInConversation(transcript, { model: fields.model ?? model, now: now() });
   const imported =
     storing &&
     (await runInSteps(storing).catch((thrown: unknown) => discardConversationAndThrow(conversation, retained, thrown)));
   if (transcript.storedProfile?.deleted)
     discardConversationAndThrow(conversation, retained, createIncompleteImportError());
   maintenance.changeRows(() => {
-    transcript.storeFrozenText('system', begins.system);
-    transcript.storeFrozenText('tools', begins.tools);
-    transcript.storeFrozenText('runs', beginning?.runs);
-    transcript.storeFrozenText('agent', beginning?.agent && beginning.stored.text);
+    transcript.storeFrozenText('system', contents.system);
+    transcript.storeFrozenText('tools', contents.tools);
+    transcript.storeFrozenText('runs', initialContext?.runs);
+    transcript.storeFrozenText('agent', initialContext?.agent && initialContext.stored.text);
     const defaults = { model, maxTokens };
     const changes = { ...defaults, history, ...toProfileChanges(fields), ...(agent && { ...defaults, agent }) };
     maintenance.saveProfileMembers({ ...changes, ...countTurnsAndMessages(transcript), ...imported, exists: true });

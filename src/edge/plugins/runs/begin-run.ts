@@ -75,7 +75,7 @@ function createRunContext(
     carried,
     now,
     isCallerRevoked: () => isCredentialRevoked(createAccountRequest(conversation, request.caller)),
-    planNextStep: (body) => replanStoredRequest(conversation, request, body, { isStep: true }),
+    planNextStep: (body) => replanStoredRequest(conversation, request, body, { isLaterStep: true }),
     storeAndCreateStep: (plan, step) => {
       const own = {
         requestId: step.requestId,

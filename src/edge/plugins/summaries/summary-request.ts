@@ -41,7 +41,7 @@ export function createSummaryRequest(
 ): { body: JsonBody; model: string } {
   const asked = resolveRequest(editJson(rest, { messages: '[]' }), transcript, settings, options);
   const { models, MAX_BODY_BYTES: limit } = settings;
-  const model = models.resolveAlias(asked.name);
+  const model = models.resolveAlias(asked.modelName);
   const { output_config } = asked.json;
   const changes: Record<string, string | undefined> = { ...NOT_IN_SUMMARY };
   if (isObject(output_config)) changes.output_config = JSON.stringify({ ...output_config, format: undefined });

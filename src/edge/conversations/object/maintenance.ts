@@ -44,28 +44,28 @@ export class ConversationMaintainer {
     const scheduleConfirmation = () => this.#scheduleConfirmation();
     const reportInBackground = () => this.reportChangesInBackground();
     this.settlements = new TurnSettlementTracker(object, {
-      wake: scheduleConfirmation,
-      report: reportInBackground,
+      scheduleRetry: scheduleConfirmation,
+      reportConversation: reportInBackground,
       onSettled: () => this.resetAlarmToNextDue(),
     });
   }
 
-  /** Confirms open settlements and reports soon after a wake. @param isOpen whether there are unconfirmed settlements */
-  confirmInBackground(isOpen: boolean): void {
+  /** Confirms open settlements and reports soon after a wake. */
+  confirmInBackground(hasUnconfirmedSettlements: boolean): void {
     const { transcript, waitUntil } = this.#object;
-    if (!isOpen && !transcript.storedProfile?.unreported) return;
+    if (!hasUnconfirmedSettlements && !transcript.storedProfile?.unreported) return;
     this.#scheduleConfirmation();
     waitUntil(this.#repeatUnconfirmedReports());
   }
 
   /** Deletes what has expired, repeats unconfirmed settlements and reports, and sets the next alarm. */
   async runDueMaintenance(): Promise<void> {
-    const { transcript, hasRunningWork: isBusy } = this.#object;
+    const { transcript, hasRunningWork } = this.#object;
     this.#isTidying = true;
     try {
       this.#deleteExpiredLogsAndTurns();
       await this.#repeatUnconfirmedReports();
-      if (!isBusy() && !transcript.storedProfile?.exists) await this.deleteRowsIfReported();
+      if (!hasRunningWork() && !transcript.storedProfile?.exists) await this.deleteRowsIfReported();
       else this.#scheduleNextAlarm();
     } finally {
       this.#isTidying = false;
@@ -75,9 +75,10 @@ export class ConversationMaintainer {
 
   /** Whether something is under way for which only a watch wakes the object. */
   get #needsWatch(): boolean {
-    const { transcript, hasRunningWork: isBusy, hasPendingPluginWork: isOpen } = this.#object;
+    const { transcript, hasRunningWork, hasPendingPluginWork } = this.#object;
     const { storedProfile: profile } = transcript;
-    if (isBusy() || this.#isTidying || isOpen() || this.settlements.hasUnconfirmedSettlements) return true;
+    if (hasRunningWork() || this.#isTidying || hasPendingPluginWork() || this.settlements.hasUnconfirmedSettlements)
+      return true;
     return !profile || profile.deleted || profile.unreported || this.#isPausedStateOutdated;
   }
 
@@ -142,12 +143,12 @@ export class ConversationMaintainer {
 
   /** Deletes everything once the conversation is deleted and the account has confirmed all reports. */
   async deleteRowsIfReported(): Promise<void> {
-    const { transcript, hasRunningWork: isBusy } = this.#object;
-    if (isBusy() || transcript.storedProfile?.exists) return;
+    const { transcript, hasRunningWork } = this.#object;
+    if (hasRunningWork() || transcript.storedProfile?.exists) return;
     this.#deleteExpiredLogsAndTurns();
     await this.#repeatUnconfirmedReports();
     const { storedProfile: profile } = transcript;
-    if (isBusy() || !profile || profile.exists) return;
+    if (hasRunningWork() || !profile || profile.exists) return;
     if (profile.unreported || transcript.hasRows("turns where settled = 0 or status = 'running'")) {
       this.#scheduleConfirmation();
       return;
@@ -166,7 +167,7 @@ export class ConversationMaintainer {
       this.#object.alarm.scheduleAt(nextAt);
       return;
     }
-    if (isBusy() || transcript.storedProfile?.exists) return;
+    if (hasRunningWork() || transcript.storedProfile?.exists) return;
     await this.#deleteAllRows();
   }
 
@@ -176,9 +177,9 @@ export class ConversationMaintainer {
    * @returns false if a report or notification is still pending. Then nothing has changed
    */
   async deleteRowsWithoutReport(): Promise<boolean> {
-    const { transcript, hasRunningWork: isBusy } = this.#object;
+    const { transcript, hasRunningWork } = this.#object;
     const hasOpenWork = () =>
-      isBusy() ||
+      hasRunningWork() ||
       this.settlements.hasUnconfirmedSettlements ||
       transcript.hasRows("turns where settled = 0 or status = 'running'") ||
       findNextNotificationTime(transcript) !== undefined;
@@ -218,7 +219,7 @@ export class ConversationMaintainer {
     deleteExpired(transcript, endedBy);
   }
 
-  /** @returns when the conversation expires, in milliseconds since 1970. What waits in it makes it later. */
+  /** @returns when the conversation expires, in milliseconds since 1970. It is later if a plugin's rows keep it longer. */
   computeExpiryTime(profile: ConversationProfile): number {
     const keptUntil = this.#object.transcript.findFirstFromPlugins((rows) => rows.keptUntil) ?? 0;
     return Math.max(this.computeRetentionEnd(profile), keptUntil);
@@ -232,12 +233,12 @@ export class ConversationMaintainer {
 
   /** Sets the alarm for the next thing that is due. */
   #scheduleNextAlarm(): void {
-    const { transcript, hasRunningWork: isBusy } = this.#object;
+    const { transcript, hasRunningWork } = this.#object;
     const { storedProfile: profile } = transcript;
     if (!profile) return;
     // Running work of a plugin, such as a summary, also needs the alarm, which settles it if the object dies.
-    const isOpen = listUnsettledTurns(transcript).length > 0 || isBusy();
-    if (isOpen || profile.unreported) this.#scheduleConfirmation();
+    const hasUnsettledWork = listUnsettledTurns(transcript).length > 0 || hasRunningWork();
+    if (hasUnsettledWork || profile.unreported) this.#scheduleConfirmation();
     const nextAt = findNextNotificationTime(transcript);
     if (nextAt !== undefined) this.#object.alarm.scheduleAt(nextAt);
     // Schedule only one alarm for all failed turns: it deletes all that have failed by now.

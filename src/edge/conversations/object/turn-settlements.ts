@@ -19,7 +19,7 @@ import { createAccountRequest, type ObjectContext } from './object-context.ts';
 /** Milliseconds to wait for a confirmation of the account. */
 export const CONFIRM_MS = 60_000;
 
-/** When the alarm repeats an unconfirmed settlement, as `wake` sets it. Milliseconds. */
+/** When the alarm repeats an unconfirmed settlement, as `scheduleRetry` sets it. Milliseconds. */
 const SETTLE_RETRY_MS = 15_000;
 
 /** What settling turns needs from their object. */
@@ -43,26 +43,26 @@ interface UnconfirmedRunSettlements {
 /** Tracks which turns of a conversation are settled. Unconfirmed settlements are stored in the turns' rows. */
 export class TurnSettlementTracker {
   readonly #object: TurnSettlementDependencies;
-  readonly #wake: () => void;
-  readonly #report: () => void;
+  readonly #scheduleRetry: () => void;
+  readonly #reportConversation: () => void;
   readonly #onSettled: () => void;
   /** Turns whose settlement has been sent, and when; milliseconds since 1970. */
   readonly #inFlight = new Map<number, { row: TurnRow; sentAt: number }>();
   readonly #runs = new Map<number, UnconfirmedRunSettlements>();
 
   /**
-   * @param wake sets the alarm that repeats unconfirmed settlements
-   * @param report reports the conversation to its account at once, and again by an alarm until that is confirmed
-   * @param onSettled is called when no settlement of a turn is open any more, or its alarm is set
+   * @param scheduleRetry sets the alarm that repeats unconfirmed settlements
+   * @param reportConversation reports the conversation to its account at once, and again by an alarm until that is confirmed
+   * @param onSettled called when a turn needs nothing more than the alarm: its settlement is confirmed, or the alarm repeats it
    */
   constructor(
     object: TurnSettlementDependencies,
-    { wake, report, onSettled }: { wake: () => void; report: () => void; onSettled: () => void },
+    callbacks: { scheduleRetry: () => void; reportConversation: () => void; onSettled: () => void },
   ) {
     this.#object = object;
-    this.#wake = wake;
-    this.#report = report;
-    this.#onSettled = onSettled;
+    this.#scheduleRetry = callbacks.scheduleRetry;
+    this.#reportConversation = callbacks.reportConversation;
+    this.#onSettled = callbacks.onSettled;
   }
 
   /** Whether settlements are on their way for which only a watch wakes the object. */
@@ -83,7 +83,7 @@ export class TurnSettlementTracker {
 
   /** Stores the confirmation of a settlement when it comes. @param settled undefined if nothing has to be settled */
   storeConfirmationLater(row: TurnRow, settled: Promise<SettlementResult> | undefined): void {
-    if (settled !== undefined && isRunStep(row))
+    if (settled !== undefined && isSettledWithRun(row))
       this.#object.waitUntil(this.#confirmStepSettlement(row, row.run, settled));
     else if (settled !== undefined) this.#object.waitUntil(this.waitForConfirmation(row, settled));
     else {
@@ -133,11 +133,11 @@ export class TurnSettlementTracker {
     const row = transcript.storedProfile && findTurnByNumber(transcript, seq);
     if (row?.run !== seq) return;
     const retryLater = (thrown: unknown) => {
-      this.#wake();
+      this.#scheduleRetry();
       this.#recordSettlementFailure(row, thrown);
     };
     if (!run.isSure) {
-      this.#wake();
+      this.#scheduleRetry();
       this.#object.waitUntil(this.#repeatSettlement(row).catch(retryLater));
       return;
     }
@@ -166,7 +166,7 @@ export class TurnSettlementTracker {
       await this.#storeConfirmation(row, await done, true);
       this.#object.retries.recordSuccess('settlement', row.id);
     } catch (thrown) {
-      this.#wake();
+      this.#scheduleRetry();
       this.#recordSettlementFailure(row, thrown);
     } finally {
       if (this.#inFlight.get(seq) === settling) this.#inFlight.delete(seq);
@@ -184,7 +184,7 @@ export class TurnSettlementTracker {
       if (outcome !== 'erased') isCorrected = this.#correctTurnCost(row, cost + (row.grant?.earlier ?? 0));
       if (row.status === 'failed') this.deleteFailedTurn(row);
     });
-    if (isCorrected) this.#report();
+    if (isCorrected) this.#reportConversation();
     const { storedProfile: profile } = transcript;
     if (outcome === 'erased' && profile && !profile.deleted) await erase();
   }
@@ -202,7 +202,7 @@ export class TurnSettlementTracker {
     // Read the row again: another confirmation may have corrected the cost already.
     const stored = findTurnByNumber(transcript, seq);
     if (stored?.id !== id || !transcript.storedProfile) return false;
-    if (settled !== stored.cost) this.#wake();
+    if (settled !== stored.cost) this.#scheduleRetry();
     transcript.updateTurn(stored, { cost: settled, ...(isReadOn && { outcome }) });
     if (settled === stored.cost) return false;
     addConversationCost(transcript, settled - stored.cost, now(), { unreported: true });
@@ -233,7 +233,7 @@ export class TurnSettlementTracker {
         // The damaged outcome cannot be sent, so stop repeating this settlement. At the hold's deadline, the account books the
         // whole hold.
         if (findDamageInError(thrown)) return transcript.updateTurn(row, { settled: true });
-        this.#wake();
+        this.#scheduleRetry();
         this.#recordSettlementFailure(row, thrown);
       });
     }
@@ -246,7 +246,7 @@ export class TurnSettlementTracker {
   async #repeatSettlement(row: TurnRow): Promise<void> {
     const { transcript } = this.#object;
     const isRun = row.run === row.seq;
-    for (const { seq, id } of isRun ? listTurnsOfRun(transcript, row.seq).filter(isRunStep) : [row]) {
+    for (const { seq, id } of isRun ? listTurnsOfRun(transcript, row.seq).filter(isSettledWithRun) : [row]) {
       // Read the row again: a confirmation may have corrected the cost during the await for the previous step.
       const turn = findTurnByNumber(transcript, seq);
       const { storedProfile: profile } = transcript;
@@ -295,7 +295,7 @@ export function addLostTimeToOutcome(
   return { ...outcome, unwatched: true, seen: { ...seen, ...more, lost_ms, quiet_ms: seen.quiet_ms + ms } };
 }
 
-/** @returns whether a turn is a step whose settlement is noted in the row of its run. */
-function isRunStep(row: TurnRow): row is TurnRow & { run: number } {
+/** @returns whether the row of its run stores that a turn is settled. That is so for complete steps. */
+function isSettledWithRun(row: TurnRow): row is TurnRow & { run: number } {
   return row.run !== null && row.run !== row.seq && row.status !== 'failed' && row.settled;
 }

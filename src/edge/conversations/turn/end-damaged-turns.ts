@@ -6,8 +6,9 @@ import { countTurnsAndMessages } from '../history/storage/turn-queries.ts';
 import { computeNextProfileVersion } from './turn-ending.ts';
 
 /**
- * Ends running turns whose rows cannot be read: their questions remain without an answer. Nothing is settled here: the account
- * books their holds at the deadline. The same applies to a turn that has ended but whose row is damaged.
+ * Ends all running turns without reading their rows, because some of these may be damaged: their questions remain without an
+ * answer. Nothing is settled here: the account books their holds at the deadline. The same applies to a turn that has ended but
+ * whose row is damaged.
  *
  * @param now milliseconds since 1970
  */

@@ -63,7 +63,7 @@ export class TurnEventPublisher {
    * @returns after how many milliseconds this may be due again
    */
   touch(): number {
-    if (!this.#isServerToolRunning || this.#hasEnded) return Number.POSITIVE_INFINITY;
+    if (!this.#hasServerTools || this.#hasEnded) return Number.POSITIVE_INFINITY;
     const now = this.#now();
     const leftMs = this.#turn.isServerToolRunning ? this.#storedAt + TOUCH_MS - now : TOUCH_MS;
     if (leftMs > 0) return leftMs;
@@ -72,7 +72,8 @@ export class TurnEventPublisher {
     return TOUCH_MS;
   }
 
-  get #isServerToolRunning(): boolean {
+  /** Whether the request has server tools. `turn.isServerToolRunning` is whether one runs now. */
+  get #hasServerTools(): boolean {
     return this.#turn.row.grant?.terms?.serverTools !== undefined;
   }
 
@@ -98,7 +99,7 @@ export class TurnEventPublisher {
     if (this.#hasEnded) return;
     const now = this.#now();
     if (this.hasDelta) this.#beganAt ??= now;
-    this.#storeAfterMs = computeStoreDelayMs(now - (this.#beganAt ?? now), this.#isServerToolRunning);
+    this.#storeAfterMs = computeStoreDelayMs(now - (this.#beganAt ?? now), this.#hasServerTools);
     const hasEvents = this.#turn.log.unstoredCharacters > 0;
     this.#turn.grants.storeSentGrant();
     this.#turn.log.store({ at: now, unseenMs: this.#turn.measureUnseenMs(now) });

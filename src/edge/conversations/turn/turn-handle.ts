@@ -39,7 +39,7 @@ export interface TurnRunner {
    * that, the turn fails, and its messages are deleted. Absent if they were stored with the turn. Never rejects.
    */
   readonly messagesStored?: Promise<void> | undefined;
-  /** Settles, after `requestSent`, when the upstream has answered, or it is clear that it will not. Never rejects. */
+  /** Settles when the upstream has answered, or it is clear that it will not. Never rejects. */
   readonly upstreamAnswered: Promise<UpstreamStartResult>;
   /** Until when it waits for an alarm, in milliseconds since 1970, holding no money; undefined while it works. */
   readonly waitsUntil?: number | undefined;

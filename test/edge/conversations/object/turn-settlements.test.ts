@@ -40,7 +40,11 @@ test("a conversation's cost includes the settled cost of its turn once, however 
     const others = (transcript.storedProfile?.cost ?? 0) - (ended?.cost ?? 0);
     const { surroundings } = new Shown(state, env as unknown as Bindings);
     const object = { ...surroundings, transcript, erase: async () => {} };
-    const settlements = new TurnSettlementTracker(object, { wake: () => {}, report: () => {}, onSettled: () => {} });
+    const settlements = new TurnSettlementTracker(object, {
+      scheduleRetry: () => {},
+      reportConversation: () => {},
+      onSettled: () => {},
+    });
     // What is heard again is heard by somebody who knows the turn as it was, or as it has become.
     const heard = fc.record({ cost: fc.nat(1_000_000), stale: fc.nat(2), fresh: fc.nat(2) });
     await tryAsyncCases(40, fc.array(heard, { minLength: 1, maxLength: 4 }), async (figures) => {

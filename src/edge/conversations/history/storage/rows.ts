@@ -105,7 +105,7 @@ export interface ConversationProfile {
    */
   choices?: readonly TurnWithModelSelection[];
   /**
-   * Set if turns were removed, or left out when the conversation was copied. Then a new question may have been asked before.
+   * Set if turns were removed, or left out when the conversation was copied. Then a new question may repeat a removed one.
    */
   asksAgain?: true;
   /** The ids of calls that were shown but are not in the history, since the API would refuse them. */
@@ -156,7 +156,7 @@ export interface TurnRow {
   beganAt: number;
   endedAt: number | null;
   grant: StoredGrant | null;
-  /** When the admitted try was sent. */
+  /** When the admitted attempt was sent. */
   sentAt: number | null;
   /** Until when the stored rows limit the cost of a turn that a crash interrupts. */
   coversUntil: number | null;

@@ -131,9 +131,9 @@ export class Transcript extends SqlTables {
   }
 
   /** @returns the first value that a plugin's rows return; undefined if none returns any */
-  findFirstFromPlugins<T>(tell: (rows: PluginRows) => T | null | undefined): T | undefined {
+  findFirstFromPlugins<T>(read: (rows: PluginRows) => T | null | undefined): T | undefined {
     for (const rows of this.#pluginRows) {
-      const found = tell(rows);
+      const found = read(rows);
       if (found !== undefined && found !== null) return found;
     }
     return undefined;

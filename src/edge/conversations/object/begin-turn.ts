@@ -153,41 +153,6 @@ export function storeTurnAndCreateRunner(
   }
 }
 
-/** @returns the request; with an agent, the agent's fallback models replace the caller's. */
-function applyFallbackModelsOfAgent<Request extends StartedTurnRequest>(
-  conversation: ConversationContext,
-  request: Request,
-): Request {
-  const agent = readRetainedAgent(conversation);
-  if (!agent) return request;
-  const { fallback_models } = agent.definition;
-  return { ...request, edgeOptions: { ...request.edgeOptions, fallback_models } };
-}
-
-/** Makes the runner of a turn that is not a run. */
-export function createSingleRequestRunner(
-  conversation: ConversationContext,
-  request: StartedTurnRequest,
-  turn: TurnRecorder,
-  planned: NextRequestPlan,
-): TurnRunner {
-  const { transcript, maintenance } = conversation;
-  return createTurnExecutor(conversation, request, turn, planned, {
-    headers: request.headers,
-    costLimit: planned.maxCost,
-    onEnd: (settled) => {
-      conversation.lock.release();
-      maintenance.scheduleFailedTurnDeletion(turn);
-      // Let plugins store data about the end (`tell`), such as an event. If no client knows of the turn, its caller gets the error.
-      if (!isUnreportedRejection(transcript, turn))
-        callHookOfEachPlugin(conversation, 'tell', (part) => part.tell?.(turn));
-      maintenance.settlements.storeConfirmationLater(turn.row, settled);
-      maintenance.reportChangesInBackground();
-    },
-    onEndNotStored: conversation.abortObject,
-  });
-}
-
 /** Starts the conversation, if this is its first turn, with the defaults that this turn sets for all later ones. */
 function startConversationIfNew(
   conversation: ConversationContext,
@@ -225,28 +190,47 @@ function storeInitialContext(
   });
 }
 
-/**
- * Plans a step of a run, or a turn that begins again. If it is the first turn of its conversation and died, the conversation
- * does not exist yet, but its profile already has the defaults.
- */
-export function replanStoredRequest(
+/** @returns the request; with an agent, the agent's fallback models replace the caller's. */
+function applyFallbackModelsOfAgent<Request extends StartedTurnRequest>(
   conversation: ConversationContext,
+  request: Request,
+): Request {
+  const agent = readRetainedAgent(conversation);
+  if (!agent) return request;
+  const { fallback_models } = agent.definition;
+  return { ...request, edgeOptions: { ...request.edgeOptions, fallback_models } };
+}
+
+export function createTurnRow(
+  transcript: Transcript,
   request: StartedTurnRequest,
-  body: string,
-  options: Pick<RequestOptions, 'isLaterStep' | 'isAgain'>,
-): NextRequestPlan {
-  const { transcript } = conversation;
-  const { model = null, maxTokens = null } = transcript.storedProfile ?? {};
-  const { runs } = transcript.frozenTexts;
-  removeLostCode(transcript, body, conversation.now());
-  return planNextRequest(body, transcript, conversation.settings(), {
-    ...options,
-    now: conversation.now(),
-    initialDefaults: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs },
-    agent: readRetainedAgent(conversation),
-    betas: request.headers['anthropic-beta'],
-    isRunEvenWithoutTools: isRunEvenWithoutTools(request),
-  });
+  planned: Pick<NextRequestPlan, 'model' | 'frame' | 'sentFrom' | 'follows'>,
+  now: number,
+): TurnRow {
+  const { id: requestId, hash, route, key = null } = request.call;
+  const { model, frame, sentFrom, follows } = planned;
+  return {
+    ...BLANK_TURN,
+    seq: Math.max(transcript.storedProfile?.nextTurn ?? 1, transcript.newestTurnNumber + 1),
+    id: createTurnId(request),
+    requestId,
+    key,
+    hash,
+    status: 'running',
+    route,
+    model,
+    beganAt: now,
+    endedAt: null,
+    settled: false,
+    frame,
+    sentFrom,
+    follows,
+    background: request.edgeOptions.background ? 1 : null,
+  };
+}
+
+export function createTurnId({ edgeOptions, call }: Pick<StartedTurnRequest, 'edgeOptions' | 'call'>): string {
+  return getTurnIdPrefix(edgeOptions.show) + call.id.slice(-12);
 }
 
 /** Stores the row of a turn, or of a step, and its messages. @param longNotes notes that only its stored row has */
@@ -303,6 +287,30 @@ function* storeMessagesInSteps(
 ): SteppedWork<void> {
   yield* transcript.addMessagesInSteps(messages);
   transcript.updateTurn(row, { notes: row.notes });
+}
+
+/** Makes the runner of a turn that is not a run. */
+export function createSingleRequestRunner(
+  conversation: ConversationContext,
+  request: StartedTurnRequest,
+  turn: TurnRecorder,
+  planned: NextRequestPlan,
+): TurnRunner {
+  const { transcript, maintenance } = conversation;
+  return createTurnExecutor(conversation, request, turn, planned, {
+    headers: request.headers,
+    costLimit: planned.maxCost,
+    onEnd: (settled) => {
+      conversation.lock.release();
+      maintenance.scheduleFailedTurnDeletion(turn);
+      // Let plugins store data about the end (`tell`), such as an event. If no client knows of the turn, its caller gets the error.
+      if (!isUnreportedRejection(transcript, turn))
+        callHookOfEachPlugin(conversation, 'tell', (part) => part.tell?.(turn));
+      maintenance.settlements.storeConfirmationLater(turn.row, settled);
+      maintenance.reportChangesInBackground();
+    },
+    onEndNotStored: conversation.abortObject,
+  });
 }
 
 /** Makes the runner of a stored turn or step. */
@@ -363,41 +371,33 @@ function findUpstreamsWithCachedPrompt(transcript: Transcript, now: number): str
 const RECENTLY_ENDED = 'seq in (select seq from turns where ended_at > ? order by seq desc limit 20)';
 
 /**
+ * Plans a step of a run, or a turn that begins again. If it is the first turn of its conversation and died, the conversation
+ * does not exist yet, but its profile already has the defaults.
+ */
+export function replanStoredRequest(
+  conversation: ConversationContext,
+  request: StartedTurnRequest,
+  body: string,
+  options: Pick<RequestOptions, 'isLaterStep' | 'isAgain'>,
+): NextRequestPlan {
+  const { transcript } = conversation;
+  const { model = null, maxTokens = null } = transcript.storedProfile ?? {};
+  const { runs } = transcript.frozenTexts;
+  removeLostCode(transcript, body, conversation.now());
+  return planNextRequest(body, transcript, conversation.settings(), {
+    ...options,
+    now: conversation.now(),
+    initialDefaults: { model: model ?? undefined, maxTokens: maxTokens ?? undefined, runs },
+    agent: readRetainedAgent(conversation),
+    betas: request.headers['anthropic-beta'],
+    isRunEvenWithoutTools: isRunEvenWithoutTools(request),
+  });
+}
+
+/**
  * @returns whether a turn must be a run, even if its request has no tools of the edge: the turn of a subagent, because a run keeps
  *   its limits, and a turn that may be sent again after a crash
  */
 export function isRunEvenWithoutTools({ parent, edgeOptions }: Pick<TurnRequest, 'parent' | 'edgeOptions'>): boolean {
   return parent !== undefined || edgeOptions.retry === true;
-}
-
-export function createTurnId({ edgeOptions, call }: Pick<StartedTurnRequest, 'edgeOptions' | 'call'>): string {
-  return getTurnIdPrefix(edgeOptions.show) + call.id.slice(-12);
-}
-
-export function createTurnRow(
-  transcript: Transcript,
-  request: StartedTurnRequest,
-  planned: Pick<NextRequestPlan, 'model' | 'frame' | 'sentFrom' | 'follows'>,
-  now: number,
-): TurnRow {
-  const { id: requestId, hash, route, key = null } = request.call;
-  const { model, frame, sentFrom, follows } = planned;
-  return {
-    ...BLANK_TURN,
-    seq: Math.max(transcript.storedProfile?.nextTurn ?? 1, transcript.newestTurnNumber + 1),
-    id: createTurnId(request),
-    requestId,
-    key,
-    hash,
-    status: 'running',
-    route,
-    model,
-    beganAt: now,
-    endedAt: null,
-    settled: false,
-    frame,
-    sentFrom,
-    follows,
-    background: request.edgeOptions.background ? 1 : null,
-  };
 }

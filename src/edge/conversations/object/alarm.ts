@@ -41,8 +41,7 @@ async function maintainUndamagedConversation(state: ConversationState): Promise<
   state.recoverFromCrash();
   const { storedProfile: profile } = transcript;
   if (!profile) return;
-  // `settle`: plugins repeat settlements of their own work that the account has not confirmed.
-  callHookOfEachPlugin(state, 'settle', (part) => part.settle?.());
+  callHookOfEachPlugin(state, 'settleOpenWork', (part) => part.settleOpenWork?.());
   callHookOfEachPlugin(state, 'alarm', (part) => part.alarm?.());
   const { holder } = state.lock;
   if (holder) {

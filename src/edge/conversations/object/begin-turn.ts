@@ -129,7 +129,7 @@ export function storeTurnAndCreateRunner(
     // The plugins store their data of the turn, and may change its row. Their long notes are added only to the stored row.
     const longNotes: TurnNotes = Object.assign(
       {},
-      ...conversation.hooks.map((hooks) => hooks.begin?.(pending, planned, row)),
+      ...conversation.hooks.map((hooks) => hooks.storeTurnData?.(pending, planned, row)),
     );
     // Pass on what the plugins remember of the turn: `createTurnExecutor` reads the ledger's dimensions from it.
     planned.pluginContext = turn.pluginContext;
@@ -303,9 +303,9 @@ export function createSingleRequestRunner(
     onEnd: (settled) => {
       conversation.lock.release();
       maintenance.scheduleFailedTurnDeletion(turn);
-      // Let plugins store data about the end (`tell`), such as an event. If no client knows of the turn, its caller gets the error.
+      // Let plugins store data about the end, such as an event. If no client knows of the turn, its caller gets the error.
       if (!isUnreportedRejection(transcript, turn))
-        callHookOfEachPlugin(conversation, 'tell', (part) => part.tell?.(turn));
+        callHookOfEachPlugin(conversation, 'storeEndData', (part) => part.storeEndData?.(turn));
       maintenance.settlements.storeConfirmationLater(turn.row, settled);
       maintenance.reportChangesInBackground();
     },

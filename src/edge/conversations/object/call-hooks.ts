@@ -5,16 +5,18 @@ import { findDamageInError } from '../history/storage/damaged-row.ts';
 import type { ConversationContext, ConversationHooks } from './hooks.ts';
 
 /** Hooks whose errors are logged. An error in any other one rejects the turn. */
-type HookWithLoggedErrors =
+type HookWithLoggedErrors = Extract<
+  keyof ConversationHooks,
   | 'headers'
   | 'getDimensions'
-  | 'tell'
-  | 'ended'
-  | 'settle'
+  | 'storeEndData'
+  | 'onTurnEnded'
+  | 'settleOpenWork'
   | 'alarm'
-  | 'by'
-  | 'isOpen'
-  | 'stop';
+  | 'getCaller'
+  | 'hasPendingWork'
+  | 'stopWork'
+>;
 
 /**
  * Calls a hook of each plugin. An error is logged, and the other plugins are still called.
@@ -43,10 +45,12 @@ export function stopPluginWork(
   conversation: Pick<ConversationContext, 'transcript'>,
   part: ConversationHooks,
 ): Promise<void> | undefined {
-  const [stopping] = callHookOfEachPlugin({ transcript: conversation.transcript, hooks: [part] }, 'stop', ({ stop }) =>
-    stop?.call(part),
+  const [stopping] = callHookOfEachPlugin(
+    { transcript: conversation.transcript, hooks: [part] },
+    'stopWork',
+    ({ stopWork }) => stopWork?.call(part),
   );
-  return stopping?.catch((thrown: unknown) => logHookError(conversation, 'stop', thrown));
+  return stopping?.catch((thrown: unknown) => logHookError(conversation, 'stopWork', thrown));
 }
 
 function logHookError(

@@ -65,12 +65,11 @@ export class ConversationState implements ConversationContext {
     this.abortObjectWithMessage = around.abortObjectWithMessage;
     this.retries = around.retries;
     this.transcript = new Transcript(ctx.storage);
-    // `ended`: plugins start work that waits for the end of a turn, such as a summary.
-    this.lock = new TurnLock(() => callHookOfEachPlugin(this, 'ended', (part) => part.ended?.()));
+    this.lock = new TurnLock(() => callHookOfEachPlugin(this, 'onTurnEnded', (part) => part.onTurnEnded?.()));
     const hasRunningWork = () =>
       !this.lock.isFree || this.transcript.findFirstFromPlugins(({ isBusy }) => isBusy || undefined) === true;
     const hasPendingPluginWork = () =>
-      callHookOfEachPlugin(this, 'isOpen', (part) => part.isOpen?.()).some((one) => one);
+      callHookOfEachPlugin(this, 'hasPendingWork', (part) => part.hasPendingWork?.()).some((one) => one);
     this.maintenance = new ConversationMaintainer({
       ...around,
       transcript: this.transcript,
@@ -115,8 +114,7 @@ export class ConversationState implements ConversationContext {
         if (runner.turn.row.run === null) this.#ctx.waitUntil(this.stopIfCredentialEnded().catch(() => {}));
       };
       endCrashedTurns(this, { onResumed: acquireLockForRunner, isLastTry: this.#failedRecoveries > 0 });
-      // `settle`: plugins settle their own work that the crash has interrupted, such as a summary.
-      callHookOfEachPlugin(this, 'settle', (part) => part.settle?.());
+      callHookOfEachPlugin(this, 'settleOpenWork', (part) => part.settleOpenWork?.());
     } catch (thrown) {
       endDamagedWork(this, thrown);
     }
@@ -128,8 +126,8 @@ export class ConversationState implements ConversationContext {
     const { holder: runner } = this.lock;
     if (runner && (await isCredentialRevoked(createAccountRequest(this, runner.identity))))
       runner.stopForRevokedCredential();
-    // `by`: the caller for whom a plugin works now: for a summary, the caller of its turn.
-    for (const { part, by: caller } of callHookOfEachPlugin(this, 'by', (part) => ({ part, by: part.by?.() }))) {
+    const working = callHookOfEachPlugin(this, 'getCaller', (part) => ({ part, caller: part.getCaller?.() }));
+    for (const { part, caller } of working) {
       if (caller && (await isCredentialRevoked(createAccountRequest(this, caller)))) await stopPluginWork(this, part);
     }
   }
@@ -230,9 +228,9 @@ export class ConversationState implements ConversationContext {
   }
 
   /** Stops what plugins have under way, and waits for its end a while. */
-  async stopPluginWork(isMeant = (part: ConversationHooks) => part.by?.() !== undefined): Promise<void> {
-    // Default: the plugins that work for a caller now (`by`).
-    const meant = callHookOfEachPlugin(this, 'by', (part) => (isMeant(part) ? [part] : [])).flat();
+  async stopPluginWork(isMeant = (part: ConversationHooks) => part.getCaller?.() !== undefined): Promise<void> {
+    // Default: the plugins that work for a caller now (`getCaller`).
+    const meant = callHookOfEachPlugin(this, 'getCaller', (part) => (isMeant(part) ? [part] : [])).flat();
     const stopping = meant.map((part) => stopPluginWork(this, part));
     if (stopping.some((one) => one)) await waitWithTimeout(Promise.all(stopping), STOP_MS).catch(() => undefined);
   }

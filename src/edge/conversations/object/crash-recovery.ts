@@ -132,8 +132,7 @@ function restartOrEndTurn(conversation: ConversationContext, row: TurnRow): Turn
   const attempt = maintenance.settlements.restoreAttempt(turn.row, count);
   const settled = transcript.runInTransaction(() => {
     const confirmed = turn.end({ kind: 'cut', error, end: 'cut' }, attempt, now());
-    // `tell`: plugins store data about the end, such as an event, in the same transaction.
-    callHookOfEachPlugin(conversation, 'tell', (part) => part.tell?.(turn));
+    callHookOfEachPlugin(conversation, 'storeEndData', (part) => part.storeEndData?.(turn));
     return confirmed;
   });
   if (settled !== undefined) waitUntil(maintenance.settlements.waitForConfirmation(turn.row, settled));

@@ -207,7 +207,7 @@ function findFirstPrerequisite(
   planned: NextRequestPlan,
 ): TurnPrerequisite | undefined {
   for (const part of state.hooks) {
-    const wait = part.before?.(turn, planned);
+    const wait = part.findPrerequisite?.(turn, planned);
     if (wait) return wait;
   }
   return undefined;

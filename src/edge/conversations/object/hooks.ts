@@ -54,14 +54,14 @@ export interface ConversationHooks {
     plan: (model: string) => NextRequestPlan,
   ): NextRequestPlan | undefined;
   /** @returns what must be waited for; undefined if the turn can begin. @throws ApiError if it must not begin */
-  before?(turn: PendingTurn, planned: NextRequestPlan): TurnPrerequisite | undefined;
+  findPrerequisite?(turn: PendingTurn, planned: NextRequestPlan): TurnPrerequisite | undefined;
   /**
    * Stores the plugin's data of a turn, in the step that takes the lock. May change the row, which is stored afterwards.
    *
-   * @returns long notes: they are in the stored row until the turn ends, unless the turn is a run, and never in the row in
-   *   memory
+   * @returns notes that are too long to stay in memory. They are added to the row that is stored, but not to `row`, and are removed
+   *   at the end of the turn. Those of a run are not stored
    */
-  begin?(turn: PendingTurn, planned: NextRequestPlan, row: TurnRow): TurnNotes | undefined;
+  storeTurnData?(turn: PendingTurn, planned: NextRequestPlan, row: TurnRow): TurnNotes | undefined;
   /**
    * Stores a turn and makes its runner, instead of the core.
    *
@@ -77,22 +77,22 @@ export interface ConversationHooks {
   /** @returns headers of a turn's answer. @param hides whether the caller is not told how the agent works */
   headers?(turn: string, hides: boolean): Record<string, string>;
   /**
-   * Settles the plugin's work that a crash has interrupted, and repeats unconfirmed settlements. Called at each wake and by
+   * Settles the plugin's work that a crash has interrupted, such as a summary, and repeats unconfirmed settlements. Called at each wake and by
    * each alarm.
    */
-  settle?(): void;
-  /** Stores the plugin's data about the end of a turn. Called in the step that stores the end. */
-  tell?(turn: TurnHandle): void;
+  settleOpenWork?(): void;
+  /** Stores the plugin's data about the end of a turn, such as an event. Called in the step that stores the end. */
+  storeEndData?(turn: TurnHandle): void;
   /** Does the work that is due. Called by each alarm. */
   alarm?(): void;
   /** @returns whether something is under way for which only a watch wakes the object */
-  isOpen?(): boolean;
-  /** Called when a turn has ended. */
-  ended?(): void;
-  /** @returns the caller of the work that is running */
-  by?(): Identity | undefined;
+  hasPendingWork?(): boolean;
+  /** Called when a turn has ended and the lock is free. Starts work that waits for this, such as a summary. */
+  onTurnEnded?(): void;
+  /** @returns the caller for whom the plugin works now: for a summary, the caller of its turn */
+  getCaller?(): Identity | undefined;
   /** Stops the work that is running. */
-  stop?(): Promise<void>;
+  stopWork?(): Promise<void>;
 }
 
 /** A conversation in the memory of its object. What plugins have in the object gets it, and nothing else. */

@@ -15,13 +15,13 @@ import { RunExecutor } from './run-executor.ts';
 export const runsPart: ConversationPlugin = {
   createHooks: (conversation) => ({
     run: ({ request }, planned, row) => beginRun(conversation, request, planned, row),
-    tell: (turn) => getTurnEventSender(conversation).storeTurnEndedEvent(turn),
+    storeEndData: (turn) => getTurnEventSender(conversation).storeTurnEndedEvent(turn),
     alarm() {
       conversation.waitUntil(getTurnEventSender(conversation).sendDueEvents());
       const { holder } = conversation.lock;
       if (holder instanceof RunExecutor) holder.endWaitIfDue(conversation.now());
     },
-    isOpen: () => getTurnEventSender(conversation).canHaveUnsentEvents,
+    hasPendingWork: () => getTurnEventSender(conversation).canHaveUnsentEvents,
     resume: (row) => (row.run === row.seq ? endOrResumeCrashedRun(conversation, row) : undefined),
   }),
 };

@@ -48,19 +48,19 @@ export class Summarizer implements ConversationHooks {
   }
 
   /** The caller of the turn for which a summary is being made. */
-  by(): Identity | undefined {
+  getCaller(): Identity | undefined {
     return this.#running?.by;
   }
 
   /** Remembers the request of a turn that begins. A summary has the same prompt, and the turn's account pays for it. */
-  begin({ request: { body, ...request } }: PendingTurn, { run }: NextRequestPlan): undefined {
+  storeTurnData({ request: { body, ...request } }: PendingTurn, { run }: NextRequestPlan): undefined {
     const isWanted = this.#conversation.transcript.storedProfile?.history?.strategy === 'summarize';
     const text = isWanted ? (run?.bodyWithoutMessages ?? editJson(body, { messages: '[]' })) : undefined;
     this.#cause = text !== undefined && text.length <= LONGEST_REST ? { request, rest: text } : undefined;
   }
 
   /** Starts a summary after an answer whose prompt was in the cache, because its prompt then costs a tenth. */
-  ended(): void {
+  onTurnEnded(): void {
     const cause = this.#cause;
     if (!cause) return;
     try {
@@ -75,7 +75,7 @@ export class Summarizer implements ConversationHooks {
   }
 
   /** Lets a turn that is too long without a summary wait for one. This is tried only once for each turn. */
-  before(
+  findPrerequisite(
     { request: { body, ...request }, pluginContext: memory }: PendingTurn,
     planned: NextRequestPlan,
   ): TurnPrerequisite | undefined {
@@ -91,12 +91,12 @@ export class Summarizer implements ConversationHooks {
     if (this.#running) await resolveWithin(this.#running.done, SUMMARY_WAIT_MS);
   }
 
-  settle(): void {
+  settleOpenWork(): void {
     this.#paid.settleInterrupted();
   }
 
   /** Stops the summary that is being made. Its cost is settled. */
-  async stop(): Promise<void> {
+  async stopWork(): Promise<void> {
     this.#running?.abort.stopByClient();
     await this.#running?.done;
   }

@@ -60,7 +60,7 @@ const countsOf = async () =>
       .filter((count) => count > 0),
   );
 
-const PHASES = ['plan', 'before', 'begin', 'run'] as const;
+const PHASES = ['plan', 'findPrerequisite', 'storeTurnData', 'run'] as const;
 const TURNS = PHASES.flatMap((phase) => [
   { phase, what: 'a turn', more: {} },
   // The plugin of runs begins a run, and asks no other.
@@ -105,7 +105,17 @@ test.each(TURNS)(
   },
 );
 
-const LOGGED = ['headers', 'getDimensions', 'tell', 'ended', 'settle', 'alarm', 'by', 'isOpen', 'stop'] as const;
+const LOGGED = [
+  'headers',
+  'getDimensions',
+  'storeEndData',
+  'onTurnEnded',
+  'settleOpenWork',
+  'alarm',
+  'getCaller',
+  'hasPendingWork',
+  'stopWork',
+] as const;
 
 /** Follows the log of failures. @returns the hooks that it names */
 function hooksInLog(): () => (string | undefined)[] {
@@ -117,7 +127,11 @@ const heldUsd = async () => (await getAccountStub(bindings, {}, 'alice').getQuot
 
 test.each(
   LOGGED.flatMap((phase) =>
-    (phase === 'tell' ? [false] : [false, true]).map((isRun) => ({ phase, isRun, what: isRun ? 'a run' : 'a turn' })),
+    (phase === 'storeEndData' ? [false] : [false, true]).map((isRun) => ({
+      phase,
+      isRun,
+      what: isRun ? 'a run' : 'a turn',
+    })),
   ),
 )('logs a hook that throws in `$phase`, and still completes $what', async ({ phase, isRun }) => {
   answerTools(() => new Response('sun'));

@@ -60,7 +60,7 @@ export class ModelChooser implements ConversationHooks {
     this.#conversation = conversation;
   }
 
-  /** Plans a turn whose agent chooses its model. If the model is still to be chosen, `before` waits for that. */
+  /** Plans a turn whose agent chooses its model. If the model is still to be chosen, `findPrerequisite` waits for that. */
   plan(
     { pluginContext, request }: Parameters<NonNullable<ConversationHooks['plan']>>[0],
     agent: ResolvedAgent | undefined,
@@ -94,7 +94,7 @@ export class ModelChooser implements ConversationHooks {
   }
 
   /** @throws ApiError while the model of another request is being chosen */
-  before(
+  findPrerequisite(
     { request, initialContext: beginning, pluginContext }: PendingTurn,
     { messages }: NextRequestPlan,
   ): TurnPrerequisite | undefined {
@@ -109,7 +109,7 @@ export class ModelChooser implements ConversationHooks {
     return { work };
   }
 
-  begin({ pluginContext }: PendingTurn, _: NextRequestPlan, row: TurnRow): undefined {
+  storeTurnData({ pluginContext }: PendingTurn, _: NextRequestPlan, row: TurnRow): undefined {
     const { chosen } = pluginContext.get(PLANNED) ?? {};
     if (!chosen) return;
     addNotes(row, createDimensionValue(OF_CHOICE, chosen.by));

@@ -9,7 +9,7 @@ const flag = z.boolean({ error: 'Input should be a valid boolean' });
 /** Background turns in a conversation's object: no caller waits for such a turn, and its end is sent to an address. */
 export const backgroundPart: ConversationPlugin = {
   createHooks: (conversation) => ({
-    begin({ request }, planned, row) {
+    storeTurnData({ request }, planned, row) {
       addDeliverUrlNote(row, request);
       return request.edgeOptions.background && !planned.run ? createResumableRequestNote(request) : undefined;
     },

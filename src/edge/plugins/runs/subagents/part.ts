@@ -11,7 +11,7 @@ const stoppedKeys = new WeakMap<ConversationContext, Set<string>>();
 
 export const subagentsPart: ConversationPlugin = {
   createHooks: (conversation) => ({
-    before({
+    findPrerequisite({
       request: {
         parent,
         call: { key = '' },

@@ -395,8 +395,8 @@ export function replanStoredRequest(
 }
 
 /**
- * @returns whether a turn must be a run, even if its request has no tools of the edge: the turn of a subagent, because a run keeps
- *   its limits, and a turn that may be sent again after a crash
+ * @returns whether a turn must be a run, even if its request has no tools of the edge: the turn of a subagent, because a run
+ *   keeps its limits, and a turn that may be sent again after a crash
  */
 export function isRunEvenWithoutTools({ parent, edgeOptions }: Pick<TurnRequest, 'parent' | 'edgeOptions'>): boolean {
   return parent !== undefined || edgeOptions.retry === true;

@@ -80,7 +80,7 @@ export interface TurnRequestMetadata {
   key: string | undefined;
   /** Whether an official client reports that this is a retry. */
   isClientRetry: boolean;
-  /** Whether the Worker makes this call a second time, because the first one was lost. Then it must not begin a second turn. */
+  /** Whether the Worker repeats this call, because the first one was lost. Then it must not begin a second turn. */
   isResent: boolean;
   stream: boolean;
 }

@@ -135,7 +135,7 @@ async function planTurnInterruptibly(
   return () => (hasChanged() ? undefined : planned);
 }
 
-/** Yields the first unit of work again, which was counted but not done, and then does the work. */
+/** Continues work whose generator has already yielded its first size: yields that size again, so that the pacer counts it. */
 function* continueWork<T>(first: number, work: SteppedWork<T>): SteppedWork<T> {
   yield first;
   return yield* work;

@@ -58,8 +58,8 @@ export interface ConversationHooks {
   /**
    * Stores the plugin's data of a turn, in the step that takes the lock. May change the row, which is stored afterwards.
    *
-   * @returns notes that are too long to stay in memory. They are added to the row that is stored, but not to `row`, and are removed
-   *   at the end of the turn. Those of a run are not stored
+   * @returns notes that are too long to stay in memory. They are added to the row that is stored, but not to `row`, and are
+   *   removed at the end of the turn. Those of a run are not stored
    */
   storeTurnData?(turn: PendingTurn, planned: NextRequestPlan, row: TurnRow): TurnNotes | undefined;
   /**

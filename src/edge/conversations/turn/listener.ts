@@ -4,7 +4,7 @@ import { WorkPacer } from '../../kit/async/run-in-steps.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { type ApiError, createRetryableError } from '../../kit/http/errors.ts';
 
-/** The most that follow a conversation, whichever turns. Each event is sent to all of them in one stretch. */
+/** The maximum number of listeners of a conversation, of all its turns together. Each event is sent to all of them at once. */
 const MAX_FOLLOWERS = 32;
 /**
  * A listener that reads nothing for so many milliseconds, although there is more, may have disconnected. Another listener can
@@ -70,7 +70,11 @@ export class EventLogListener {
   }
 }
 
-/** Finds a place for one more follower. @throws ApiError 429 if there is none */
+/**
+ * Ensures that one more listener can follow a conversation: at the maximum, closes the stream of one that does not read.
+ *
+ * @throws ApiError 429 if all of them read
+ */
 export function evictIdleListener(listeners: ReadonlySet<EventLogListener>): void {
   if (listeners.size < MAX_FOLLOWERS) return;
   const since = Date.now() - IDLE_LISTENER_MS;

@@ -93,7 +93,10 @@ function selectKeptAnswer({ transcript, row, builder, repairedCallIds }: EndingT
   return { blocks, content: selectSendableBlocks(unbound, repairedCallIds), isPaused, lostCode };
 }
 
-/** @returns the blocks that are sent. A repaired call leaves them with the signed blocks behind it: these are bound to it. */
+/**
+ * @returns the blocks that are sent. A repaired call with signed thinking after it is omitted together with this thinking,
+ *   because the signature covers the call as it was before the repair
+ */
 function selectSendableBlocks(blocks: readonly JsonObject[], repairedCallIds: ReadonlySet<string>): JsonObject[] {
   const lastSigned = blocks.findLastIndex(({ type }) => isThinkingType(type));
   const isRepairedCall = (block: JsonObject) =>

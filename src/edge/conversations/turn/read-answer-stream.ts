@@ -24,9 +24,9 @@ import type { TurnRecorder } from './turn-recorder.ts';
 import type { TurnTimer } from './turn-timer.ts';
 
 /**
- * Milliseconds between two times at which the pieces so far are taken, once the first delta has been shown. Of 40 tokens a
- * second four come together, about three words: ten times a second a text still grows evenly before the eye. Each time costs
- * the same, however much has come: at 50 ms a stream takes half as much CPU again.
+ * Milliseconds between two reads, each of which takes all pieces that have arrived, once the first delta has been shown. At 40
+ * tokens per second, a read takes four tokens, about three words, and the text still seems to grow evenly. A read costs the same
+ * however much has arrived: with 50 ms, a stream takes one and a half times as much CPU time.
  */
 const SHOW_MS = 100;
 
@@ -85,6 +85,7 @@ export async function readAnswerStream(
       reader.releaseLock();
       const [stream, copy] = body.tee();
       const teeReader = copy.getReader({ mode: 'byob' });
+      // The runtime pipes one branch as the pieces arrive. They collect in the other branch until the next read.
       const driven = pipeStreamToLateReader(stream);
       abort.readers = [driven.reader, teeReader];
       rest = driven.whole;

@@ -59,7 +59,7 @@ export interface StepOrRecoveryOptions {
   log?: TurnEventLog;
   /** For a step of a run: makes its writer for the run's log. Only the run ends that log, and stores its last events. */
   createStepWriter?: (builder: MessageBuilder) => EventWriter;
-  /** For a step of a run: returns a function that stores its calls of the edge's tools with its end; undefined if there are none. */
+  /** For a step of a run: returns a function that stores its calls of the edge's tools; undefined if there are none. */
   prepareCalls?: (content: readonly JsonObject[]) => (() => void) | undefined;
   /** Whether it is a later step of a run. (A run counts as one turn.) */
   isLater?: boolean;

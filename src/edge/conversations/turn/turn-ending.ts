@@ -57,7 +57,7 @@ export interface TurnResult {
   isUnanswered?: boolean;
   /** Whether a client has stopped it. */
   isStopped?: boolean;
-  /** Whether the model has refused to answer after results of the edge's calls. They are sent as text from now on. */
+  /** Whether the model has refused to answer after results of the edge's calls, so that later requests send them as text. */
   hidesResults?: boolean;
 }
 

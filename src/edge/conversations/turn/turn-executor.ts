@@ -394,6 +394,7 @@ export class TurnExecutor implements TurnRunner {
     };
     const { opening, first } = await this.#afterStop.raceWithAbort(reading, readOn).catch((thrown) => {
       if (this.turn.lateReading) throw thrown;
+      // The abort also cancels the reader, so `reading` settles soon. `#read` then ends the turn with what has arrived.
       return reading;
     });
     progress.opening = opening;
@@ -458,6 +459,8 @@ export class TurnExecutor implements TurnRunner {
       now: this.#context.now,
       onEvents: () => this.#answerCaller(),
     });
+    // After an abort, `reading` settles soon, too: it reports how the turn ends. Only if the answer is still read after a stop, the
+    // turn does not wait for it.
     const ended = await this.#afterStop
       .raceWithAbort(reading, () => reading)
       .catch(() => (this.turn.lateReading ? undefined : reading));

@@ -8,7 +8,8 @@ import type { TurnRow } from '../history/storage/rows.ts';
 import type { Transcript } from '../history/storage/transcript.ts';
 
 /**
- * Milliseconds for which a stored row covers the cost of a running turn. The turn stores one at least every fifteen seconds.
+ * Milliseconds. After a crash, a turn is charged for output at most until this long after it last stored a row or `coversUntil`. A running
+ * turn stores one of them at least every fifteen seconds.
  */
 export const COVER_MS = 20_000;
 

@@ -448,7 +448,7 @@ export class TurnRecorder {
     };
   }
 
-  /** Stores the end, and shows it. @returns whether results that the model has refused are sent as words from now on */
+  /** Stores the end, and shows it. @returns whether the model has refused after results of the edge's calls, so that later requests send these as text */
   #storeAndShowEnd(plan: PlannedTurnEnd, row: TurnRow, now: number): boolean {
     const cached = this.#transcript.cachedHistory;
     if (this.#messageSteps) this.#transcript.deleteIncompleteMessages(row.seq);

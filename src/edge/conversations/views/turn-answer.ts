@@ -16,9 +16,11 @@ export interface SerializedApiError {
 }
 
 export type TurnAnswer =
-  /** `first` are the events that have been shown already. They come with the answer, and the stream has the rest. */
+  /** A stream of events that continues. `first` are the events that have been shown already. They come with the answer, and the stream has the rest. */
   | { kind: 'stream'; turn: string; headers: Record<string, string>; first?: string; body: ReadableStream<Uint8Array> }
+  /** The complete stream of a turn that has ended, as one text. */
   | { kind: 'ended'; turn: string; headers: Record<string, string>; events: string; trailer: TurnSummary }
+  /** A response that is not a stream: a message, an error of the upstream, or the 202 of a turn in the background. */
   | {
       kind: 'whole';
       turn: string;

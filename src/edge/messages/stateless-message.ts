@@ -75,8 +75,8 @@ export async function findRequestedAgent(
   let found: FoundAgent | undefined;
   if (agent !== undefined) {
     rejectPrefixWithAgent({ agent, prefix });
-    const place = { env: c.env, settings: c.get('settings') };
-    found = await findAgent(place, identity, agent, agent_owner, agent_listed);
+    const services = { env: c.env, settings: c.get('settings') };
+    found = await findAgent(services, identity, agent, agent_owner, agent_listed);
   } else rejectAgentFields(body);
   const refused = identity.only && getRestrictedTokenGuard().findAgentRestrictionError(identity, found?.agent);
   if (refused) throw refused;

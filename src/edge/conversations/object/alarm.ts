@@ -49,7 +49,8 @@ async function maintainUndamagedConversation(state: ConversationState): Promise<
     // a settlement or a report: if the object dies, only the alarm repeats it.
     const isUnconfirmed = profile.unreported || maintenance.settlements.hasUnconfirmedSettlements;
     const next = (isUnconfirmed ? undefined : holder.waitsUntil) ?? now() + WATCH_MS;
-    // Maintenance that is due waits until the turn has ended, so keep the alarm due.
+    // Maintenance that is due waits until the turn has ended, so keep the alarm due. Otherwise, the alarm is only a watch: it
+    // wakes the object if that has died, and is set back once nothing runs.
     if (isDue) alarm.scheduleAt(next);
     else alarm.scheduleWatchAt(next);
     // If the renewal fails, the next alarm repeats it, well before the hold's deadline.

@@ -261,7 +261,7 @@ export function storeTurnAndMessages(
   addNotes(stored, longNotes);
   // A later step of a run is not stored in steps: after a crash its run would continue without its results.
   const characters = messages.reduce((sum, { text }) => sum + text.length, 0);
-  const isInSteps = !options.isLater && transcript.exceedsRow(characters);
+  const isInSteps = !options.isLaterStep && transcript.exceedsRow(characters);
   const messageSteps = isInSteps ? storeMessagesInSteps(transcript, stored, messages) : undefined;
   if (messageSteps) transcript.storeNewTurn({ ...stored, notes: addIncompleteNote(stored.notes) }, []);
   else transcript.storeNewTurn(stored, messages);
@@ -319,7 +319,7 @@ export function createTurnExecutor(
   { place, call, caller: identity, query, edgeOptions }: StartedTurnRequest,
   turn: TurnRecorder,
   planned: NextRequestPlan,
-  options: Pick<TurnExecutionContext, 'headers' | 'costLimit' | 'isLater' | 'onEnd' | 'onEndNotStored'>,
+  options: Pick<TurnExecutionContext, 'headers' | 'costLimit' | 'isLaterStep' | 'onEnd' | 'onEndNotStored'>,
 ): TurnExecutor {
   const { transcript, env, waitUntil } = conversation;
   const upstream = conversation.getUpstream();

@@ -71,8 +71,8 @@ export async function resolveInitialContext(
   const { scopes = [] } = caller ?? {};
   if (prefix !== undefined) return await findAndRetainPrefix(context, place, prefix, scopes);
   if (agent === undefined) return undefined;
-  const around = { env: context.env, settings: context.settings() };
-  const found = await findAgent(around, { account, scopes }, agent, options.agent_owner, options.agent_listed);
+  const services = { env: context.env, settings: context.settings() };
+  const found = await findAgent(services, { account, scopes }, agent, options.agent_owner, options.agent_listed);
   return { ...found.stored.defaults, ...found };
 }
 
@@ -113,10 +113,10 @@ export async function findWithdrawalError(
   profile: ConversationProfile | undefined,
 ): Promise<unknown> {
   const { account = '', prefix, agent } = profile ?? {};
-  const place = createVersionStoreContext(context, account);
+  const versionStore = createVersionStoreContext(context, account);
   try {
-    if (prefix) await rejectWithdrawnVersion(PREFIXES, place, prefix);
-    if (agent) await rejectWithdrawnVersion(getAgentKind(), place, agent);
+    if (prefix) await rejectWithdrawnVersion(PREFIXES, versionStore, prefix);
+    if (agent) await rejectWithdrawnVersion(getAgentKind(), versionStore, agent);
   } catch (thrown) {
     return thrown;
   }
@@ -182,12 +182,12 @@ export function readRetainedAgent({
   const retained = transcript.storedProfile?.agent;
   if (!retained) return undefined;
   const kind = getAgentKind();
-  const place = { kind: kind.kind, owner: retained.owner, name: retained.name };
+  const name = { kind: kind.kind, owner: retained.owner, name: retained.name };
   // Take the parsed definition from the memory that all conversations of this agent in the isolate share.
   const memory = getVersionMemory(kind, settings());
-  const present = memory.getCachedValue(place, retained.hash);
+  const present = memory.getCachedValue(name, retained.hash);
   if (present) return present;
   const agent = kind.parseRetainedCopy(transcript.frozenAgent);
-  memory.cacheValue(place, retained.hash, agent, kind.memorySize(agent, agent.text.length));
+  memory.cacheValue(name, retained.hash, agent, kind.memorySize(agent, agent.text.length));
   return agent;
 }

@@ -128,12 +128,12 @@ export async function applyRetainedPrefix(
   retained: RetainedPrefix,
   body: JsonBody,
 ): Promise<PrefixedTurnBody> {
-  const place = createVersionStoreContext(context, account);
-  if (retained.owner === DEPLOYMENT) await rejectWithdrawnVersion(PREFIXES, place, retained);
-  const found = await findVersionByHash(PREFIXES, place, retained);
+  const versionStore = createVersionStoreContext(context, account);
+  if (retained.owner === DEPLOYMENT) await rejectWithdrawnVersion(PREFIXES, versionStore, retained);
+  const found = await findVersionByHash(PREFIXES, versionStore, retained);
   if (!found) throw createWithdrawnVersionError(PREFIXES.kind, formatVersionReference(retained));
   const expanded = expandPrefix(body, found.value);
-  const { MAX_BODY_BYTES } = place.settings;
+  const { MAX_BODY_BYTES } = versionStore.settings;
   const hasHistory = body instanceof RequestBody && body.hasHistory;
   if (getBodySize(expanded) > MAX_BODY_BYTES) throw createRequestTooLargeError(MAX_BODY_BYTES, hasHistory);
   return { body: expanded, fallbackModels: found.value.content.fallback_models };

@@ -152,7 +152,7 @@ function planProfile(
   // Advance `through` only for a committed turn, because the number of a failed turn may be used again.
   next.through = row.seq;
   next.answerIds = addAnswerId(transcript, answerId, next.nextMessage);
-  if (options.isLater) next.turns -= 1;
+  if (options.isLaterStep) next.turns -= 1;
   const leftOut = [...lostCode.calls, ...(end.isComplete ? findDroppedCallIds(builder.blocks, content) : [])];
   if (leftOut.length > 0) next.leftOut = [...(profile.leftOut ?? []), ...leftOut];
   const betas = findBetasNeededByBlocks(content);

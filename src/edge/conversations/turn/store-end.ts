@@ -42,7 +42,7 @@ export function storeTurnEnd(
   transcript: Transcript,
   { content, shown, status, isCommitted: committed, hasRow, repaired, next, bytes, storeCalls }: PlannedTurnEnd,
   row: TurnRow,
-  context: { id: string; isLater: boolean | undefined; now: number },
+  context: { id: string; isLaterStep: boolean | undefined; now: number },
 ): string | undefined {
   const text = content.length > 0 ? stringifyWithRememberedTexts({ role: 'assistant', content }) : undefined;
   if (!committed) transcript.deleteMessages('turn = ?', row.seq);
@@ -60,7 +60,7 @@ export function storeTurnEnd(
   storeRepaired(transcript, repaired);
   transcript.storeTurnEnd(row);
   storeCalls?.();
-  if (row.run !== null && status === 'complete' && context.isLater) transcript.keepUnsavedProfile(next);
+  if (row.run !== null && status === 'complete' && context.isLaterStep) transcript.keepUnsavedProfile(next);
   else transcript.saveProfile(next, bytes);
   return text;
 }

@@ -28,7 +28,7 @@ export interface TurnExecutionContext extends RequestContext {
   /** Whether its caller gets a stream. Then pings answer the caller while the upstream is silent. */
   isStreaming: boolean;
   /** Whether it is a later step of a run. */
-  isLater?: boolean | undefined;
+  isLaterStep?: boolean | undefined;
   /** The number of characters (UTF-16 code units) of the new messages. */
   newCharacters: number;
   costLimit?: RequestToBill['costLimit'];
@@ -62,7 +62,7 @@ export interface StepOrRecoveryOptions {
   /** For a step of a run: returns a function that stores its calls of the edge's tools; undefined if there are none. */
   prepareCalls?: (content: readonly JsonObject[]) => (() => void) | undefined;
   /** Whether it is a later step of a run. (A run counts as one turn.) */
-  isLater?: boolean;
+  isLaterStep?: boolean;
   /** Whether the edge has made its messages, as in a step with results of calls. They do not stay without an answer. */
   isOfEdge?: boolean;
   /** For a step of a run: the run, which clients know of. They do not know of steps. */

@@ -205,7 +205,7 @@ export class TurnExecutor implements TurnRunner {
     const { repair, body } = plan;
     const ids = body instanceof RequestBody ? [...new Set(body.before.files)] : [];
     // In later steps of a run, there is nothing to do: the first step has omitted deleted files for all steps.
-    if (!repair || ids.length === 0 || this.#context.isLater) return;
+    if (!repair || ids.length === 0 || this.#context.isLaterStep) return;
     const { identity, accounts, settings } = this.#context;
     const deleted = await this.#abort.raceWithAbort(
       callAccount({ identity, accounts, settings }, (account) => account.findDeletedFiles(ids)),
@@ -337,8 +337,8 @@ export class TurnExecutor implements TurnRunner {
 
   /** Describes whether the caller can send the request again: the client of a later step or of a subagent cannot. */
   get #retryPolicy(): Pick<SendUpstreamOptions, 'caller' | 'patienceMs'> {
-    const { isLater, parent, headers } = this.#context;
-    return isLater || parent ? { patienceMs: PATIENCE_MS } : { caller: headers };
+    const { isLaterStep, parent, headers } = this.#context;
+    return isLaterStep || parent ? { patienceMs: PATIENCE_MS } : { caller: headers };
   }
 
   /** @returns the plan without the content that the API has rejected; undefined if the answer is final */

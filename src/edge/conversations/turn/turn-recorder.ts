@@ -453,7 +453,11 @@ export class TurnRecorder {
     const cached = this.#transcript.cachedHistory;
     if (this.#messageSteps) this.#transcript.deleteIncompleteMessages(row.seq);
     this.#messageSteps = undefined;
-    const text = storeTurnEnd(this.#transcript, plan, row, { id: this.#answerId, isLater: this.#options.isLater, now });
+    const text = storeTurnEnd(this.#transcript, plan, row, {
+      id: this.#answerId,
+      isLaterStep: this.#options.isLaterStep,
+      now,
+    });
     const hidesResults = row.status === 'refused' && hideResultsAfterRefusal(this.#transcript, row);
     // Store the log last: storing it shows the end to listeners, so everything before it must already have succeeded.
     if (!this.#isStep) this.log.store();

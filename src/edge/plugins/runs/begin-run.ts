@@ -94,7 +94,7 @@ function createRunContext(
           const calls = step.findEdgeCalls(content);
           return calls.length === 0 ? undefined : () => getCallRows(transcript).storePlannedCalls(row.seq, calls);
         },
-        isLater: step.isLater,
+        isLaterStep: step.isLater,
         isOfEdge: step.isOfEdge,
         runHandle: step.run,
       });
@@ -108,7 +108,7 @@ function createRunContext(
         {
           headers: createStepHeaders(headers, step.number),
           costLimit: step.costLimit,
-          isLater: step.isLater,
+          isLaterStep: step.isLater,
           onEnd: step.onStepEnd,
           onEndNotStored: conversation.abortObject,
         },

@@ -230,7 +230,13 @@ function restoreStepFromEvents(
   const bytes = frames.reduce((sum, { data }) => sum + data.length, 0);
   const recovered = { builder, frames: new SseEventReader(), bytes, ...unseen, canRunContinue: goesOn };
   const createStepWriter = createWriterOfShownStep;
-  const turn = new TurnRecorder(transcript, row, 1, { log, createStepWriter, recovered, isLater, isOfEdge });
+  const turn = new TurnRecorder(transcript, row, 1, {
+    log,
+    createStepWriter,
+    recovered,
+    isLaterStep: isLater,
+    isOfEdge,
+  });
   turn.isAcknowledged = true;
   turn.progress.sentAt = row.sentAt ?? row.beganAt;
   turn.status = frames.length > 0 ? 200 : undefined;

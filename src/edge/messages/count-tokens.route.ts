@@ -157,8 +157,8 @@ async function buildPromptToCount(
   }
   requireAllowedMessages(identity, sent.json);
   const how = { maxBreakpoints: 0, counts: true, settings: c.get('settings') };
-  const laid = agent.buildRequestWithAgent(parseMemberTexts(sent.text), NOTHING_INHERITED, how);
-  const text = editJson(laid, { stream: undefined });
+  const withAgent = agent.buildRequestWithAgent(parseMemberTexts(sent.text), NOTHING_INHERITED, how);
+  const text = editJson(withAgent, { stream: undefined });
   return {
     body: await toPromptSentToModel(replaceBodyText(sent, text, JSON.parse(text))),
     betas: agent.definition.betas,

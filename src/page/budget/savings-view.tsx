@@ -38,9 +38,9 @@ export function Savings() {
   }
   return (
     <section class="panel stack" aria-labelledby="savings">
-      <h2 id="savings">Saved by caching</h2>
-      <p class="saved">
-        <Usd isSum value={Math.max(0, saved)} />
+      <h2 id="savings">{saved < 0 ? 'Cost of caching' : 'Saved by caching'}</h2>
+      <p class="saved" data-loss={saved < 0}>
+        <Usd isSum value={Math.abs(saved)} />
       </p>
       <p class="quiet">
         {formatCount(tokens)} tokens were read from Claude’s cache at a tenth of the price or less.{' '}

@@ -109,10 +109,12 @@ export function App() {
       </header>
       {upstream.value === 'simulator' && (
         <aside class="banner" aria-label="Simulator">
-          <strong>Simulator.</strong> These responses do not come from Claude.{' '}
-          <span class="banner-help">
-            Put <code>ANTHROPIC_API_KEY</code> in <code>.dev.vars</code>, then restart.
-          </span>
+          <strong>Simulator.</strong> Responses and their costs are simulated.{' '}
+          {identity.value.admin && (
+            <span class="banner-help">
+              Put <code>ANTHROPIC_API_KEY</code> in <code>.dev.vars</code>, then restart.
+            </span>
+          )}
         </aside>
       )}
       {deploymentRejection.value.since !== undefined && (

@@ -192,7 +192,7 @@ function AgentFacts({ content }: { content: AgentContent }) {
         ...(hasPlugin('runs')
           ? ([
               ['Run limits', bounds.length === 0 ? 'none' : bounds.join(', ')],
-              ['Approved by', approvers === 'admin' ? 'an admin' : 'the conversation’s owner'],
+              ['Approvers', approvers === 'admin' ? 'an admin' : 'the conversation’s owner'],
             ] as const)
           : []),
       ]}

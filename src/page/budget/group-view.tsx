@@ -27,7 +27,11 @@ const MEMBER_COLUMNS: readonly ListColumn<AccountSpendRow>[] = [
     kind: 'text',
     renderCell: ({ id }) => <AccountLink account={id} />,
   },
-  { name: 'Spent this month', kind: 'number', renderCell: ({ spent_usd }) => <Usd value={spent_usd.month} /> },
+  {
+    name: 'Spent in the group this month',
+    kind: 'number',
+    renderCell: ({ spent_usd }) => <Usd value={spent_usd.month} />,
+  },
   { name: 'Tightest own limit', kind: 'text', renderCell: (row) => <BindingLimitCell row={row} /> },
 ];
 

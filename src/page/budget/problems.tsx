@@ -202,7 +202,8 @@ function createProblemCounts(
 
 /** They are first in one list, so they are one link. */
 function describeRejectedAccounts(blocked: number, spent: number): string {
-  if (blocked > 0 && spent > 0) return `accounts cannot send requests: ${blocked} blocked, ${spent} without budget`;
+  if (blocked > 0 && spent > 0)
+    return `accounts cannot send requests: ${blocked} blocked, ${spent} with too little budget`;
   if (blocked > 0) return blocked === 1 ? 'account blocked' : 'accounts blocked';
-  return spent === 1 ? 'account has no budget left' : 'accounts have no budget left';
+  return spent === 1 ? 'account has too little budget left' : 'accounts have too little budget left';
 }

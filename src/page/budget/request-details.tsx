@@ -50,7 +50,7 @@ export function RequestDetails({ request }: RequestDetailsProps) {
             ? []
             : ([
                 [
-                  'At the upstream',
+                  'Upstream request',
                   <code key="upstream">
                     <Identifier id={upstreamId} />
                   </code>,
@@ -88,7 +88,7 @@ function FailureExplanation({ request }: RequestDetailsProps) {
         {request.error_message === null && (
           <>
             {' '}
-            The log line of this request contains the reason. Search the log for{' '}
+            For details, search the log for{' '}
             <code>
               <Identifier id={request.request_id} />
             </code>

@@ -23,7 +23,7 @@ export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: 
         <h2 id="spend">Spent per day</h2>
         {days.length > 0 && (
           <span class="quiet">
-            <Usd isSum value={sum} after={` in ${days.length} days`} />
+            <Usd isSum value={sum} after={` in ${days.length} days, UTC`} />
           </span>
         )}
       </div>

@@ -68,7 +68,7 @@ export function Tokens({ account }: { account: string }) {
           </code>
         ),
     },
-    { name: 'Scopes', kind: 'text', spare: true, renderCell: ({ scopes }) => scopes?.join(', ') ?? '' },
+    { name: 'Scopes', kind: 'text', spare: true, renderCell: ({ scopes }) => scopes?.join(', ') ?? 'unknown' },
     { name: 'First used', spare: true, renderCell: ({ first_seen_at: at }) => (at ? formatDateAndTime(at) : 'never') },
     {
       name: 'Last used from',

@@ -227,7 +227,7 @@ describe.skipIf(isBrowserMissing())('The Budget views of an admin, in Chromium',
           ['59 rejected by limits today', 'Rejected requests of all accounts'],
           ['2 events undelivered', 'Webhook sources'],
           ['1 alert undelivered', 'Alerts'],
-          ['3 accounts cannot send requests: 1 blocked, 2 without budget', 'Accounts'],
+          ['3 accounts cannot send requests: 1 blocked, 2 with too little budget', 'Accounts'],
         ] as const) {
           await page.goto(`${server.url}/#/budget/overview`);
           await page.getByRole('link', { name: link }).focus();

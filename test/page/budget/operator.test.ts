@@ -12,9 +12,10 @@ import { accountsOrder, isOrderChosen } from '#page/budget/figures/accounts-orde
 import { formatDateDaysAgo, listedMinute, listedRange } from '#page/budget/figures/days.ts';
 import { describeBindingLimit, describeShortage } from '#page/budget/figures/limit-names.ts';
 import { listedRequestKind, listedToken } from '#page/budget/figures/listed-requests.ts';
-import { focusTarget } from '#page/budget/figures/report.ts';
+import { focusTarget, usageByModel } from '#page/budget/figures/report.ts';
 import { BudgetOverview } from '#page/budget/overview.tsx';
 import { BudgetRequests } from '#page/budget/requests.tsx';
+import { Savings } from '#page/budget/savings-view.tsx';
 import { RequestSearch } from '#page/budget/search-requests.tsx';
 import { Tokens } from '#page/budget/tokens.tsx';
 import { TopSpenders } from '#page/budget/top-spenders.tsx';
@@ -183,7 +184,7 @@ test('a failed request shows an admin what happened, where to find the reason, a
       expect.stringMatching(/Claude was overloaded/),
     ]);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
-  await waitForText(root, 'The log line of this request contains the reason. Search the log for 1.');
+  await waitForText(root, 'For details, search the log for 1.');
   await waitForText(root, 'The caller received: The upstream could not be reached. Try again in a moment.');
 });
 
@@ -193,7 +194,7 @@ test('an error returned by the upstream is attributed to it, with the upstream�
   navigateTo('#/budget/failed');
   await expect.poll(rows).toEqual([expect.stringMatching(/failed: api_errorThe upstream responded with an error\./)]);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
-  await waitForText(root, 'At the upstreamreq_011C');
+  await waitForText(root, 'Upstream requestreq_011C');
   await waitForText(root, 'The caller received the upstream’s error message.');
 });
 
@@ -372,6 +373,31 @@ test('the search finds a request of any account by id, a token by id, and an acc
   await waitForText(root, 'This does not exist, or was deleted.');
   await search('umbrella');
   await expect.poll(() => [location.hash, listedToken.value]).toEqual(['#/budget/requests/umbrella', '']);
+});
+
+test('an operator is not asked to ask an admin about a rejected request', async () => {
+  const message = 'This account is blocked, because its limit `requests_per_minute` is 0. Ask an admin to raise it.';
+  const refusal = { limit: 'requests_per_minute', limited_by: 'account', reason: 'rate', never: true, message };
+  navigateTo('#/budget/refused');
+  open(BudgetRequests, () => list([{ ...REFUSED, refusal }]));
+  await expect.poll(rows).toEqual([expect.stringMatching(/because its limit requests_per_minute is 0\./)]);
+  root.querySelector<HTMLButtonElement>('tbody button')?.click();
+  await waitForText(root, 'What to do: Raise the account’s limit “Requests per minute”, which is 0.');
+  expect(root.textContent).not.toContain('Ask an admin');
+});
+
+test.each([
+  [0.5, 'Saved by caching', '$0.50'],
+  [-0.5, 'Cost of caching', '$0.50'],
+])('caching that has saved %d dollars is shown as “%s”', (saved_usd, heading, amount) => {
+  const total = { key: null, requests: 1, cost_usd: 1, saved_usd, usage: { ...USAGE, cache_read_input_tokens: 900 } };
+  usageByModel.value = { group_by: 'model', data: [], total } as unknown as NonNullable<typeof usageByModel.value>;
+  onTestFinished(() => {
+    usageByModel.value = undefined;
+  });
+  installFakeEdge(() => ({ data: [] }));
+  root = renderForTest(h(Savings, {}));
+  expect([root.querySelector('h2')?.textContent, root.querySelector('.saved')?.textContent]).toEqual([heading, amount]);
 });
 
 test('for an account without admin rights, the search filters its requests by token id', async () => {
@@ -1060,7 +1086,7 @@ test('the Overview links each kind of problem to its list, and shows none if the
     ['4 requests failed today', '#/budget/failed'],
     ['2 events undelivered', '#/budget/webhooks'],
     ['1 alert undelivered', '#/budget/webhooks/alert'],
-    ['3 accounts cannot send requests: 1 blocked, 2 without budget', '#/budget/accounts'],
+    ['3 accounts cannot send requests: 1 blocked, 2 with too little budget', '#/budget/accounts'],
   ]);
   expect(root.textContent).toContain('2 events undelivered: github');
   // Each leads to what was counted: that of today, and whoever can ask for nothing first, whatever was looked at before.
@@ -1077,13 +1103,13 @@ test('the Overview links each kind of problem to its list, and shows none if the
   press('rejected by limits today');
   expect([listedRange.value, listedMinute.value]).toEqual(['today', '']);
   accountsOrder.value = 'name';
-  press('without budget');
+  press('too little budget');
   expect(accountsOrder.value).toBe('used');
   for (const [blocked, spent, words] of [
     [1, 0, '1 account blocked'],
     [2, 0, '2 accounts blocked'],
-    [0, 1, '1 account has no budget left'],
-    [0, 2, '2 accounts have no budget left'],
+    [0, 1, '1 account has too little budget left'],
+    [0, 2, '2 accounts have too little budget left'],
   ] as const) {
     told = { ...nothing, accounts: { blocked, spent } };
     refreshAllPolls();

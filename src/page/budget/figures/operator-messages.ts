@@ -36,7 +36,9 @@ export function describeFailureForOperator(type: string, isOfUpstream: boolean):
   return Object.hasOwn(FAILURE_MESSAGES, type) ? (FAILURE_MESSAGES[type] ?? other) : other;
 }
 
-/** @returns why a caller was rejected, for an operator: `your` limit becomes the account's */
+/** @returns why a caller was rejected, for an operator: `your` limit becomes the account's, and nobody else is to be asked */
 export function describeRejectionForOperator(message: string): string {
-  return message.replaceAll(/\byour (?=\w+ limit\b)/g, 'this account’s ');
+  return message
+    .replaceAll(/\byour (?=\w+ limit\b)/g, 'this account’s ')
+    .replace(/ Ask (?:an admin|the operator) to [^.]+\.$/, '');
 }

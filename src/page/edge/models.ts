@@ -8,6 +8,8 @@ export type ListedModel = z.output<typeof modelAnswer>;
 const SERIES_COLORS = 5;
 /** With what the colour of a line is mixed for its models, from the oldest to the newest. */
 const MODEL_SHADES = ['', 'white 30%', 'black 30%', 'white 55%', 'black 55%', 'gray 60%', 'white 15%', 'black 15%'];
+/** How many of these shades names that are not listed have: the others can be too dark on a dark page. */
+const UNLISTED_SHADES = 3;
 
 const CHOSEN_MODEL_KEY = 'sluice-model';
 
@@ -59,7 +61,7 @@ export function getModelColor(id: string): string {
   if (known !== undefined) return known;
   let hash = 0;
   for (const character of id) hash = (hash * 31 + (character.codePointAt(0) ?? 0)) % 1_009;
-  return mixColor(hash, Math.floor(hash / SERIES_COLORS));
+  return mixColor(hash, Math.floor(hash / SERIES_COLORS) % UNLISTED_SHADES);
 }
 
 function mixColor(series: number, nth: number): string {

@@ -224,6 +224,10 @@ test('a model keeps its colour in charts when other models are added', async () 
   expect(new Set(colors.slice(0, 3)).size).toBe(3);
   expect(await load([model('opus-c', 'opus'), ...models])).toEqual(colors);
   expect(await load([model('fable-a', 'fable'), ...models])).toEqual(colors);
+  // A token that cannot list models gets no dark shade, which a dark page hides.
+  await load([]);
+  const unlisted = ['claude-opus-5', 'claude-sonnet-5', 'claude-haiku-5-5', '(other)'].map(getModelColor);
+  expect(unlisted.join()).not.toMatch(/55%/);
 });
 
 test('the Overview updates the amount spent today in the header', async () => {

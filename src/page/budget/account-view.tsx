@@ -68,7 +68,7 @@ export function AccountView() {
                 inForce={stands.limits}
               />
             ) : (
-              <LimitList limits={stands.limits} />
+              <LimitList hasCredit limits={stands.limits} />
             )}
           </section>
           <div class="budget-columns account-forms">

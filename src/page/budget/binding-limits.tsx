@@ -10,6 +10,7 @@ import {
   describeBindingLimit,
   describeLimitOwner,
   describeShortage,
+  EMPTY_FROM_SHARE,
   getLimitTitle,
   NEARLY_USED_SHARE,
 } from './figures/limit-names.ts';
@@ -233,12 +234,14 @@ export function BindingLimitCell({ row, isOwn = false }: BindingLimitCellProps) 
     );
   if (isUpForAllAccounts(tightest)) return <span class="quiet">same as for all accounts</span>;
   const share = computeUsedShare(tightest);
+  // A bar that is nearly empty would look like an account that can send requests.
+  const isTooSmall = tightest.refuses && share < EMPTY_FROM_SHARE;
   return (
     <LimitSummary
       look={tightest.refuses ? 'refused' : share >= NEARLY_USED_SHARE ? 'nearly' : undefined}
       text={describeBindingLimit(isOwn ? { ...tightest, by: 'account' } : tightest)}
-      brief={formatPercentage(share)}
-      usedShare={share}
+      brief={isTooSmall ? 'too little' : formatPercentage(share)}
+      usedShare={isTooSmall ? 1 : share}
     />
   );
 }

@@ -121,11 +121,13 @@ function canAlertAboutSpending(owner: LimitOwner['kind']): boolean {
   return hasPlugin('webhooks') && (owner !== 'account' || hasPlugin('operator'));
 }
 
-/** Shows limits to an operator who cannot change them. */
-export function LimitList({ limits }: { limits: OwnLimits }) {
-  const facts = Object.entries(limits).flatMap(([name, value]) =>
-    isLimitName(name) ? [[getLimitTitle(name), formatLimitValue(name, value)] as const] : [],
-  );
+/** Shows limits to an operator who cannot change them. @param hasCredit whether credit is added to the limit in total */
+export function LimitList({ limits, hasCredit = false }: { limits: OwnLimits; hasCredit?: boolean }) {
+  const facts = Object.entries(limits).flatMap(([name, value]) => {
+    if (!isLimitName(name)) return [];
+    const credit = hasCredit && name === 'usd_total' ? ' plus credit' : '';
+    return [[getLimitTitle(name), formatLimitValue(name, value) + credit] as const];
+  });
   return facts.length === 0 ? <p class="quiet">No limits.</p> : <Facts facts={facts} />;
 }
 

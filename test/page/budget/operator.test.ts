@@ -1245,6 +1245,7 @@ test('the list of accounts shows the tightest limit of each, sorted by it if one
       row('gus', { ...limit, limit: 'usd_total', limit_usd: 5, used_usd: 4.5, prepaid: true }),
       row('fay', { ...limit, by: 'token', id: 'jti', limit: 'usd_total', limit_usd: 2, used_usd: 1.7 }),
       row('ada', limit),
+      row('ivy', { ...limit, limit_usd: 0.00001, used_usd: 0, refuses: true }),
       row('dan', null),
     ]);
   });
@@ -1261,10 +1262,15 @@ test('the list of accounts shows the tightest limit of each, sorted by it if one
     ['gus', '90% of $5.00 credit', 'nearly'],
     ['fay', '85% of $2.00, dollars in total of a token', 'nearly'],
     ['ada', '68% of $0.0005, dollars per day', ''],
+    ['ivy', 'too little left for the last request: 0% of $0.00001, dollars per day', 'refused'],
     ['dan', 'no limit in dollars', ''],
     ['blue', 'no budget left: 99.5% of $2.00, dollars per day', 'refused'],
   ]);
   expect(root.querySelector('[aria-sort=descending]')?.textContent).toBe('Tightest limit');
+  // The bar of a limit that is too small for a request is full.
+  expect(rows().find((text) => text.startsWith('ivy'))).toContain('dollars per daytoo little');
+  const bars = [...root.querySelectorAll<HTMLElement>('.limit-brief .settled')].map(({ style }) => style.width);
+  expect(bars).toEqual(['99.5%', '100%', '100%', '90%', '85%', '68%', '100%', '99.5%']);
   expect(rows().at(-1)).toMatch(/dollars per day99\.5%12$/);
   const query = () => queryOf(asked.filter(({ path }) => path.startsWith('/accounts?')));
   expect(query()).toMatchObject({ sort: 'used', limit: '10' });
@@ -1274,7 +1280,7 @@ test('the list of accounts shows the tightest limit of each, sorted by it if one
   spent?.focus();
   spent?.click();
   await expect.poll(() => query().sort).toBe('spent');
-  await expect.poll(cells).toHaveLength(8);
+  await expect.poll(cells).toHaveLength(9);
   // Whoever pressed it by the keyboard is still there.
   expect(document.activeElement).toBe(spent);
   await click(root, 'ben');

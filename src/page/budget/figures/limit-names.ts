@@ -84,7 +84,7 @@ export function computeUsedShare({ limit_usd, used_usd }: Pick<SpendLimitUsage, 
 }
 
 /** The share from which a limit that rejects requests counts as used up, or nearly so. */
-const EMPTY_FROM_SHARE = 0.99;
+export const EMPTY_FROM_SHARE = 0.99;
 
 /**
  * @param limit one that rejects requests

@@ -185,6 +185,7 @@ const TIME_COLUMN: ListColumn<ListedRequest> = {
 };
 const OUTCOME_COLUMN: ListColumn<ListedRequest> = {
   name: 'Outcome',
+  kind: 'text',
   renderCell: (row) => <RequestOutcomeText row={row} />,
 };
 const MODEL_COLUMN: ListColumn<ListedRequest> = {

@@ -93,7 +93,7 @@ export async function mockAccounts(page: Page, url: string): Promise<void> {
     type: 'overview',
     requests: { requests: 9, failed: 4, refused: 59 },
     accounts: { blocked: 1, spent: 2 },
-    undelivered_events: [{ source: 'github', events: 2 }],
+    undelivered_events: [{ source: 'github', events: 2, failing_since: null }],
     undelivered_alerts: 1,
   };
   await page.route(`${url}/overview`, (route) => route.fulfill({ json: overview }));

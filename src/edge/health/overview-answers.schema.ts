@@ -45,6 +45,10 @@ export const overviewAnswer = z.object({
       z.object({
         source: z.addDescription(z.string(), 'The name of the source, such as `github`.'),
         events: z.addDescription(count, 'The number of undelivered events of the source.'),
+        failing_since: z.addDescription(
+          z.nullable(time),
+          'When the receiver first failed after its last success. Null if it works again, or the event failed before its delivery.',
+        ),
       }),
     ),
     'Webhook sources with events that were tried without success. They are retried, or `parked`.',

@@ -184,7 +184,7 @@ function createProblemCounts(
       count: undelivered,
       words: undelivered === 1 ? 'event undelivered' : 'events undelivered',
       href: SOURCES_HREF,
-      note: `: ${events.map(({ source }) => source).join(', ')}`,
+      note: `: ${events.map(({ source, failing_since: since }) => (since ? `${source} since ${formatPastTime(since)}` : source)).join(', ')}`,
     },
     {
       count: alerts,

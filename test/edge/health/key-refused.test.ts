@@ -70,7 +70,10 @@ test.each([
   expect(await ask()).toBe(200);
   expect(await health('?strict')).toMatchObject({ status: 200, json: { status: 'ok' } });
   await eventually(async () => expect(await alerts()).toHaveLength(2));
-  expect((await alerts())[0]).toEqual(['key_works', null]);
+  expect((await alerts())[0]).toEqual([
+    'key_works',
+    expect.stringMatching(/^requests were rejected from \S+Z until \S+Z$/),
+  ]);
   expect(await incidents()).toEqual([]);
 });
 
@@ -138,7 +141,12 @@ test('the deployment tests a rejected key until it works, unless a bill is open 
   await pool().recordUpstreamKeyState('400 invalid_request_error organization_on_hold: Acme');
   await runDurableObjectAlarm(pool());
   expect(paths).toHaveLength(3);
-  await eventually(async () => expect((await alerts())[0]).toEqual(['key_works', null]));
+  await eventually(async () =>
+    expect((await alerts())[0]).toEqual([
+      'key_works',
+      expect.stringMatching(/^requests were rejected from \S+Z until \S+Z$/),
+    ]),
+  );
   await runInDurableObject(pool(), async (_, { storage }) => await storage.deleteAlarm());
 });
 
@@ -168,7 +176,7 @@ test('each of several upstreams has its own alerts, and is tested with a model t
   expect(asked).toEqual(['east.keys.test claude-haiku-4-5-20251001']);
   await eventually(async () =>
     expect(await alerts()).toEqual([
-      ['key_works', 'east'],
+      ['key_works', expect.stringMatching(/^east: requests were rejected from /)],
       ['key_refused', 'west: 402 billing_error: Acme'],
       ['key_refused', 'east: 401 authentication_error: Acme'],
     ]),
@@ -205,7 +213,10 @@ test('a key alert is closed when its upstream is removed or changed, and repeate
   settings = upstreams([{ ...west, base_url: 'https://moved.gone.test' }]);
   await runDurableObjectAlarm(pool());
   await eventually(async () =>
-    expect((await told()).slice(0, 2).toSorted()).toEqual(['key_works east', 'key_works west']),
+    expect((await told()).slice(0, 2).toSorted()).toEqual([
+      expect.stringMatching(/^key_works east: requests /),
+      expect.stringMatching(/^key_works west: requests /),
+    ]),
   );
   await runInDurableObject(pool(), async (_, { storage }) => await storage.deleteAlarm());
 });

@@ -1078,7 +1078,7 @@ test('the Overview links each kind of problem to its list, and shows none if the
       { limited_by: '', reason: 'held', requests: 7 },
     ],
     accounts: { blocked: 1, spent: 2 },
-    undelivered_events: [{ source: 'github', events: 2 }],
+    undelivered_events: [{ source: 'github', events: 2, failing_since: '2026-11-20T11:58:00Z' }],
     undelivered_alerts: 1,
   };
   open(BudgetOverview, answer);
@@ -1088,7 +1088,7 @@ test('the Overview links each kind of problem to its list, and shows none if the
     ['1 alert undelivered', '#/budget/webhooks/alert'],
     ['3 accounts cannot send requests: 1 blocked, 2 with too little budget', '#/budget/accounts'],
   ]);
-  expect(root.textContent).toContain('2 events undelivered: github');
+  expect(root.textContent).toMatch(/2 events undelivered: github since 20 Nov, /);
   // Each leads to what was counted: that of today, and whoever can ask for nothing first, whatever was looked at before.
   const press = (words: string) =>
     [...root.querySelectorAll<HTMLAnchorElement>('a')].find((a) => a.textContent?.endsWith(words))?.click();

@@ -59,7 +59,7 @@ export const alertSchema = z.object({
   ),
   subject: z.addDescription(
     z.nullable(z.string()),
-    'The id of the request, event, batch, token or conversation that the alert is about. For `key_refused`, `key_nearly_limited`, `upstream_failing` and `webhook_undelivered`: the error, after the names of the upstream (if there are several) and the model, or the time of the first failure. For `upstream_works`: from when to when requests failed. Null if there is nothing to add.',
+    'The id of the request, event, batch, token or conversation that the alert is about. For `key_refused`, `key_nearly_limited`, `upstream_failing` and `webhook_undelivered`: the error, after the names of the upstream (if there are several) and the model, or the time of the first failure. For `key_works` and `upstream_works`: from when to when requests failed. Null if there is nothing to add.',
   ),
   country: z.createOptionalField(
     z.string(),

@@ -123,10 +123,16 @@ export function createDiskFullAlert(now: number): AlertToRaise {
   return createDueAlert('disk_full', DEPLOYMENT, now, end, [formatCalendarWindowId('day', start)], {});
 }
 
-/** @returns the alert that an upstream refuses the deployment's key, in its words, or that it answers again. @param upstream its name */
-export function createUpstreamKeyAlert(words: string | null, upstream: string, now: number): AlertToRaise {
+/**
+ * @returns the alert that an upstream refuses the deployment's key, in its words, or that it answers again
+ *
+ * @param upstream its name
+ * @param since when it began to refuse the key that it accepts again; milliseconds since 1970
+ */
+export function createUpstreamKeyAlert(words: string | null, upstream: string, now: number, since = now): AlertToRaise {
   const kind = words === null ? 'key_works' : 'key_refused';
-  const subject = [upstream, words ?? ''].filter((part) => part !== '').join(': ') || null;
+  const state = words ?? `requests were rejected from ${formatMinute(since)} until ${formatMinute(now)}`;
+  const subject = [upstream, state].filter((part) => part !== '').join(': ');
   const remedy = words === null ? undefined : findKeyRemedy(upstream, words);
   return createDueAlert(kind, DEPLOYMENT, now, now + PARKED_MS, [now, upstream, words], {
     subject,

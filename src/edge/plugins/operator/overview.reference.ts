@@ -12,7 +12,7 @@ const example = {
     { limited_by: 'account', reason: 'rate', requests: 7 },
   ],
   accounts: { blocked: 1, spent: 3 },
-  undelivered_events: [{ source: 'github', events: 2 }],
+  undelivered_events: [{ source: 'github', events: 2, failing_since: '2026-11-20T11:58:02.000Z' }],
   undelivered_alerts: 1,
   incidents: [
     {

@@ -60,7 +60,7 @@ export class UpstreamKeyMonitor {
     const refusal =
       news === null ? undefined : { words: news, entry: this.#findUpstreamEntryJson(upstream) ?? '', since: now };
     this.#tables.writeMetaValue(KEY_REFUSED + upstream, refusal && JSON.stringify(refusal));
-    this.#alerts.storeAndSendAlerts([createUpstreamKeyAlert(news, upstream, now)], UNOWNED);
+    this.#alerts.storeAndSendAlerts([createUpstreamKeyAlert(news, upstream, now, before?.since)], UNOWNED);
     if (news !== null) this.#around.alarm.scheduleAt(now + TRY_KEY_MS);
   }
 

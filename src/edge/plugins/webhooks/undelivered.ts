@@ -5,6 +5,7 @@ import type { AppEnv } from '../../auth/context.ts';
 import { ObjectUnreachableError } from '../../durable/call-object.ts';
 import type { OverviewResponse } from '../../health/overview-answers.schema.ts';
 import type { MetricFamily } from '../../health/plugin-hooks.ts';
+import { toIsoTimeOrNull } from '../../kit/http/times.ts';
 import { ALERT_SOURCE } from '../../money/alerts/alert-source.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { sourcesOf } from './source-settings.ts';
@@ -17,14 +18,17 @@ interface UndeliveredCounts {
 /** Reads the counts from the inbox of each enabled source, which can be 0, and from that of alerts. */
 async function readUndeliveredCounts(c: Context<AppEnv>): Promise<UndeliveredCounts> {
   const settings = c.get('settings');
-  const countUndeliveredOfSource = (source: string) =>
-    callInbox({ inboxes: c.env, settings, source }, (inbox) => inbox.countUndelivered());
+  const readUndeliveredOfSource = (source: string) =>
+    callInbox({ inboxes: c.env, settings, source }, (inbox) => inbox.readUndelivered());
   const open = [...sourcesOf(settings).values()].filter(({ secrets }) => secrets.length > 0);
-  const [undelivered_alerts, ...events] = await Promise.all([
-    countUndeliveredOfSource(ALERT_SOURCE),
-    ...open.map(async ({ source }) => ({ source, events: await countUndeliveredOfSource(source) })),
+  const [alerts, ...events] = await Promise.all([
+    readUndeliveredOfSource(ALERT_SOURCE),
+    ...open.map(async ({ source }) => {
+      const { events, failingSince } = await readUndeliveredOfSource(source);
+      return { source, events, failing_since: toIsoTimeOrNull(failingSince) };
+    }),
   ]);
-  return { undelivered_events: events, undelivered_alerts };
+  return { undelivered_events: events, undelivered_alerts: alerts.events };
 }
 
 /** Returns the same counts for the overview, without sources that have none. */

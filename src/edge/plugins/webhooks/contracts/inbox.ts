@@ -20,6 +20,7 @@ export interface InboxObject extends Rpc.DurableObjectBranded {
   recordJobEnd(id: string, conclusion: JobConclusion): void;
   listEvents(page: EventPageQuery): ListPage<EventRow>;
   countUndelivered(): number;
+  readUndelivered(): { events: number; failingSince: number | null };
   listAlerts(page: PageSelection): ListPage<AlertRow>;
   readEvent(id: string): EventReport | undefined;
   replayEvent(id: string, by?: ChangeOrigin): EventReport | undefined;

@@ -203,6 +203,11 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     return this.#events.countUndelivered();
   }
 
+  /** @returns the same count, and since when the receiver has failed; null if it works, or for alerts */
+  readUndelivered(): { events: number; failingSince: number | null } {
+    return { events: this.countUndelivered(), failingSince: this.#readFailingReceiver()?.since ?? null };
+  }
+
   /** @returns a page of the alerts, if this is their inbox, newest first. */
   listAlerts(page: PageSelection): ListPage<AlertRow> {
     return this.#events.listAlerts(page);

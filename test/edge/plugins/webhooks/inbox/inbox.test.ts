@@ -315,8 +315,10 @@ describe('a receiver', () => {
       subject: `Since ${since}, 1 undelivered: The receiver hooks.example.com answered 500.`,
     };
     await eventually(async () => expect(await alerts()).toMatchObject([alert]));
+    expect(await inbox().readUndelivered()).toEqual({ events: 1, failingSince: Date.parse(since) });
     const { lease } = await begun('github_1');
     await end('github_1', lease, { state: 'delivered' });
+    expect(await inbox().readUndelivered()).toEqual({ events: 0, failingSince: null });
     await receive('github_2');
     clock.now += LEASE + 1;
     await fail('github_2');

@@ -64,7 +64,7 @@ export const overviewAnswer = z.object({
         ),
         subject: z.addDescription(
           z.nullable(z.string()),
-          'As in the alert. For `upstream_failing`: with the counts of the last five minutes.',
+          'As in the alert. For `upstream_failing`: with the counts of the outage’s last five minutes.',
         ),
         todo: z.addDescription(z.string(), 'What to do next, and who can do it.'),
         rerouted: z.createOptionalField(

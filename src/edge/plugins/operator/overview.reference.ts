@@ -18,7 +18,7 @@ const example = {
     {
       kind: 'upstream_failing',
       since: '2026-11-20T12:04:00.000Z',
-      subject: '57 of 123 requests failed in the last five minutes, the last with overloaded_error',
+      subject: '57 of 57 requests failed in the last five minutes, the last with overloaded_error',
       todo: 'The operator can check the upstream’s status page, and add another upstream (UPSTREAMS) to keep requests working. If UPSTREAMS is set, an admin can also allow fallback_models for accounts (PATCH /accounts/:id/limits).',
     },
   ],

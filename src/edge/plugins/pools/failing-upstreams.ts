@@ -141,8 +141,10 @@ export class UpstreamOutageMonitor {
     });
   }
 
-  #sumOutage({ upstream, model }: Outage): OutcomeSum {
-    const byModel = this.#sumByModel(upstream, FAILING_MINUTES);
+  /** Sums up the last minutes of an outage. The requests before would make a new total outage look like a small one. */
+  #sumOutage({ upstream, model, since }: Outage): OutcomeSum {
+    const minutes = Math.floor((this.#around.now() - since) / MINUTE_MS);
+    const byModel = this.#sumByModel(upstream, Math.min(FAILING_MINUTES, minutes));
     return model === '' ? addOutcomeSums(byModel.values()) : (byModel.get(model) ?? NOTHING);
   }
 
@@ -153,7 +155,9 @@ export class UpstreamOutageMonitor {
       const { upstream, since } = outage;
       const sum = this.#sumOutage(outage);
       const isCalm = isRerouted(outage, sum);
-      const failures = this.#describeFailures(upstream, sum, 'in the last five minutes');
+      const isNew = now - since < FAILING_MINUTES * MINUTE_MS;
+      const when = isNew ? `since ${formatMinute(since)}` : 'in the last five minutes';
+      const failures = this.#describeFailures(upstream, sum, when);
       const { subject, todo } = createUpstreamFailingAlert(outage, failures, now, isCalm).alert;
       return {
         kind: 'upstream_failing',
@@ -167,6 +171,7 @@ export class UpstreamOutageMonitor {
 
   /** @param when the time of the requests in the sentence */
   #describeFailures(upstream: string, { requests, failed, rerouted, error }: OutcomeSum, when: string): string {
+    if (requests === 0) return `no requests ${when}`;
     const failures = `${failed} of ${requests} requests failed ${when}`;
     if (failed === 0) return failures;
     const others = this.#configuredNames.filter((name) => name !== upstream && this.#hasAnswered(name));

@@ -172,12 +172,15 @@ describe('an upstream that fails', () => {
       {
         kind: 'upstream_failing',
         since,
-        subject: '57 of 123 requests failed in the last five minutes, the last with overloaded_error',
+        subject: `57 of 57 requests failed since ${at(1)}, the last with overloaded_error`,
         todo: expect.stringMatching(/^The operator can /),
       },
     ]);
-    await reports.report('alice', 8, [settled(20, 0), settled(20, 0, { model: HAIKU })]);
-    await expectAlerts([failing, `upstream_works requests failed from ${at(1)} until ${at(3)}`]);
+    await reports.report('alice', 6, [settled(20, 20), settled(20, 20, { model: HAIKU })]);
+    const [incident] = (await overview()).incidents;
+    expect(incident?.subject).toMatch(/^97 of 97 requests failed in the last five minutes,/);
+    await reports.report('alice', 12, [settled(20, 0), settled(20, 0, { model: HAIKU })]);
+    await expectAlerts([failing, `upstream_works requests failed from ${at(1)} until ${at(7)}`]);
     expect((await overview()).incidents).toEqual([]);
   });
 

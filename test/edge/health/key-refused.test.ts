@@ -63,7 +63,9 @@ test.each([
   expect(await ask()).toBe(500);
   expect((await health()).json.since).toBe(json.since);
   await eventually(async () => expect(await alerts()).toEqual([['key_refused', expect.stringMatching(/^40\d \w+: /)]]));
-  const todo = expect.stringMatching(/ ANTHROPIC_API_KEY\. Only the operator can do this\.$/);
+  const todo = expect.stringMatching(
+    /^All requests to Claude fail\. .* ANTHROPIC_API_KEY\. Only the operator can do this\.$/,
+  );
   expect((await getInbox('alert').listAlerts({ limit: 1 })).data).toMatchObject([{ todo }]);
   expect(await incidents()).toMatchObject([{ kind: 'key_refused', todo }]);
   said.now = message;

@@ -9,6 +9,7 @@ import { advanceClock } from '#test/support/calendar.ts';
 import { createDraw, type Draw } from '#test/support/create-draw.ts';
 import { resetAll } from '#test/support/reset.ts';
 import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
+import { createWebhookVars } from '#test/support/webhook-vars.ts';
 import {
   createErrorResponse,
   messageEnd,
@@ -291,6 +292,15 @@ describe('GET /metrics', () => {
     expect(text).toContain(`# TYPE sluice_requests${type.startsWith('text') ? '_total' : ''} counter\n`);
     expect(text).not.toContain('sluice_isolate_');
     expect(text).toContain('sluice_key_rejected{upstream=""} 0\n');
+  });
+
+  test('contains the number of undelivered events of each source, even if it is 0', async () => {
+    const secret = { GITHUB_WEBHOOK_SECRET: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw' };
+    const app = mixedEdge({ ...createWebhookVars('github'), ...secret });
+    const answer = await app.fetch('/metrics', {
+      headers: { ...OPEN_METRICS, ...bearerHeader(await createToken('root', ['admin'])) },
+    });
+    expect(await answer.text()).toContain('sluice_undelivered_events{source="github"} 0\n');
   });
 
   test('contains the budgets of groups', async () => {

@@ -4,7 +4,7 @@ import { getErrorCause } from './upstream-error.ts';
 
 const UNPAID = 'rejects requests, because a bill is not paid. Pay it, or set the key of another organization in';
 const NO_CREDIT =
-  'rejects requests, because the organization’s prepaid credit is used up. Buy credit in the Console (Settings, Billing), or set the key of another organization in';
+  'rejects requests, because the organization’s prepaid credit is used up. Buy credit on the Console’s billing page, or set the key of another organization in';
 const NO_CRYPTO = 'cannot use the encryption key of the workspace. Fix it, or set the key of another workspace in';
 const SPENT = 'rejects requests, because a spend limit is reached. Raise it, or set the key of another organization in';
 /** The remedy by the cause of a rejection, or by its status. */

@@ -24,7 +24,7 @@ const TODO_BY_KIND: Readonly<Record<Alert['kind'], string>> = {
     'The operator can check the upstream’s status page, and add another upstream (UPSTREAMS) to keep requests working. If UPSTREAMS is set, an admin can also allow fallback_models for accounts (PATCH /accounts/:id/limits).',
   upstream_works: 'Nothing to do.',
   webhook_undelivered:
-    'The operator must fix the receiver. Sluice then delivers the events with the next retry (for about sixteen hours). To deliver them at once, an admin can replay them (POST …/events/replay).',
+    'The operator must fix the receiver. Sluice then delivers the events with the next retry (for about sixteen hours). To deliver those of a webhook at once, an admin can replay them (POST /webhooks/:source/events/replay).',
   run_expensive:
     'When the limit is spent, Sluice rejects the account’s requests until the window ends. An admin can read the conversation’s requests (GET /usage/requests?account=…), and lower or raise the account’s limits (PATCH /accounts/:id/limits). The account’s user can stop or delete the conversation.',
   token_new_country:

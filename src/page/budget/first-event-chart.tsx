@@ -9,6 +9,8 @@ const FIGURES = [
   { name: 'Median', share: 0.5, color: 'var(--series-1)' },
   { name: '95th percentile', share: 0.95, color: 'var(--series-2)' },
 ] as const;
+/** The lowest bound of the histogram. Milliseconds. */
+const LOWEST_BOUND_MS = 250;
 /** The highest bound of the histogram, which is the end of the axis for longer times. Milliseconds. */
 const HIGHEST_BOUND_MS = 30_000;
 
@@ -97,5 +99,6 @@ export function FirstEventChart({ days, versions }: FirstEventChartProps) {
 }
 
 function formatFirstEventTime(ms: number): string {
+  if (ms <= LOWEST_BOUND_MS) return `${LOWEST_BOUND_MS} ms or less`;
   return ms > HIGHEST_BOUND_MS ? `more than ${formatMilliseconds(HIGHEST_BOUND_MS)}` : formatMilliseconds(ms);
 }

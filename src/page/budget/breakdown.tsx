@@ -18,6 +18,7 @@ import { getConversationLabel, useConversationTitles } from './figures/conversat
 import { describeSelectedDays, getSelectedDayRange } from './figures/days.ts';
 import { sumAllInputTokens } from './figures/input-tokens.ts';
 import { shownAccount } from './figures/report.ts';
+import { describeRequestCount } from './figures/request-count.ts';
 import { SpendKeyLabel } from './spend-key.tsx';
 
 type BreakdownRow = UsageReport['data'][number];
@@ -66,15 +67,11 @@ export function Breakdown() {
   );
 }
 
-function renderSpendTotal({ total: { requests, cost_usd } }: UsageReport) {
-  if (requests === 0) return null;
+function renderSpendTotal({ total }: UsageReport) {
+  if (total.requests === 0) return null;
   return (
     <p class="quiet">
-      <Usd
-        isSum
-        value={cost_usd}
-        after={` in ${formatCount(requests)} ${requests === 1 ? 'request' : 'requests'}, ${describeSelectedDays()}.`}
-      />
+      <Usd isSum value={total.cost_usd} after={` in ${describeRequestCount(total)}, ${describeSelectedDays()}.`} />
     </p>
   );
 }

@@ -8,6 +8,7 @@ import { Usd } from '../ui/usd.tsx';
 import { DaysPicker } from './days-picker.tsx';
 import { describeSelectedDays, getSelectedDayRange, spendersRange } from './figures/days.ts';
 import { sumAllInputTokens } from './figures/input-tokens.ts';
+import { describeRequestCount } from './figures/request-count.ts';
 import { AccountLink, GroupLink, navigateToAccount } from './links.tsx';
 import { SpendKeyLabel } from './spend-key.tsx';
 
@@ -87,14 +88,15 @@ function SpendersNote({ report: { data, total, group_by } }: { report: UsageRepo
   return (
     <div class="apart">
       <p class="quiet">
-        <Usd
-          isSum
-          value={total.cost_usd}
-          after={` in ${formatCount(total.requests)} ${total.requests === 1 ? 'request' : 'requests'}`}
-        />
+        <Usd isSum value={total.cost_usd} after={` in ${describeRequestCount(total)}`} />
         {total.saved_usd > 0 && (
           <>
             . Caching saved <Usd isSum value={total.saved_usd} />
+          </>
+        )}
+        {total.saved_usd < 0 && (
+          <>
+            . Caching cost <Usd isSum value={-total.saved_usd} /> more than it saved
           </>
         )}
         .

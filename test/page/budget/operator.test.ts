@@ -691,6 +691,14 @@ test('the spending of all accounts is grouped by model, tag, agent, group or tok
   await expect.poll(rows).toEqual([expect.stringMatching(/^globex/)]);
 });
 
+test('totals count failed requests, and show a loss by caching', async () => {
+  const total = { key: 'globex', requests: 6, failed: 2, cost_usd: 2, saved_usd: -0.5, usage: USAGE };
+  open(TopSpenders, () => ({ group_by: 'account', data: [total], total }));
+  await waitForText(root, '$2.00 in 6 requests (2 failed). Caching cost $0.50 more than it saved.');
+  open(Breakdown, () => ({ data: [total], total }));
+  await waitForText(root, '$2.00 in 6 requests (2 failed), ');
+});
+
 test('the breakdown explains a key in parentheses', async () => {
   const imported = { key: '(imported)', requests: 3, cost_usd: 2, usage: USAGE };
   open(Breakdown, () => ({ data: [imported], total: imported }));

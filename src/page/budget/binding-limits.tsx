@@ -165,7 +165,10 @@ export function BindingLimitCard({ limit, isOwn }: { limit: SpendLimitUsage; isO
     ? [`${spent}: `, <GiveCreditLink key="credit" />]
     : most === 0
       ? REJECTS_ALL_NOTE
-      : `${spent}: ${resets}`;
+      : // A limit that is too small for a request stays so when it resets.
+        used === 0
+        ? spent
+        : `${spent}: ${resets}`;
   const healthy = isPrepaid ? 'prepaid' : resets;
   return (
     <Gauge

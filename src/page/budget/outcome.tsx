@@ -22,7 +22,7 @@ export function RequestOutcomeText({ row }: { row: RequestWithOutcome }) {
   if (refusal)
     return (
       <span class="state" data-look="refused">
-        rejected: <RejectingLimitText refusal={refusal} />
+        {isBlockedByLimit(refusal) ? 'blocked' : 'rejected'}: <RejectingLimitText refusal={refusal} />
       </span>
     );
   if (status === 'held') return <span class="quiet">running</span>;
@@ -69,13 +69,25 @@ function removeErrorTypeDetail(errorType: string): string {
   return errorType.split(':', 1).join('');
 }
 
+/** @returns whether a limit is 0, which rejects all requests: one of requests is never too small for one otherwise */
+function isBlockedByLimit({ limit, reason, never }: ReportedRejection): boolean {
+  return never && (reason === 'concurrency' || (reason === 'rate' && limit.endsWith('requests_per_minute')));
+}
+
 /** Shows which limit rejected the request, and its owner. */
-function RejectingLimitText({ refusal: { limit, limited_by, group, reason } }: { refusal: ReportedRejection }) {
+function RejectingLimitText({ refusal }: { refusal: ReportedRejection }) {
+  const { limit, limited_by, group, reason, never } = refusal;
   if (reason === 'unpriced') return <>a model without a price</>;
   if (reason === 'model') return <>a model that is not allowed</>;
   if (limited_by === '' || limit === '') return <>busy</>;
   const title = getLimitTitle(limit).toLowerCase();
-  if (limited_by === 'account') return <>{title}</>;
+  if (limited_by === 'account')
+    return (
+      <>
+        {title}
+        {isBlockedByLimit(refusal) ? ' is 0' : never && ' too small'}
+      </>
+    );
   if (limited_by === 'deployment') return <>{title}, of the deployment</>;
   if (group === undefined)
     return (
@@ -91,7 +103,8 @@ function RejectingLimitText({ refusal: { limit, limited_by, group, reason } }: {
 }
 
 /** @returns what an operator can do about a rejection, by what has happened */
-export function suggestRejectionRemedy({ limited_by, group, limit, reason, never }: ReportedRejection): string {
+export function suggestRejectionRemedy(refusal: ReportedRejection): string {
+  const { limited_by, group, limit, reason, never } = refusal;
   const title = getLimitTitle(limit);
   const wait = never ? '' : ', or wait until it resets';
   switch (reason) {
@@ -106,13 +119,12 @@ export function suggestRejectionRemedy({ limited_by, group, limit, reason, never
     case 'storage':
       return `Raise the account’s limit “${title}”, or ask the caller to delete stored data.`;
     case 'concurrency':
-      if (never) return `Raise the account’s limit “${title}”, which is 0.`;
+      if (isBlockedByLimit(refusal)) return `Raise the account’s limit “${title}”, which is 0.`;
       return `The caller can send the request again when another request has ended. Raise “${title}” if this happens often.`;
     case 'held':
       return 'Running requests hold the budget. The caller can send the request again when they have ended.';
     case 'rate':
-      // A limit of requests is too small for a single request only if it is 0.
-      if (never && limit.endsWith('requests_per_minute')) return `Raise the account’s limit “${title}”, which is 0.`;
+      if (isBlockedByLimit(refusal)) return `Raise the account’s limit “${title}”, which is 0.`;
       return never
         ? `The request is larger than the account’s limit “${title}”. Raise the limit, or ask the caller to send less.`
         : `The caller can send the request again in a moment. Raise the account’s limit “${title}” if this happens often.`;

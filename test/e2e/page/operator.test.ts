@@ -133,7 +133,7 @@ describe.skipIf(isBrowserMissing())('The Budget views of an admin, in Chromium',
       await page.getByRole('button', { name: 'Rejected', exact: true }).click();
       await list.getByText(/more than this account’s daily limit/).waitFor();
       const colour = (element: Element) => getComputedStyle(element).color;
-      expect(await list.getByText('rejected: dollars per day', { exact: true }).evaluate(colour)).not.toBe(
+      expect(await list.getByText('rejected: dollars per day too small', { exact: true }).evaluate(colour)).not.toBe(
         await page.getByRole('heading', { name: `Requests of ${refused}` }).evaluate(colour),
       );
       // What was refused of anybody is one press away.

@@ -244,6 +244,9 @@ test.each([
   await expect.poll(() => rows().length).toBe(1);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
   await waitForText(root, `What to do: ${helps}`);
+  const [row] = rows();
+  if (helps.endsWith('which is 0.')) expect(row).toContain('blocked: requests per minute is 0');
+  else expect(row).toContain('rejected: input tokens per minute too small');
 });
 
 test('an account without admin rights sees the error messages that it received', async () => {
@@ -271,9 +274,9 @@ test('equal rejections on a page are shown as one row with their count', async (
   );
   navigateTo('#/budget/refused');
   await expect.poll(() => rows().length).toBe(12);
-  expect(rows()[0]).toMatch(/other-0rejected: dollars per day\u00a0×\u00a013Wait 0 s\./);
+  expect(rows()[0]).toMatch(/other-0rejected: dollars per day too small\u00a0×\u00a013Wait 0 s\./);
   expect(rows()[1]).not.toContain('×');
-  expect(rows()[11]).toMatch(/umbrellarejected: dollars per day\u00a0×\u00a012Wait 20 s\./);
+  expect(rows()[11]).toMatch(/umbrellarejected: dollars per day too small\u00a0×\u00a012Wait 20 s\./);
   // Of several pages one does not have all that say the same.
   isPart = true;
   refreshAllPolls();
@@ -446,7 +449,7 @@ test('requests are filtered by outcome, account, date range and time, and a tag 
   await click(root, 'Rejected');
   await expect
     .poll(rows)
-    .toEqual([expect.stringMatching(/rejected: dollars per day.*more than this account’s daily limit/)]);
+    .toEqual([expect.stringMatching(/rejected: dollars per day too small.*more than this account’s daily limit/)]);
   chooseValue(getElementByName(root, 'Date range for the requests, in UTC'), 'around');
   await expect.poll(() => root.querySelector('[aria-label="Around time"]')).not.toBeNull();
   expect(Date.parse(queryOf(asked).to ?? '') - Date.parse(queryOf(asked).from ?? '')).toBe(10 * 60_000);
@@ -546,7 +549,11 @@ test.each([
     await expect.poll(() => cards().map(([, look]) => look)).toEqual(['refused']);
     await waitForText(root, '62.6%');
     await waitForText(root, 'too little left for the last request: resets');
-    cardsOf({ binds: [{ ...refuses, insufficient_for: 'claude-sonnet-5', resets_at: '2026-12-02T00:00:00Z' }] }, View);
+    const model = { insufficient_for: 'claude-sonnet-5', resets_at: '2026-12-02T00:00:00Z' };
+    cardsOf({ binds: [{ ...refuses, ...model, used_usd: 0 }] }, View);
+    // A reset would not help.
+    await waitForText(root, /too small for a request to claude-sonnet-5(?!:)/);
+    cardsOf({ binds: [{ ...refuses, ...model }] }, View);
     await waitForText(root, 'too little left for a request to claude-sonnet-5: resets');
     expect(describeBindingLimit({ ...refuses, by: 'account', limit: 'usd_per_day' })).toBe(
       'too little left for the last request: 62.6% of $0.001, dollars per day',

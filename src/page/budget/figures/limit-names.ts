@@ -88,7 +88,8 @@ export const EMPTY_FROM_SHARE = 0.99;
 
 /**
  * @param limit one that rejects requests
- * @returns why: `used up`, or that too little is left. A shared budget rejects requests before it is completely used
+ * @returns why: `used up`, that too little is left, or that all of it is too little. A shared budget rejects requests before it is
+ *   completely used
  */
 export function describeShortage(
   limit: Pick<SpendLimitUsage, 'by' | 'limit_usd' | 'used_usd' | 'insufficient_for'>,
@@ -96,7 +97,7 @@ export function describeShortage(
   const used = computeUsedShare(limit);
   const { insufficient_for: model } = limit;
   if (used < EMPTY_FROM_SHARE)
-    return `too little left for ${model === undefined ? 'the last request' : `a request to ${getModelDisplayName(model)}`}`;
+    return `${limit.used_usd === 0 ? 'too small' : 'too little left'} for ${model === undefined ? 'the last request' : `a request to ${getModelDisplayName(model)}`}`;
   if (used >= 1) return 'used up';
   return limit.by === 'group' || limit.by === 'deployment' ? 'used up (1 % stays in reserve)' : 'nearly used up';
 }

@@ -98,13 +98,16 @@ export function formatFutureTime(time: string, now = new Date()): string {
   return `${word ?? `on ${(days > 0 && days < 7 ? weekday : date).format(then)}`} at ${hour.format(then)}`;
 }
 
-/** @returns when a window begins anew, as one says it: days, weeks and months end with a day in UTC, so `on 1 December` */
+/**
+ * @returns when a window begins anew, as one says it: days, weeks and months end with a day in UTC, so `on 1 December at 00:00 UTC`,
+ *   or `tomorrow at 01:00 (00:00 UTC)`
+ */
 export function formatResetTime(time: string, now = new Date()): string {
   const end = new Date(time);
-  const isMidnight = end.getTime() % DAY_MS === 0;
-  return isMidnight && end.getTime() - now.getTime() > DAY_MS
-    ? `on ${utcDate.format(end)}`
-    : formatFutureTime(time, now);
+  const text = formatFutureTime(time, now);
+  if (end.getTime() % DAY_MS !== 0) return text;
+  if (end.getTime() - now.getTime() > DAY_MS) return `on ${utcDate.format(end)} at 00:00 UTC`;
+  return end.getTimezoneOffset() === 0 ? `${text} UTC` : `${text} (00:00 UTC)`;
 }
 
 /** @returns the day of a moment in the past, as a heading: `Today`, `Last 7 days`, `May 2026` */

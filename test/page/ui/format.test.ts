@@ -5,6 +5,7 @@ import {
   formatExactUsd,
   formatFutureTime,
   formatPercentage,
+  formatResetTime,
   formatTimesInText,
   formatUnitPrice,
   formatUsd,
@@ -20,6 +21,15 @@ test.each([
   [at(11, 1, 1), 'on 1 December at 01:00'],
 ])('formatFutureTime writes %s relative to now', (time, said) => {
   expect(formatFutureTime(time, NOON)).toBe(said);
+});
+
+test('formatResetTime names UTC for windows that end with a day in UTC, and not for others', () => {
+  const now = new Date('2026-11-20T12:00:00Z');
+  expect(formatResetTime('2026-12-01T00:00:00Z', now)).toBe('on 1 December at 00:00 UTC');
+  expect(formatResetTime('2026-11-21T00:00:00Z', now)).toMatch(
+    /^(today|tomorrow) at (00:00 UTC|\d\d:\d\d \(00:00 UTC\))$/,
+  );
+  expect(formatResetTime('2026-11-20T13:00:00Z', now)).toMatch(/^(today|tomorrow) at \d\d:\d\d$/);
 });
 
 test('formatDateAndTime includes the year only if it is not the current year', () => {

@@ -7,6 +7,7 @@ import { parseVersionName, shortenVersionHash } from '../edge/agents.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { getModelDisplayName } from '../edge/models.ts';
 import { hasPlugin } from '../edge/plugins.ts';
+import { describeEnding } from '../edge/stop-reasons.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
@@ -158,7 +159,7 @@ function LastAgentRequests({ name }: { name: string }) {
 function RequestOutcome({ row }: { row: LedgerRow }) {
   if (row.status === 'held') return <>running</>;
   if (isRequestWaitingForApproval(row)) return <>waiting for approval</>;
-  return <Identifier id={row.error_type ?? row.stop_reason ?? row.status} />;
+  return <Identifier id={row.error_type ?? describeEnding(row.stop_reason ?? row.status)} />;
 }
 
 function AgentFacts({ content }: { content: AgentContent }) {

@@ -1,6 +1,7 @@
 import type { ListedRequest } from '../../client/index.ts';
 import { describeErrorType } from '../edge/error-messages.ts';
 import { identity } from '../edge/identity.ts';
+import { describeEnding } from '../edge/stop-reasons.ts';
 import { formatTimesInText } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { describeEdgeFailure } from './figures/edge-failures.ts';
@@ -32,7 +33,12 @@ export function RequestOutcomeText({ row }: { row: RequestWithOutcome }) {
         failed: <Identifier id={error_type} />
       </span>
     );
-  return <Identifier id={stop_reason ?? status} />;
+  const ending = stop_reason ?? status;
+  return (
+    <span title={ending}>
+      <Identifier id={describeEnding(ending)} />
+    </span>
+  );
 }
 
 /**

@@ -514,6 +514,7 @@ test('an account lists the limits that reject requests first, each with its owne
     ['Dollars per day, of this account', ''],
     ['Input tokens per minute', ''],
   ]);
+  await waitForText(root, '50 used of 100');
   await waitForText(root, 'Blocked: the limit “Requests per minute” is 0, so all requests are rejected. Change it');
   await click(root, 'blue');
   expect(location.hash).toBe('#/budget/groups/blue');
@@ -722,6 +723,16 @@ test('each row shows its exact small cost, and the total is rounded to <$0.01', 
   await expect.poll(() => rows().join()).toContain('$0.0279');
 });
 
+test.each([
+  ['end_turn', 'finished'],
+  ['refusal', 'refused by Claude'],
+  ['a_new_reason', 'a_new_reason'],
+])('the outcome %s is shown as “%s”', async (stop_reason, text) => {
+  navigateTo('#/budget/requests');
+  open(BudgetRequests, () => list([{ ...SENT, stop_reason }]));
+  await expect.poll(() => root.querySelector('tbody td')?.textContent).toBe(text);
+});
+
 test('the token dialog names the account and its role', () => {
   const said = () => renderForTest(h(TokenDialog, { onClose: () => {} })).textContent;
   expect(said()).toContain('You are dev, an admin. In development mode no token is needed.');
@@ -781,7 +792,8 @@ test('a token is created, listed and revoked', async () => {
   await click(root, 'Create a token for ada');
   await waitForText(root, 'minted phone');
   await expect.poll(rows).toHaveLength(1);
-  expect(root.textContent).toContain('DE, claude-code');
+  expect(rows()[0]).toMatch(/20 Nov.*\d\d:\d\d, DE, claude-code/);
+  expect(root.querySelector('[title=j]')?.textContent).toBe('phone');
   await click(root, 'Revoke phone');
   await expect.poll(() => asked.find(({ method }) => method === 'DELETE')?.path).toBe('/accounts/ada/tokens/j');
 });
@@ -1287,6 +1299,7 @@ test('the list of accounts shows the tightest limit of each, sorted by it if one
   const bars = [...root.querySelectorAll<HTMLElement>('.limit-brief .settled')].map(({ style }) => style.width);
   expect(bars).toEqual(['99.5%', '100%', '100%', '90%', '85%', '68%', '100%', '99.5%']);
   expect(rows().at(-1)).toMatch(/dollars per day99\.5%12$/);
+  expect(rows().at(-2)).toMatch(/no limit in dollars0$/);
   const query = () => queryOf(asked.filter(({ path }) => path.startsWith('/accounts?')));
   expect(query()).toMatchObject({ sort: 'used', limit: '10' });
   const spent = [...root.querySelectorAll<HTMLButtonElement>('.sort')].find(

@@ -70,6 +70,10 @@ function AccountLists() {
             </label>
           </div>
         </div>
+        <p class="quiet">
+          The tightest limit is the account’s own or its group’s. The{' '}
+          <a href="#/budget">limits of the deployment</a> apply to all accounts together.
+        </p>
         {isOrderChosen.value ? (
           <PolledList<AccountSpendRow>
             name="Accounts"
@@ -138,10 +142,12 @@ function createAccountColumns(spendPeriod: SpendPeriod): ListColumn<AccountSpend
       kind: 'number',
       sort: 'refused',
       renderCell: ({ id, refused_today }) =>
-        refused_today > 0 && (
+        refused_today > 0 ? (
           <button type="button" class="link" onClick={() => navigateToRequestsRejectedToday(id)}>
             {formatCount(refused_today)}
           </button>
+        ) : (
+          '0'
         ),
     },
     { name: 'Group', sort: 'group', spare: true, renderCell: ({ group }) => group && <GroupLink group={group} /> },
@@ -157,7 +163,8 @@ function createAccountColumns(spendPeriod: SpendPeriod): ListColumn<AccountSpend
 function createGroupColumns(spendPeriod: SpendPeriod): ListColumn<GroupReport>[] {
   return [
     { name: 'Group', kind: 'text', renderCell: ({ id }) => <GroupLink group={id} /> },
-    { name: 'Spent', kind: 'number', renderCell: (group) => <Usd isSum value={group[spendPeriod].spent_usd} /> },
+    // The group’s budget does not include what its accounts spent before they joined.
+    { name: 'Spent in the group', kind: 'number', renderCell: (group) => <Usd isSum value={group[spendPeriod].spent_usd} /> },
     {
       name: 'Tightest limit',
       kind: 'text',
@@ -166,7 +173,7 @@ function createGroupColumns(spendPeriod: SpendPeriod): ListColumn<GroupReport>[]
     {
       name: 'Rejected today',
       kind: 'number',
-      renderCell: ({ refused_today }) => refused_today > 0 && formatCount(refused_today),
+      renderCell: ({ refused_today }) => formatCount(refused_today),
     },
   ];
 }

@@ -94,7 +94,7 @@ function RateLimitCard({ rateLimit: { name, limit, remaining } }: RateLimitCardP
     <Gauge
       title={getLimitTitle(name)}
       value={formatCount(Math.floor(used))}
-      limitText={`of ${formatCount(limit)}`}
+      limitText={`used of ${formatCount(limit)}`}
       usedShare={refuses ? 1 : computeClampedShare(used, limit)}
       heldShare={0}
       refuses={refuses}
@@ -134,7 +134,7 @@ export function BindingLimitCards({
         <Gauge
           title={isOwn ? 'Spent this month' : 'Spent today'}
           value={<Usd isSum value={spent} />}
-          limitText="no limit in dollars"
+          limitText={identity.value.operator ? 'no limit in dollars' : 'no personal limit in dollars'}
           usedShare={undefined}
           heldShare={0}
           note=""

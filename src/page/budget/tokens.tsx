@@ -62,16 +62,18 @@ export function Tokens({ account }: { account: string }) {
       kind: 'text',
       // All ids of an account's tokens begin with the same letters, so show the complete id.
       renderCell: ({ label, jti }) =>
-        label ?? (
+        label === null ? (
           <code>
             <Identifier id={jti} />
           </code>
+        ) : (
+          <span title={jti}>{label}</span>
         ),
     },
     { name: 'Scopes', kind: 'text', spare: true, renderCell: ({ scopes }) => scopes?.join(', ') ?? 'unknown' },
     { name: 'First used', spare: true, renderCell: ({ first_seen_at: at }) => (at ? formatDateAndTime(at) : 'never') },
     {
-      name: 'Last used from',
+      name: 'Last used (hour)',
       kind: 'text',
       spare: true,
       renderCell: ({ locations: [last] }) => describeLocation(last),
@@ -113,11 +115,11 @@ export function Tokens({ account }: { account: string }) {
   );
 }
 
-/** @returns the country, the network and the client from where a token was used */
+/** @returns the hour in which a token was used, and the country, the network and the client from where */
 function describeLocation(location: TokenRow['locations'][number] | undefined): string {
   if (!location) return '';
-  const { country, asn, client } = location;
-  return [country, asn === null ? null : `AS${asn}`, client].filter((part) => part !== null).join(', ');
+  const { hour, country, asn, client } = location;
+  return [formatDateAndTime(hour), country, asn === null ? null : `AS${asn}`, client].filter((part) => part !== null).join(', ');
 }
 
 function MintForm({ account, mint: mintToken }: { account: string; mint(fields: object): Promise<unknown> }) {

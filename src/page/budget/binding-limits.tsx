@@ -33,7 +33,7 @@ const REJECTS_ALL_NOTE = 'rejects all requests';
  */
 export function BindingLimits({ stands: quota }: { stands: AccountQuota | undefined }) {
   if (!quota) return reportFault.value === undefined ? <p class="quiet loading">…</p> : null;
-  const { binds, blocked_by: zero, running_requests: running, day } = quota;
+  const { binds, blocked_by: zero, running_requests: running, day, total } = quota;
   // Show here only the limits without a card: those in dollars and per minute have cards, which turn red.
   const isBare = zero === 'models' || zero === 'concurrent_requests';
   const buckets = RATE_LIMITS.flatMap(([key, name]) => {
@@ -52,6 +52,7 @@ export function BindingLimits({ stands: quota }: { stands: AccountQuota | undefi
       <BindingLimitCards
         bindingLimits={binds}
         spentUsd={day.settled_usd}
+        creditUsd={total.credit_usd}
         first={
           <>
             {isBare && (
@@ -107,6 +108,8 @@ interface BindingLimitCardsProps {
   bindingLimits: readonly SpendLimitUsage[];
   /** The spending to show if there is no limit, in US dollars: of today, or for a shared budget of this month. */
   spentUsd: number;
+  /** The credit that the account’s total limit includes, in US dollars. */
+  creditUsd?: number;
   /** Whether it is clear whose limits they are. */
   isOwn?: boolean;
   /** Other cards of limits that reject requests. They are shown before those that do not. */
@@ -118,12 +121,18 @@ interface BindingLimitCardsProps {
 export function BindingLimitCards({
   bindingLimits: binds,
   spentUsd: spent,
+  creditUsd = 0,
   isOwn = false,
   first,
   children,
 }: BindingLimitCardsProps) {
   const renderLimitCard = (limit: SpendLimitUsage) => (
-    <BindingLimitCard key={`${limit.by} ${limit.id} ${limit.limit}`} limit={limit} isOwn={isOwn} />
+    <BindingLimitCard
+      key={`${limit.by} ${limit.id} ${limit.limit}`}
+      limit={limit}
+      isOwn={isOwn}
+      creditUsd={limit.by === 'account' && limit.limit === 'usd_total' ? creditUsd : 0}
+    />
   );
   return (
     <ul class="gauges">
@@ -154,8 +163,16 @@ function renderLimitOwner({ by, id }: SpendLimitUsage): ComponentChildren {
   return by === 'account' ? 'of this account' : describeLimitOwner({ by, id });
 }
 
-/** Shows a limit in dollars. @param isOwn whether it is clear whose it is */
-export function BindingLimitCard({ limit, isOwn }: { limit: SpendLimitUsage; isOwn: boolean }) {
+interface BindingLimitCardProps {
+  limit: SpendLimitUsage;
+  /** Whether it is clear whose it is. */
+  isOwn: boolean;
+  /** The credit that it includes, in US dollars. */
+  creditUsd?: number;
+}
+
+/** Shows a limit in dollars. */
+export function BindingLimitCard({ limit, isOwn, creditUsd = 0 }: BindingLimitCardProps) {
   const { limit_usd: most, used_usd: used, prepaid: isPrepaid = false, resets_at, refuses } = limit;
   const whose = isOwn ? '' : renderLimitOwner(limit);
   const resets = resets_at === null ? 'does not reset' : `resets ${formatResetTime(resets_at)}`;
@@ -169,7 +186,8 @@ export function BindingLimitCard({ limit, isOwn }: { limit: SpendLimitUsage; isO
         used === 0
         ? spent
         : `${spent}: ${resets}`;
-  const healthy = isPrepaid ? 'prepaid' : resets;
+  const credit = creditUsd > 0 ? `includes ${formatExactUsd(creditUsd)} of credit · ` : '';
+  const healthy = isPrepaid ? 'prepaid' : credit + resets;
   return (
     <Gauge
       title={title}

@@ -3,9 +3,10 @@ import type { LedgerRequest } from '../../edge/answers.ts';
 import { identity } from '../edge/identity.ts';
 import { getModelDisplayName } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
-import { formatDateAndTime } from '../ui/format.ts';
+import { formatCount, formatDateAndTime, formatMilliseconds } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { Usd } from '../ui/usd.tsx';
+import { sumAllInputTokens } from './figures/input-tokens.ts';
 import { AccountLink } from './links.tsx';
 import {
   describeFailureCause,
@@ -28,7 +29,7 @@ interface RequestDetailsProps {
 /** Shows the details and the cost of one request, or why it was rejected and the remedy. */
 export function RequestDetails({ request }: RequestDetailsProps) {
   const { request_id, account, created_at, model, route, status, refusal, error_type } = request;
-  const { cost_usd, estimated, token, conversation, agent, tags, upstream_request_id: upstreamId } = request;
+  const { cost_usd, usage, ms, estimated, token, conversation, agent, tags, upstream_request_id: upstreamId } = request;
   const isPart = conversation !== null || agent !== null || Object.keys(tags).length > 0;
   return (
     <div class="stack">
@@ -58,7 +59,15 @@ export function RequestDetails({ request }: RequestDetailsProps) {
               ] as const)),
           ...(status === 'refused'
             ? []
-            : ([['Cost', [<Usd key="cost" value={cost_usd} />, estimated && ' (estimated)']]] as const)),
+            : ([
+                ['Cost', [<Usd key="cost" value={cost_usd} />, estimated && ' (estimated)']],
+                ...(ms === null
+                  ? []
+                  : ([
+                      ['Tokens', describeTokens(usage)],
+                      ['Duration', formatMilliseconds(ms)],
+                    ] as const)),
+              ] as const)),
           ...(token === null
             ? []
             : ([
@@ -76,6 +85,16 @@ export function RequestDetails({ request }: RequestDetailsProps) {
       {!refusal && error_type !== null && <FailureExplanation request={request} />}
     </div>
   );
+}
+
+/** @returns the tokens of a request, such as `767 input (634 from the cache), 127 output`: a narrow list has no columns for them */
+function describeTokens(usage: ListedRequest['usage']): string {
+  const written = usage.cache_write_5m_input_tokens + usage.cache_write_1h_input_tokens;
+  const cache = [
+    ...(usage.cache_read_input_tokens > 0 ? [`${formatCount(usage.cache_read_input_tokens)} from the cache`] : []),
+    ...(written > 0 ? [`${formatCount(written)} written to the cache`] : []),
+  ].join(', ');
+  return `${formatCount(sumAllInputTokens(usage))} input${cache && ` (${cache})`}, ${formatCount(usage.output_tokens)} output`;
 }
 
 /** Explains why a request has failed; to an operator also where the reason is logged, and what the caller received. */

@@ -23,7 +23,7 @@ import { RequestCostLinks } from './request-links.tsx';
 import { RequestSearch } from './search-requests.tsx';
 
 const KIND_OPTIONS = [
-  ['sent', 'Sent'],
+  ['sent', 'All sent'],
   ['refused', 'Rejected'],
   ['failed', 'Failed'],
 ] as const;

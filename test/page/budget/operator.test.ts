@@ -475,7 +475,7 @@ test('requests are filtered by outcome, account, date range and time, and a tag 
   expect(root.querySelector('[aria-label=Outcome]')?.textContent).toBe('RejectedFailed');
   await click(root, 'dev');
   await waitForText(root, 'Requests of dev');
-  await click(root, 'Sent');
+  await click(root, 'All sent');
   await click(root, 'feature=search');
   expect([location.hash, selectedKey.value]).toEqual(['#/budget/accounts/dev', 'feature=search']);
 });
@@ -729,6 +729,15 @@ test('each row shows its exact small cost, and the total is rounded to <$0.01', 
   navigateTo('#/budget/requests');
   open(BudgetRequests, () => list([{ ...SENT, cost_usd: 0.0279 }]));
   await expect.poll(() => rows().join()).toContain('$0.0279');
+});
+
+test('the details of a request show its tokens and its duration', async () => {
+  const usage = { ...USAGE, cache_read_input_tokens: 634, cache_write_1h_input_tokens: 20 };
+  navigateTo('#/budget/requests');
+  open(BudgetRequests, () => list([{ ...SENT, usage }]));
+  await expect.poll(rows).toHaveLength(1);
+  root.querySelector<HTMLButtonElement>('tbody button')?.click();
+  await waitForText(root, 'Tokens663 input (634 from the cache, 20 written to the cache), 9 outputDuration5 ms');
 });
 
 test.each([

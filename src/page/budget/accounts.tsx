@@ -71,8 +71,8 @@ function AccountLists() {
           </div>
         </div>
         <p class="quiet">
-          The tightest limit is the account’s own or its group’s. The{' '}
-          <a href="#/budget">limits of the deployment</a> apply to all accounts together.
+          The tightest limit is the account’s own or its group’s. The <a href="#/budget">limits of the deployment</a>{' '}
+          apply to all accounts together.
         </p>
         {isOrderChosen.value ? (
           <PolledList<AccountSpendRow>
@@ -164,7 +164,11 @@ function createGroupColumns(spendPeriod: SpendPeriod): ListColumn<GroupReport>[]
   return [
     { name: 'Group', kind: 'text', renderCell: ({ id }) => <GroupLink group={id} /> },
     // The group’s budget does not include what its accounts spent before they joined.
-    { name: 'Spent in the group', kind: 'number', renderCell: (group) => <Usd isSum value={group[spendPeriod].spent_usd} /> },
+    {
+      name: 'Spent in the group',
+      kind: 'number',
+      renderCell: (group) => <Usd isSum value={group[spendPeriod].spent_usd} />,
+    },
     {
       name: 'Tightest limit',
       kind: 'text',

@@ -35,7 +35,9 @@ export function SpendGauge({ title, spendWindow: window }: SpendGaugeProps) {
       limitText={limit === null ? 'no limit' : `of ${formatExactUsd(limit)}`}
       usedShare={limit === null ? undefined : computeClampedShare(spent, limit)}
       heldShare={limit === null ? 0 : computeClampedShare(held, limit)}
-      note={held > 0 ? <Usd isSum of={limit ?? undefined} value={held} after={` held for requests · ${resets}`} /> : resets}
+      note={
+        held > 0 ? <Usd isSum of={limit ?? undefined} value={held} after={` held for requests · ${resets}`} /> : resets
+      }
     />
   );
 }

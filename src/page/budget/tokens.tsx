@@ -119,7 +119,9 @@ export function Tokens({ account }: { account: string }) {
 function describeLocation(location: TokenRow['locations'][number] | undefined): string {
   if (!location) return '';
   const { hour, country, asn, client } = location;
-  return [formatDateAndTime(hour), country, asn === null ? null : `AS${asn}`, client].filter((part) => part !== null).join(', ');
+  return [formatDateAndTime(hour), country, asn === null ? null : `AS${asn}`, client]
+    .filter((part) => part !== null)
+    .join(', ');
 }
 
 function MintForm({ account, mint: mintToken }: { account: string; mint(fields: object): Promise<unknown> }) {

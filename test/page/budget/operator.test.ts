@@ -522,7 +522,10 @@ test('an account lists the limits that reject requests first, each with its owne
 
 test('the card of a total limit shows the credit that it includes', async () => {
   const credit_usd = 5;
-  const binds = [{ ...BIND, limit: 'usd_total', limit_usd: 6, refuses: false }, { ...BIND, refuses: false }];
+  const binds = [
+    { ...BIND, limit: 'usd_total', limit_usd: 6, refuses: false },
+    { ...BIND, refuses: false },
+  ];
   cardsOf({ binds, total: { ...OF_DAY, limit_usd: 6, credit_usd } });
   await waitForText(root, 'of $6.00 · 16.7%includes $5.00 of credit · does not reset');
   expect(root.querySelectorAll('.gauge')[1]?.textContent).not.toContain('credit');

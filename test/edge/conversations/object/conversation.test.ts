@@ -668,7 +668,9 @@ describe('a conversation', () => {
       if (again === 'copied') expect(await stubOf().forkConversation(again, undefined)).toMatchObject({ ok: true });
       // The simulator says how many turns were sent up, where there was more than one.
       const { events } = await runTurn(body, { id: again });
-      expect(/contains (\d) messages from you/.exec(textOfDeltas(events))?.[1]).toBe(again === 'copied' ? '3' : undefined);
+      expect(/contains (\d) messages from you/.exec(textOfDeltas(events))?.[1]).toBe(
+        again === 'copied' ? '3' : undefined,
+      );
       expect(await listMessages(again)).toHaveLength(again === 'copied' ? 6 : 2);
     }
     expect(await listMessages()).toHaveLength(4);

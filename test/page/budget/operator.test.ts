@@ -1309,7 +1309,7 @@ test('the list of accounts shows the tightest limit of each, sorted by it if one
     ['gus', '90% of $5.00 credit', 'nearly'],
     ['fay', '85% of $2.00, dollars in total of a token', 'nearly'],
     ['ada', '68% of $0.0005, dollars per day', ''],
-    ['ivy', 'too little left for the last request: 0% of $0.00001, dollars per day', 'refused'],
+    ['ivy', 'too small for the last request: 0% of $0.00001, dollars per day', 'refused'],
     ['dan', 'no limit in dollars', ''],
     ['blue', 'no budget left: 99.5% of $2.00, dollars per day', 'refused'],
   ]);

@@ -27,6 +27,7 @@ const SLEEPS: Readonly<Record<string, string>> = {
   'test/support/edge.ts': 'a process is stopped for a time, as a busy machine does',
   'test/support/http-audit.ts':
     'a fake upstream has its pace, and the edge measures silences by the clock of a process',
+  'test/support/isolate-heap.ts': 'the runtime evicts idle objects by the clock of its process',
   'test/e2e/cuts.test.ts': 'so a process that is stopped comes to run in between',
   'test/e2e/ridden.test.ts': 'an answer has its pace, and a gateway gives up by the clock of a process',
   'test/e2e/unsent.test.ts': 'how late a connection breaks is told by the clock of a process',

@@ -68,7 +68,7 @@ export class Caller {
       unpackTurnAnswer(
         (await this.call(
           'handleTurn',
-          JSON.stringify({ ...request, call: { ...request.call, again: isRepeat } }),
+          JSON.stringify({ ...request, call: { ...request.call, isResent: isRepeat } }),
           body,
         )) as PackedTurnAnswer,
       );

@@ -105,7 +105,7 @@ function listObservations(
   toolCount: number,
 ): string[] {
   const seen: string[] = [];
-  if (turns > 1) seen.push(`The request contains ${turns} messages from you.`);
+  if (turns > 1) seen.push(`The conversation contains ${turns} messages from you, and all of them were sent.`);
   if (summary !== '') seen.push(quoteClosestSummarySentence(summary, text));
   if (system !== '') seen.push(`There is a system prompt of ${formatCountWithNoun(countWords(system), 'word')}.`);
   if (images.length > 0) seen.push(`I see ${formatCountWithNoun(images.length, 'image')}: ${images.join(', ')}.`);

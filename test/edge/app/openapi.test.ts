@@ -46,6 +46,8 @@ const SENDERS = { GITHUB_WEBHOOK_SECRET: WEBHOOK_SECRET, QUEUE: { send: async ()
 
 /** Programs are welcome as visitors. */
 const VISITORS = createVisitorSettings({ turnstile: false });
+/** The document that the build writes. */
+const ASSETS = { fetch: async () => Response.json(createOpenApiDocument()) };
 
 setClockToNoon();
 
@@ -269,7 +271,7 @@ describe('responses match the OpenAPI document', () => {
     const clock = { now: Date.now() };
     const upstream = createSimulatedUpstream(clock);
     setBatchUpstream((url, init) => upstream(new Request(url, init)));
-    const app = createSimulatedEdge({ ...SENDERS, ...VISITORS, DEPLOYMENT_LIMITS: '{}' }, clock, upstream);
+    const app = createSimulatedEdge({ ...SENDERS, ...VISITORS, ASSETS, DEPLOYMENT_LIMITS: '{}' }, clock, upstream);
     const token = await createToken('alice', SCOPES);
     const admin = bearerHeader(token);
     await getInbox('github').acceptEvent(createEvent('github_issue-3001-2026-11-20T090000Z'));
@@ -374,7 +376,7 @@ describe('responses match the OpenAPI document', () => {
   });
 
   test('for the credential and the scope that each route requires', async () => {
-    const app = createSimulatedEdge({ ...SENDERS, ...VISITORS, DEPLOYMENT_LIMITS: '{}' });
+    const app = createSimulatedEdge({ ...SENDERS, ...VISITORS, ASSETS, DEPLOYMENT_LIMITS: '{}' });
     for (const one of described) {
       const { key, route } = one;
       const bare = await send(app, one, {}, {}, route.needs === 'signature' ? {} : route.body?.example);

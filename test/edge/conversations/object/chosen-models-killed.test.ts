@@ -88,7 +88,7 @@ test('each retry of a question uses the model of its label, whenever objects die
       dies = when;
       const request = {
         ...buildTurnRequest(createBody(text), { id, account: 'bob', hash: text }),
-        asked: { agent: 'router' },
+        edgeOptions: { agent: 'router' },
       };
       for (let tries = 0; ; tries += 1) {
         isReached = false;

@@ -13,13 +13,13 @@ import {
 } from '#edge/classify/task/prompt.ts';
 import { MODELS } from '#edge/claude/models/models.ts';
 import { adaptRequestForModel } from '#edge/claude/pricing/adapt-for-model.ts';
+import { runAtOnce } from '#edge/kit/async/run-in-steps.ts';
 import { parseLongJsonInSteps } from '#edge/kit/http/read-json.ts';
 import { createCanonicalPrefixText, parsePrefix } from '#edge/registry/prefixes/prefix.ts';
 import { tryCases } from '#test/support/property-cases.ts';
-import { runWithoutBreaks } from '#test/support/run-without-breaks.ts';
 
 const stored = (fields: Parameters<typeof createCanonicalPrefixText>[0]) =>
-  runWithoutBreaks(parseLongJsonInSteps(new TextEncoder().encode(createCanonicalPrefixText(fields))));
+  runAtOnce(parseLongJsonInSteps(new TextEncoder().encode(createCanonicalPrefixText(fields))));
 const LABELS = ['billing', 'bug', 'other'];
 const common = {
   model: 'claude-haiku-5-5',

@@ -4,14 +4,14 @@ import 'cloudflare:workers';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { computeEndUserHash, createUpstreamKey } from '#edge/claude/request/user-id.ts';
+import { runAtOnce } from '#edge/kit/async/run-in-steps.ts';
 import { encoder } from '#edge/kit/http/bytes.ts';
 import { LongStringBody } from '#edge/kit/http/long-body.ts';
 import { parseJsonInSteps, parseLongJsonInSteps } from '#edge/kit/http/read-json.ts';
 import { tryAsyncCases } from '#test/support/property-cases.ts';
-import { runWithoutBreaks } from '#test/support/run-without-breaks.ts';
 
-const parseJson = (bytes: Uint8Array) => runWithoutBreaks(parseJsonInSteps(bytes));
-const parseLong = (bytes: Uint8Array) => runWithoutBreaks(parseLongJsonInSteps(bytes));
+const parseJson = (bytes: Uint8Array) => runAtOnce(parseJsonInSteps(bytes));
+const parseLong = (bytes: Uint8Array) => runAtOnce(parseLongJsonInSteps(bytes));
 const LONGEST = 512;
 const padding = 'x'.repeat(300_000);
 

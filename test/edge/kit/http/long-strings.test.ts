@@ -3,15 +3,15 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
+import { runAtOnce } from '#edge/kit/async/run-in-steps.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { joinPieces, replacePlaceholdersByPieces } from '#edge/kit/http/body-pieces.ts';
 import { LongStringBody } from '#edge/kit/http/long-body.ts';
 import { getBodySize, parseJsonInSteps, parseLongJsonInSteps, replaceBodyText } from '#edge/kit/http/read-json.ts';
 import { tryCases } from '#test/support/property-cases.ts';
-import { runWithoutBreaks } from '#test/support/run-without-breaks.ts';
 
-const parseJson = (bytes: Uint8Array) => runWithoutBreaks(parseJsonInSteps(bytes));
-const parseLong = (bytes: Uint8Array) => runWithoutBreaks(parseLongJsonInSteps(bytes));
+const parseJson = (bytes: Uint8Array) => runAtOnce(parseJsonInSteps(bytes));
+const parseLong = (bytes: Uint8Array) => runAtOnce(parseLongJsonInSteps(bytes));
 const encode = (text: string) => new TextEncoder().encode(text);
 const decode = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 /** So long that its strings stay in its bytes, and more than once as long as what is judged at a time. */

@@ -3,6 +3,7 @@ import 'cloudflare:workers';
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { runAtOnce } from '#edge/kit/async/run-in-steps.ts';
 import type { JsonBody } from '#edge/kit/http/body/json-body.ts';
 import { ApiError } from '#edge/kit/http/errors.ts';
 import { parseLongJsonInSteps } from '#edge/kit/http/read-json.ts';
@@ -15,7 +16,6 @@ import {
 } from '#edge/registry/prefixes/prefix.ts';
 import type { PrefixFields } from '#edge/registry/prefixes/prefixes.schema.ts';
 import { caseCount, tryCases } from '#test/support/property-cases.ts';
-import { runWithoutBreaks } from '#test/support/run-without-breaks.ts';
 
 type Json = Record<string, unknown>;
 
@@ -23,7 +23,7 @@ const tool = (name: string): Json => ({ name, input_schema: { type: 'object', pr
 const text = (value: string) => ({ type: 'text', text: value });
 const prefixOf = (fields: Partial<PrefixFields>): ParsedPrefix =>
   parsePrefix(
-    runWithoutBreaks(
+    runAtOnce(
       parseLongJsonInSteps(new TextEncoder().encode(createCanonicalPrefixText({ cache_ttl: '5m', ...fields }))),
     ),
   );

@@ -12,24 +12,24 @@ const ASK = {
   max_tokens: 4_096,
   messages: [{ role: 'user', content: 'What do you know about Paris?' }],
 };
-/** Its hold is so large that a whole answer rides. */
+/** The hold is so large that a buffered answer is streamed internally. */
 const LIMITED = { STREAM_IDLE_MS: '6000000', DEFAULT_LIMITS: '{"usd_per_day":1000000}', UPSTREAM_MAX_RETRIES: '0' };
 const PING = sseEvent('ping', {});
-/** So much time passes with each piece. */
+/** How far the clock advances with each piece. Milliseconds. */
 const PIECE_MS = MINUTE_MS;
 const MOST_PIECES = 400;
 
-/** Timers that are to come at once, and have not yet. */
+/** Timers that are run early, and have not run yet. */
 const hastened = new Set<unknown>();
 
-/** Waits for the timers that are to come now: each of them looks at the clock before the next piece does. */
+/** Waits until each of these timers has run, so that it checks the clock before the next piece advances it. */
 async function timersHaveCome(): Promise<void> {
   const due = [...hastened];
   do await yieldToEventLoop();
   while (due.some((timer) => hastened.has(timer)));
 }
 
-/** A body that goes on with the same piece, and ends by itself after hours. */
+/** A body that repeats the same piece, and ends by itself after hours. */
 function pinging(begun: string, piece: string, signal: AbortSignal | undefined) {
   let pieces = 0;
   const encoder = new TextEncoder();
@@ -51,7 +51,7 @@ function pinging(begun: string, piece: string, signal: AbortSignal | undefined) 
   return { body, minutes: () => (pieces * PIECE_MS) / MINUTE_MS };
 }
 
-/** Has long timers look at the clock at once. @param which their milliseconds */
+/** Runs timers after one millisecond instead of their own time. @param which selects them by their milliseconds */
 function hasten(which: (ms: number) => boolean): void {
   const { setTimeout, clearTimeout } = globalThis;
   const soon = (run: () => void, ms = 0) => {
@@ -101,8 +101,8 @@ test.each([
 ])(
   '%s that sends only keep-alives is aborted after its time limit and settled',
   async (_, more, begun, piece, after) => {
-    // The clock is looked at often, and late reads are made soon.
-    hasten((ms) => ms > 1_000 || ms === 100 || ms === 200);
+    // Include the quick first ticks of a turn: no timer that checks the clock may depend on the speed of this machine.
+    hasten((ms) => ms >= 50);
     const type = piece === ' ' ? 'application/json' : 'text/event-stream';
     let made: ReturnType<typeof pinging> | undefined;
     let signal: AbortSignal | undefined;
@@ -117,8 +117,7 @@ test.each([
     const response = await app.post('/v1/messages', { ...ASK, ...more });
     const text = await response.text();
     expect(text).toMatch(/stopped sending|did not respond in time/);
-    expect(made?.minutes()).toBeGreaterThanOrEqual(after);
-    expect(made?.minutes()).toBeLessThan(after + 30);
+    expect(made?.minutes()).toBe(after);
     expect(signal?.aborted).toBe(true);
     expect(await rowOf(app)).toMatchObject({
       estimated: true,

@@ -2,7 +2,7 @@
  * What operations leave in the isolate's memory. In a deployment an isolate serves requests for days, and what each of them left
  * would end it.
  */
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { type InspectableEdge, startInspectableEdge } from '#test/support/edge.ts';
 import { describeGrowth, readHeapAtRest } from '#test/support/isolate-heap.ts';
 import { readRequestBody, startLocalServer } from '#test/support/local-server.ts';
@@ -94,6 +94,11 @@ async function stopWhileRunning(edge: InspectableEdge, id: string, body: object)
   await Promise.all([request(edge, `/conversations/${id}/stop`, postInit({})), readRest()]);
 }
 
+/** Reads again and again until the text contains the expected one. `expect.poll` does not work in concurrent tests. */
+async function waitForText(read: () => Promise<string>, expected: string): Promise<void> {
+  await vi.waitFor(async () => expect(await read()).toContain(expected), { interval: 500, timeout: 240_000 });
+}
+
 const OPERATIONS: Record<string, Operation> = {
   'a streamed message': async (edge, id) => {
     await request(edge, '/v1/messages', postInit(askedBody(id, { stream: true })));
@@ -142,7 +147,7 @@ const OPERATIONS: Record<string, Operation> = {
     const requests = [0, 1].map((nth) => ({ custom_id: `${id}-${nth}`, params: askedBody(id, { max_tokens: 20 }) }));
     const batch = JSON.parse(await request(edge, '/v1/messages/batches', postInit({ requests }))) as { id: string };
     const path = `/v1/messages/batches/${batch.id}`;
-    await expect.poll(() => request(edge, path), { interval: 500 }).toContain('"ended"');
+    await waitForText(() => request(edge, path), '"ended"');
     expect(await request(edge, `${path}/results`)).toContain('succeeded');
   },
   'a webhook event': async (edge, id) => {
@@ -152,7 +157,7 @@ const OPERATIONS: Record<string, Operation> = {
     headers.set('content-type', JSON_HEADERS['content-type']);
     await request(edge, '/webhooks/github', { method: 'POST', headers, body });
     const readEvent = () => request(edge, `/webhooks/github/events/github_${id}`);
-    await expect.poll(readEvent, { interval: 500 }).toContain('"delivered"');
+    await waitForText(readEvent, '"delivered"');
   },
 };
 

@@ -57,7 +57,7 @@ export class Caller {
     const messages = [{ role: 'user', content: question }];
     const body = JSON.stringify({ model: 'claude-opus-5-5', max_tokens: 16_384, stream, tools, messages });
     const request: Omit<TurnRequest, 'body'> = {
-      place: { account: ACCOUNT, id: CONVERSATION_ID },
+      conversationKey: { account: ACCOUNT, id: CONVERSATION_ID },
       call: { id: this.newId(), route: 'messages', hash: body, key, isClientRetry: false, isResent: false, stream },
       caller: { account: ACCOUNT, scopes: ['messages'], token: undefined },
       edgeOptions: {},
@@ -77,15 +77,15 @@ export class Caller {
       if ((thrown as { overloaded?: unknown }).overloaded === true) throw thrown;
       return sendTurn(true);
     });
-    if (answer.kind !== 'error' && answer.kind !== 'whole') this.#observer.acknowledged?.add(question);
+    if (answer.kind !== 'error' && answer.kind !== 'response') this.#observer.acknowledged?.add(question);
     await this.#readAnswer(answer);
   }
 
   async #readAnswer(answer: TurnAnswer): Promise<void> {
     if (answer.kind === 'error') this.#observer.lastError = JSON.stringify(answer.error);
-    if (answer.kind === 'whole' || answer.kind === 'error') return;
+    if (answer.kind === 'response' || answer.kind === 'error') return;
     const listener = this.#observer.getListener(answer.turn);
-    if (answer.kind === 'ended') listener.handlePiece(answer.events);
+    if (answer.kind === 'complete_stream') listener.handlePiece(answer.events);
     else await this.#followTurn(listener, answer.body, answer.first);
   }
 

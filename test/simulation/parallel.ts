@@ -82,7 +82,7 @@ export async function runCrowd(scheduler: Scheduler, { limits, model, maxTokens,
         upstream: {} as RequestToBill['upstream'],
         body,
         model,
-        count: 20,
+        tokenCount: 20,
         headers: {},
         streams: true,
       };

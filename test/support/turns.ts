@@ -32,7 +32,7 @@ export function buildTurnRequest(body: object, options: TurnRequestOptions = {})
   const text = JSON.stringify(body);
   const all = { 'content-type': 'application/json', 'anthropic-version': '2023-06-01', ...headers };
   return {
-    place: { account, id },
+    conversationKey: { account, id },
     call: { id: createRequestId(), route: 'messages', hash: hash ?? text, key, isClientRetry, isResent: false, stream },
     caller: { account, scopes: ['messages'], token: undefined },
     body: text,
@@ -54,26 +54,26 @@ export const createBody = (content: unknown, more: object = {}) => ({
 export async function sendTurnRequest({
   body,
   ...request
-}: TurnRequest): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
-  const stub = stubOf(request.place.id, request.place.account);
+}: TurnRequest): Promise<Exclude<TurnAnswer, { kind: 'complete_stream' }>> {
+  const stub = stubOf(request.conversationKey.id, request.conversationKey.account);
   return toStreamAnswer(unpackTurnAnswer((await stub.handleTurn(JSON.stringify(request), body)) as PackedTurnAnswer));
 }
 
 export async function sendTurn(
   body: object,
   options: TurnRequestOptions = {},
-): Promise<Exclude<TurnAnswer, { kind: 'ended' }>> {
+): Promise<Exclude<TurnAnswer, { kind: 'complete_stream' }>> {
   return await sendTurnRequest(buildTurnRequest(body, options));
 }
 
 /** An answer that came whole, as one that came as a stream: a caller of the edge cannot tell them apart. */
-function toStreamAnswer(answer: TurnAnswer): Exclude<TurnAnswer, { kind: 'ended' }> {
+function toStreamAnswer(answer: TurnAnswer): Exclude<TurnAnswer, { kind: 'complete_stream' }> {
   if (answer.kind === 'stream') {
     // The result of an object's call must be disposed of once its stream has ended, or broken.
     const disposeResult = () => (answer as Partial<Disposable>)[Symbol.dispose]?.();
     return { ...answer, body: prependText(answer.first ?? '', answer.body, disposeResult) };
   }
-  if (answer.kind !== 'ended') return answer;
+  if (answer.kind !== 'complete_stream') return answer;
   const { turn, headers, events, trailer } = answer;
   return { kind: 'stream', turn, headers, body: new Blob([events, '\0', JSON.stringify(trailer)]).stream() };
 }

@@ -53,7 +53,7 @@ export interface NextRequestPlan extends RepairablePlan {
    * The upper bound of the prompt's tokens, if it can be computed from the last turn's usage. The next three are members of the
    * turn's row.
    */
-  count: number | undefined;
+  tokenCount: number | undefined;
   frame: string | null;
   sentFrom: number;
   follows: boolean;
@@ -164,7 +164,7 @@ export function* planNextRequestInSteps(
     extendedHistory,
     model,
     maxTokens,
-    count: before === null || added === undefined ? undefined : before + added,
+    tokenCount: before === null || added === undefined ? undefined : before + added,
     frame,
     sentFrom,
     follows,

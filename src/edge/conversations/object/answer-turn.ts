@@ -56,11 +56,11 @@ async function waitForTurnAnswer(runner: TurnRunner, stream: boolean, isOwn = fa
   const started = await runner.upstreamAnswered;
   if (started.kind === 'error') return { kind: 'error', error: serializeApiError(started.error) };
   if (started.kind === 'rejected')
-    return { ...started, kind: 'whole', turn: row.id, trailer: runner.turn.result?.summary };
+    return { ...started, kind: 'response', turn: row.id, trailer: runner.turn.result?.summary };
   if (stream) {
     const trailer = runner.turn.result?.summary;
     const events = log.takeComplete();
-    if (events !== undefined && trailer) return { ...started, kind: 'ended', turn: row.id, events, trailer };
+    if (events !== undefined && trailer) return { ...started, kind: 'complete_stream', turn: row.id, events, trailer };
     const { text, after } = log.shownInMemory;
     return { ...started, turn: row.id, first: text, body: log.follow(after, isOwn) };
   }
@@ -88,7 +88,7 @@ export async function answerStartedTurn(
 function createAcceptedAnswer(transcript: Transcript, row: TurnRow): TurnAnswer {
   const report = describeTurn(transcript, row);
   const headers = { location: `/conversations/${report.conversation}/turns/${row.id}` };
-  return { kind: 'whole', turn: row.id, status: 202, headers, body: stringifyWithRememberedTexts(report) };
+  return { kind: 'response', turn: row.id, status: 202, headers, body: stringifyWithRememberedTexts(report) };
 }
 
 /**

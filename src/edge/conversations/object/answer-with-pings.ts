@@ -46,9 +46,9 @@ async function sendPingsUntilAnswered(
     writer.releaseLock();
     return await answer.body.pipeTo(writable);
   }
-  let rest = answer.kind === 'ended' ? answer.events : '';
+  let rest = answer.kind === 'complete_stream' ? answer.events : '';
   let trailer: unknown = answer.kind === 'error' ? undefined : answer.trailer;
-  if (answer.kind === 'whole') rest = `event: error\ndata: ${answer.body.replaceAll('\n', ' ')}\n\n`;
+  if (answer.kind === 'response') rest = `event: error\ndata: ${answer.body.replaceAll('\n', ' ')}\n\n`;
   if (answer.kind === 'error') {
     rest = createSseErrorEvent(answer.error, requestId);
     trailer = {

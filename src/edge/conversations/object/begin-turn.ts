@@ -156,12 +156,12 @@ export function storeTurnAndCreateRunner(
 /** Starts the conversation, if this is its first turn, with the defaults that this turn sets for all later ones. */
 function startConversationIfNew(
   conversation: ConversationContext,
-  { request: { place, parent }, initialContext }: PendingTurn,
+  { request: { conversationKey, parent }, initialContext }: PendingTurn,
   { defaults }: NextRequestPlan,
 ): void {
   const { transcript, maintenance } = conversation;
   if (transcript.storedProfile?.exists) return;
-  startConversation(conversation, place, WATCH_MS, {
+  startConversation(conversation, conversationKey, WATCH_MS, {
     model: defaults.model,
     maxTokens: defaults.maxTokens,
     history: initialContext?.history ?? null,
@@ -316,7 +316,7 @@ export function createSingleRequestRunner(
 /** Makes the runner of a stored turn or step. */
 export function createTurnExecutor(
   conversation: ConversationContext,
-  { place, call, caller: identity, query, edgeOptions }: StartedTurnRequest,
+  { conversationKey, call, caller: identity, query, edgeOptions }: StartedTurnRequest,
   turn: TurnRecorder,
   planned: NextRequestPlan,
   options: Pick<TurnExecutionContext, 'headers' | 'costLimit' | 'isLaterStep' | 'onEnd' | 'onEndNotStored'>,
@@ -333,7 +333,7 @@ export function createTurnExecutor(
     accounts: env,
     store: env.STORE,
     waitUntil,
-    conversation: place.id,
+    conversation: conversationKey.id,
     parent: transcript.storedProfile?.parent && toListedParent(transcript.storedProfile.parent),
     newCharacters: planned.messages.reduce((sum, { text }) => sum + text.length, 0),
     applyPrefix: createPrefixApplier(conversation, transcript.storedProfile),

@@ -87,7 +87,7 @@ export interface TurnRequestMetadata {
 
 /** A turn's request, as the edge sends it to a conversation. */
 export interface TurnRequest {
-  place: ConversationKey;
+  conversationKey: ConversationKey;
   call: TurnRequestMetadata;
   /** Who sends it, with the hash of the end user. */
   caller: Identity;
@@ -113,7 +113,9 @@ export type NewConversationFields = Omit<ConversationFields, 'system' | 'tools' 
   Partial<Pick<TurnRequest, 'caller'>>;
 
 /** A request for a conversation's next prompt, to count its tokens. */
-export type NextPromptRequest = Pick<TurnRequest, 'place' | 'caller' | 'body'> & { edgeOptions: InitialContextOptions };
+export type NextPromptRequest = Pick<TurnRequest, 'conversationKey' | 'caller' | 'body'> & {
+  edgeOptions: InitialContextOptions;
+};
 
 /** A prompt to count, and the betas that its agent needs. */
 export type PromptToCount = RpcResult<ReadableStream<Uint8Array>> & { betas?: readonly string[] | undefined };

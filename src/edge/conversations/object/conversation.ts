@@ -191,19 +191,19 @@ export class Conversation extends UpstreamDurableObject {
 
   /** Creates the conversation with the defaults of its turns. It is empty, or has an imported history. */
   async createConversation(
-    place: ConversationKey,
+    conversationKey: ConversationKey,
     fields: NewConversationFields,
     texts: { system?: RpcText; tools?: RpcText; messages?: RpcText },
   ): Promise<RpcResult<RpcText>> {
     const system = texts.system && (await readRpcText(texts.system));
     const tools = texts.tools && (await readRpcText(texts.tools));
     const messages = texts.messages && (await readRpcText(texts.messages));
-    if (!this.#state.isConversationIdFree) return createIdTakenResult(place.id);
+    if (!this.#state.isConversationIdFree) return createIdTakenResult(conversationKey.id);
     let initialContext: InitialContext | undefined;
     let history: ImportedHistory | undefined;
     try {
       history = messages === undefined ? undefined : await parseImportedMessages(messages);
-      initialContext = await resolveInitialContext(this.#state, place, fields, fields.caller);
+      initialContext = await resolveInitialContext(this.#state, conversationKey, fields, fields.caller);
       // Check the defaults now: `buildRequestWithAgent` throws if the agent does not allow them.
       if (initialContext?.agent)
         initialContext.stored.buildRequestWithAgent(new Map(), { system, tools }, { maxBreakpoints: 0 });
@@ -212,9 +212,9 @@ export class Conversation extends UpstreamDurableObject {
     }
     if (!this.#state.isConversationIdFree) {
       releaseUnusedPrefix(this.#state, initialContext?.retained);
-      return createIdTakenResult(place.id);
+      return createIdTakenResult(conversationKey.id);
     }
-    const by = { account: place.account, only: fields.caller?.only };
+    const by = { account: conversationKey.account, only: fields.caller?.only };
     try {
       const refused =
         by.only &&
@@ -229,7 +229,13 @@ export class Conversation extends UpstreamDurableObject {
       releaseUnusedPrefix(this.#state, initialContext?.retained);
       return toFailedResult(thrown);
     }
-    const stored = storeNewConversation(this.#state, place, fields, { system, tools, history }, initialContext);
+    const stored = storeNewConversation(
+      this.#state,
+      conversationKey,
+      fields,
+      { system, tools, history },
+      initialContext,
+    );
     return await this.#state.waitUntilHistoryStored(stored, history?.omitted);
   }
 
@@ -274,23 +280,23 @@ export class Conversation extends UpstreamDurableObject {
    * @param erasedUntil set for a backup, whose lines are checked: what began up to then was erased with its account
    */
   storeCopiedHistory(
-    place: ConversationKey,
+    conversationKey: ConversationKey,
     lines: ReadableStream<Uint8Array>,
     erasedUntil?: number,
   ): Promise<RpcResult<RpcText>> {
-    return this.callPlugin('transfer', 'adopt', place, lines, erasedUntil);
+    return this.callPlugin('transfer', 'adopt', conversationKey, lines, erasedUntil);
   }
 
   /**
    * Deletes everything, and repeats the report to the account until it is confirmed. Damaged rows are deleted without being
    * read.
    *
-   * @param place the account and id of this conversation, because its own rows may be damaged
+   * @param conversationKey the account and id of this conversation, because its own rows may be damaged
    * @param isAccountDeleted whether its account is deleted too, so that no report is needed
    * @returns whether the conversation existed
    */
-  erase(place?: ConversationKey, isAccountDeleted?: boolean): Promise<boolean> {
-    return eraseConversation(this.#state, place, isAccountDeleted);
+  erase(conversationKey?: ConversationKey, isAccountDeleted?: boolean): Promise<boolean> {
+    return eraseConversation(this.#state, conversationKey, isAccountDeleted);
   }
 
   /** Renews the hold of the running turn, repeats unconfirmed settlements and reports, and deletes what has expired. */

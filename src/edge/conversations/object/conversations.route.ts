@@ -71,8 +71,8 @@ export const CONVERSATION_ROUTES = [
   ),
   defineRoute('DELETE /conversations/:id', { needs: 'messages' }, async (c) => {
     const id = requireConversationId(c);
-    const place = { account: c.get('identity').account, id };
-    const callErase = () => callConversationWithoutResult<boolean>(c, id, (object) => object.erase(place));
+    const conversationKey = { account: c.get('identity').account, id };
+    const callErase = () => callConversationWithoutResult<boolean>(c, id, (object) => object.erase(conversationKey));
     // The first write to a damaged table breaks the object and loses the call, so repeat a lost call. It may have deleted the
     // conversation before it was lost, so the repeated call succeeds even if there is no conversation.
     if (!(await callAgainIfLost(async (again) => (await callErase()) || again)))
@@ -169,7 +169,7 @@ async function createConversationFromRequest(c: Context<AppEnv>): Promise<Respon
   checkConversationAllowed(identity, id, 'id');
   requireAllowedRetention(c, fields.retention_seconds);
   const quotaStatus = await admitRequestWithoutCost(c, { conversation: id, bytes: body.bytes.length });
-  const place = { account: identity.account, id };
+  const conversationKey = { account: identity.account, id };
   const members: NewConversationFields = {
     ...fields,
     ...resolveRequestedAgent(identity, fields.agent),
@@ -184,7 +184,7 @@ async function createConversationFromRequest(c: Context<AppEnv>): Promise<Respon
     return text === undefined ? {} : { [name]: toRpcText(text) };
   };
   const created = await callWithReservedStorage(c, id, (object) =>
-    object.createConversation(place, members, {
+    object.createConversation(conversationKey, members, {
       ...toTextField('system'),
       ...toTextField('tools'),
       ...toTextField('messages'),

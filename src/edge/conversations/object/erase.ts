@@ -11,15 +11,15 @@ import { deleteAllButProfile } from './profile-changes.ts';
 /** Deletes everything. The parameters are those of `Conversation.erase`. */
 export async function eraseConversation(
   state: ConversationState,
-  place: ConversationKey | undefined = state.transcript.uncheckedProfile,
+  conversationKey: ConversationKey | undefined = state.transcript.uncheckedProfile,
   isAccountDeleted = false,
 ): Promise<boolean> {
   try {
     return await eraseUndamagedConversation(state, isAccountDeleted);
   } catch (thrown) {
-    if (!place) throw thrown;
+    if (!conversationKey) throw thrown;
     logDamage(state.transcript, thrown);
-    await eraseDamagedConversation(state, place);
+    await eraseDamagedConversation(state, conversationKey);
     return true;
   }
 }

@@ -35,7 +35,7 @@ export async function handleTurn(state: ConversationState, rpcRequest: TurnReque
     const prefixAndAgent = applyDefaultAgent(request.edgeOptions);
     const initialContext =
       hasInitialContext(prefixAndAgent) && !state.visibleProfile
-        ? await resolveInitialContext(state, request.place, prefixAndAgent, request.caller)
+        ? await resolveInitialContext(state, request.conversationKey, prefixAndAgent, request.caller)
         : undefined;
     try {
       const { only } = request.caller;

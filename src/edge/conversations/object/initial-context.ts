@@ -61,15 +61,15 @@ export function rejectPrefixWithAgent({ prefix, agent }: InitialContextOptions):
  */
 export async function resolveInitialContext(
   context: Pick<ObjectContext, 'env' | 'settings'>,
-  place: ConversationKey,
+  conversationKey: ConversationKey,
   options: InitialContextOptions,
   caller: Pick<Identity, 'scopes'> | undefined,
 ): Promise<InitialContext | undefined> {
   rejectPrefixWithAgent(options);
   const { prefix, agent } = options;
-  const { account } = place;
+  const { account } = conversationKey;
   const { scopes = [] } = caller ?? {};
-  if (prefix !== undefined) return await findAndRetainPrefix(context, place, prefix, scopes);
+  if (prefix !== undefined) return await findAndRetainPrefix(context, conversationKey, prefix, scopes);
   if (agent === undefined) return undefined;
   const services = { env: context.env, settings: context.settings() };
   const found = await findAgent(services, { account, scopes }, agent, options.agent_owner, options.agent_listed);

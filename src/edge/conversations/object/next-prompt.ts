@@ -34,7 +34,7 @@ export async function prepareNextPrompt(
     // checks all restrictions. So resolve the prefix or agent that the first turn would use.
     const initialContext =
       only && !profile
-        ? await resolveInitialContext(state, request.place, request.edgeOptions, request.caller)
+        ? await resolveInitialContext(state, request.conversationKey, request.edgeOptions, request.caller)
         : undefined;
     return await buildNextPrompt(state, { ...request, body }, initialContext);
   } catch (thrown) {

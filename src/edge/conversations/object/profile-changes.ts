@@ -20,7 +20,7 @@ import { releasePrefixInBackground } from './retained-prefix.ts';
  */
 export function startConversation(
   conversation: ConversationContext,
-  place: ConversationKey,
+  conversationKey: ConversationKey,
   watchMs: number,
   fields: Partial<ConversationProfile> = {},
 ): void {
@@ -36,7 +36,7 @@ export function startConversation(
   } = transcript.storedProfile ?? {};
   if (prefix) releasePrefixInBackground(conversation, prefix);
   const spent = { cost, inputTokens, outputTokens };
-  const profile: ConversationProfile = { ...createEmptyProfile(place, now(), version), ...spent, ...fields };
+  const profile: ConversationProfile = { ...createEmptyProfile(conversationKey, now(), version), ...spent, ...fields };
   if (transcript.createConversation(profile)) return;
   // A deleted or failed turn with this id may have listeners. Do not reuse its number, or they would get the events of another
   // turn.
@@ -46,9 +46,13 @@ export function startConversation(
 }
 
 /** @returns an empty profile, newer than the version that was stored before. */
-export function createEmptyProfile(place: ConversationKey, now: number, version: number): ConversationProfile {
+export function createEmptyProfile(
+  conversationKey: ConversationKey,
+  now: number,
+  version: number,
+): ConversationProfile {
   return {
-    ...place,
+    ...conversationKey,
     exists: false,
     createdAt: now,
     updatedAt: now,
@@ -84,7 +88,7 @@ export function createEmptyProfile(place: ConversationKey, now: number, version:
  */
 export async function storeNewConversation(
   conversation: ConversationContext,
-  place: ConversationKey,
+  conversationKey: ConversationKey,
   fields: Omit<ConversationFields, 'system' | 'tools' | 'messages'>,
   contents: { system: string | undefined; tools: string | undefined; history: ImportedHistory | undefined },
   initialContext: InitialContext | undefined,
@@ -93,7 +97,7 @@ export async function storeNewConversation(
   const { model = null, maxTokens = null, history = null, agent = null, retained } = initialContext ?? {};
   // If the object crashes before the history is complete, this alarm deletes the part that is stored.
   const watchMs = contents.history ? GRACE_MS : CONFIRM_RETRY_MS;
-  startConversation(conversation, place, watchMs, { prefix: retained ?? null });
+  startConversation(conversation, conversationKey, watchMs, { prefix: retained ?? null });
   const storing = contents.history?.storeInConversation(transcript, { model: fields.model ?? model, now: now() });
   const imported =
     storing &&

@@ -34,11 +34,11 @@ type AccountAccess = Pick<ObjectContext, 'env' | 'settings'>;
 /** Finds the prefix of a new conversation, and places a hold on its version. @throws ApiError 404 where there is none */
 export async function findAndRetainPrefix(
   context: AccountAccess,
-  place: ConversationKey,
+  conversationKey: ConversationKey,
   ref: string,
   scopes: readonly Scope[],
 ): Promise<PrefixWithDefaults> {
-  const { account } = place;
+  const { account } = conversationKey;
   const found = await requireStoredVersion(
     PREFIXES,
     { ...createVersionStoreContext(context, account), account, scopes },
@@ -46,7 +46,7 @@ export async function findAndRetainPrefix(
   );
   const { content, runs } = found.value;
   const { model, max_tokens: maxTokens, history } = content;
-  return { retained: await retainPrefix(context, place, found), model, maxTokens, history, runs };
+  return { retained: await retainPrefix(context, conversationKey, found), model, maxTokens, history, runs };
 }
 
 /** Places a conversation's hold on a version with its owner. @throws ApiError 404 where it is gone */

@@ -23,7 +23,7 @@ import type { RpcText } from './contract.ts';
 
 /** Packs an answer so that an object's call can return it to the edge. */
 export function packTurnAnswer(answer: TurnAnswer): PackedTurnAnswer {
-  if (answer.kind !== 'ended') return answer;
+  if (answer.kind !== 'complete_stream') return answer;
   const { events, ...rest } = answer;
   return `${JSON.stringify(rest)}\n${events}`;
 }
@@ -31,7 +31,7 @@ export function packTurnAnswer(answer: TurnAnswer): PackedTurnAnswer {
 export function unpackTurnAnswer(packed: PackedTurnAnswer): TurnAnswer {
   if (typeof packed !== 'string') return packed;
   const end = packed.indexOf('\n');
-  const rest = JSON.parse(packed.slice(0, end)) as Omit<Extract<TurnAnswer, { kind: 'ended' }>, 'events'>;
+  const rest = JSON.parse(packed.slice(0, end)) as Omit<Extract<TurnAnswer, { kind: 'complete_stream' }>, 'events'>;
   return { ...rest, events: packed.slice(end + 1) };
 }
 
@@ -56,7 +56,7 @@ export function createBufferedAnswer(turn: TurnHandle, extra: Record<string, str
   if (message) {
     const body = stringifyWithRememberedTexts(message);
     const headers = paused === undefined ? extra : { ...extra, 'sluice-paused': paused };
-    return { kind: 'whole', turn: row.id, status: 200, headers, body, trailer: summary };
+    return { kind: 'response', turn: row.id, status: 200, headers, body, trailer: summary };
   }
   const reason = ended.error ?? {
     type: 'api_error',

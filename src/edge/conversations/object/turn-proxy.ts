@@ -127,7 +127,7 @@ async function createTurnRequest(
   const edgeOptions = readEdgeOptions(c, allowed, isSluiceRoute);
   const wantsStream = fields.stream === undefined ? isSluiceRoute : fields.stream === true;
   return {
-    place: { account: identity.account, id },
+    conversationKey: { account: identity.account, id },
     call: {
       id: c.get('requestId'),
       route: 'messages',
@@ -151,7 +151,7 @@ async function createTurnRequest(
  */
 function createTurnResponse(
   c: Context<AppEnv>,
-  { place, edgeOptions, caller }: Omit<TurnRequest, 'body'>,
+  { conversationKey, edgeOptions, caller }: Omit<TurnRequest, 'body'>,
   model: unknown,
   answer: Exclude<TurnAnswer, { kind: 'error' }>,
 ): Response {
@@ -164,12 +164,13 @@ function createTurnResponse(
   line.model = typeof usedModel === 'string' ? usedModel.slice(0, 128) : undefined;
   if (answer.kind === 'stream') {
     return streamTurn(c, answer, headers, createOutcomeLogger(c), () =>
-      callConversationWithoutResult(c, place.id, (object) => object.endInterruptedTurns()),
+      callConversationWithoutResult(c, conversationKey.id, (object) => object.endInterruptedTurns()),
     );
   }
   const { outcome, nanodollars, budget } = answer.trailer ?? {};
   if (outcome) createOutcomeLogger(c)(outcome, nanodollars);
-  if (answer.kind === 'ended') return new Response(answer.events, { headers: createEventStreamHeaders(headers) });
+  if (answer.kind === 'complete_stream')
+    return new Response(answer.events, { headers: createEventStreamHeaders(headers) });
   // Remove the hint for a restricted token: it would reveal the agent's model.
   if (caller.only !== undefined) delete headers['sluice-hint'];
   if (answer.status < 300) Object.assign(headers, createEndHeaders(undefined, nanodollars, budget));
@@ -232,7 +233,7 @@ async function callTurnWithRetry(
 ): Promise<TurnAnswer> {
   return await callAgainIfLost(async (isResent) =>
     unpackTurnAnswer(
-      await callConversationWithoutResult<PackedTurnAnswer>(c, request.place.id, (object) =>
+      await callConversationWithoutResult<PackedTurnAnswer>(c, request.conversationKey.id, (object) =>
         object.handleTurn(JSON.stringify({ ...request, call: { ...call, isResent } }), toRpcBody(body)),
       ),
     ),
@@ -269,9 +270,9 @@ export async function fetchPromptToCount(
     ...resolveRequestedAgent(identity, readRequestField('agent', caller, request.json)),
     defaults,
   };
-  const place = { account: identity.account, id };
+  const conversationKey = { account: identity.account, id };
   const prompt = await callConversationWithoutResult<PromptToCount | undefined>(c, id, (object) =>
-    object.prepareNextPrompt({ place, caller: identity, edgeOptions, body: toRpcBody(request) }),
+    object.prepareNextPrompt({ conversationKey, caller: identity, edgeOptions, body: toRpcBody(request) }),
   );
   if (!prompt) return undefined;
   if (!prompt.ok) throw toAppApiError(c, prompt.error);

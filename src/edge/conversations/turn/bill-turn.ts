@@ -26,12 +26,12 @@ interface TurnBillingOptions {
 /** @returns the request of a turn, before its admission */
 export function createBilledRequestOfTurn(
   turn: TurnRecorder,
-  { body, model, count }: Pick<NextRequestPlan, 'body' | 'model' | 'count'>,
+  { body, model, tokenCount }: Pick<NextRequestPlan, 'body' | 'model' | 'tokenCount'>,
   context: TurnExecutionContext,
   { named, fallbackModels, signal, onAdmitted }: TurnBillingOptions,
 ): BilledRequest {
   return new BilledRequest(
-    { ...createBillingContext(turn.row.route, context, signal), body, model, count, fallbackModels },
+    { ...createBillingContext(turn.row.route, context, signal), body, model, tokenCount, fallbackModels },
     {
       named,
       modelInBody: model,

@@ -269,10 +269,10 @@ export class TurnExecutor implements TurnRunner {
     progress.sentAt = undefined;
     progress.opening = undefined;
     // Release the messages and the rejected body, so that they are not in memory together with the amended body.
-    const { body, count } = Object.assign(plan, amended, { messages: [] });
+    const { body, tokenCount } = Object.assign(plan, amended, { messages: [] });
     this.#limitAdmissionTime();
     const outcome = createUnansweredOutcome(progress, this.#context.now());
-    await this.#abort.raceWithAbort(billed.replaceBody({ body, count }, outcome));
+    await this.#abort.raceWithAbort(billed.replaceBody({ body, tokenCount }, outcome));
     return true;
   }
 

@@ -19,10 +19,10 @@ export type TurnAnswer =
   /** A stream of events that continues. `first` are the events that have been shown already. They come with the answer, and the stream has the rest. */
   | { kind: 'stream'; turn: string; headers: Record<string, string>; first?: string; body: ReadableStream<Uint8Array> }
   /** The complete stream of a turn that has ended, as one text. */
-  | { kind: 'ended'; turn: string; headers: Record<string, string>; events: string; trailer: TurnSummary }
+  | { kind: 'complete_stream'; turn: string; headers: Record<string, string>; events: string; trailer: TurnSummary }
   /** A response that is not a stream: a message, an error of the upstream, or the 202 of a turn in the background. */
   | {
-      kind: 'whole';
+      kind: 'response';
       turn: string;
       status: number;
       headers: Record<string, string>;
@@ -33,7 +33,7 @@ export type TurnAnswer =
   | { kind: 'error'; error: SerializedApiError; isEnd?: boolean };
 
 /** A turn's answer on its way to the edge. A complete one is packed into a text, which costs less to pass. */
-export type PackedTurnAnswer = Exclude<TurnAnswer, { kind: 'ended' }> | string;
+export type PackedTurnAnswer = Exclude<TurnAnswer, { kind: 'complete_stream' }> | string;
 
 /** The turn's summary, for the edge's log line and headers. It follows the end of a stream. */
 export interface TurnSummary {

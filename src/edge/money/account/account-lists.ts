@@ -75,13 +75,13 @@ export abstract class AccountListsBase extends EdgeDurableObject {
 
   /** Changes what is stored under a name, records which admin has done so, and publishes the name. */
   async #changeName(
-    place: Omit<VersionId, 'hash'>,
+    ownedName: Omit<VersionId, 'hash'>,
     by: ChangeOrigin | undefined,
     action: 'stored' | 'deleted' | 'withdrawn',
     change: () => VersionChangeOutcome['outcome'],
   ): Promise<VersionChangeOutcome> {
     const { versions, changes, accountId = DEPLOYMENT } = this.state;
-    const { kind, name } = place;
+    const { kind, name } = ownedName;
     const before = by && versions.readNamePointer(kind, name);
     const outcome = change();
     if (before && outcome === 'stored') {
@@ -90,7 +90,7 @@ export abstract class AccountListsBase extends EdgeDurableObject {
       if (Object.keys(fields).length > 0)
         changes.recordChanges(by, [{ kind: `${subject.type}.${action}`, subject, changes: fields }]);
     }
-    return await this.#publishNameToKv(place, outcome);
+    return await this.#publishNameToKv(ownedName, outcome);
   }
 
   async #publishNameToKv(

@@ -162,8 +162,11 @@ export async function eraseInOtherObjects(state: AccountState, until = state.era
   const { env, conversations } = state;
   const settings = parseSettingsOnce(env);
   const eraseConversation = (id: string) => {
-    const place = { account: accountId, id };
-    const erased = getConversationStub(env, settings, place).erase(place, until > state.erasedUntil);
+    const conversationKey = { account: accountId, id };
+    const erased = getConversationStub(env, settings, conversationKey).erase(
+      conversationKey,
+      until > state.erasedUntil,
+    );
     // `erase` returns whether the conversation existed. In both cases it no longer exists, so remove it from the list.
     return erased.then(() => true);
   };

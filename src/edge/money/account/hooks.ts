@@ -39,7 +39,7 @@ export interface AccountPlugin {
    *
    * @returns whether nothing is left there
    */
-  erase?(state: AccountState, place: { account: string; id: string }, until: number): Promise<boolean>;
+  erase?(state: AccountState, key: { account: string; id: string }, until: number): Promise<boolean>;
   /** Whether an erasure waits for `erase`, because each erasure needs it again. Then it must take only one call. */
   isErasedWithinCall?: boolean;
 }

@@ -86,7 +86,7 @@ export class BilledRequest implements Payment {
 
   constructor(request: RequestToBill, options: BilledRequestOptions) {
     // Keep the body only in the variant: `releaseBody` replaces it there to free its memory, so no other reference may exist.
-    const { body, model, count: _, fallbackModels: __, ...context } = request;
+    const { body, model, tokenCount: _, fallbackModels: __, ...context } = request;
     this.#context = context;
     this.#variant = createFirstVariant(request);
     this.#requestedModel = model;
@@ -241,11 +241,14 @@ export class BilledRequest implements Payment {
    * @param outcome how the body was rejected
    * @throws ApiError as `reserveAttempt`
    */
-  async replaceBody({ body, count }: Pick<RequestToBill, 'body' | 'count'>, outcome: RequestOutcome): Promise<void> {
+  async replaceBody(
+    { body, tokenCount }: Pick<RequestToBill, 'body' | 'tokenCount'>,
+    outcome: RequestOutcome,
+  ): Promise<void> {
     await this.settleFailedAttempt(outcome);
     // Use the count of the new body, if there is one. It includes the thinking, so reset `leavesOutThinking`, which would add
     // an estimate for the thinking.
-    this.#variant = { ...this.#variant, body, count, leavesOutThinking: undefined };
+    this.#variant = { ...this.#variant, body, tokenCount, leavesOutThinking: undefined };
     await this.#reserveLaterAttempt(true);
   }
 
@@ -294,9 +297,9 @@ export class BilledRequest implements Payment {
     const counted = await countUnansweredPrompt(this.#context, variant);
     if (!counted) return undefined;
     // Store the count, so that later attempts with the same body hold the counted tokens instead of an estimate.
-    const { body, model, count } = this.#variant;
-    if (count === undefined && (body === variant.body || body === RELEASED_BODY) && model === variant.model)
-      this.#variant = { ...this.#variant, count: counted.count, leavesOutThinking: true };
+    const { body, model, tokenCount } = this.#variant;
+    if (tokenCount === undefined && (body === variant.body || body === RELEASED_BODY) && model === variant.model)
+      this.#variant = { ...this.#variant, tokenCount: counted.count, leavesOutThinking: true };
     return counted.promptTokens;
   };
 

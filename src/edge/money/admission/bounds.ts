@@ -112,10 +112,10 @@ export async function countUnansweredPrompt(
   context: CountableContext,
   variant: RequestVariant,
 ): Promise<{ count: number | null; promptTokens: number | undefined } | undefined> {
-  const { count, body, model, changes } = variant;
+  const { tokenCount, body, model, changes } = variant;
   const { settings, upstream, routing } = context;
   // Skip counting if the prompt was counted before, or if the body was released meanwhile.
-  if (count !== undefined || body === RELEASED_BODY || !canAnyUpstreamCountTokens({ settings, upstream, model }))
+  if (tokenCount !== undefined || body === RELEASED_BODY || !canAnyUpstreamCountTokens({ settings, upstream, model }))
     return undefined;
   const models = getHoldPrices(context, model);
   // Count without the caller's signal: the caller may have disconnected, and the prompt must be counted anyway.

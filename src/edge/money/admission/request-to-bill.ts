@@ -42,7 +42,7 @@ export interface RequestToBill extends BillingContext {
   /** The models that may step in, as the caller names them. Default: those of the account's limits. */
   fallbackModels?: readonly string[] | undefined;
   /** The maximum number of input tokens, if it is known already; null if the API counts no such prompt. */
-  count?: number | null | undefined;
+  tokenCount?: number | null | undefined;
 }
 
 /** The part of a request that is needed to settle one of its attempts. */

@@ -24,8 +24,8 @@ export interface RequestVariant {
   /** The fallback models that are left, as the caller or the limits name them; absent until either has named them. */
   readonly fallbackModels?: readonly string[] | undefined;
   /** The maximum number of input tokens; null if the API counts no such prompt, absent if it was not counted. */
-  readonly count?: number | null | undefined;
-  /** Whether `count` is that of count_tokens, which omits the thinking of earlier responses. */
+  readonly tokenCount?: number | null | undefined;
+  /** Whether `tokenCount` is that of count_tokens, which omits the thinking of earlier responses. */
   readonly leavesOutThinking?: boolean | undefined;
   /** The positions of the tools whose uses may be limited, and the minimum number of uses of all tools. */
   readonly limitableTools?: { readonly positions: readonly number[]; readonly minUses: number } | undefined;
@@ -33,8 +33,8 @@ export interface RequestVariant {
   readonly loweredBy?: LoweredBy | undefined;
 }
 
-export function createFirstVariant({ body, model, fallbackModels, count }: RequestToBill): RequestVariant {
-  return { body, model, fallbackModels, count, changes: {} };
+export function createFirstVariant({ body, model, fallbackModels, tokenCount }: RequestToBill): RequestVariant {
+  return { body, model, fallbackModels, tokenCount, changes: {} };
 }
 
 /**
@@ -96,7 +96,7 @@ export async function createFallbackVariant(
     originalModel: variant.originalModel ?? variant.model,
     // Discard the count: it was made with the tokenizer of the model before. `null` stays, because it means that no upstream
     // can count.
-    count: variant.count === null ? null : undefined,
+    tokenCount: variant.tokenCount === null ? null : undefined,
   };
 }
 

@@ -247,7 +247,7 @@ async function askAccount(
 /** Prices a variant before the account is asked about it. A prompt that no upstream can count is marked as such. */
 function priceNewVariant(context: BillingContext, prices: ModelTable, variant: RequestVariant): PricedVariant {
   const { settings, upstream } = context;
-  const { model, count: tokens, leavesOutThinking = false } = variant;
+  const { model, tokenCount: tokens, leavesOutThinking = false } = variant;
   const priced = priceVariant(context, prices, {
     variant,
     count: tokens === undefined ? undefined : { tokens, leavesOutThinking },

@@ -40,7 +40,7 @@ export interface VersionSource<T> {
   /** The caller's rights, which determine whether other versions than the current one may be used. */
   rights: VersionRights;
   /** Reads the bytes of a version from the owner's object. @param isAny whether it need not be current or pinned */
-  fetchFromOwner(place: OwnedName, hash: string, isAny: boolean): Promise<Uint8Array | undefined>;
+  fetchFromOwner(ownedName: OwnedName, hash: string, isAny: boolean): Promise<Uint8Array | undefined>;
   read(bytes: Uint8Array): T | Promise<T>;
   memorySize(value: T, bytes: number): number;
 }
@@ -80,16 +80,16 @@ export async function computeVersionHash(bytes: Uint8Array): Promise<string> {
 /** Writes a version's bytes. @throws ApiError 503 while KV does not take them */
 export async function writeVersionToKv(
   store: KVNamespace,
-  place: OwnedName,
+  ownedName: OwnedName,
   hash: string,
   bytes: Uint8Array,
 ): Promise<void> {
-  await callKvOrThrowUnavailable(() => store.put(createVersionKvKey(place, hash), bytes));
+  await callKvOrThrowUnavailable(() => store.put(createVersionKvKey(ownedName, hash), bytes));
 }
 
 /** Deletes a version's bytes. @throws ApiError 503 while KV does not take it */
-export async function deleteVersionFromKv(store: KVNamespace, place: OwnedName, hash: string): Promise<void> {
-  await callKvOrThrowUnavailable(() => store.delete(createVersionKvKey(place, hash)));
+export async function deleteVersionFromKv(store: KVNamespace, ownedName: OwnedName, hash: string): Promise<void> {
+  await callKvOrThrowUnavailable(() => store.delete(createVersionKvKey(ownedName, hash)));
 }
 
 /**
@@ -98,8 +98,8 @@ export async function deleteVersionFromKv(store: KVNamespace, place: OwnedName, 
  * @param text as `serializePointer` writes it
  * @throws ApiError 503 while KV does not take it
  */
-export async function writePointerToKv(store: KVNamespace, place: OwnedName, text: string | null): Promise<void> {
-  const key = createPointerKvKey(place);
+export async function writePointerToKv(store: KVNamespace, ownedName: OwnedName, text: string | null): Promise<void> {
+  const key = createPointerKvKey(ownedName);
   await callKvOrThrowUnavailable(() => (text === null ? store.delete(key) : store.put(key, text)));
 }
 
@@ -138,18 +138,18 @@ export async function findUsableVersion<T>(
   source: VersionSource<T>,
   { name, hash }: NamedVersionRef,
 ): Promise<FoundVersion<T> | undefined> {
-  const places = source.owners.map((owner) => ({ kind: source.kind, owner, name }));
-  const pointers = await Promise.all(places.map((place) => findPointerInMemoryOrKv(source, place)));
+  const ownedNames = source.owners.map((owner) => ({ kind: source.kind, owner, name }));
+  const pointers = await Promise.all(ownedNames.map((ownedName) => findPointerInMemoryOrKv(source, ownedName)));
   if (hash === undefined) {
     const at = pointers.findIndex((pointer) => pointer.hash !== '');
-    const [place, pointer] = [places[at], pointers[at]];
-    return place && pointer && (await findVersionInMemoryOrKv(source, [place], pointer.hash));
+    const [ownedName, pointer] = [ownedNames[at], pointers[at]];
+    return ownedName && pointer && (await findVersionInMemoryOrKv(source, [ownedName], pointer.hash));
   }
-  const usable = places.filter(({ owner }, at) => {
+  const usable = ownedNames.filter(({ owner }, at) => {
     const pointer = pointers[at];
     return pointer && canUseVersion(owner, hash, pointer, source.rights);
   });
-  const others = places.filter((place) => !usable.includes(place));
+  const others = ownedNames.filter((ownedName) => !usable.includes(ownedName));
   return (await findVersionInMemoryOrKv(source, usable, hash)) ?? (await fetchVersionFromOwners(source, others, hash));
 }
 
@@ -159,14 +159,14 @@ export async function findUsableVersion<T>(
  */
 async function fetchVersionFromOwners<T>(
   source: VersionSource<T>,
-  places: readonly OwnedName[],
+  ownedNames: readonly OwnedName[],
   hash: string,
 ): Promise<FoundVersion<T> | undefined> {
-  for (const place of places) {
-    const bytes = await source.fetchFromOwner(place, hash, canUseAnyVersion(place.owner, hash, source.rights));
+  for (const ownedName of ownedNames) {
+    const bytes = await source.fetchFromOwner(ownedName, hash, canUseAnyVersion(ownedName.owner, hash, source.rights));
     if (!bytes) continue;
-    source.memory.addPinToCachedPointer(place, hash);
-    return await parseAndCacheVersion(source, place, hash, bytes);
+    source.memory.addPinToCachedPointer(ownedName, hash);
+    return await parseAndCacheVersion(source, ownedName, hash, bytes);
   }
   return undefined;
 }
@@ -174,35 +174,37 @@ async function fetchVersionFromOwners<T>(
 /** Finds what is known of a name: at most as old as this isolate's memory and KV's together. */
 export async function findPointerInMemoryOrKv<T>(
   { store, memory }: Pick<VersionSource<T>, 'store' | 'memory'>,
-  place: OwnedName,
+  ownedName: OwnedName,
 ): Promise<VersionPointer> {
-  const believed = memory.getCachedPointer(place);
+  const believed = memory.getCachedPointer(ownedName);
   if (believed !== undefined) return believed;
   const pointer = parsePointer(
-    await callKvOrThrowUnavailable(() => store.get(createPointerKvKey(place), { cacheTtl: MIN_KV_CACHE_SECONDS })),
+    await callKvOrThrowUnavailable(() => store.get(createPointerKvKey(ownedName), { cacheTtl: MIN_KV_CACHE_SECONDS })),
   );
-  memory.cachePointer(place, pointer);
+  memory.cachePointer(ownedName, pointer);
   return pointer;
 }
 
 /** Finds a version that the caller may use. */
 export async function findVersionInMemoryOrKv<T>(
   source: Omit<VersionSource<T>, 'owners' | 'rights'>,
-  places: readonly OwnedName[],
+  ownedNames: readonly OwnedName[],
   hash: string,
 ): Promise<FoundVersion<T> | undefined> {
   const { memory, store } = source;
-  for (const place of places) {
-    const value = memory.getCachedValue(place, hash);
-    if (value !== undefined) return { owner: place.owner, name: place.name, hash, value };
+  for (const ownedName of ownedNames) {
+    const value = memory.getCachedValue(ownedName, hash);
+    if (value !== undefined) return { owner: ownedName.owner, name: ownedName.name, hash, value };
   }
   const found = await Promise.all(
-    places.map((place) => callKvOrThrowUnavailable(() => store.get(createVersionKvKey(place, hash), 'arrayBuffer'))),
+    ownedNames.map((ownedName) =>
+      callKvOrThrowUnavailable(() => store.get(createVersionKvKey(ownedName, hash), 'arrayBuffer')),
+    ),
   );
-  for (const [index, place] of places.entries()) {
+  for (const [index, ownedName] of ownedNames.entries()) {
     const stored = found[index];
-    const bytes = stored ? new Uint8Array(stored) : await source.fetchFromOwner(place, hash, true);
-    if (bytes !== undefined) return await parseAndCacheVersion(source, place, hash, bytes);
+    const bytes = stored ? new Uint8Array(stored) : await source.fetchFromOwner(ownedName, hash, true);
+    if (bytes !== undefined) return await parseAndCacheVersion(source, ownedName, hash, bytes);
   }
   return undefined;
 }
@@ -210,14 +212,14 @@ export async function findVersionInMemoryOrKv<T>(
 /** Reads a version, or takes what another request has read meanwhile, so that it is in memory only once. */
 async function parseAndCacheVersion<T>(
   { memory, read, memorySize }: Pick<VersionSource<T>, 'memory' | 'read' | 'memorySize'>,
-  place: OwnedName,
+  ownedName: OwnedName,
   hash: string,
   bytes: Uint8Array,
 ): Promise<FoundVersion<T>> {
-  const own = memory.getCachedValue(place, hash) ?? (await read(bytes));
-  const value = memory.getCachedValue(place, hash) ?? own;
-  memory.cacheValue(place, hash, value, memorySize(value, bytes.length));
-  return { owner: place.owner, name: place.name, hash, value };
+  const own = memory.getCachedValue(ownedName, hash) ?? (await read(bytes));
+  const value = memory.getCachedValue(ownedName, hash) ?? own;
+  memory.cacheValue(ownedName, hash, value, memorySize(value, bytes.length));
+  return { owner: ownedName.owner, name: ownedName.name, hash, value };
 }
 
 async function callKvOrThrowUnavailable<T>(work: () => Promise<T>): Promise<T> {
@@ -250,36 +252,36 @@ export class VersionMemory<T> {
     return Date.now();
   }
 
-  getCachedValue(place: OwnedName, hash: string): T | undefined {
-    return this.#values.get(createVersionKvKey(place, hash))?.value;
+  getCachedValue(ownedName: OwnedName, hash: string): T | undefined {
+    return this.#values.get(createVersionKvKey(ownedName, hash))?.value;
   }
 
   /** Remembers a value. @param bytes the memory that it takes up */
-  cacheValue(place: OwnedName, hash: string, value: T, bytes: number): void {
-    const key = createVersionKvKey(place, hash);
+  cacheValue(ownedName: OwnedName, hash: string, value: T, bytes: number): void {
+    const key = createVersionKvKey(ownedName, hash);
     if (!this.#values.has(key)) this.#values.set(key, { value, bytes });
   }
 
   /** @returns what is remembered of a name; undefined if that is nothing. */
-  getCachedPointer(place: OwnedName): VersionPointer | undefined {
-    const believed = this.#pointers.get(createPointerKvKey(place));
+  getCachedPointer(ownedName: OwnedName): VersionPointer | undefined {
+    const believed = this.#pointers.get(createPointerKvKey(ownedName));
     return believed && believed.until > this.now() ? believed.pointer : undefined;
   }
 
   /** Remembers for a minute what is known of a name. */
-  cachePointer(place: OwnedName, pointer: VersionPointer): void {
-    this.#pointers.set(createPointerKvKey(place), { pointer, until: this.now() + POINTER_CACHE_MS });
+  cachePointer(ownedName: OwnedName, pointer: VersionPointer): void {
+    this.#pointers.set(createPointerKvKey(ownedName), { pointer, until: this.now() + POINTER_CACHE_MS });
   }
 
   /** Adds a pinned version to what is remembered of a name. That ends at the same time as before. */
-  addPinToCachedPointer(place: OwnedName, hash: string): void {
-    const believed = this.#pointers.get(createPointerKvKey(place));
+  addPinToCachedPointer(ownedName: OwnedName, hash: string): void {
+    const believed = this.#pointers.get(createPointerKvKey(ownedName));
     if (believed) believed.pointer = { ...believed.pointer, pinned: [...believed.pointer.pinned, hash] };
   }
 
   /** Forgets where a name points. It is called when this isolate has written the name. */
-  dropCachedPointer(place: OwnedName): void {
-    this.#pointers.delete(createPointerKvKey(place));
+  dropCachedPointer(ownedName: OwnedName): void {
+    this.#pointers.delete(createPointerKvKey(ownedName));
   }
 }
 

@@ -287,21 +287,21 @@ export class RegistryVersionStore {
     return failed && { thrown: failed.reason };
   }
 
-  async #writeNameToKv(place: OwnedName): Promise<void> {
-    const { kind, name } = place;
+  async #writeNameToKv(ownedName: OwnedName): Promise<void> {
+    const { kind, name } = ownedName;
     const listHashesInState = (state: string) =>
       this.#tables.readAllRows(`select hash from versions where ${NAME_CONDITION} and state = ?`, kind, name, state);
     // Write the version before the pointer to it, so that readers of KV never find a pointer to a version that is missing.
     for (const row of listHashesInState('new')) {
       const id = { kind, name, hash: String(row.hash) };
-      await writeVersionToKv(this.#store, place, id.hash, this.readVersionBytes(id) ?? new Uint8Array(0));
+      await writeVersionToKv(this.#store, ownedName, id.hash, this.readVersionBytes(id) ?? new Uint8Array(0));
       if (this.#readVersionState(id) === 'new') this.#writeVersionState(id, 'told');
     }
     const [named] = this.#tables.readAllRows(`select * from names where ${NAME_CONDITION} and told = 0`, kind, name);
     if (named) {
       const { hash, pinned, withdrawn } = named;
       const text = serializePointer(named);
-      await writePointerToKv(this.#store, place, text);
+      await writePointerToKv(this.#store, ownedName, text);
       // The condition contains the values that were written to KV. If the name was changed meanwhile, it matches no row, and
       // the name is written to KV again.
       this.#tables.runWriteStatement(
@@ -312,7 +312,7 @@ export class RegistryVersionStore {
     }
     for (const row of listHashesInState('doomed')) {
       const id = { kind, name, hash: String(row.hash) };
-      await deleteVersionFromKv(this.#store, place, id.hash);
+      await deleteVersionFromKv(this.#store, ownedName, id.hash);
       if (this.#readVersionState(id) !== 'doomed') continue;
       this.#tables.runWriteStatement(
         `delete from version_pieces where ${VERSION_CONDITION}`,

@@ -52,14 +52,14 @@ function createRunContext(
   carried?: EarlierRunsLimitsUsage,
 ): RunContext {
   const { transcript, maintenance, now } = conversation;
-  const { place, call, headers } = request;
+  const { conversationKey, call, headers } = request;
   const settings = conversation.settings();
   return {
     transcript,
     settings,
     env: conversation.env,
-    account: place.account,
-    conversation: place.id,
+    account: conversationKey.account,
+    conversation: conversationKey.id,
     requestId: call.id,
     request: {
       caller: request.caller,

@@ -50,7 +50,7 @@ export async function makeSummary(
   const agent = readRetainedAgent(conversation);
   const headers = createSummaryHeaders(request.headers, upstream, agent?.definition.betas ?? []);
   const { signal } = abort.controller;
-  const { account, id } = request.place;
+  const { account, id } = request.conversationKey;
   const share = createMemoryShare();
   let billed: BilledRequest | undefined;
   /** The attempt to settle while the account is called for it. */

@@ -70,7 +70,7 @@ export class Summarizer implements ConversationHooks {
     } catch (thrown) {
       // Only log the error, because the turn itself has succeeded. If a row is damaged, the next turn fails and reports the
       // damage.
-      logBackgroundFailure({ conversation: cause.request.place.id }, thrown);
+      logBackgroundFailure({ conversation: cause.request.conversationKey.id }, thrown);
     }
   }
 

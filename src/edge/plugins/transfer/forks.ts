@@ -115,7 +115,7 @@ function formatCopyLine(...[kind, ...texts]: ConversationCopyLine): string {
  */
 export async function storeConversationCopy(
   conversation: ConversationContext,
-  place: ConversationKey,
+  conversationKey: ConversationKey,
   lines: ReadableStream<Uint8Array>,
   backup?: BackupRestrictions,
 ): Promise<void> {
@@ -123,10 +123,10 @@ export async function storeConversationCopy(
   let retained: RetainedPrefix | undefined;
   try {
     // If the object crashes during the copy, this alarm deletes the stored part.
-    startConversation(conversation, place, GRACE_MS);
+    startConversation(conversation, conversationKey, GRACE_MS);
     const copied = await storeCopiedLines(transcript, lines, backup);
     if (copied?.prefix) {
-      retained = await retainPrefix(conversation, place, copied.prefix);
+      retained = await retainPrefix(conversation, conversationKey, copied.prefix);
       copied.prefix = retained;
     }
     if (!copied || transcript.storedProfile?.deleted) throw createIncompleteImportError();

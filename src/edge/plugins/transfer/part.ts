@@ -44,10 +44,11 @@ async function forkConversation(
   if (!exists && lock.holder) return toFailedResult(createTurnRunningError(id, lock.holder.turn.row.id));
   const texts = createCopyStream(transcript, may.value, at);
   if (!texts) return createMessageNotFoundResult(at);
-  const place = { account, id: to };
-  return await (getConversationStub(env, settings(), place).storeCopiedHistory(place, texts) as Promise<
-    RpcResult<RpcText>
-  >);
+  const conversationKey = { account, id: to };
+  return await (getConversationStub(env, settings(), conversationKey).storeCopiedHistory(
+    conversationKey,
+    texts,
+  ) as Promise<RpcResult<RpcText>>);
 }
 
 /**
@@ -57,14 +58,14 @@ async function forkConversation(
  */
 async function adoptConversationCopy(
   object: ConversationContext,
-  place: ConversationKey,
+  conversationKey: ConversationKey,
   lines: ReadableStream<Uint8Array>,
   erasedUntil?: number,
 ): Promise<RpcResult<RpcText>> {
-  if (!object.isConversationIdFree) return createIdTakenResult(place.id);
+  if (!object.isConversationIdFree) return createIdTakenResult(conversationKey.id);
   const maxCharacters = object.settings().MAX_BODY_BYTES;
   const backup = erasedUntil === undefined ? undefined : { erasedUntil, maxCharacters };
-  return await object.waitUntilHistoryStored(storeConversationCopy(object, place, lines, backup));
+  return await object.waitUntilHistoryStored(storeConversationCopy(object, conversationKey, lines, backup));
 }
 
 /** @returns the whole conversation as lines of JSON */

@@ -66,9 +66,12 @@ export async function runAgentOnEvent(task: AgentTask, context: AgentWorkContext
   const until = Date.now() + waitMs;
   // Derive the conversation's id from the event's id, so that a repeated job finds the same conversation.
   const id = HOOK_ID + (await sha256Hex(encodeUtf8(task.event))).slice(0, 32);
-  const place = { account: task.account, id };
+  const conversationKey = { account: task.account, id };
   const callEventConversation = <T>(method: (object: DurableObjectStub<Conversation>) => PromiseLike<unknown>) =>
-    callObjectWithRetry('conversation', async () => (await method(getConversationStub(env, settings, place))) as T);
+    callObjectWithRetry(
+      'conversation',
+      async () => (await method(getConversationStub(env, settings, conversationKey))) as T,
+    );
   const readTurnOutcome = (key: string, isAwaited = false) =>
     callEventConversation<TurnOutcome | undefined>((object) => object.readTurnOutcome(key, isAwaited));
   const latest = await findLatestTurnOfEvent(task.event, readTurnOutcome);
@@ -85,7 +88,7 @@ export async function runAgentOnEvent(task: AgentTask, context: AgentWorkContext
     const request = await createAgentTurnRequest(
       { key, edgeOptions: isFirst ? { agent: task.agent } : {} },
       body,
-      place,
+      conversationKey,
       context,
     );
     const error = await callEventConversation<PackedTurnAnswer>((object) =>
@@ -167,13 +170,13 @@ async function findLatestTurnOfEvent(
 async function createAgentTurnRequest(
   { key, edgeOptions }: { key: string; edgeOptions: TurnRequest['edgeOptions'] },
   body: string,
-  place: TurnRequest['place'],
+  conversationKey: TurnRequest['conversationKey'],
   { settings, requestId }: AgentWorkContext,
 ): Promise<Omit<TurnRequest, 'body'>> {
   const headers = toUpstreamHeaders(new Headers({ 'content-type': 'application/json' }), '', settings.FORWARD_HEADERS);
   delete headers['x-api-key'];
   return {
-    place,
+    conversationKey,
     call: {
       id: requestId,
       route: 'webhook',
@@ -183,7 +186,7 @@ async function createAgentTurnRequest(
       isResent: false,
       stream: true,
     },
-    caller: { account: place.account, scopes: [], token: undefined },
+    caller: { account: conversationKey.account, scopes: [], token: undefined },
     edgeOptions,
     headers,
     query: '',
@@ -195,7 +198,7 @@ async function readTurnStartError(answer: PackedTurnAnswer): Promise<AgentWorkEr
   if (typeof answer === 'string') return undefined;
   if (answer.kind === 'error') return answer.error;
   if (answer.kind === 'stream') await answer.body.cancel();
-  if (answer.kind !== 'whole' || answer.status < 400) return undefined;
+  if (answer.kind !== 'response' || answer.status < 400) return undefined;
   const { status, headers } = answer;
   return { ...parseErrorEvent(answer.body), status, headers };
 }

@@ -71,13 +71,16 @@ function createVersionSources<T>(kind: StoredResourceKind<T>, { accounts, store,
  */
 export async function findStoredVersion<T>(
   kind: StoredResourceKind<T>,
-  { account, scopes, listed, ...place }: VersionReader,
+  { account, scopes, listed, ...storage }: VersionReader,
   ref: string | NamedVersionRef,
   owners: readonly string[] = [account, DEPLOYMENT],
 ): Promise<FoundVersion<T> | undefined> {
   const parsed = typeof ref === 'string' ? parseVersionRef(ref) : ref;
   if (!parsed) return undefined;
-  return await findUsableVersion({ ...createVersionSources(kind, place), owners, rights: { scopes, listed } }, parsed);
+  return await findUsableVersion(
+    { ...createVersionSources(kind, storage), owners, rights: { scopes, listed } },
+    parsed,
+  );
 }
 
 /** Finds the same as `findStoredVersion`. @throws ApiError 404 for what does not exist, 503 while it cannot be asked for */
@@ -121,19 +124,19 @@ export async function findNearestStoredName<T>(
 /** Finds a version for one who may use it, current or not. */
 export async function findVersionByHash<T>(
   kind: StoredResourceKind<T>,
-  place: VersionStorageContext,
+  storage: VersionStorageContext,
   { owner, name, hash }: Omit<FoundVersion<T>, 'value'>,
 ): Promise<FoundVersion<T> | undefined> {
-  return await findVersionInMemoryOrKv(createVersionSources(kind, place), [{ kind: kind.kind, owner, name }], hash);
+  return await findVersionInMemoryOrKv(createVersionSources(kind, storage), [{ kind: kind.kind, owner, name }], hash);
 }
 
 /** Checks a version that a conversation holds. @throws ApiError 409 if it was withdrawn, 503 while KV cannot be read */
 export async function rejectWithdrawnVersion<T>(
   kind: StoredResourceKind<T>,
-  place: VersionStorageContext,
+  storage: VersionStorageContext,
   { owner, name, hash }: Omit<FoundVersion<T>, 'value'>,
 ): Promise<void> {
-  const pointer = await findPointerInMemoryOrKv(createVersionSources(kind, place), { kind: kind.kind, owner, name });
+  const pointer = await findPointerInMemoryOrKv(createVersionSources(kind, storage), { kind: kind.kind, owner, name });
   if (pointer.withdrawn.includes(hash)) throw createWithdrawnVersionError(kind.kind, `${name}@${hash}`);
 }
 

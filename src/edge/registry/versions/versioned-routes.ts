@@ -83,7 +83,7 @@ export function createVersionedRoutes<
     ),
     defineRoute(`DELETE ${path}/:name`, { needs: 'prefixes' }, async (c) => {
       const name = getNameParameter(c);
-      await updateStoredName(c, stored, getWritableVersionPlace(c, kind, name), name, (object) =>
+      await updateStoredName(c, stored, getWritableOwnedName(c, kind, name), name, (object) =>
         object.removeName(kind, name, createAdminOrigin(c)),
       );
       return c.json({ type: `${kind}_deleted`, name });
@@ -93,7 +93,7 @@ export function createVersionedRoutes<
       const version = `${name}@${hash}`;
       if (!parseVersionRef(version)) throw createUnknownVersionError(stored, version);
       const id = { kind, name, hash };
-      await updateStoredName(c, stored, getWritableVersionPlace(c, kind, name), version, (object) =>
+      await updateStoredName(c, stored, getWritableOwnedName(c, kind, name), version, (object) =>
         object.withdrawVersion(id, createAdminOrigin(c)),
       );
       return c.json({ type: `${kind}_version_withdrawn`, version });
@@ -127,8 +127,8 @@ async function handlePutVersion<T, F extends z.ZodMiniType<{ description?: strin
   const { kind } = stored;
   const name = c.req.param('name') ?? '';
   if (!isValidVersionedName(name)) throw createInvalidRequestError(`The name of the ${kind} must be ${NAME_RULE}.`);
-  const place = getWritableVersionPlace(c, kind, name);
-  const { owner } = place;
+  const ownedName = getWritableOwnedName(c, kind, name);
+  const { owner } = ownedName;
   const warnings: string[] = [];
   const { pinned: wanted, ...sent }: { pinned?: unknown } = await readBody(c, (sentence) => warnings.push(sentence));
   requireWellFormedStrings(sent);
@@ -138,14 +138,14 @@ async function handlePutVersion<T, F extends z.ZodMiniType<{ description?: strin
     const found = await requirePointableVersion(
       c,
       stored,
-      place,
+      ownedName,
       validateBySchema(schemas.pointer, { version: pointed }).version,
     );
     const { hash } = found;
     const answer = await answerPut(c, found, warnings);
     await admit(c, owner);
     const id = { kind, name, hash, pinned };
-    await updateStoredName(c, stored, place, `${name}@${hash}`, (object) =>
+    await updateStoredName(c, stored, ownedName, `${name}@${hash}`, (object) =>
       object.pointVersion(id, createAdminOrigin(c)),
     );
     return answer;
@@ -158,7 +158,7 @@ async function handlePutVersion<T, F extends z.ZodMiniType<{ description?: strin
   await admit(c, owner);
   const { description = null } = fields;
   const version = { kind, name, hash, bytes, description, pinned };
-  await updateStoredName(c, stored, place, `${name}@${hash}`, (object) =>
+  await updateStoredName(c, stored, ownedName, `${name}@${hash}`, (object) =>
     object.putVersion(version, createAdminOrigin(c)),
   );
   return answer;
@@ -174,7 +174,7 @@ function listVisibleOwners(c: Context<AppEnv>): string[] {
 }
 
 /** @returns a name among those that the caller stores. What an admin stores belongs to the deployment. */
-function getWritableVersionPlace(c: Context<AppEnv>, kind: string, name: string): OwnedName {
+function getWritableOwnedName(c: Context<AppEnv>, kind: string, name: string): OwnedName {
   const identity = c.get('identity');
   return { kind, owner: hasScope(identity, 'admin') ? DEPLOYMENT : identity.account, name };
 }
@@ -301,19 +301,19 @@ async function requirePointableVersion<T>(
 export async function updateStoredName<T>(
   c: Context<AppEnv>,
   stored: StoredResourceKind<T>,
-  place: OwnedName,
+  ownedName: OwnedName,
   ref: string,
   change: (object: RemoteMethods<AccountObject>) => Promise<VersionChangeOutcome>,
 ): Promise<void> {
   const memory = getVersionMemory(stored, c.get('settings'));
-  const answer = await createOwnerCaller(c, place.owner)(change).finally(() => memory.dropCachedPointer(place));
-  const { kind, name, owner } = place;
+  const answer = await createOwnerCaller(c, ownedName.owner)(change).finally(() => memory.dropCachedPointer(ownedName));
+  const { kind, name, owner } = ownedName;
   if (answer.outcome === 'stored')
     logChange(c, { type: kind as VersionedKind, id: name, account: owner === DEPLOYMENT ? null : owner }, ['version']);
   switch (answer.outcome) {
     case 'stored':
       if (!answer.published) throw createKvUnavailableError();
-      return memory.cachePointer(place, answer.pointer);
+      return memory.cachePointer(ownedName, answer.pointer);
     case 'withdrawn':
       throw createWithdrawnVersionError(stored.kind, ref);
     case 'erased':
@@ -325,7 +325,7 @@ export async function updateStoredName<T>(
       throw createUnknownVersionError(stored, ref);
     case 'current':
       throw createInvalidRequestError(
-        `${ref} is the current version. First make another version current with PUT ${stored.path}/${place.name}.`,
+        `${ref} is the current version. First make another version current with PUT ${stored.path}/${ownedName.name}.`,
       );
     case 'too_many_bytes':
       throw createInvalidRequestError(
@@ -337,7 +337,7 @@ export async function updateStoredName<T>(
       );
     case 'too_many_withdrawn':
       throw createInvalidRequestError(
-        `${place.name} has 1,000 withdrawn versions, which is the maximum. Delete the name with DELETE ${stored.path}/${place.name}, or store new versions under another name.`,
+        `${ownedName.name} has 1,000 withdrawn versions, which is the maximum. Delete the name with DELETE ${stored.path}/${ownedName.name}, or store new versions under another name.`,
       );
   }
 }

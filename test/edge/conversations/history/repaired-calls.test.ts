@@ -32,7 +32,7 @@ async function answered(script: ScriptedAnswer, isWhole: boolean) {
   let blocks: JsonObject[];
   if (isWhole) {
     const answer = await sendTurn(createBody(question.content, { tools: [own] }), { stream: false });
-    if (answer.kind !== 'whole') throw new Error(answer.kind);
+    if (answer.kind !== 'response') throw new Error(answer.kind);
     blocks = (JSON.parse(answer.body as string) as { content: JsonObject[] }).content;
   } else blocks = shown((await runTurn(createBody(question.content, { tools: [own] }))).events);
   const uses = blocks.filter(({ type }) => type === 'tool_use');

@@ -190,7 +190,7 @@ test(`${KILLED} crashed or interrupted turns keep each acknowledged question, an
         edgeOptions: { background: how.startsWith('background') },
       })
         .then((answer) => {
-          isAcknowledged = answer.kind === 'stream' || (answer.kind === 'whole' && answer.status === 202);
+          isAcknowledged = answer.kind === 'stream' || (answer.kind === 'response' && answer.status === 202);
           return answer;
         })
         .catch(() => undefined);

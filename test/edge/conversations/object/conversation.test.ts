@@ -121,7 +121,7 @@ function failFirstTurnWhileSecondIsChecked() {
     await waitForCondition(() => calls === 1);
     const request = buildTurnRequest(body, options);
     const second = await sendTurnRequest({ ...request, edgeOptions, caller: { ...request.caller, token } });
-    expect(await first).toMatchObject({ kind: 'whole', status: 529 });
+    expect(await first).toMatchObject({ kind: 'response', status: 529 });
     return second;
   };
 }
@@ -159,8 +159,8 @@ describe('a turn', () => {
 
   test('returns one message without streaming', async () => {
     const answer = await sendTurn(createBody('Hello'), { stream: false, simulate: 'answer=Hi' });
-    expect(answer).toMatchObject({ kind: 'whole', status: 200 });
-    if (answer.kind !== 'whole') return;
+    expect(answer).toMatchObject({ kind: 'response', status: 200 });
+    if (answer.kind !== 'response') return;
     const message = JSON.parse(answer.body);
     expect(message).toMatchObject({
       type: 'message',
@@ -201,7 +201,7 @@ describe('a turn', () => {
 describe('a turn that fails or is stopped', () => {
   test('leaves no trace if the upstream rejects it', async () => {
     expect(await sendTurn(createBody('Hello'), { simulate: 'status=529' })).toMatchObject({
-      kind: 'whole',
+      kind: 'response',
       status: 529,
     });
     expect(await readConversation()).toBeUndefined();
@@ -210,7 +210,10 @@ describe('a turn that fails or is stopped', () => {
       expect((await account().listConversations({})).data).toEqual([]);
     });
     await runTurn(createBody('Hello'));
-    expect(await sendTurn(question('again'), { simulate: 'status=500' })).toMatchObject({ kind: 'whole', status: 500 });
+    expect(await sendTurn(question('again'), { simulate: 'status=500' })).toMatchObject({
+      kind: 'response',
+      status: 500,
+    });
     expect(await listMessages()).toHaveLength(2);
     await runTurn(question('again'));
     expect(await listMessages()).toHaveLength(4);
@@ -364,7 +367,7 @@ describe('a retry', () => {
     expect(two.text).toBe(one.text);
     expect((await runTurn(body, { retried: true, hash: 'h' })).text).toBe(one.text);
     const whole = await sendTurn(body, { retried: true, hash: 'h', stream: false });
-    if (whole.kind !== 'whole') throw new Error('not whole');
+    if (whole.kind !== 'response') throw new Error('not whole');
     expect(JSON.parse(whole.body).content[0].text).toBe(textOfDeltas(one.events));
     expect(await listMessages()).toHaveLength(2);
     expect((await account().listRequests({})).data).toHaveLength(1);

@@ -271,12 +271,12 @@ function hidden(answer: string): string {
   const trailer = {} as never;
   const shown = redactAnswer(
     answer.startsWith('{')
-      ? { ...call, kind: 'whole', status: 200, body: answer, trailer }
-      : { ...call, kind: 'ended', events: answer, trailer },
+      ? { ...call, kind: 'response', status: 200, body: answer, trailer }
+      : { ...call, kind: 'complete_stream', events: answer, trailer },
     true,
   );
-  if (shown.kind !== 'whole' && shown.kind !== 'ended') throw new Error(shown.kind);
-  return shown.kind === 'whole' ? shown.body : shown.events;
+  if (shown.kind !== 'response' && shown.kind !== 'complete_stream') throw new Error(shown.kind);
+  return shown.kind === 'response' ? shown.body : shown.events;
 }
 
 test.each(Object.keys(WAYS))(

@@ -298,7 +298,7 @@ test('a hidden block with any fields shows only its type, names and form, in str
         expect(told).toEqual(expected.map((one) => ({ type: 'content_block_start', ...one })));
       }
       const whole = {
-        kind: 'whole',
+        kind: 'response',
         turn: 'turn_1',
         headers: {},
         status: 200,
@@ -312,7 +312,7 @@ test('a hidden block with any fields shows only its type, names and form, in str
 
 test('a non-streaming response is redacted like its stream, and an error loses its message', () => {
   const content = [...HIDDEN.map(([block]) => block), ...SHOWN];
-  const common = { kind: 'whole', turn: 'turn_1', headers: {} } as const;
+  const common = { kind: 'response', turn: 'turn_1', headers: {} } as const;
   const answer = redactAnswer(
     { ...common, status: 200, body: JSON.stringify({ id: 'msg_1', content, usage: {} }) },
     true,

@@ -87,7 +87,7 @@ test('holds a repaired request by its own count, after an attempt without a resp
   const bounds = listenForBounds();
   const repaired = bodyWithThought('Why, in words?');
   const unanswered = createUnansweredOutcome({ sentAt: undefined }, Date.now());
-  const fresh = new BilledRequest(createRequest('req_1', { body: repaired, count: COUNT_OF_REPAIRED }), {
+  const fresh = new BilledRequest(createRequest('req_1', { body: repaired, tokenCount: COUNT_OF_REPAIRED }), {
     modelInBody: MODEL,
   });
   await fresh.reserve();
@@ -96,7 +96,7 @@ test('holds a repaired request by its own count, after an attempt without a resp
   await billed.reserve();
   // A count of count_tokens leaves out what was thought. The count of the repaired request does not.
   expect(await billed.countPrompt()).toBeGreaterThan(COUNTED);
-  await billed.replaceBody({ body: repaired, count: COUNT_OF_REPAIRED }, unanswered);
+  await billed.replaceBody({ body: repaired, tokenCount: COUNT_OF_REPAIRED }, unanswered);
   await billed.settle(unanswered).done;
   expect(bounds).toHaveLength(3);
   expect(bounds[2]?.inputCost).toBe(bounds[0]?.inputCost);

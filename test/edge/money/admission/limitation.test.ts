@@ -101,7 +101,11 @@ const WAYS: Record<string, Way> = {
     const there = limiting(by, kind);
     answerByScript((_, nth) => there(nth) ?? textAnswer('So.'));
     const answer = await sendTurn(createBody('Hi'));
-    return answer.kind === 'error' ? heard(answer.error.headers) : answer.kind === 'whole' ? heard(answer.headers) : '';
+    return answer.kind === 'error'
+      ? heard(answer.error.headers)
+      : answer.kind === 'response'
+        ? heard(answer.headers)
+        : '';
   },
   step: async (by, kind) => {
     const there = limiting(by, kind, { only: 2 });

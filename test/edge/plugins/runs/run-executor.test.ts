@@ -153,7 +153,7 @@ describe('a run', () => {
     answerByScript((_, number) => (number === 1 ? callsAnswer(weatherCall('toolu_1', 'Bern')) : textAnswer('Sun.')));
     answerTools(() => new Response('sun'));
     const answer = await sendTurn(asked(), { stream: false });
-    if (answer.kind !== 'whole') throw new Error(JSON.stringify(answer));
+    if (answer.kind !== 'response') throw new Error(JSON.stringify(answer));
     expect(JSON.parse(answer.body)).toMatchObject({
       id: 'msg_1',
       stop_reason: 'end_turn',
@@ -703,7 +703,7 @@ describe('a client that resends the history', () => {
     );
     answerTools(() => new Response('sun'));
     const answer = await sendTurn(asked(), { stream: false });
-    if (answer.kind !== 'whole') throw new Error(answer.kind);
+    if (answer.kind !== 'response') throw new Error(answer.kind);
     const { content } = JSON.parse(answer.body) as { content: { type: string; tool_use_id?: string }[] };
     // Of the second call nothing has come back.
     const kept = content.filter(({ type, tool_use_id }) => type !== 'mcp_tool_result' || tool_use_id === 'toolu_1');

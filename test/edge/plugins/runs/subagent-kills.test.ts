@@ -186,9 +186,9 @@ function killing(killer: Killer<Point>): void {
     return killer.reachPoint('in mid-settlement').then(() => answer) as never;
   });
   vi.spyOn(Conversation.prototype, 'handleTurn').mockImplementation(async function (this: Conversation, call, body) {
-    const { parent, place } = JSON.parse(call) as JsonObject & { place: { id: string } };
+    const { parent, conversationKey } = JSON.parse(call) as JsonObject & { conversationKey: { id: string } };
     if (!parent) return await turn.call(this, call, body);
-    killer.victimIds.push(place.id);
+    killer.victimIds.push(conversationKey.id);
     await killer.reachPoint('subagent not begun');
     const answer = await turn.call(this, call, body);
     await killer.reachPoint('subagent begun');

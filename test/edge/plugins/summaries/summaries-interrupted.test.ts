@@ -269,7 +269,7 @@ test('background turns that wait for a summary complete after it', async () => {
       ...buildTurnRequest(questionBody(createLongText(turn))),
       edgeOptions: { background: true },
     });
-    expect(answer).toMatchObject({ kind: 'whole', status: 202 });
+    expect(answer).toMatchObject({ kind: 'response', status: 202 });
     await eventually(async () => expect((await readConversation())?.state).toBe('idle'));
   }
   expect((await readSummaries()).length).toBeGreaterThan(1);

@@ -106,8 +106,8 @@ test('a non-streaming turn waits for a slow summary as long as a streaming one, 
   state.isLate = true;
   for (let turn = 0; turn < 12; turn += 1) {
     const answer = await sendTurn(questionBody(createLongText(turn), { stream: false }), { stream: false });
-    expect(answer).toMatchObject({ kind: 'whole', status: 200 });
-    if (answer.kind === 'whole' && answer.headers['sluice-history'] === 'truncated') break;
+    expect(answer).toMatchObject({ kind: 'response', status: 200 });
+    if (answer.kind === 'response' && answer.headers['sluice-history'] === 'truncated') break;
     expect(turn).toBeLessThan(11);
   }
   state.isGoing = true;

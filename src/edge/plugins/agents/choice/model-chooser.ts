@@ -128,7 +128,7 @@ export class ModelChooser implements ConversationHooks {
 
   /** Chooses the model for a request. The same request again waits for the same choice. */
   #chooseModelOnce(
-    { place, call: { id: requestId, hash }, caller: identity }: Omit<TurnRequest, 'body'>,
+    { conversationKey, call: { id: requestId, hash }, caller: identity }: Omit<TurnRequest, 'body'>,
     agent: RetainedAgent,
     { choice, before }: PendingModelChoice,
     messages: NextRequestPlan['messages'],
@@ -142,7 +142,7 @@ export class ModelChooser implements ConversationHooks {
           agent,
           text: question && findLastQuestionText([{ ...question, content: parseJsonObject(question.text)?.content }]),
           before,
-          conversation: place.id,
+          conversation: conversationKey.id,
         },
         {
           requestId,

@@ -69,8 +69,8 @@ export async function callSubagent(
   const ms = Math.min((run.timeout_seconds ?? Number.POSITIVE_INFINITY) * 1_000, leftMs);
   const late = Number.isFinite(ms) ? AbortSignal.timeout(ms) : undefined;
   const ended = late ? AbortSignal.any([signal, late]) : signal;
-  const place = { account: call.account, id: await computeSubagentConversationId(call) };
-  const createStub = () => options.createConversationStub(place.id);
+  const conversationKey = { account: call.account, id: await computeSubagentConversationId(call) };
+  const createStub = () => options.createConversationStub(conversationKey.id);
   let outcome: FollowedSubagentOutcome | undefined;
   const before = isLate ? 'late' : isAgain;
   for (let mayHaveBegun: boolean | 'late' = before; ; mayHaveBegun = false) {
@@ -78,7 +78,7 @@ export async function callSubagent(
     if (left !== undefined && left <= 0) return { ...createFailedResult(NO_MONEY), cost: share.cost };
     const key = `${call.turn}_${call.tool_use_id}_${share.attempt}`;
     const request = {
-      ...createSubagentRequest(call, run, options.request, { place, key }),
+      ...createSubagentRequest(call, run, options.request, { conversationKey, key }),
       body: createSubagentTaskBody(task, left, ms),
     };
     const working = runSubagentToEnd(createStub, request, mayHaveBegun, ended);
@@ -184,7 +184,7 @@ function isAccountTooBusy(answer: PackedTurnAnswer): boolean {
 /** @returns why a turn was refused, by this edge or by the upstream; null if it was not refused */
 function getRejectionReason(answer: Exclude<PackedTurnAnswer, string>): SubagentOutcome['error'] {
   if (answer.kind === 'error') return { type: answer.error.type, message: answer.error.message };
-  return answer.kind === 'whole' && answer.status >= 400 ? parseErrorEvent(answer.body) : null;
+  return answer.kind === 'response' && answer.status >= 400 ? parseErrorEvent(answer.body) : null;
 }
 
 /** Stops a subagent, or prevents it from beginning. @returns its outcome; undefined if it cannot be reached */
@@ -220,12 +220,12 @@ function createSubagentRequest(
   { conversation, tool_use_id: toolUseId, name }: ToolCall,
   { agent }: SubagentToolRun,
   { depth, retentionSeconds, headers, route, caller, query, findToolOwner: ownerOf }: RequestInheritedBySubagents,
-  { place, key }: { place: ConversationKey; key: string },
+  { conversationKey, key }: { conversationKey: ConversationKey; key: string },
 ): SubagentTurnRequest {
   // Drop the idempotency key: it identifies the caller's own request, and must not be reused for the subagent's.
   const { 'idempotency-key': _, ...others } = headers;
   return {
-    place,
+    conversationKey,
     call: { route, hash: key, key, isClientRetry: false, isResent: false, stream: true },
     caller,
     query,

@@ -676,13 +676,13 @@ test('a restricted token cannot use the copy of a forbidden conversation while t
   const { storeCopiedHistory: adopt } = Conversation.prototype;
   vi.spyOn(Conversation.prototype, 'storeCopiedHistory').mockImplementation(async function (
     this: Conversation,
-    place,
+    conversationKey,
     lines,
   ) {
     isCopying = true;
     return await adopt.call(
       this,
-      place,
+      conversationKey,
       lines.pipeThrough(new TransformStream({ flush: () => waitForCondition(() => isAsked) })),
     );
   });

@@ -52,7 +52,7 @@ async function begin(
     ...buildTurnRequest(body, others),
     edgeOptions: { background: true, deliver_url: deliverUrl, retry },
   });
-  if (answer.kind !== 'whole') throw new Error(JSON.stringify(answer));
+  if (answer.kind !== 'response') throw new Error(JSON.stringify(answer));
   expect(answer.status).toBe(202);
   expect(answer.headers.location).toBe(`/conversations/${asked.id ?? 'c1'}/turns/${answer.turn}`);
   return JSON.parse(answer.body) as JsonObject;

@@ -56,7 +56,8 @@ export function scopesOf({ method, path }: AppRoute): readonly Scope[] {
   if (path === '/tokens/renew' || (method === 'GET' && [...OWN, '/accounts/:id/credit'].includes(path))) return [];
   if (path.startsWith('/classif')) return [['PUT', 'DELETE'].includes(method) ? 'prefixes' : 'classify', 'admin'];
   if (/^\/(agents|prefixes)/.test(path)) return [method === 'GET' ? 'messages' : 'prefixes', 'admin'];
-  if (/^(\/v1)?\/(messages|models|files)|^\/(count-tokens|conversations)/.test(path)) return ['messages', 'admin'];
+  if (/^(\/v1)?\/models/.test(path)) return ['messages', 'admin:read', 'admin'];
+  if (/^(\/v1)?\/(messages|files)|^\/(count-tokens|conversations)/.test(path)) return ['messages', 'admin'];
   return [...((method === 'GET' && READ_BY[path]) || []), 'admin'];
 }
 

@@ -49,15 +49,18 @@ const MAX_CACHED_LISTS = 20;
 const VARY_HEADERS = ['anthropic-version', 'anthropic-beta', 'sluice-simulate'];
 const listCache = new WeakMap<Upstream, LRUCache<string, { createReferenceResponse(): Response; until: number }>>();
 
+/** Operators read the list for the names and prices of the models in their figures, and no token needs it to send requests. */
+const MODEL_SCOPES = ['messages', 'admin:read'] as const;
+
 /**
  * The routes that list the upstream's models, with the limits and prices that this edge knows. Only allowed models are
  * listed.
  */
 export const MODEL_ROUTES = [
-  defineRoute('GET /v1/models', { needs: 'messages', common: true, pages: true }, respondWithModelList),
-  defineRoute('GET /models', { needs: 'messages', common: true, pages: true }, respondWithModelList),
-  defineRoute('GET /v1/models/:id', { needs: 'messages', common: true }, respondWithModel),
-  defineRoute('GET /models/:id', { needs: 'messages', common: true }, respondWithModel),
+  defineRoute('GET /v1/models', { needs: MODEL_SCOPES, common: true, pages: true }, respondWithModelList),
+  defineRoute('GET /models', { needs: MODEL_SCOPES, common: true, pages: true }, respondWithModelList),
+  defineRoute('GET /v1/models/:id', { needs: MODEL_SCOPES, common: true }, respondWithModel),
+  defineRoute('GET /models/:id', { needs: MODEL_SCOPES, common: true }, respondWithModel),
 ];
 
 async function respondWithModelList(c: Context<AppEnv>): Promise<Response> {

@@ -6,7 +6,6 @@ import { type Client, createClient, SluiceError } from '../../client/index.ts';
 import type { HealthAnswer, ServedRoutePath } from '../../edge/answers.ts';
 import { storeToken, token } from './credential.ts';
 import { describeErrorForUser, formatErrorDetails } from './error-messages.ts';
-import { identity } from './identity.ts';
 import { fetchAndRecordCall } from './last-calls.ts';
 import { loadModels } from './models.ts';
 import { includedPlugins } from './plugins.ts';
@@ -45,8 +44,7 @@ export async function readJson<T>(path: ServedRoutePath, call?: Parameters<Clien
 export async function checkConnection(): Promise<void> {
   try {
     await refreshHealth();
-    // Skip the list of models for a token that cannot chat, such as one of an operator: it may not list models, and needs none.
-    if (identity.value.canChat) await refreshModelList();
+    await refreshModelList();
     if (connectionState.value !== 'gate') connectionState.value = 'ready';
   } catch (thrown) {
     if (connectionState.value === 'gate') return;

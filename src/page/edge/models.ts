@@ -6,15 +6,18 @@ export type ListedModel = z.output<typeof modelAnswer>;
 
 /** How many colours `styles/tokens.css` has for charts: `--series-1` and so on, one for each line of models. */
 const SERIES_COLORS = 5;
-/** With what the colour of a line is mixed for its models, from the oldest to the newest. */
-const MODEL_SHADES = ['', 'white 30%', 'black 30%', 'white 55%', 'black 55%', 'gray 60%', 'white 15%', 'black 15%'];
-/** How many of these shades names that are not listed have: the others can be too dark on a dark page. */
-const UNLISTED_SHADES = 3;
+/**
+ * How much of the text’s colour, in percent, is mixed into the colour of a line for its models, from the oldest to the newest. The
+ * text’s colour is dark on a light page and light on a dark one, so no shade comes near the page’s own colour.
+ */
+const MODEL_SHADES = [0, 45, 20, 60, 32, 70, 10, 52];
 
 const CHOSEN_MODEL_KEY = 'sluice-model';
 
 /** The models that are not retired. */
 export const availableModels = signal<ListedModel[]>([]);
+/** The display names of all models, also the retired ones, by their ids. */
+const modelNames = signal<ReadonlyMap<string, string>>(new Map());
 const modelColors = signal<ReadonlyMap<string, string>>(new Map());
 const chosenModelId = signal(localStorage.getItem(CHOSEN_MODEL_KEY) ?? undefined);
 
@@ -35,12 +38,13 @@ export async function loadModels(client: Client): Promise<void> {
   const page = (await (await client.fetch('/models', { query: { limit: 1_000 } })).json()) as { data: ListedModel[] };
   const now = Date.now();
   modelColors.value = chooseModelColors(page.data);
+  modelNames.value = new Map(page.data.map(({ id, display_name }) => [id, display_name]));
   availableModels.value = page.data.filter(({ retires_at }) => retires_at === null || Date.parse(retires_at) > now);
 }
 
 /** @returns a model's display name, or its id if it is not in the list */
 export function getModelDisplayName(id: string): string {
-  return availableModels.value.find((row) => row.id === id)?.display_name ?? id;
+  return modelNames.value.get(id) ?? id;
 }
 
 /**
@@ -61,13 +65,13 @@ export function getModelColor(id: string): string {
   if (known !== undefined) return known;
   let hash = 0;
   for (const character of id) hash = (hash * 31 + (character.codePointAt(0) ?? 0)) % 1_009;
-  return mixColor(hash, Math.floor(hash / SERIES_COLORS) % UNLISTED_SHADES);
+  return mixColor(hash, Math.floor(hash / SERIES_COLORS));
 }
 
 function mixColor(series: number, nth: number): string {
   const color = `var(--series-${(series % SERIES_COLORS) + 1})`;
   const shade = MODEL_SHADES[nth % MODEL_SHADES.length];
-  return shade ? `color-mix(in oklab, ${color}, ${shade})` : color;
+  return shade ? `color-mix(in oklab, ${color}, var(--ink) ${shade}%)` : color;
 }
 
 /** @returns what a model takes, as sentences; an empty text for a model of which the edge knows nothing. */

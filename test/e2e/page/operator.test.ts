@@ -1,5 +1,6 @@
 import type { Page } from 'playwright-core';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { MODELS } from '#edge/claude/models/models.ts';
 import { findBarriers } from '#test/support/axe.ts';
 import { isBrowserMissing } from '#test/support/browser.ts';
 import { focusedNameOf, mockAccounts } from '#test/support/operator-page.ts';
@@ -279,4 +280,48 @@ describe.skipIf(isBrowserMissing())('With a token that only reads, in Chromium',
     for (const [view, shown] of views) expect(await countForms(admin.page, view, shown), view).toBeGreaterThan(0);
     await admin.close();
   });
+
+  test('models have their display names, and colours that stand out on a light and a dark page', async () => {
+    vi.stubGlobal('localStorage', { getItem: () => null });
+    onTestFinished(() => void vi.unstubAllGlobals());
+    const { getModelColor, getModelDisplayName, loadModels } = await import('#page/edge/models.ts');
+    await loadModels(server.client);
+    const ids = [
+      ...MODELS.map(({ id }) => id),
+      '(other)',
+      '(none)',
+      ...Array.from({ length: 60 }, (_, n) => `other-${n}`),
+    ];
+    expect(MODELS.filter(({ id, retires_at }) => !retires_at && getModelDisplayName(id) === id)).toEqual([]);
+    await server.runInPage(async ({ page }) => {
+      for (const colorScheme of ['light', 'dark'] as const) {
+        await page.emulateMedia({ colorScheme });
+        const weak = await page.evaluate(listWeakColors, ids.map(getModelColor));
+        expect(weak, colorScheme).toEqual([]);
+      }
+    }, '/#/budget');
+  });
 });
+
+/** @returns the colours whose contrast with a card is less than the 3:1 that WCAG requires of graphics. It runs in the page */
+function listWeakColors(colors: readonly string[]): string[] {
+  const context = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+  const probe = document.body.appendChild(document.createElement('i'));
+  const getLuminance = (color: string) => {
+    probe.style.background = color;
+    if (!context) throw new Error('There is no canvas.');
+    context.fillStyle = getComputedStyle(probe).backgroundColor;
+    context.fillRect(0, 0, 1, 1);
+    const [r = 0, g = 0, b = 0] = [...context.getImageData(0, 0, 1, 1).data]
+      .map((channel) => channel / 255)
+      .map((channel) => (channel <= 0.04045 ? channel / 12.92 : ((channel + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const card = getLuminance('var(--raised)');
+  const weak = colors.filter((color) => {
+    const light = getLuminance(color);
+    return (Math.max(light, card) + 0.05) / (Math.min(light, card) + 0.05) < 3;
+  });
+  probe.remove();
+  return weak;
+}

@@ -8,7 +8,7 @@ import { UpstreamHealthList } from '#page/budget/upstreams.tsx';
 import { spentToday } from '#page/edge/account.ts';
 import { listAvailablePageParts } from '#page/edge/available-views.ts';
 import { getClient } from '#page/edge/client.ts';
-import { getModelColor, loadModels } from '#page/edge/models.ts';
+import { getModelColor, getModelDisplayName, loadModels } from '#page/edge/models.ts';
 import { includedPlugins } from '#page/edge/plugins.ts';
 import { refreshAllPolls } from '#page/edge/poll.ts';
 import { actAs } from '#test/support/act-as.ts';
@@ -224,10 +224,19 @@ test('a model keeps its colour in charts when other models are added', async () 
   expect(new Set(colors.slice(0, 3)).size).toBe(3);
   expect(await load([model('opus-c', 'opus'), ...models])).toEqual(colors);
   expect(await load([model('fable-a', 'fable'), ...models])).toEqual(colors);
-  // A token that cannot list models gets no dark shade, which a dark page hides.
-  await load([]);
-  const unlisted = ['claude-opus-5', 'claude-sonnet-5', 'claude-haiku-5-5', '(other)'].map(getModelColor);
-  expect(unlisted.join()).not.toMatch(/55%/);
+});
+
+test('a retired model keeps its display name in figures of the past', async () => {
+  const retired = {
+    id: 'opus-a',
+    line: 'opus',
+    display_name: 'Opus A',
+    retires_at: '2020-01-01T00:00:00Z',
+    prices: null,
+  };
+  installFakeEdge(() => ({ data: [retired] }));
+  await loadModels(getClient());
+  expect([getModelDisplayName('opus-a'), getModelDisplayName('unlisted')]).toEqual(['Opus A', 'unlisted']);
 });
 
 test('the Overview updates the amount spent today in the header', async () => {

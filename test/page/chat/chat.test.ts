@@ -114,7 +114,11 @@ async function answer({ method, path, body }: PageRequest): Promise<unknown> {
   }
   if (what === 'turns') {
     const usage = { output_tokens: 300 };
-    return { id: path.split('/').at(-1), steps: [{ model: MODELS[1]?.id, stop_reason: 'max_tokens', usage }] };
+    return {
+      id: path.split('/').at(-1),
+      cost_usd: 0.0015,
+      steps: [{ model: MODELS[1]?.id, stop_reason: 'max_tokens', usage }],
+    };
   }
   if (what === 'fork') {
     const { id: copy } = body as { id: string };
@@ -275,7 +279,7 @@ test.each([
   await open('#/chat/one');
   await waitForText(root, 'needs your approval');
   if (name !== 'Deny') {
-    const input = getElementByName<HTMLTextAreaElement>(root, 'Input');
+    const input = getElementByName<HTMLTextAreaElement>(root, 'Input (you can change it)');
     expect(input.value).toBe('{\n  "loaves": 1,\n  "order": 2512292042121000001\n}');
     fill(input, '{"loaves": ');
     await click(root, name);

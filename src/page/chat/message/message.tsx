@@ -1,7 +1,7 @@
 import type { Usage } from '@anthropic-ai/sdk/resources/messages';
 import { type Signal, useSignal } from '@preact/signals';
 import { memo } from 'preact/compat';
-import type { ConversationMessage, MessageStream } from '../../../client/index.ts';
+import type { ConversationMessage } from '../../../client/index.ts';
 import { getModelDisplayName } from '../../edge/models.ts';
 import { useEverySecond } from '../../ui/every-second.ts';
 import { formatCount, formatPastTime } from '../../ui/format.ts';
@@ -16,6 +16,7 @@ import { MessageActions } from './message-actions.tsx';
 import { MessageBlock } from './message-part.tsx';
 import { NoTextNote, PauseNote } from './pause-note.tsx';
 import { RunTimeline } from './run-timeline.tsx';
+import { TokenCounts } from './token-counts.tsx';
 
 const ENDING_NOTES: Record<string, string> = {
   stopped: 'Stopped. The text so far is kept.',
@@ -64,7 +65,7 @@ function MessageView({ entry, session }: { entry: TranscriptEntry; session: Sess
       ? (splitIntoRunSteps(parts) ?? (isNextStep ? [{ parts: shown, isOver: true }] : undefined))
       : undefined;
   const turn = row?.turn ?? stream?.turn;
-  const answerer = stream?.message?.model ?? row?.model ?? silence?.step.model ?? entry.modelAbove;
+  const answerer = stream?.message?.model ?? row?.model ?? entry.report?.steps.at(-1)?.model ?? entry.modelAbove;
   const model = answerer ?? session.report.value?.model ?? undefined;
   const getThinkingSpan = (part: ContentPart) => session.thoughts.findThinkingSpan(turn, parts.indexOf(part));
   if (!stream && shown.length === 0 && !isUnanswered && !silence && !isRefused) return null;
@@ -76,7 +77,7 @@ function MessageView({ entry, session }: { entry: TranscriptEntry; session: Sess
           <span class={model !== undefined && model === entry.modelAbove ? 'unseen' : 'message-name'}>
             {getModelDisplayName(model ?? 'Answer')}
           </span>
-          <MessageTokenCounts row={row} stream={stream} />
+          <MessageFigures entry={entry} />
         </header>
       )}
       <div class="message-body">
@@ -199,27 +200,20 @@ function ModelChoiceNote({ reason: { why, label, classifier } }: { reason: Model
   return <span title={[why, classifier].filter(Boolean).join(', ')}>{`model: ${label ?? noLabel}`}</span>;
 }
 
-/** Shows the tokens of an answer. The line is rendered from the start, so that nothing moves when the numbers arrive. */
-function MessageTokenCounts({
-  row,
-  stream,
-}: {
-  row: ConversationMessage | undefined;
-  stream: MessageStream | undefined;
-}) {
-  const usage = (row?.usage ?? stream?.message?.usage) as Partial<Usage> | undefined;
+/**
+ * Shows the tokens of an answer; of one without a message, whose actions show no cost, also its cost. The line is rendered from
+ * the start, so that nothing moves when the numbers arrive.
+ */
+function MessageFigures({ entry: { row, stream, report } }: { entry: TranscriptEntry }) {
+  const usage = row?.usage ?? stream?.message?.usage ?? report?.steps.at(-1)?.usage;
   const lowered = stream?.headers?.get('sluice-max-tokens');
   const header = stream?.headers?.get('sluice-model-chosen');
   const reason = row?.chosen_by ?? (header ? parseModelChoiceReason(header) : undefined);
   if (!usage) return <span class="figures" />;
-  const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   return (
     <span class="figures">
-      {/* Show only the input while the answer runs: further figures would move when this one becomes longer. */}
-      <span>{`${formatCount(input_tokens ?? 0)} in`}</span>
-      {row && read ? <span class="hit">{formatCount(read)} from cache</span> : null}
-      {row && written ? <span>{formatCount(written)} to cache</span> : null}
-      {row && <span>{formatCount(output_tokens ?? 0)} out</span>}
+      <TokenCounts usage={usage as Partial<Usage>} isGrowing={stream !== undefined} />
+      {report && <Usd value={report.cost_usd} />}
       {reason && <ModelChoiceNote reason={reason} />}
       {lowered && <span>output limited to {formatCount(Number(lowered))} tokens by the budget</span>}
     </span>

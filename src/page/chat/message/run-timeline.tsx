@@ -2,7 +2,7 @@ import type { Usage } from '@anthropic-ai/sdk/resources/messages';
 import { useEffect } from 'preact/hooks';
 import type { ConversationTurn } from '../../../client/index.ts';
 import { getModelDisplayName } from '../../edge/models.ts';
-import { formatCount, formatMilliseconds } from '../../ui/format.ts';
+import { formatMilliseconds } from '../../ui/format.ts';
 import { Usd } from '../../ui/usd.tsx';
 import type { ContentPart } from '../session/content.ts';
 import type { Session } from '../session/session.ts';
@@ -10,6 +10,7 @@ import { isEdgeToolCall, type RunStep } from '../session/steps.ts';
 import type { ThinkingSpan } from '../session/thinking-times.ts';
 import { EdgeToolCall } from './edge-call.tsx';
 import { MessageBlock } from './message-part.tsx';
+import { TokenCounts } from './token-counts.tsx';
 
 interface RunTimelineProps {
   steps: readonly RunStep[];
@@ -92,8 +93,6 @@ interface StepFiguresProps {
 
 /** The line is rendered from the start, so that nothing moves when the figures arrive. */
 function StepFigures({ number, report, model }: StepFiguresProps) {
-  const usage = (report?.usage ?? {}) as Partial<Usage>;
-  const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   const isOver = report !== undefined && report.status !== 'running';
   const name = report && getModelDisplayName(report.model);
   return (
@@ -102,10 +101,7 @@ function StepFigures({ number, report, model }: StepFiguresProps) {
       {name !== undefined && (model === undefined || name !== getModelDisplayName(model)) && <span>{name}</span>}
       {isOver && (
         <>
-          <span>{formatCount(input_tokens ?? 0)} in</span>
-          {read ? <span class="hit">{formatCount(read)} from cache</span> : null}
-          {written ? <span>{formatCount(written)} to cache</span> : null}
-          <span>{formatCount(output_tokens ?? 0)} out</span>
+          <TokenCounts usage={(report.usage ?? {}) as Partial<Usage>} />
           {report.ttft_ms !== null && (
             <span title="Time to the first byte">first byte after {formatMilliseconds(report.ttft_ms)}</span>
           )}

@@ -22,6 +22,8 @@ export interface TranscriptEntry {
   silence?: AnswerWithoutText;
   /** Whether Claude declined to answer before any text. The history then contains only the question. */
   isRefused?: boolean;
+  /** What a turn has cost whose history contains only the question. */
+  report?: ConversationTurn | undefined;
   /** The note about a question without an answer. */
   unsent?: string;
   /** The model of the answer directly above, if no question is between the two. */
@@ -41,11 +43,12 @@ export function createTranscriptEntries(session: Session): TranscriptEntry[] {
   const rows = session.rows.value;
   for (const [index, row] of rows.entries()) {
     addEntry(row.role, toContentParts(row.content), { row });
-    if (isRefusedWithoutText(rows, index)) addEntry('assistant', [], { isRefused: true });
-    const step = isTurnWithoutText(rows, index) ? session.runReports.value.get(row.turn)?.steps.at(-1) : undefined;
+    const report = session.runReports.value.get(row.turn);
+    if (isRefusedWithoutText(rows, index)) addEntry('assistant', [], { isRefused: true, report });
+    const step = isTurnWithoutText(rows, index) ? report?.steps.at(-1) : undefined;
     // A turn without text gets an entry that explains why, from the run's report. Imported messages have no report, so they get
     // none.
-    if (step?.stop_reason) addEntry('assistant', [], { silence: { question: row, step } });
+    if (step?.stop_reason) addEntry('assistant', [], { silence: { question: row, step }, report });
   }
   const live = session.liveAnswer.value;
   const question = live ? live.question : session.failure.value?.question;

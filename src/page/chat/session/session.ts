@@ -28,7 +28,13 @@ import {
 import { type ContentPart, type MessageContent, readAllMessages, toContentParts } from './content.ts';
 import { parseJsonPreservingNumbers } from './exact-json.ts';
 import { maxTokens, thinkingChoice } from './options.ts';
-import { ignoreNotFoundError, isTurnWithoutText, type QuestionFailure, type StreamingAnswer } from './outcomes.ts';
+import {
+  ignoreNotFoundError,
+  isRefusedWithoutText,
+  isTurnWithoutText,
+  type QuestionFailure,
+  type StreamingAnswer,
+} from './outcomes.ts';
 import { mapSummariesByMessage } from './summaries.ts';
 import { createThinkingRequestFields } from './thinking.ts';
 import { ThinkingTimeRecorder } from './thinking-times.ts';
@@ -358,9 +364,12 @@ export class Session {
   async #readMessageRows(): Promise<MessageContent | undefined> {
     const rows = await readAllMessages(getClient(), this.id, { pending: true, view: 'shown' }, () => !this.#hasLeft);
     const running = rows.at(-1)?.status === 'running' ? rows.pop()?.content : undefined;
-    // Load the reports before showing the rows, so that an answer without text appears with its explanation. If a report fails,
-    // show the rows without it.
-    const silent = rows.filter(({ turn }, index) => isTurnWithoutText(rows, index) && !this.#reportedTurns.has(turn));
+    // Load the reports before showing the rows, so that an answer without text appears with its explanation and its cost. If a
+    // report fails, show the rows without it.
+    const silent = rows.filter(
+      ({ turn }, index) =>
+        (isTurnWithoutText(rows, index) || isRefusedWithoutText(rows, index)) && !this.#reportedTurns.has(turn),
+    );
     await Promise.allSettled(
       silent.slice(-MAX_SILENT_REPORTS).map(async ({ turn }) => {
         await this.readRunReport(turn);

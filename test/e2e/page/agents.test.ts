@@ -121,7 +121,7 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
       await page.getByRole('textbox', { name: 'Message' }).fill('In one sentence: who are you?');
       // What is counted is the agent's prompt, at its model's price.
       await page
-        .getByText(/^\d+ tokens · \$0\.0+\d+ to send$/)
+        .getByText(/^\d+ tokens in \(\$0\.0+\d+\)$/)
         .first()
         .waitFor();
       await page.getByRole('button', { name: 'Send', exact: true }).click();

@@ -46,9 +46,11 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
       await setSimulatorFaults(page, 'tps=400');
       await page.getByRole('textbox', { name: 'Message' }).fill(LONG);
       await page
-        .getByText(/^\d+ tokens · \$[\d.]+ to send$/)
+        .getByText(/^\d+ tokens in \(\$[\d.]+\)$/)
         .first()
         .waitFor();
+      // 4,096 tokens of output at $0.50 per million.
+      await page.getByText(' · answer up to $0.00205', { exact: true }).waitFor();
       await page.getByRole('button', { name: 'Send', exact: true }).click();
       const text = await begun(opened);
       const early = (await text.textContent()) ?? '';

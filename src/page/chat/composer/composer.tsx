@@ -16,6 +16,7 @@ import { Usd } from '../../ui/usd.tsx';
 import { canUserDecideApproval } from '../session/approvals.ts';
 import { askInConversationCopy, sendInShownConversation, session } from '../session/conversations.ts';
 import { chosenAgent } from '../session/options.ts';
+import { listToolsForNextQuestion } from '../session/tools.ts';
 import { createImageUrl, readFileAsAttachment } from './attachments.ts';
 import {
   attachments,
@@ -26,6 +27,7 @@ import {
   editedMessageId,
   isDraftEmpty,
   loadMessageIntoDraft,
+  maximumAnswerUsd,
 } from './draft.ts';
 import { QuestionOptions } from './question-options.tsx';
 
@@ -241,7 +243,10 @@ function AttachmentList() {
   );
 }
 
-/** Shows the tokens and the cost of the prompt, with history and prefix, before it is sent; without a draft the keys that work. */
+/**
+ * Shows the tokens and the cost of the prompt, with history and prefix, before it is sent, and what the answer can cost at most;
+ * without a draft the keys that work.
+ */
 function DraftTokenCount({ isAnswering }: { isAnswering: boolean }) {
   const count = draftTokenCount.value;
   if (!count) {
@@ -258,11 +263,20 @@ function DraftTokenCount({ isAnswering }: { isAnswering: boolean }) {
   }
   const { input_tokens, cost_usd, fits, context_window } = count;
   const tokens = `${formatCount(input_tokens)} tokens`;
+  if (fits === false) {
+    return (
+      <p class="draft-count quiet" data-fits={false}>
+        {`${tokens}: this model supports at most ${formatCount(context_window ?? 0)}`}
+      </p>
+    );
+  }
+  const outputUsd = maximumAnswerUsd.value;
+  const of = listToolsForNextQuestion(false).length > 0 ? 'each step' : 'answer';
   return (
-    <p class="draft-count quiet" data-fits={fits !== false}>
-      {fits === false && `${tokens}: this model supports at most ${formatCount(context_window ?? 0)}`}
-      {fits !== false &&
-        (cost_usd ? <Usd before={`${tokens} · `} value={cost_usd.input} after=" to send" /> : `${tokens} to send`)}
+    <p class="draft-count quiet">
+      {cost_usd ? <Usd before={`${tokens} in (`} value={cost_usd.input} after=")" /> : `${tokens} in`}
+      {cost_usd &&
+        (outputUsd === undefined ? ', plus the answer' : <Usd before={` · ${of} up to `} value={outputUsd} />)}
     </p>
   );
 }

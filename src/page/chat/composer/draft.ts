@@ -6,7 +6,7 @@ import { connectionState, getClient } from '../../edge/client.ts';
 import { currentModel } from '../../edge/models.ts';
 import { joinTextParts, type MessageContent, toContentParts } from '../session/content.ts';
 import { session } from '../session/conversations.ts';
-import { chosenAgent, chosenPrefix, thinkingChoice } from '../session/options.ts';
+import { chosenAgent, chosenPrefix, maxTokens, thinkingChoice } from '../session/options.ts';
 import { createThinkingRequestFields } from '../session/thinking.ts';
 import { listToolsForNextQuestion } from '../session/tools.ts';
 import { type Attachment, createAttachmentsFromBlocks } from './attachments.ts';
@@ -18,6 +18,8 @@ export const editedMessageId = signal<string | undefined>(undefined);
 export const draftTokenCount = signal<TokenCountResponse | undefined>(undefined);
 
 const TYPING_PAUSE_MS = 400;
+/** Prices are those of a million tokens. */
+const TOKENS_PER_PRICE = 1_000_000;
 
 export const isDraftEmpty = computed(() => draftText.value.trim() === '' && attachments.value.length === 0);
 
@@ -84,6 +86,18 @@ export function countDraftTokensWhileTyping(): () => void {
   };
 }
 
+const answeringAgent = computed(() =>
+  session.value ? session.value.report.value?.agent?.name : chosenAgent.value || undefined,
+);
+
+/** The maximum cost of the output of the next request; undefined for an agent, which has limits of its own, or without a price. */
+export const maximumAnswerUsd = computed(() => {
+  const price = currentModel.value?.prices?.output;
+  if (answeringAgent.value !== undefined || price === undefined) return undefined;
+  const { max_tokens } = createThinkingRequestFields(thinkingChoice.value, currentModel.value, maxTokens.value);
+  return (max_tokens * price) / TOKENS_PER_PRICE;
+});
+
 /** A conversation that there is not: only in one the edge counts what an agent would be asked. */
 const UNUSED_CONVERSATION_ID = `draft-${crypto.randomUUID()}`;
 
@@ -103,8 +117,7 @@ function createDraftCountRequest(): CountRequest | undefined {
   const id = currentModel.value?.id;
   if (connectionState.value !== 'ready' || isDraftEmpty.value || id === undefined) return undefined;
   const current = session.value;
-  const answering = current ? current.report.value?.agent?.name : chosenAgent.value || undefined;
-  if (answering !== undefined) return createDraftCountRequestForAgent(answering);
+  if (answeringAgent.value !== undefined) return createDraftCountRequestForAgent(answeringAgent.value);
   const offered = listToolsForNextQuestion(false);
   const retained = current ? (current.report.value?.prefix ?? undefined) : chosenPrefix.value || undefined;
   const rows = current?.rows.value ?? [];

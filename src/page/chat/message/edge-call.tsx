@@ -36,7 +36,7 @@ export function EdgeToolCall({ conversation, part, result, report, isLive, isWai
   return (
     <details
       class="aside call edge-call"
-      data-state={failed ? 'failed' : result ? 'done' : 'open'}
+      data-state={failed ? 'failed' : result ? 'done' : waits ? 'waiting' : 'open'}
       onToggle={(event) => (isOpen.value = event.currentTarget.open)}
     >
       <summary>

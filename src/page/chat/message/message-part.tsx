@@ -6,6 +6,9 @@ import { createImageUrl } from '../composer/attachments.ts';
 import type { ContentPart } from '../session/content.ts';
 import type { ThinkingSpan } from '../session/thinking-times.ts';
 
+/** Thinking that took less time than this is called brief: its duration is mostly that of the network. */
+const BRIEF_MS = 500;
+
 interface MessageBlockProps {
   part: ContentPart;
   result?: ContentPart | undefined;
@@ -23,9 +26,9 @@ function RunningThinkingTimer({ from: startedAt }: { from: number | undefined })
 }
 
 function describeThinkingTime(thought: ThinkingSpan | undefined): string {
-  return thought?.endedAt === undefined
-    ? 'Thought'
-    : `Thought for ${formatMilliseconds(thought.endedAt - thought.startedAt)}`;
+  if (thought?.endedAt === undefined) return 'Thought';
+  const ms = thought.endedAt - thought.startedAt;
+  return ms < BRIEF_MS ? 'Thought briefly' : `Thought for ${formatMilliseconds(ms)}`;
 }
 
 interface Citation {
@@ -105,9 +108,7 @@ export function MessageBlock({ part, result, thought, plain = false, growing = f
           <summary>
             <Icon name="tool" />
             <code>{String(part.name)}</code>
-            <span>
-              {result || part.type === 'server_tool_use' ? 'called' : growing ? 'calling…' : 'waiting for the result'}
-            </span>
+            <span>{result || part.type === 'server_tool_use' ? 'called' : growing ? 'calling…' : 'no result yet'}</span>
           </summary>
           <dl>
             <dt class="quiet">Input</dt>

@@ -147,7 +147,7 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
           <code>{approval.name}</code> {isMine ? 'needs your approval' : 'needs an admin’s approval'}
         </span>
       </p>
-      <Field label="Input">
+      <Field label={isMine ? 'Input (you can change it)' : 'Input'}>
         {(ids) => (
           <textarea
             {...ids}

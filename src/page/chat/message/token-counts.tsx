@@ -15,23 +15,19 @@ interface TokenCountsProps {
 export function TokenCounts({ usage, isGrowing = false }: TokenCountsProps) {
   const { input_tokens, output_tokens, cache_read_input_tokens: read, cache_creation_input_tokens: written } = usage;
   const input = (input_tokens ?? 0) + (read ?? 0) + (written ?? 0);
-  const cached = [
-    read ? <span class="hit">{formatCount(read)} from cache</span> : null,
-    written ? `${formatCount(written)} to cache` : null,
-  ].filter((part) => part !== null);
   return (
     <>
       <span title="Tokens of the input, with history, prefix and tools">
         {`${formatCount(input)} in`}
         {/* While the response grows, further figures would move when the output becomes longer. */}
-        {!isGrowing && cached.length > 0 && (
+        {!isGrowing && (read || written) ? (
           <>
             {' ('}
-            {cached[0]}
-            {cached.length > 1 && ', '}
-            {cached[1]})
+            {read ? <span class="hit">{formatCount(read)} from cache</span> : null}
+            {read && written ? ', ' : null}
+            {written ? `${formatCount(written)} to cache` : null})
           </>
-        )}
+        ) : null}
       </span>
       {!isGrowing && (
         <span title="Tokens of the output, with thinking">{`${formatCount(output_tokens ?? 0)} out`}</span>

@@ -25,7 +25,9 @@ import {
 import { LIMIT_FIELDS } from './agent-fields.ts';
 import { addToolToJsonList, createExampleToolsJson, listAddableEdgeTools, parseToolListJson } from './example-tools.ts';
 import { storeAgent } from './stored-agents.ts';
-import { ToolsForm } from './tools-form.tsx';
+import { EMPTY_INPUT_SCHEMA, ToolsForm } from './tools-form.tsx';
+
+const EMPTY_TOOL = { name: '', description: '', input_schema: EMPTY_INPUT_SCHEMA };
 
 interface AgentFormProps {
   /** The agent that is edited, or `NEW_AGENT`. */
@@ -49,6 +51,10 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
       announceToScreenReader(`Version ${shortenVersionHash(version)} of ${name} is stored.`);
       navigateToSection('agents', name, true);
     });
+  const leaveForm = () => {
+    discardAgentDraft(of);
+    navigateToSection('agents', isNew ? undefined : of, true);
+  };
   const place = fault.value === undefined ? undefined : findFieldOfFault(fault.value, draft);
   const changeField = (field: AgentDraftField, value: string) => {
     // The error described the value before this change, so remove it.
@@ -121,35 +127,46 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
       </div>
       {renderInput('description', 'Description', { maxLength: 1_000, placeholder: 'Purpose' })}
       {renderTextArea('system', 'System prompt', 6, 'You answer customers of Acme…')}
-      {isJson ? (
-        renderTextArea(
-          'tools',
-          'Tools, as JSON',
-          8,
-          createExampleToolsJson(of),
-          !hasPlugin('runs')
-            ? undefined
-            : 'Sluice calls tools with "run": a tool of the Worker ("worker"), another agent, or a URL whose host is in the setting TOOL_HOSTS.',
-        )
-      ) : (
-        <ToolsForm tools={draft.tools} onChange={(tools) => changeField('tools', tools)} />
-      )}
-      <p class="row">
-        <CheckboxChip name="Tools as JSON" value={asJson} />
-        {listAddableEdgeTools(draft.tools).map((name) => (
-          <SmallButton
-            key={name}
-            name={`Add ${name}`}
-            onClick={() => changeField('tools', addToolToJsonList(draft.tools, { name, run: 'worker' }))}
-          />
-        ))}
-        {draft.tools.trim() === '' && edgeToolNames.value.length === 0 && (
-          <SmallButton name="Add an example tool" onClick={() => changeField('tools', createExampleToolsJson(of))} />
+      <section class="stack form-section" aria-labelledby="agent-tools">
+        <div class="apart">
+          <h2 id="agent-tools">Tools</h2>
+          <CheckboxChip name="Tools as JSON" value={asJson} />
+        </div>
+        {isJson ? (
+          renderTextArea(
+            'tools',
+            'Tools, as JSON',
+            8,
+            createExampleToolsJson(of),
+            !hasPlugin('runs')
+              ? undefined
+              : 'Sluice calls tools with "run": the Worker’s own tools ("worker"), another agent, or a URL whose host is in the setting TOOL_HOSTS.',
+          )
+        ) : (
+          <ToolsForm tools={draft.tools} onChange={(tools) => changeField('tools', tools)} />
         )}
-      </p>
+        <p class="row">
+          {!isJson && (
+            <SmallButton
+              name="Add a tool"
+              onClick={() => changeField('tools', addToolToJsonList(draft.tools, EMPTY_TOOL))}
+            />
+          )}
+          {listAddableEdgeTools(draft.tools).map((name) => (
+            <SmallButton
+              key={name}
+              name={`Add ${name}`}
+              onClick={() => changeField('tools', addToolToJsonList(draft.tools, { name, run: 'worker' }))}
+            />
+          ))}
+          {draft.tools.trim() === '' && edgeToolNames.value.length === 0 && (
+            <SmallButton name="Add an example tool" onClick={() => changeField('tools', createExampleToolsJson(of))} />
+          )}
+        </p>
+      </section>
       {hasPlugin('runs') && (
-        <fieldset class="stack">
-          <legend>Limits of each run</legend>
+        <section class="stack form-section" aria-labelledby="run-limits">
+          <h2 id="run-limits">Limits of each run</h2>
           <div class="fields">
             {LIMIT_FIELDS.map(([field, label, usual]) =>
               renderInput(field, label, { type: 'number', min: 0, step: 'any', placeholder: usual }),
@@ -168,7 +185,7 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
               )}
             </Field>
           </div>
-        </fieldset>
+        </section>
       )}
       <details class="aside" open={draft.more !== '' || getFieldFault('more') !== undefined}>
         <summary>More fields, as JSON</summary>
@@ -177,7 +194,9 @@ export function AgentForm({ agentName: of, stored }: AgentFormProps) {
       {place && !place.field && <FaultMessage text={place.message} />}
       <p class="row">
         <SubmitButton name={isNew ? 'Store agent' : 'Store as a new version'} disabled={busy.value} />
-        {agentDrafts.value[of] && <SmallButton name="Discard changes" onClick={() => discardAgentDraft(of)} />}
+        <button type="button" class="button plain" onClick={leaveForm}>
+          {agentDrafts.value[of] ? 'Discard changes' : 'Cancel'}
+        </button>
         <span class="quiet">
           {isNew
             ? 'You can use the agent immediately.'

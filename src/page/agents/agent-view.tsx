@@ -109,7 +109,7 @@ function AgentVersionsTable({ versions }: Pick<Awaited<ReturnType<typeof readAge
             <th scope="row" title={version}>
               <code>{shortenVersionHash(version)}</code> {current && <span class="tag">current</span>}
             </th>
-            <td>{formatPastTime(created_at)}</td>
+            <td>{formatPastTime(created_at, null)}</td>
             <td class="number spare">{formatBytes(bytes)}</td>
             <td class="number">{formatCount(requests)}</td>
             <UsdCell value={cost} />
@@ -135,7 +135,7 @@ function LastAgentRequests({ name }: { name: string }) {
             const { request_id, created_at, conversation, status, cost_usd } = row;
             return (
               <tr key={request_id} data-look={status === 'held' ? 'running' : undefined}>
-                <td title={request_id}>{formatPastTime(created_at)}</td>
+                <td title={request_id}>{formatPastTime(created_at, null)}</td>
                 <td class="text">
                   {conversation && (
                     <a href={`#/chat/${encodeURIComponent(conversation)}`}>
@@ -201,15 +201,20 @@ function AgentFacts({ content }: { content: AgentContent }) {
   );
 }
 
+interface AgentToolRun {
+  agent?: string;
+  url?: string;
+  approval?: 'always' | { over: { field: string; above: number } };
+}
+
 /** @returns a tool by its name, with who answers its calls, and whether a person must approve them */
 function describeAgentTool(tool: Record<string, unknown>): string {
   const name = String(tool.name ?? tool.type);
   if (!Object.hasOwn(tool, 'run')) return name;
-  const { agent, approval }: { agent?: string; approval?: 'always' | { over: { field: string; above: number } } } =
-    Object(tool.run);
-  const by = agent === undefined ? 'called by Sluice' : `the agent ${agent}`;
+  const { agent, url, approval }: AgentToolRun = Object(tool.run);
+  const by = agent !== undefined ? `the agent ${agent}` : url === undefined ? 'the Worker' : 'a URL';
   const over = typeof approval === 'object' ? ` where ${approval.over.field} is above ${approval.over.above}` : '';
-  return `${name} (${by}${approval === undefined ? '' : `, needs approval${over}`})`;
+  return `${name} (run by ${by}${approval === undefined ? '' : `, needs approval${over}`})`;
 }
 
 function describeModelChoice({ by, models, otherwise }: Exclude<AgentContent['model'], string>): string {

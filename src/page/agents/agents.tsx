@@ -8,7 +8,7 @@ import { StaleDataFault } from '../edge/retry-fault.tsx';
 import { UndoNote } from '../edge/undo-note.tsx';
 import { EmptyState } from '../ui/empty-state.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
-import { formatCount, formatPastTime } from '../ui/format.ts';
+import { formatCount, formatMinute } from '../ui/format.ts';
 import { agentName, isEditingAgent, NEW_AGENT, navigateToSection } from '../ui/route.ts';
 import { Table, UsdCell } from '../ui/table.tsx';
 import {
@@ -107,7 +107,7 @@ function AgentList() {
                 <td class="number">{formatCount(requests)}</td>
                 <UsdCell value={cost} />
                 <td>{formatLastAgentUse(name)}</td>
-                <td class="spare">{formatPastTime(updated_at)}</td>
+                <td class="spare">{formatMinute(updated_at)}</td>
               </tr>
             );
           })}

@@ -11,11 +11,11 @@ type ToolRunnerKind = 'caller' | 'worker' | 'http' | 'agent' | 'api';
 
 const TOOL_RUNNERS: readonly (readonly [ToolRunnerKind, string])[] = [
   ['caller', 'The client'],
-  ['worker', 'A tool of the Worker'],
+  ['worker', 'The Worker'],
   ['http', 'A URL'],
   ['agent', 'Another agent'],
 ];
-const EMPTY_INPUT_SCHEMA = { type: 'object', properties: {} };
+export const EMPTY_INPUT_SCHEMA = { type: 'object', properties: {} };
 
 interface ToolsFormProps {
   /** JSON of a list. */
@@ -30,8 +30,7 @@ export function ToolsForm({ tools, onChange }: ToolsFormProps) {
   const changeTool = (at: number, tool: EditedTool) =>
     setToolList(list.map((one, index) => (index === at ? tool : one)));
   return (
-    <fieldset class="stack">
-      <legend>Tools</legend>
+    <>
       {list.map((tool, at) => (
         <ToolRow
           // biome-ignore lint/suspicious/noArrayIndexKey: a tool keeps its position, and its name changes while it is typed.
@@ -41,13 +40,7 @@ export function ToolsForm({ tools, onChange }: ToolsFormProps) {
           onRemove={() => setToolList(list.filter((_, index) => index !== at))}
         />
       ))}
-      <p class="row">
-        <SmallButton
-          name="Add a tool"
-          onClick={() => setToolList([...list, { name: '', description: '', input_schema: EMPTY_INPUT_SCHEMA }])}
-        />
-      </p>
-    </fieldset>
+    </>
   );
 }
 
@@ -62,7 +55,7 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
   const run = Object(tool.run) as EditedTool;
   const name = String(tool.name ?? '');
   const renderTextField = (label: string, value: unknown, set: (text: string) => void, list?: string) => (
-    <Field label={label}>
+    <Field label={label} isWide={label === 'URL' || label === 'Tool description'}>
       {(ids) => (
         <input
           {...ids}
@@ -75,45 +68,46 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
       )}
     </Field>
   );
+  const removeButton = <SmallButton name="Remove" label={`Remove the tool ${name}`} onClick={onRemove} />;
   if (kind === 'api') {
     return (
-      <div class="apart tool">
+      <div class="tool">
         <span>
           <code>{name || String(tool.type)}</code> <span class="quiet">of the API</span>
         </span>
-        <SmallButton name="Remove" label={`Remove the tool ${name}`} onClick={onRemove} />
+        {removeButton}
       </div>
     );
   }
   return (
-    <div class="fields tool">
-      {renderTextField(
-        'Tool name',
-        name,
-        (next) => onChange({ ...tool, name: next }),
-        kind === 'worker' ? 'tools-of-edge' : undefined,
-      )}
-      <Field label="Run by">
-        {(ids) => (
-          <Select
-            {...ids}
-            value={kind}
-            options={hasPlugin('runs') ? TOOL_RUNNERS : TOOL_RUNNERS.slice(0, 1)}
-            onChoose={(next) => onChange(setToolRunner(tool, next as ToolRunnerKind))}
-          />
+    <div class="tool">
+      <div class="fields">
+        {renderTextField(
+          'Tool name',
+          name,
+          (next) => onChange({ ...tool, name: next }),
+          kind === 'worker' ? 'tools-of-edge' : undefined,
         )}
-      </Field>
-      {kind === 'http' && renderTextField('URL', run.url, (url) => onChange({ ...tool, run: { ...run, url } }))}
-      {kind === 'agent' &&
-        renderTextField(
-          'Agent',
-          run.agent,
-          (agent) => onChange({ ...tool, run: { ...run, agent } }),
-          'agents-of-tools',
-        )}
-      {kind !== 'worker' &&
-        renderTextField('Tool description', tool.description, (description) => onChange({ ...tool, description }))}
-      <span class="row">
+        <Field label="Run by">
+          {(ids) => (
+            <Select
+              {...ids}
+              value={kind}
+              options={hasPlugin('runs') ? TOOL_RUNNERS : TOOL_RUNNERS.slice(0, 1)}
+              onChoose={(next) => onChange(setToolRunner(tool, next as ToolRunnerKind))}
+            />
+          )}
+        </Field>
+        {kind === 'http' && renderTextField('URL', run.url, (url) => onChange({ ...tool, run: { ...run, url } }))}
+        {kind === 'agent' &&
+          renderTextField(
+            'Agent',
+            run.agent,
+            (agent) => onChange({ ...tool, run: { ...run, agent } }),
+            'agents-of-tools',
+          )}
+        {kind !== 'worker' &&
+          renderTextField('Tool description', tool.description, (description) => onChange({ ...tool, description }))}
         {kind !== 'caller' && (
           <label class="chip">
             <input
@@ -124,8 +118,8 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
             needs approval
           </label>
         )}
-        <SmallButton name="Remove" label={`Remove the tool ${name}`} onClick={onRemove} />
-      </span>
+      </div>
+      {removeButton}
       <datalist id="tools-of-edge">
         {edgeToolNames.value.map((one) => (
           <option key={one} value={one} />

@@ -62,19 +62,21 @@ interface FieldProps {
   label: string;
   note?: ComponentChildren;
   fault?: string | undefined;
+  /** Whether it takes two columns among other fields, because its text is long. */
+  isWide?: boolean;
   /** @param ids what the field itself must have */
   children(ids: FieldAttributes): ComponentChildren;
 }
 
 /** Shows a field under its label; below it a note, and its error. A field with an error gets the focus. */
-export function Field({ label, note, fault, children }: FieldProps) {
+export function Field({ label, note, fault, isWide = false, children }: FieldProps) {
   const id = useId();
   useEffect(() => {
     if (fault !== undefined) document.getElementById(id)?.focus();
   }, [fault, id]);
   const about = [note !== undefined && `${id}-note`, fault !== undefined && `${id}-fault`].filter(Boolean).join(' ');
   return (
-    <div class="labelled">
+    <div class={isWide ? 'labelled wide' : 'labelled'}>
       <label for={id}>{label}</label>
       {children({ id, 'aria-invalid': fault !== undefined, 'aria-describedby': about || undefined })}
       {note !== undefined && (

@@ -79,6 +79,13 @@ export function formatPastTime(time: string, now: Date | null = new Date()): str
     : `${shortDate.format(then)}, ${clock.format(then)}`;
 }
 
+/** @returns the day and the time of something in the past, without seconds: as in a list, which leads to the exact time */
+export function formatMinute(time: string, now = new Date()): string {
+  const then = new Date(time);
+  const year = then.getFullYear() === now.getFullYear() ? '' : ` ${then.getFullYear()}`;
+  return `${shortDate.format(then)}${year}, ${hour.format(then)}`;
+}
+
 /** @param date `YYYY-MM-DD` */
 export function formatDay(date: string): string {
   return day.format(new Date(`${date}T00:00:00Z`));

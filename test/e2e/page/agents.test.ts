@@ -51,12 +51,12 @@ describe.skipIf(isBrowserMissing())('Agents in the page, in Chromium', () => {
       expect(await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)).toBe(0);
       // Both are kept.
       expect(await stored(first.version)).toMatchObject({ limits: { max_turns: 4 } });
-      await page.getByText('edge_clock (called by Sluice)').waitFor();
+      await page.getByText('edge_clock (run by the Worker)').waitFor();
       await page.getByRole('button', { name: 'Try', exact: true }).click();
       await page.getByText('Try porter.').waitFor();
       // The page sends no tools of its own with an agent.
       await page.getByRole('button', { name: 'Options' }).click();
-      for (const name of ['Tools', 'Edge tools']) expect(await chip(name).isDisabled()).toBe(true);
+      for (const name of ['Page tools', 'Worker tools']) expect(await chip(name).isDisabled()).toBe(true);
       await page.keyboard.press('Escape');
       await askQuestion(page, 'Call edge_clock, please.');
       await waitForAnswer(page);

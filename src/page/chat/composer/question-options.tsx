@@ -46,7 +46,7 @@ export function QuestionOptions() {
             current
               ? 'A conversation keeps the prefix it started with.'
               : chosenAgent.value === ''
-                ? 'The stored first part of the prompt.'
+                ? 'A stored text that begins the prompt.'
                 : 'An agent has its own prompt.'
           }
         >
@@ -92,17 +92,17 @@ export function QuestionOptions() {
           )}
         </Field>
         <CheckboxChip
-          name="Tools"
+          name="Page tools"
           value={hasPageTools}
           disabled={hasAgent}
           note={hasAgent ? ownTools : 'A clock and dice that run in this page'}
         />
         {edgeToolNames.value.length > 0 && (
           <CheckboxChip
-            name="Edge tools"
+            name="Worker tools"
             value={hasEdgeTools}
             disabled={hasAgent}
-            note={hasAgent ? ownTools : `Called by Sluice: ${edgeToolNames.value.join(', ')}`}
+            note={hasAgent ? ownTools : `Run by the Worker: ${edgeToolNames.value.join(', ')}`}
           />
         )}
       </Popover>

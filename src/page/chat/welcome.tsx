@@ -26,8 +26,8 @@ export function Welcome() {
       <div class="column">
         <p class="lead">Your own gateway to Claude.</p>
         <p class="lead-more">
-          Your key stays on the server, every user can have a hard budget, and responses survive lost connections. Try
-          it:
+          Your key stays on the server, every user can have limits that hold, and responses survive lost connections.
+          Try it:
         </p>
         <ul class="examples">
           {EXAMPLES.filter(({ isThere }) => isThere?.() ?? true).map((example) => (

@@ -40,7 +40,7 @@ export function Classify() {
     <div class="page classify">
       <header class="stack">
         <h1>Classify</h1>
-        <p class="lead-more">Enter a text and some labels. The response is always one of these labels.</p>
+        <p class="lead-more">Enter a text and some labels. {describePossibleResults()}</p>
         <p class="row">
           {SAMPLES.map((sample) => (
             <SmallButton key={sample.title} name={sample.title} onClick={() => void fillAndClassifySample(sample)} />
@@ -53,6 +53,14 @@ export function Classify() {
       </div>
     </div>
   );
+}
+
+/** @returns which results are possible with the settings of the form */
+function describePossibleResults(): string {
+  if (chosenClassifier.value !== '') return `The classifier ${chosenClassifier.value} determines the possible results.`;
+  if (isLabelSchema.value) return 'The response always matches the schema.';
+  const count = isMulti.value ? 'one or more' : 'one';
+  return `The response is always ${count} of these labels${isNoneAllowed.value ? ', or none' : ''}.`;
 }
 
 function ClassifyForm() {

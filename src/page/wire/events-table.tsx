@@ -33,24 +33,24 @@ export function EventsTable({ call }: { call: RecordedCall }) {
     : getStreamEventRows(call);
   return (
     <>
-      <CheckboxChip name="All deltas" value={isEach} />
+      <CheckboxChip name="One row for each delta" value={isEach} />
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: a scrollable area needs the focus, so that the keyboard can scroll it. */}
       <section class="events" tabIndex={0} aria-label="Events">
         <table>
           <thead>
             <tr>
-              <th scope="col">At</th>
+              <th scope="col">Time</th>
               <th scope="col">Event</th>
               <th scope="col">
                 <span class="apart">
-                  When <span>{formatMilliseconds(end)}</span>
+                  Data <span>{formatMilliseconds(end)}</span>
                 </span>
               </th>
             </tr>
           </thead>
           <tbody>
             <tr>
-              <td>{formatMilliseconds(0)}</td>
+              <td>{formatMilliseconds(headersAt)}</td>
               <td>headers</td>
               <td>
                 <EventTimeBar from={0} to={headersAt} end={end} />

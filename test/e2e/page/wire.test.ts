@@ -48,7 +48,7 @@ describe.skipIf(isBrowserMissing())('The Inspector of the page, in Chromium', ()
     expect(room[0]).toBe(0);
     expect((await text.locator('.typed').boundingBox())?.width).toBeGreaterThan((room[1] ?? 0) * 0.9);
     if (wide) await page.setViewportSize(wide);
-    await page.getByRole('checkbox', { name: 'All deltas' }).check();
+    await page.getByRole('checkbox', { name: 'One row for each delta' }).check();
     await expect.poll(() => events.getByText('content_block_delta', { exact: true }).count()).toBe(count);
     const times = await events.locator('tbody td:first-child').allTextContents();
     expect(times.length).toBeGreaterThan(count);

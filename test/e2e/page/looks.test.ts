@@ -151,7 +151,7 @@ describe.skipIf(isBrowserMissing())('The layout of the chat, in Chromium', () =>
       PHONE,
     ));
 
-  test('has touch targets that are at least 40 pixels high', () =>
+  test('has touch targets that are at least 44 pixels high', () =>
     inPage(
       async ({ page }) => {
         const tooSmall = () =>
@@ -165,9 +165,11 @@ describe.skipIf(isBrowserMissing())('The layout of the chat, in Chromium', () =>
               .map((one) => ({ html: one.outerHTML.slice(0, 90), box: one.getBoundingClientRect() }))
               .filter(({ box }) => box.height < least && box.bottom > 0)
               .map(({ html, box }) => `${box.height} ${html}`);
-          }, 40);
+          }, 44);
         await askWithAnswer(page, 'So:\n\n```ts\nopen();\n```');
         await expect.poll(tooSmall).toEqual([]);
+        for (const word of ['Copy', 'Regenerate', 'Fork'])
+          await lastAnswerOf(page).locator('.toolbar').getByText(word, { exact: true }).waitFor();
         await page.getByRole('button', { name: 'Options' }).click();
         await expect.poll(tooSmall).toEqual([]);
         // What has opened is within the window.

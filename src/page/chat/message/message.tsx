@@ -176,7 +176,7 @@ function SummaryText({ id, session, isOpen }: SummaryProps) {
   return (
     <section class="summary-text" id={`summary-${id}`} aria-label="Summary of the messages above">
       <p class="quiet">
-        {`By ${getModelDisplayName(model)}, ${formatPastTime(created_at)}. `}
+        {`By ${getModelDisplayName(model)}, ${formatPastTime(created_at, null)}. `}
         {isReplaced
           ? 'A newer summary is now sent instead of this one.'
           : 'This summary is sent instead of the messages above, which remain in the conversation.'}

@@ -197,7 +197,10 @@ test('a draft survives navigation and reload until it is stored, and a new agent
   await expect.poll(() => field('System prompt').value).toBe('');
   await type('Name', 'third');
   await click(root, 'Discard changes');
-  await expect.poll(() => field('Name').value).toBe('');
+  await expect.poll(() => location.hash).toBe('#/agents');
+  navigateTo('#/agents/@new');
+  await waitForText(root, 'Cancel');
+  expect(field('Name').value).toBe('');
 });
 
 test('Undo restores a deleted agent and its view, and without Undo the deletion is sent after 20 seconds', async () => {

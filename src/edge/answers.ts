@@ -36,7 +36,7 @@ export type {
   TokenRow,
   UsageReport,
 } from './money/account/usage-answers.schema.ts';
-export type { AlertRow } from './money/alerts/alerts-answers.schema.ts';
+export type { AlertList, AlertRow } from './money/alerts/alerts-answers.schema.ts';
 export type { Limits } from './money/budget/limits.schema.ts';
 export type { ChangeRow } from './money/changes/changes-answers.schema.ts';
 export type { PluginRowFields } from './money/contracts/dimensions.ts';

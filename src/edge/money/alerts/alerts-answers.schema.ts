@@ -1,6 +1,7 @@
 /** Alerts, as they are listed and delivered, and how often a delivery was tried. */
 
 import { createObjectTypeSchema, time, usd } from '../../kit/http/fields.ts';
+import { createListResponseSchema } from '../../kit/http/page.ts';
 import * as z from '../../kit/http/zod.ts';
 
 /** The content of an alert, which is also the body of its delivery. */
@@ -99,7 +100,16 @@ export const alertRow = z.extend(alertSchema, {
   ...triesSchema,
 });
 
+/** A page of the alerts. */
+export const alertList = z.extend(createListResponseSchema(z.addReferenceMeta(alertRow, { id: 'Alert' })), {
+  alert_url_set: z.addDescription(
+    z.boolean(),
+    'Whether `ALERT_URL` is set. Without it, alerts are only listed, and undelivered events of webhooks do not create alerts.',
+  ),
+});
+
 /** An alert before it has its id. */
 export type Alert = Omit<z.output<typeof alertSchema>, 'type' | 'event_id'>;
 export type AlertBody = z.output<typeof alertSchema>;
 export type AlertRow = z.output<typeof alertRow>;
+export type AlertList = z.output<typeof alertList>;

@@ -1,7 +1,7 @@
 import * as z from '../../kit/http/zod.ts';
-import { alertRow } from '../../money/alerts/alerts-answers.schema.ts';
+import { alertList } from '../../money/alerts/alerts-answers.schema.ts';
 import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
-import { createNamedListSchema, describePageResponse } from '../../openapi/responses.ts';
+import { describeJsonResponse } from '../../openapi/responses.ts';
 import { ALERT_ROUTES } from './alerts.route.ts';
 
 const row = {
@@ -32,11 +32,13 @@ export const alerts: ApiResource = {
     'GET /alerts': {
       operation: 'listAlerts',
       summary: 'List alerts, newest first',
-      answer: describePageResponse(
-        createNamedListSchema('AlertList', z.addReferenceMeta(alertRow, { id: 'Alert' })),
-        row,
-        row.event_id,
-      ),
+      answer: describeJsonResponse('A page of the list.', z.addReferenceMeta(alertList, { id: 'AlertList' }), {
+        data: [row],
+        has_more: false,
+        first_id: row.event_id,
+        last_id: row.event_id,
+        alert_url_set: true,
+      }),
     },
   }),
 };

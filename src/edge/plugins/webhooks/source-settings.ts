@@ -112,12 +112,25 @@ export const sourcesOf = memoizeBySettings((settings: Settings) => {
   return sources;
 });
 
+function getShippedSourceSecretName(source: string): string {
+  return `${source.toUpperCase()}_WEBHOOK_SECRET`;
+}
+
+/**
+ * @returns the name of the setting that contains the secret of a source; null for a source of the Worker's code without an entry
+ */
+export function findSecretName(settings: Settings, source: string): string | null {
+  return (
+    sourcesOf(settings).get(source)?.secret ?? (isShippedSource(source) ? getShippedSourceSecretName(source) : null)
+  );
+}
+
 /** @returns entries for the shipped sources that no entry names, and whose own secret is set and belongs to no entry */
 function createEntriesForUnnamedSources(
   vars: Readonly<Record<string, unknown>>,
   named: readonly SourceEntry[],
 ): SourceEntry[] {
-  return SHIPPED_SOURCES.map((source) => ({ source, secret: `${source.toUpperCase()}_WEBHOOK_SECRET` })).filter(
+  return SHIPPED_SOURCES.map((source) => ({ source, secret: getShippedSourceSecretName(source) })).filter(
     ({ source, secret }) =>
       vars[secret] !== undefined && !named.some((entry) => entry.source === source || entry.secret === secret),
   );

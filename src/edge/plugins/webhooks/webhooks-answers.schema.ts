@@ -96,6 +96,10 @@ export const sourceRow = z.object({
   type: createObjectTypeSchema('webhook_source'),
   source: z.addDescription(z.string(), 'The name of the source, such as `github`.'),
   open: z.addDescription(z.boolean(), 'Whether its secret is set. A source without a secret rejects events.'),
+  secret: z.addDescription(
+    z.nullable(z.string()),
+    'The name of the setting that contains the secret, such as `GITHUB_WEBHOOK_SECRET`. Null for a source of the Worker’s code that has no entry in `WEBHOOKS`.',
+  ),
   agent: z.addDescription(z.nullable(z.string()), 'The agent that processes the events. Null if no agent does.'),
   classifier: z.addDescription(
     z.nullable(z.string()),

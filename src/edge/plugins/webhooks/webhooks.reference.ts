@@ -43,6 +43,7 @@ const source = {
   type: 'webhook_source',
   source: 'github',
   open: true,
+  secret: 'GITHUB_WEBHOOK_SECRET',
   agent: null,
   classifier: null,
   undelivered_events: 2,

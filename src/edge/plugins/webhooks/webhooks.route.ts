@@ -12,7 +12,7 @@ import type { InboxObject } from './contracts/inbox.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { verifyAndReadWebhook } from './receive.ts';
 import { shippedWebhooks } from './shipped-sources.ts';
-import { sourcesOf } from './source-settings.ts';
+import { findSecretName, sourcesOf } from './source-settings.ts';
 import type { Webhook } from './sources/define-webhook.ts';
 import { createWebhookSourceReader, type WebhookSourceReader } from './sources-in-use.ts';
 import { eventsQuery } from './webhooks.schema.ts';
@@ -110,10 +110,12 @@ function requireWebhookParam(c: Context<AppEnv>): Webhook {
 
 async function createWebhookSourceRow(c: Context<AppEnv>, webhook: Webhook): Promise<WebhookSourceRow> {
   const { source, agent = null, task } = webhook;
+  const settings = c.get('settings');
   return {
     type: 'webhook_source',
     source,
-    open: (sourcesOf(c.get('settings')).get(source)?.secrets ?? []).length > 0,
+    open: (sourcesOf(settings).get(source)?.secrets ?? []).length > 0,
+    secret: findSecretName(settings, source),
     agent,
     classifier: agent === null ? (task.classifier ?? null) : null,
     undelivered_events: await createInboxCaller(c, webhook)((inbox) => inbox.countUndelivered()),

@@ -226,6 +226,13 @@ describe('an alert for a cost above the hold', () => {
   });
 });
 
+test('reports in the list of alerts that they are sent', async () => {
+  const delivering = { ALERT_URL, DELIVERY_SIGNING_SECRET: WEBHOOK_SECRET };
+  const app = createTestApp(() => Response.json({}), { ...DEPLOYED_VARS, ...delivering });
+  const list = await app.fetch('/alerts', { headers: bearerHeader(await createToken('root', ['admin'])) });
+  expect(await list.json()).toMatchObject({ data: [], alert_url_set: true });
+});
+
 test('lists alerts for admins in pages, and deletes them when their account is erased', async () => {
   const works = createWebhookWorks();
   const app = createTestApp(() => Response.json({}), DEPLOYED_VARS);
@@ -236,7 +243,7 @@ test('lists alerts for admins in pages, and deletes them when their account is e
   await deliver(works, 3);
   const body = (await (await list('?limit=2')).json()) as { data: unknown[]; has_more: boolean; last_id: string };
   for (const row of body.data) z.strictObject(alertRow.shape).parse(row);
-  expect(body).toMatchObject({ data: [{ state: 'kept' }, { state: 'kept' }], has_more: true });
+  expect(body).toMatchObject({ data: [{ state: 'kept' }, { state: 'kept' }], has_more: true, alert_url_set: false });
   const rest = (await (await list(`?after_id=${body.last_id}`)).json()) as { data: unknown[]; has_more: boolean };
   expect([rest.data.length, rest.has_more]).toEqual([1, false]);
   expect((await list('', 'messages')).status).toBe(403);

@@ -225,11 +225,11 @@ describe('the list of sources', () => {
     const { data } = (await (await asAdmin(edge, '/webhooks')).json()) as { data: WebhookSourceRow[] };
     const row = { type: 'webhook_source', open: false, agent: null, classifier: null, undelivered_events: 0 };
     expect(data).toEqual([
-      { ...row, source: 'github' },
-      { ...row, source: 'slack', agent: 'desk' },
-      { ...row, source: 'standard', open: true },
-      { ...row, source: 'stripe' },
-      { ...row, source: 'shop', open: true, classifier: 'tickets' },
+      { ...row, source: 'github', secret: 'GITHUB_WEBHOOK_SECRET' },
+      { ...row, source: 'slack', secret: 'SLACK_WEBHOOK_SECRET', agent: 'desk' },
+      { ...row, source: 'standard', secret: 'STANDARD_WEBHOOK_SECRET', open: true },
+      { ...row, source: 'stripe', secret: 'STRIPE_WEBHOOK_SECRET' },
+      { ...row, source: 'shop', secret: SHOP.secret, open: true, classifier: 'tickets' },
     ]);
     expect((await edge.fetch('/webhooks', { headers: bearerHeader(await createToken('ana')) })).status).toBe(403);
   });

@@ -307,7 +307,7 @@ function ListRow<Row>({
     const content = column.renderCell(row, times);
     if (index > 0) {
       return (
-        <td key={column.name} class={getColumnClasses(column)}>
+        <td key={column.name} class={getColumnClasses(column)} data-name={column.name}>
           {content}
         </td>
       );

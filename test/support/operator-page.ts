@@ -110,6 +110,6 @@ export async function mockAccounts(page: Page, url: string): Promise<void> {
     return route.fulfill({ json: { ...createList(data.slice(0, limit)), has_more: limit < ACCOUNTS } });
   });
   await page.route(`${url}/alerts?*`, (route) =>
-    route.fulfill({ json: createList([{ ...alert, id: '1' } as { id: string }]) }),
+    route.fulfill({ json: { ...createList([{ ...alert, id: '1' } as { id: string }]), alert_url_set: true } }),
   );
 }

@@ -4,7 +4,6 @@ import type { AccountQuota } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { FirstOfFaults } from '../edge/retry-fault.tsx';
-import { formatDateAndTime } from '../ui/format.ts';
 import { BindingLimits } from './binding-limits.tsx';
 import { Breakdown } from './breakdown.tsx';
 import { Changes } from './changes.tsx';
@@ -19,6 +18,7 @@ import {
   reportFault,
   shownAccount,
 } from './figures/report.ts';
+import { formatExactTime } from './figures/times.ts';
 import { FocusHeading } from './focus-heading.tsx';
 import { LimitList, LimitsForm } from './limits-form.tsx';
 import { ACCOUNTS_HREF, navigateToAccountRequests } from './links.tsx';
@@ -50,7 +50,7 @@ export function AccountView() {
       </ViewHeader>
       <FirstOfFaults of={[reportFault]} />
       {stands?.erased_at !== undefined && (
-        <p class="quiet">This account was erased on {formatDateAndTime(stands.erased_at)}.</p>
+        <p class="quiet">This account was erased on {formatExactTime(stands.erased_at)}.</p>
       )}
       <BindingLimits stands={stands} />
       {stands && stands.erased_at === undefined && hasNoAccountData(stands) && (

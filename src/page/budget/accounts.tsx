@@ -6,11 +6,13 @@ import { readJson } from '../edge/client.ts';
 import { type ListColumn, type ListRowDefinition, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
 import { Form, Select, SubmitButton } from '../ui/form.tsx';
-import { formatCount, formatDateAndTime } from '../ui/format.ts';
+import { formatCount, formatExactUsd, formatPercentage } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import { AllAccountsNote, BindingLimitCell } from './binding-limits.tsx';
 import { accountsOrder, isOrderChosen, sortAccountsByLimitUse } from './figures/accounts-order.ts';
-import { computeUsedShare, NEARLY_USED_SHARE } from './figures/limit-names.ts';
+import { computeUsedShare, getLimitTitle, NEARLY_USED_SHARE } from './figures/limit-names.ts';
+import { deploymentReport, pollDeploymentReport, readDeploymentReport } from './figures/overview.ts';
+import { formatRowTime } from './figures/times.ts';
 import { FocusHeading } from './focus-heading.tsx';
 import {
   ACCOUNTS_HREF,
@@ -23,11 +25,7 @@ import {
 
 type SpendPeriod = 'day' | 'week' | 'month';
 
-const PERIOD_OPTIONS = [
-  ['day', 'today'],
-  ['week', 'this week'],
-  ['month', 'this month'],
-] as const;
+const PERIOD_TEXTS: Readonly<Record<SpendPeriod, string>> = { day: 'today', week: 'this week', month: 'this month' };
 const MAX_ACCOUNT_NAMES = 1_000;
 
 const spendPeriod = signal<SpendPeriod>('month');
@@ -51,9 +49,10 @@ function AccountFromUrl() {
 
 function AccountLists() {
   useEffect(() => void chooseInitialAccountOrder(), []);
+  useEffect(pollDeploymentReport, []);
   return (
     <>
-      <section class="stack" aria-labelledby="accounts">
+      <section class="stack stacked account-rows" aria-labelledby="accounts">
         <div class="apart">
           <FocusHeading id="accounts" target={ACCOUNTS_HREF}>
             Accounts
@@ -64,16 +63,13 @@ function AccountLists() {
               <span class="quiet">Spent</span>
               <Select
                 value={spendPeriod.value}
-                options={PERIOD_OPTIONS}
+                options={Object.entries(PERIOD_TEXTS)}
                 onChoose={(one) => (spendPeriod.value = one as SpendPeriod)}
               />
             </label>
           </div>
         </div>
-        <p class="quiet">
-          The tightest limit is the account’s own or its group’s. The <a href="#/budget">limits of the deployment</a>{' '}
-          apply to all accounts together.
-        </p>
+        {isOrderChosen.value && <DeploymentLimitNote />}
         {isOrderChosen.value ? (
           <PolledList<AccountSpendRow>
             name="Accounts"
@@ -89,7 +85,7 @@ function AccountLists() {
           <p class="quiet loading">…</p>
         )}
       </section>
-      <section class="stack" aria-labelledby="groups">
+      <section class="stack stacked account-rows" aria-labelledby="groups">
         <h2 id="groups">Groups</h2>
         <PolledList<GroupReport>
           name="Groups"
@@ -104,13 +100,35 @@ function AccountLists() {
   );
 }
 
+/** Says how much is used of the limit that all accounts share. The rows have only the limits of accounts and groups. */
+function DeploymentLimitNote() {
+  const [limit] = deploymentReport.value?.binds ?? [];
+  return (
+    <p class="quiet">
+      The tightest own limit is one of the account or its group.{' '}
+      {limit ? (
+        <>
+          All accounts share the <a href="#/budget">limits of the deployment</a>:{' '}
+          {formatPercentage(computeUsedShare(limit))} of {formatExactUsd(limit.limit_usd)},{' '}
+          {getLimitTitle(limit.limit).toLowerCase()}.
+        </>
+      ) : (
+        <>
+          The <a href="#/budget">deployment</a> has no limit in dollars.
+        </>
+      )}
+    </p>
+  );
+}
+
 /** Sorts by the tightest limit if an account is nearly at a limit or was rejected, otherwise by spending. */
 async function chooseInitialAccountOrder(): Promise<void> {
   if (isOrderChosen.value) return;
-  // If this request fails, keep the usual order. The list's own request shows the error.
-  const first = await readJson<Page<AccountSpendRow>>('/accounts', { query: { sort: 'used', limit: 1 } }).catch(
-    () => undefined,
-  );
+  // If one of these requests fails, go on without its answer. The list's own request shows the error.
+  const [first] = await Promise.all([
+    readJson<Page<AccountSpendRow>>('/accounts', { query: { sort: 'used', limit: 1 } }).catch(() => undefined),
+    readDeploymentReport().catch(() => {}),
+  ]);
   const [row] = first?.data ?? [];
   const isNeeded =
     row &&
@@ -131,12 +149,17 @@ function createAccountColumns(spendPeriod: SpendPeriod): ListColumn<AccountSpend
       renderCell: ({ id }) => <AccountLink account={id} />,
     },
     {
-      name: 'Spent',
+      name: `Spent ${PERIOD_TEXTS[spendPeriod]}`,
       kind: 'number',
       sort: 'spent',
       renderCell: ({ spent_usd }) => <Usd isSum value={spent_usd[spendPeriod]} />,
     },
-    { name: 'Tightest limit', kind: 'text', sort: 'used', renderCell: (row) => <BindingLimitCell row={row} /> },
+    {
+      name: 'Tightest own limit',
+      kind: 'text',
+      sort: 'used',
+      renderCell: (row) => <BindingLimitCell row={row} isDeploymentIncluded />,
+    },
     {
       name: 'Rejected today',
       kind: 'number',
@@ -155,7 +178,7 @@ function createAccountColumns(spendPeriod: SpendPeriod): ListColumn<AccountSpend
       name: 'Last request',
       sort: 'last_seen',
       spare: true,
-      renderCell: ({ last_seen_at: seen }) => (seen === null ? '' : formatDateAndTime(seen)),
+      renderCell: ({ last_seen_at: seen }) => (seen === null ? '' : formatRowTime(seen)),
     },
   ];
 }
@@ -165,7 +188,7 @@ function createGroupColumns(spendPeriod: SpendPeriod): ListColumn<GroupReport>[]
     { name: 'Group', kind: 'text', renderCell: ({ id }) => <GroupLink group={id} /> },
     // The group’s budget does not include what its accounts spent before they joined.
     {
-      name: 'Spent in the group',
+      name: `Spent in the group ${PERIOD_TEXTS[spendPeriod]}`,
       kind: 'number',
       renderCell: (group) => <Usd isSum value={group[spendPeriod].spent_usd} />,
     },

@@ -1,34 +1,67 @@
-import type { AlertRow } from '../../edge/answers.ts';
+import type { AlertList, AlertRow } from '../../edge/answers.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
-import { formatDateAndTime, formatExactUsd, formatPercentage } from '../ui/format.ts';
+import { formatExactUsd, formatPercentage } from '../ui/format.ts';
 import { describeFailedAttempts } from './delivery-attempts.ts';
 import { getLimitTitle } from './figures/limit-names.ts';
+import { focusTarget } from './figures/report.ts';
+import { formatLimitWindow, formatRowTime } from './figures/times.ts';
 import { FocusHeading } from './focus-heading.tsx';
+import {
+  AccountLink,
+  DeploymentLimitsLink,
+  GroupLink,
+  OVERVIEW_HREF,
+  SOURCES_HREF,
+  SPENDERS_TARGET,
+} from './links.tsx';
 
 const ALERT_STATE_TEXTS: Record<AlertRow['state'], string> = {
   pending: 'being sent',
   delivered: 'delivered',
   parked: 'parked',
-  kept: 'not sent: ALERT_URL is not set',
+  kept: 'not sent',
 };
+/** The kinds of alerts about a limit in dollars. Links replace their advice, which names routes of the API. */
+const LIMIT_ALERT_KINDS: readonly AlertRow['kind'][] = ['threshold', 'run_expensive'];
 
 const ALERT_COLUMNS: readonly ListColumn<AlertRow>[] = [
   { name: 'Alert', kind: 'text', renderCell: renderAlert },
-  { name: 'When', kind: 'text', renderCell: ({ created_at }) => formatDateAndTime(created_at) },
+  { name: 'When', kind: 'text', renderCell: ({ created_at }) => formatRowTime(created_at) },
   { name: 'State', kind: 'text', renderCell: renderAlertDeliveryState },
 ];
 
-/** Shows the last alerts. @param to where a link leads to them; absent beside other lists */
-export function Alerts({ to }: { to?: string }) {
+interface AlertsProps {
+  /** The address of this list, if a link leads to it. */
+  to?: string;
+  /** Whether it has a view to itself, which then links to the sources. */
+  isOnly?: boolean;
+}
+
+/** Shows the last alerts. */
+export function Alerts({ to, isOnly = false }: AlertsProps) {
   return (
-    <section class="stack" aria-labelledby="alerts">
-      <FocusHeading id="alerts" target={to}>
-        Alerts
-      </FocusHeading>
-      <PolledList<AlertRow>
+    <section class="stack stacked alert-rows" aria-labelledby="alerts">
+      <div class="apart">
+        <FocusHeading id="alerts" target={to}>
+          Alerts
+        </FocusHeading>
+        {isOnly && (
+          <a href={SOURCES_HREF} onClick={() => (focusTarget.value = SOURCES_HREF)}>
+            All sources
+          </a>
+        )}
+      </div>
+      <PolledList<AlertRow, AlertList>
         name="Alerts"
         path="/alerts"
+        about={({ alert_url_set }) =>
+          alert_url_set === false && (
+            <p class="quiet">
+              <AlertsNotSentText />
+            </p>
+          )
+        }
         columns={ALERT_COLUMNS}
         row={{ getKey: ({ event_id }) => event_id, look: (row) => (isAlertUndelivered(row) ? 'refused' : undefined) }}
         empty={describeNoAlerts()}
@@ -38,12 +71,22 @@ export function Alerts({ to }: { to?: string }) {
   );
 }
 
+/** Warns that alerts reach nobody. */
+export function AlertsNotSentText() {
+  return (
+    <span class="state" data-look="nearly">
+      Alerts are not sent, because ALERT_URL is not set. The operator of this deployment can set it.
+    </span>
+  );
+}
+
 /** @returns the text of an empty list. Alerts about spending depend on the plugins. */
 function describeNoAlerts(): string {
-  const problems = 'No alerts yet. Sluice creates an alert when a problem occurs';
+  const problems =
+    'No alerts yet. Sluice creates an alert when a problem lasts, such as events undelivered for an hour';
   if (!hasPlugin('pools')) return `${problems}.`;
   const owners = hasPlugin('operator') ? 'an account, a group or the deployment' : 'a group or the deployment';
-  return `${problems}, and when the spending reaches a share that is set in the limits of ${owners}.`;
+  return `${problems}, and when spending reaches a share that is set in the limits of ${owners}.`;
 }
 
 function isAlertUndelivered({ state, error }: AlertRow): boolean {
@@ -52,6 +95,12 @@ function isAlertUndelivered({ state, error }: AlertRow): boolean {
 
 /** An alert whose delivery has failed is never shown as “being sent”. */
 function renderAlertDeliveryState(row: AlertRow) {
+  if (row.state === 'kept')
+    return (
+      <span class="state" data-look="nearly">
+        {ALERT_STATE_TEXTS.kept}
+      </span>
+    );
   if (!isAlertUndelivered(row)) return ALERT_STATE_TEXTS[row.state];
   return (
     <span class="state" data-look="refused">
@@ -67,16 +116,35 @@ function renderAlert(alert: AlertRow) {
   return (
     <>
       {describeAlert(alert)}
-      <p class="quiet">{alert.todo}</p>
+      <p class="quiet">{LIMIT_ALERT_KINDS.includes(alert.kind) ? <LimitAlertLinks alert={alert} /> : alert.todo}</p>
     </>
   );
+}
+
+/** Links to the limit that an alert is about, and to who has spent: the page has both. */
+function LimitAlertLinks({ alert: { node } }: { alert: AlertRow }) {
+  if (node.type === 'account') return <AccountLink account={node.id} name="Spending and limits of this account" />;
+  return (
+    <>
+      {node.type === 'group' ? <GroupLink group={node.id} name="Limits of this group" /> : <DeploymentLimitsLink />}
+      {' · '}
+      <a href={OVERVIEW_HREF} onClick={() => (focusTarget.value = SPENDERS_TARGET)}>
+        Spending by account
+      </a>
+    </>
+  );
+}
+
+/** @returns the window of a limit in words; nothing for a limit in total, which has none */
+function describeWindow(window: string | null): string | [] {
+  return window === null || window === 'total' ? [] : formatLimitWindow(window);
 }
 
 function describeAlert({ kind, node, limit, window, threshold, limit_usd, subject, country }: AlertRow): string {
   const who = node.type === 'deployment' ? 'The deployment' : node.id;
   switch (kind) {
     case 'threshold':
-      return `${who} has ${threshold === 1 ? 'used up' : `passed ${formatPercentage(threshold ?? 0)} of`} ${formatExactUsd(limit_usd ?? 0)} (${getLimitTitle(limit ?? '').toLowerCase()}, ${window})`;
+      return `${who} has ${threshold === 1 ? 'used up' : `passed ${formatPercentage(threshold ?? 0)} of`} ${formatExactUsd(limit_usd ?? 0)} (${[getLimitTitle(limit ?? '').toLowerCase(), describeWindow(window)].flat().join(', ')})`;
     case 'over_hold':
       return `${who} was billed more than was held: ${subject}`;
     case 'webhook_parked':
@@ -94,7 +162,7 @@ function describeAlert({ kind, node, limit, window, threshold, limit_usd, subjec
     case 'webhook_undelivered':
       return `${who}: the receiver has failed for an hour. ${subject}`;
     case 'run_expensive':
-      return `${who} has spent ${formatPercentage(threshold ?? 0)} of ${formatExactUsd(limit_usd ?? 0)} (${window}) on one conversation: ${subject}`;
+      return `${who} has spent ${formatPercentage(threshold ?? 0)} of ${formatExactUsd(limit_usd ?? 0)} (${describeWindow(window)}) on one conversation: ${subject}`;
     case 'disk_full':
       return 'Data could not be stored, because the disk or the database of a Durable Object is full';
     case 'token_new_country':

@@ -14,8 +14,9 @@ import {
   getLimitTitle,
   NEARLY_USED_SHARE,
 } from './figures/limit-names.ts';
+import { deploymentReport } from './figures/overview.ts';
 import { reportFault } from './figures/report.ts';
-import { computeClampedShare, Gauge } from './gauge.tsx';
+import { computeClampedShare, findSmallestLimit, Gauge } from './gauge.tsx';
 import { focusCreditForm, GroupLink } from './links.tsx';
 
 const RATE_LIMITS = [
@@ -126,11 +127,14 @@ export function BindingLimitCards({
   first,
   children,
 }: BindingLimitCardsProps) {
+  // Cards side by side have the same decimals, which the smallest limit needs.
+  const smallest = findSmallestLimit(binds.map(({ limit_usd }) => limit_usd));
   const renderLimitCard = (limit: SpendLimitUsage) => (
     <BindingLimitCard
       key={`${limit.by} ${limit.id} ${limit.limit}`}
       limit={limit}
       isOwn={isOwn}
+      smallestUsd={smallest}
       creditUsd={limit.by === 'account' && limit.limit === 'usd_total' ? creditUsd : 0}
     />
   );
@@ -146,7 +150,7 @@ export function BindingLimitCards({
           limitText={identity.value.operator ? 'no limit in dollars' : 'no personal limit in dollars'}
           usedShare={undefined}
           heldShare={0}
-          note=""
+          note={identity.value.operator ? '' : 'Limits that you share with others can still apply.'}
         />
       )}
       {children}
@@ -167,12 +171,14 @@ interface BindingLimitCardProps {
   limit: SpendLimitUsage;
   /** Whether it is clear whose it is. */
   isOwn: boolean;
+  /** The smallest of the limits beside it, in US dollars. Default: its own. */
+  smallestUsd?: number | undefined;
   /** The credit that it includes, in US dollars. */
   creditUsd?: number;
 }
 
 /** Shows a limit in dollars. */
-export function BindingLimitCard({ limit, isOwn, creditUsd = 0 }: BindingLimitCardProps) {
+export function BindingLimitCard({ limit, isOwn, smallestUsd, creditUsd = 0 }: BindingLimitCardProps) {
   const { limit_usd: most, used_usd: used, prepaid: isPrepaid = false, resets_at, refuses } = limit;
   const whose = isOwn ? '' : renderLimitOwner(limit);
   const resets = resets_at === null ? 'does not reset' : `resets ${formatResetTime(resets_at)}`;
@@ -191,7 +197,7 @@ export function BindingLimitCard({ limit, isOwn, creditUsd = 0 }: BindingLimitCa
   return (
     <Gauge
       title={title}
-      value={<Usd isSum of={most} value={isPrepaid ? most - used : used} />}
+      value={<Usd isSum of={smallestUsd ?? most} value={isPrepaid ? most - used : used} />}
       limitText={`${isPrepaid ? 'left ' : ''}of ${formatExactUsd(most)}${isPrepaid ? ' prepaid' : ''} · ${formatPercentage(computeUsedShare(limit))}${isPrepaid ? ' used' : ''}`}
       usedShare={most <= 0 ? 1 : computeClampedShare(used, most)}
       heldShare={0}
@@ -233,10 +239,12 @@ interface BindingLimitCellProps {
   row: Pick<AccountSpendRow, 'tightest' | 'blocked_by'>;
   /** Whether it is clear whose limit it is. */
   isOwn?: boolean;
+  /** Whether an account without a limit is said to have those of the deployment. */
+  isDeploymentIncluded?: boolean;
 }
 
 /** Shows in a row whether an account is blocked, or its tightest limit. A narrow window has a bar in place of the text. */
-export function BindingLimitCell({ row, isOwn = false }: BindingLimitCellProps) {
+export function BindingLimitCell({ row, isOwn = false, isDeploymentIncluded = false }: BindingLimitCellProps) {
   const { tightest, blocked_by: zero } = row;
   if (zero !== null)
     return (
@@ -247,12 +255,10 @@ export function BindingLimitCell({ row, isOwn = false }: BindingLimitCellProps) 
         usedShare={1}
       />
     );
-  if (!tightest)
-    return (
-      <span class="quiet">
-        no limit<span class="limit-text"> in dollars</span>
-      </span>
-    );
+  if (!tightest) {
+    const isLimited = isDeploymentIncluded && (deploymentReport.value?.binds.length ?? 0) > 0;
+    return <span class="quiet">{isLimited ? 'only the deployment’s limit' : 'no limit in dollars'}</span>;
+  }
   if (isUpForAllAccounts(tightest)) return <span class="quiet">same as for all accounts</span>;
   const share = computeUsedShare(tightest);
   // A bar that is nearly empty would look like an account that can send requests.
@@ -261,10 +267,19 @@ export function BindingLimitCell({ row, isOwn = false }: BindingLimitCellProps) 
     <LimitSummary
       look={tightest.refuses ? 'refused' : share >= NEARLY_USED_SHARE ? 'nearly' : undefined}
       text={describeBindingLimit(isOwn ? { ...tightest, by: 'account' } : tightest)}
-      brief={isTooSmall ? 'too little' : formatPercentage(share)}
+      brief={
+        isTooSmall
+          ? describeBriefShortage(tightest)
+          : `${formatPercentage(share)} of ${formatExactUsd(tightest.limit_usd)}`
+      }
       usedShare={isTooSmall ? 1 : share}
     />
   );
+}
+
+/** @returns in few words why a limit rejects requests that is not used up */
+function describeBriefShortage({ used_usd }: SpendLimitUsage): string {
+  return used_usd === 0 ? 'limit too small' : 'too little left';
 }
 
 interface LimitSummaryProps {

@@ -13,6 +13,7 @@ import {
   selectSpendGrouping,
   spendGroup,
 } from './breakdown-selection.ts';
+import { Cost, chooseCostDecimals } from './cost.tsx';
 import { DaysPicker } from './days-picker.tsx';
 import { getConversationLabel, useConversationTitles } from './figures/conversation-titles.ts';
 import { describeSelectedDays, getSelectedDayRange } from './figures/days.ts';
@@ -21,7 +22,8 @@ import { shownAccount } from './figures/report.ts';
 import { describeRequestCount } from './figures/request-count.ts';
 import { SpendKeyLabel } from './spend-key.tsx';
 
-type BreakdownRow = UsageReport['data'][number];
+/** A row with the decimals that costs are shown with. */
+type BreakdownRow = UsageReport['data'][number] & { decimals: number };
 
 /** Shows what an account has spent its money on, on the chosen days. */
 export function Breakdown() {
@@ -57,7 +59,7 @@ export function Breakdown() {
           group_by: group,
           key: only,
         })}
-        rowsIn={({ data }) => data}
+        rowsIn={({ data, total }) => data.map((row) => ({ ...row, decimals: chooseCostDecimals(total) }))}
         about={renderSpendTotal}
         columns={createSpendBreakdownColumns(group)}
         row={{ getKey: ({ key }) => String(key) }}
@@ -97,6 +99,10 @@ function createSpendBreakdownColumns(group: SpendGrouping): ListColumn<Breakdown
       renderCell: ({ usage }) => formatCount(sumAllInputTokens(usage)),
     },
     { name: 'Output tokens', kind: 'number', spare: true, renderCell: ({ usage }) => formatCount(usage.output_tokens) },
-    { name: 'Cost', kind: 'number', renderCell: ({ cost_usd }) => <Usd value={cost_usd} /> },
+    {
+      name: 'Cost',
+      kind: 'number',
+      renderCell: ({ cost_usd, decimals }) => <Cost value={cost_usd} decimals={decimals} />,
+    },
   ];
 }

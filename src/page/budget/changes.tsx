@@ -2,9 +2,10 @@ import type { ChangeRow } from '../../edge/answers.ts';
 import { shortenVersionHash } from '../edge/agents.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
-import { formatDateAndTime, formatExactUsd } from '../ui/format.ts';
+import { formatExactUsd } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { formatLimitValue, getLimitTitle, isLimitName } from './figures/limit-names.ts';
+import { formatRowTime } from './figures/times.ts';
 
 /** The account or group whose changes are listed. */
 type ChangedObject = { account: string } | { group: string };
@@ -48,7 +49,7 @@ const FIELD_TITLES: Readonly<Record<string, string>> = {
 };
 
 const createChangeColumns = (of: ChangedObject): readonly ListColumn<ChangeRow>[] => [
-  { name: 'Time', kind: 'text', renderCell: ({ created_at }) => formatDateAndTime(created_at) },
+  { name: 'Time', kind: 'text', renderCell: ({ created_at }) => formatRowTime(created_at) },
   { name: 'Change', kind: 'text', renderCell: (row) => <ChangeText row={row} of={of} /> },
   { name: 'By', kind: 'text', renderCell: ({ actor }) => <Identifier id={actor.account ?? '(erased)'} /> },
   {
@@ -67,7 +68,7 @@ const createChangeColumns = (of: ChangedObject): readonly ListColumn<ChangeRow>[
 export function Changes({ of }: { of: ChangedObject }) {
   if (!hasPlugin('operator')) return null;
   return (
-    <section class="stack" aria-labelledby="changes">
+    <section class="stack stacked change-rows" aria-labelledby="changes">
       <h3 id="changes">Changes by admins</h3>
       <PolledList<ChangeRow>
         name="Changes"
@@ -117,7 +118,7 @@ function formatFieldValue(field: string, value: unknown): string {
   if (field === 'usd') return formatExactUsd(Number(value));
   if (Array.isArray(value)) return value.map((one) => formatFieldValue(field, one)).join(', ');
   if (field === 'version' || field === 'pinned' || field === 'withdrawn') return shortenVersionHash(`@${value}`);
-  if (field.endsWith('_at')) return formatDateAndTime(String(value));
+  if (field.endsWith('_at')) return formatRowTime(String(value));
   return String(value);
 }
 

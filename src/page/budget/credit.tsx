@@ -11,12 +11,13 @@ import { refreshAllPolls } from '../edge/poll.ts';
 import { announceToScreenReader } from '../ui/announcer.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
-import { formatDateAndTime, formatExactUsd } from '../ui/format.ts';
+import { formatExactUsd } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
+import { formatRowTime } from './figures/times.ts';
 import { CREDIT_FIELDS_ID } from './links.tsx';
 
 const CREDIT_COLUMNS: readonly ListColumn<CreditRow>[] = [
-  { name: 'Given', kind: 'text', renderCell: ({ created_at }) => formatDateAndTime(created_at) },
+  { name: 'Given', kind: 'text', renderCell: ({ created_at }) => formatRowTime(created_at) },
   { name: 'Credit', kind: 'number', renderCell: ({ usd }) => formatExactUsd(usd) },
   { name: 'Left', kind: 'number', renderCell: ({ usd, left_usd }) => <Usd isSum of={usd} value={left_usd} /> },
   { name: 'Note', kind: 'text', renderCell: ({ note, expires_at }) => describeCreditNote(note, expires_at) },
@@ -90,5 +91,5 @@ function formatCreditAmount(usd: number): string {
 }
 
 function describeCreditNote(note: string | null, expiresAt: string | null): string {
-  return [note ?? [], expiresAt === null ? [] : `until ${formatDateAndTime(expiresAt)}`].flat().join(' · ');
+  return [note ?? [], expiresAt === null ? [] : `until ${formatRowTime(expiresAt)}`].flat().join(' · ');
 }

@@ -7,9 +7,11 @@ import { readJson } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { Facts } from '../ui/facts.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
-import { formatDateAndTime, formatMilliseconds } from '../ui/format.ts';
+import { formatMilliseconds } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { Table } from '../ui/table.tsx';
+import { formatExactTime } from './figures/times.ts';
+import { AccountLink } from './links.tsx';
 
 /** Shows what became of an event: its subject, its text, the object that follows its schema, and each attempt. */
 export function EventDetails({ row }: { row: EventRow }) {
@@ -43,14 +45,18 @@ export function EventDetails({ row }: { row: EventRow }) {
               ...(event.subject === null
                 ? []
                 : ([['Subject', <EventSubject key="subject" text={event.subject} />]] as const)),
-              ['Account', <Identifier key="account" id={event.account} />],
-              ['Received', formatDateAndTime(event.received_at)],
+              ...(event.label === null ? [] : ([['Label', [event.label].flat().join(', ')]] as const)),
+              ['Account', <AccountLink key="account" account={event.account} />],
+              ['Received', formatExactTime(event.received_at)],
               ...(event.conversation === null
                 ? []
                 : ([['Conversation', <Identifier key="conversation" id={event.conversation} />]] as const)),
             ]}
           />
-          <p class="typed">{event.text ?? describeMissingText()}</p>
+          <div>
+            <h3>Text</h3>
+            <p class="typed">{event.text ?? describeMissingText()}</p>
+          </div>
           {event.result && 'output' in event.result && event.result.output && (
             <pre class="raw">{JSON.stringify(event.result.output, undefined, 2)}</pre>
           )}
@@ -75,15 +81,20 @@ function EventSubject({ text }: { text: string }) {
   );
 }
 
+/** @returns the message of an attempt's error, after its status if the message does not contain it */
+function describeAttemptError({ status, message }: NonNullable<EventReport['attempts'][number]['error']>): string {
+  return status === undefined || message.includes(String(status)) ? message : `${status} · ${message}`;
+}
+
 function EventAttemptsTable({ event: { attempts } }: { event: EventReport }) {
   if (attempts.length === 0) return <p class="quiet">No attempts yet.</p>;
   return (
     <Table label="Attempts" columns={['Time', { number: 'Duration', spare: true }, 'Result']}>
       {attempts.map(({ at, ms, error }) => (
         <tr key={at}>
-          <td>{formatDateAndTime(at)}</td>
+          <td>{formatExactTime(at)}</td>
           <td class="number spare">{formatMilliseconds(ms)}</td>
-          <td class="text">{error === null ? 'done' : [error.status ?? [], error.message].flat().join(' · ')}</td>
+          <td class="text">{error === null ? 'done' : describeAttemptError(error)}</td>
         </tr>
       ))}
     </Table>

@@ -33,7 +33,10 @@ export function FirstEventChart({ days, versions }: FirstEventChartProps) {
   const top = computeAxisCeiling(most);
   return (
     <section class="panel stack" aria-labelledby="first-event">
-      <h2 id="first-event">Time to the first event</h2>
+      <div class="apart">
+        <h2 id="first-event">Time to the first event</h2>
+        <span class="quiet">{days.length} days, UTC</span>
+      </div>
       <div class="chart">
         <ol class="chart-axis" aria-hidden="true">
           {[top, top / 2, 0].map((tick) => (

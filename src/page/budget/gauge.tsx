@@ -20,10 +20,18 @@ interface SpendGaugeProps {
   title: string;
   /** Undefined where nothing is known yet. */
   spendWindow: { limit_usd: number | null; spent_usd: number; held_usd: number; resets_at: string } | undefined;
+  /** The smallest of the limits beside it, in US dollars. */
+  smallestUsd: number | undefined;
+}
+
+/** @returns the smallest limit in US dollars that is more than 0. All sums beside each other have the decimals that it needs */
+export function findSmallestLimit(limits: readonly (number | null | undefined)[]): number | undefined {
+  const positive = limits.filter((limit) => limit != null && limit > 0) as number[];
+  return positive.length === 0 ? undefined : Math.min(...positive);
 }
 
 /** Shows a gauge for a window of a budget. Money is US dollars. */
-export function SpendGauge({ title, spendWindow: window }: SpendGaugeProps) {
+export function SpendGauge({ title, spendWindow: window, smallestUsd }: SpendGaugeProps) {
   // Unknown spending is shown as "–", not as zero.
   if (!window) return <Gauge title={title} value="–" limitText="" usedShare={undefined} heldShare={0} note="" />;
   const { limit_usd: limit, spent_usd: spent, held_usd: held, resets_at } = window;
@@ -31,13 +39,11 @@ export function SpendGauge({ title, spendWindow: window }: SpendGaugeProps) {
   return (
     <Gauge
       title={title}
-      value={<Usd isSum of={limit ?? undefined} value={spent} />}
+      value={<Usd isSum of={smallestUsd} value={spent} />}
       limitText={limit === null ? 'no limit' : `of ${formatExactUsd(limit)}`}
       usedShare={limit === null ? undefined : computeClampedShare(spent, limit)}
       heldShare={limit === null ? 0 : computeClampedShare(held, limit)}
-      note={
-        held > 0 ? <Usd isSum of={limit ?? undefined} value={held} after={` held for requests · ${resets}`} /> : resets
-      }
+      note={held > 0 ? <Usd isSum of={smallestUsd} value={held} after={` held for requests · ${resets}`} /> : resets}
     />
   );
 }

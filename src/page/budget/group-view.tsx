@@ -30,7 +30,7 @@ const MEMBER_COLUMNS: readonly ListColumn<AccountSpendRow>[] = [
   {
     name: 'Spent in the group this month',
     kind: 'number',
-    renderCell: ({ spent_usd }) => <Usd value={spent_usd.month} />,
+    renderCell: ({ spent_usd }) => <Usd isSum value={spent_usd.month} />,
   },
   { name: 'Tightest own limit', kind: 'text', renderCell: (row) => <BindingLimitCell row={row} /> },
 ];
@@ -75,6 +75,7 @@ function GroupDetails({ id }: { id: string }) {
           row={{ getKey: (row) => row.id }}
           empty="No account of this group has spent anything yet."
         />
+        <p class="quiet">The spending counts since an account joined the group. Earlier spending is not included.</p>
         {identity.value.admin && <AddGroupMemberForm group={id} />}
       </section>
       <Changes of={{ group: id }} />

@@ -1,4 +1,5 @@
 import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
 import type { Limits } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { findFaultyField } from '../edge/field-fault.ts';
@@ -9,6 +10,8 @@ import { SmallButton } from '../ui/button.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, Select, SubmitButton } from '../ui/form.tsx';
+import { AlertsNotSentText } from './alerts.tsx';
+import { isAlertUrlSet, readAlertUrlState } from './figures/alert-url.ts';
 import { formatLimitValue, getLimitTitle, isDollarLimit, isLimitName, LIMIT_FORMS } from './figures/limit-names.ts';
 import { type LimitOwner, type OwnLimits, patchLimits } from './figures/patch-limits.ts';
 import { formatPercentageList, parsePercentageList } from './figures/shares.ts';
@@ -63,6 +66,12 @@ export function LimitsForm({ target: of, ownLimits: own, names: all, inForce = o
     if (own[name] === undefined) added.value = [...added.value, name];
   };
   const others = names.filter((name) => !isLimitSet(name));
+  const hasAlerts = shown.includes('alerts');
+  useEffect(() => {
+    if (hasAlerts) void readAlertUrlState();
+  }, [hasAlerts]);
+  // Wait, so that the warning does not move the button below it.
+  if (own.alerts !== undefined && hasAlerts && isAlertUrlSet.value === undefined) return <p class="quiet loading">…</p>;
   return (
     <Form onSubmit={(data) => void saveLimits(data)}>
       {shown.length === 0 && (
@@ -73,7 +82,7 @@ export function LimitsForm({ target: of, ownLimits: own, names: all, inForce = o
           <Field
             key={name}
             label={LIMIT_FORMS[name].title}
-            note={name === 'usd_total' && of.kind === 'account' ? 'Credit is added to this limit.' : undefined}
+            note={describeLimitField(name, of)}
             fault={shownFault.field === name ? shownFault.message : undefined}
           >
             {(ids) => (
@@ -114,6 +123,12 @@ export function LimitsForm({ target: of, ownLimits: own, names: all, inForce = o
       </p>
     </Form>
   );
+}
+
+/** @returns what is to be known about a limit: credit adds to it, or its alerts reach nobody */
+function describeLimitField(name: LimitName, owner: LimitOwner) {
+  if (name === 'usd_total' && owner.kind === 'account') return 'Credit is added to this limit.';
+  return name === 'alerts' && isAlertUrlSet.value === false ? <AlertsNotSentText /> : undefined;
 }
 
 /** @returns whether the deployment creates and stores alerts about the spending of such an owner. It drops alerts otherwise */

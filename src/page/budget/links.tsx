@@ -7,12 +7,18 @@ import { listedMinute, listedRange } from './figures/days.ts';
 import { listedRequestKind } from './figures/listed-requests.ts';
 import { focusTarget } from './figures/report.ts';
 
+/** The address of the spending of the deployment. */
+export const OVERVIEW_HREF = '#/budget';
 /** The address of the list of accounts. */
 export const ACCOUNTS_HREF = '#/budget/accounts';
 /** The address of the list of sources of webhooks. */
 export const SOURCES_HREF = '#/budget/webhooks';
 /** The value in the URL that stands for alerts, in place of a webhook source. No source can have this name. */
 export const ALERTS_SOURCE = 'alert';
+
+/** What `focusTarget` names the spending by account in the overview by, and the form with the deployment's limits. */
+export const SPENDERS_TARGET = 'spending by account';
+export const DEPLOYMENT_LIMITS_TARGET = 'limits of the deployment';
 
 /** The id of what holds the fields for credit. */
 export const CREDIT_FIELDS_ID = 'credit-fields';
@@ -60,11 +66,21 @@ export function AccountLink({ account, name = account }: { account: string; name
   );
 }
 
-export function GroupLink({ group }: { group: string }) {
+export function GroupLink({ group, name = group }: { group: string; name?: string }) {
   return (
     <button type="button" class="link" title={group} onClick={() => navigateToGroup(group)}>
-      <Identifier id={group} />
+      <Identifier id={name} />
     </button>
+  );
+}
+
+/** Links an admin to the form with the limits of the deployment. Others cannot change these limits, and see them as cards. */
+export function DeploymentLimitsLink() {
+  if (!identity.value.admin) return null;
+  return (
+    <a href={OVERVIEW_HREF} onClick={() => (focusTarget.value = DEPLOYMENT_LIMITS_TARGET)}>
+      Limits of the deployment
+    </a>
   );
 }
 

@@ -6,7 +6,11 @@ import { formatTimesInText } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { describeEdgeFailure } from './figures/edge-failures.ts';
 import { getLimitTitle } from './figures/limit-names.ts';
-import { describeFailureForOperator, describeRejectionForOperator } from './figures/operator-messages.ts';
+import {
+  describeFailureForOperator,
+  describeRejectionForOperator,
+  findFailureRemedy,
+} from './figures/operator-messages.ts';
 import { GroupLink } from './links.tsx';
 
 type ReportedRejection = NonNullable<ListedRequest['refusal']>;
@@ -48,7 +52,7 @@ export function RequestOutcomeText({ row }: { row: RequestWithOutcome }) {
 export function describeFailureCause(request: RequestWithOutcome): string {
   const { refusal, error_type, error_message } = request;
   if (!identity.value.operator) return describeFailureCauseForCaller(request);
-  if (refusal) return describeRejectionForOperator(describeFailureCauseForCaller(request));
+  if (refusal) return describeRejectionForOperator(formatTimesInText(refusal.message));
   if (error_type === null) return '';
   const cause = describeFailureForOperator(removeErrorTypeDetail(error_type), isUpstreamError(request));
   return error_message === null ? cause : `${cause} The API’s message: “${error_message}”`;
@@ -106,6 +110,11 @@ function RejectingLimitText({ refusal }: { refusal: ReportedRejection }) {
       {title}, of group {identity.value.operator ? <GroupLink group={group} /> : group}
     </>
   );
+}
+
+/** @returns what to do about a failed request, and who can do it */
+export function suggestFailureRemedy({ error_type }: RequestWithOutcome): string {
+  return findFailureRemedy(removeErrorTypeDetail(error_type ?? ''));
 }
 
 /** @returns what an operator can do about a rejection, by what has happened */

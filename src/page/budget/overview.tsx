@@ -1,3 +1,4 @@
+import { useSignalEffect } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import { identity } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
@@ -7,10 +8,12 @@ import { BindingLimitCard, BindingLimits } from './binding-limits.tsx';
 import { Breakdown } from './breakdown.tsx';
 import { SHARED_LIMIT_NAMES } from './figures/limit-names.ts';
 import { deploymentReport, deploymentSpend, overviewFault, pollDeploymentSpend, problems } from './figures/overview.ts';
-import { dailySpend, pollShownAccountReport, reportedQuota, reportFault } from './figures/report.ts';
+import type { OwnLimits } from './figures/patch-limits.ts';
+import { dailySpend, focusTarget, pollShownAccountReport, reportedQuota, reportFault } from './figures/report.ts';
 import { FirstEventChart } from './first-event-chart.tsx';
-import { SpendGauge } from './gauge.tsx';
+import { findSmallestLimit, SpendGauge } from './gauge.tsx';
 import { LimitsForm } from './limits-form.tsx';
+import { DEPLOYMENT_LIMITS_TARGET } from './links.tsx';
 import { Problems } from './problems.tsx';
 import { Savings } from './savings-view.tsx';
 import { SpendChart } from './spend-chart.tsx';
@@ -77,6 +80,7 @@ function DeploymentView() {
     const isRefusing = refusing.some(({ limit }) => limit === `usd_per_${period}`);
     return !isRefusing && (period === 'day' || shared?.[period].limit_usd != null);
   };
+  const smallestUsd = findSmallestLimit(SPEND_PERIODS.map((period) => shared?.[period].limit_usd));
   return (
     <>
       {hasPlugin('operator') && <Problems />}
@@ -84,19 +88,18 @@ function DeploymentView() {
       <section class="stack operator" aria-label="The deployment">
         <ul class="gauges">
           {refusing.map((limit) => (
-            <BindingLimitCard key={limit.limit} limit={limit} isOwn={false} />
+            <BindingLimitCard key={limit.limit} limit={limit} isOwn={false} smallestUsd={smallestUsd} />
           ))}
           {SPEND_PERIODS.filter(isPeriodShown).map((period) => {
             const window = shared && { ...shared[period], held_usd: shared[period].leased_usd };
-            return <SpendGauge key={period} title={PERIOD_TITLES[period]} spendWindow={window} />;
+            return (
+              <SpendGauge key={period} title={PERIOD_TITLES[period]} spendWindow={window} smallestUsd={smallestUsd} />
+            );
           })}
         </ul>
         {!shared && overviewFault.value === undefined && <p class="quiet loading">…</p>}
         {identity.value.admin && shared?.limits && (
-          <details class="aside" open={hasRefused.current}>
-            <summary>Limits of the deployment</summary>
-            <LimitsForm target={{ kind: 'deployment', id: '' }} ownLimits={shared.limits} names={SHARED_LIMIT_NAMES} />
-          </details>
+          <DeploymentLimits limits={shared.limits} isOpen={hasRefused.current} />
         )}
         <SpendChart days={deploymentSpend.value} isOwn />
         <FirstEventChart days={deploymentSpend.value} versions={problems.value?.versions ?? []} />
@@ -104,5 +107,22 @@ function DeploymentView() {
         <AlertsAndUpstreams />
       </section>
     </>
+  );
+}
+
+/** Lets an admin change the limits of the deployment. A link to them opens the form. */
+function DeploymentLimits({ limits, isOpen }: { limits: OwnLimits; isOpen: boolean }) {
+  const details = useRef<HTMLDetailsElement>(null);
+  useSignalEffect(() => {
+    if (focusTarget.value !== DEPLOYMENT_LIMITS_TARGET || !details.current) return;
+    focusTarget.value = undefined;
+    details.current.open = true;
+    details.current.querySelector('summary')?.focus();
+  });
+  return (
+    <details ref={details} class="aside" open={isOpen}>
+      <summary>Limits of the deployment</summary>
+      <LimitsForm target={{ kind: 'deployment', id: '' }} ownLimits={limits} names={SHARED_LIMIT_NAMES} />
+    </details>
   );
 }

@@ -1,11 +1,12 @@
 import { useEffect } from 'preact/hooks';
 import type { OverviewResponse } from '../../edge/answers.ts';
 import { StalePartFault } from '../edge/retry-fault.tsx';
-import { formatCount, formatPastTime } from '../ui/format.ts';
+import { formatCount } from '../ui/format.ts';
 import { sortAccountsByLimitUse } from './figures/accounts-order.ts';
 import { listedMinute, listedRange } from './figures/days.ts';
 import { deploymentReport, pollDeploymentProblems, problems, problemsFault } from './figures/overview.ts';
 import { focusTarget } from './figures/report.ts';
+import { formatRowTime } from './figures/times.ts';
 import { ACCOUNTS_HREF, ALERTS_SOURCE, getWebhookSourceHref, SOURCES_HREF } from './links.tsx';
 
 const REJECTED_REQUESTS_HREF = '#/budget/refused';
@@ -35,22 +36,23 @@ export function Problems() {
   // A rejected key is shown above the page.
   const incidents = problems.value?.incidents ?? [];
   const outages = incidents.filter(({ kind }) => kind === 'upstream_failing');
-  // Failed requests by themselves are history. An outage that other upstreams make up for affects no user.
-  const isUrgent =
+  // Failed requests by themselves are history, and admins block accounts on purpose. An outage that other upstreams make up for
+  // affects no user.
+  const hasUrgent =
     tasks.length + keyLimits.length > 0 ||
     incidents.some(({ rerouted }) => !rerouted) ||
-    all.some(({ href }) => href !== FAILED_REQUESTS_HREF);
+    all.some(({ isUrgent }) => isUrgent);
   return (
     <>
       <StalePartFault name="Problems" fault={problemsFault} />
       {problems.value === undefined && problemsFault.value === undefined && <p class="quiet loading">…</p>}
       {all.length + tasks.length + keyLimits.length + outages.length > 0 && (
-        <section class={isUrgent ? 'panel broken' : 'panel'} aria-label="Problems">
+        <section class={hasUrgent ? 'panel problems broken' : 'panel problems'} aria-label="Problems">
           {outages.length > 0 && <Outages outages={outages} />}
           {all.length > 0 && (
             <ul class="row">
-              {all.map(({ count, words, href, note }) => (
-                <li key={words}>
+              {all.map(({ count, words, href, note, isUrgent }) => (
+                <li key={words} data-look={isUrgent ? 'urgent' : undefined}>
                   <a href={href} onClick={() => prepareLinkedList(href)}>
                     {count !== undefined && <strong>{formatCount(count)} </strong>}
                     {words}
@@ -63,8 +65,8 @@ export function Problems() {
           {keyLimits.length > 0 && <LowKeyLimits limits={keyLimits} />}
           {tasks.length > 0 && <FailingTasks tasks={tasks} />}
           <p class="quiet">
-            Counts of requests and accounts are updated within a minute. Times are in your browser’s time zone, except
-            for times in UTC (Z).
+            Counts of requests and accounts are updated within a minute. Times are in your browser’s time zone unless
+            they say UTC.
           </p>
         </section>
       )}
@@ -102,7 +104,7 @@ function Outages({ outages }: { outages: NonNullable<OverviewResponse['incidents
     <ul aria-label="Failing upstreams">
       {outages.map(({ since, subject, todo }) => (
         <li key={`${since} ${subject}`}>
-          Requests have failed at the upstream since {formatPastTime(since)}: {subject}
+          Requests have failed at the upstream since {formatRowTime(since)}: {subject}
           <p class="quiet">{todo}</p>
         </li>
       ))}
@@ -139,7 +141,7 @@ function FailingTasks({ tasks }: { tasks: NonNullable<OverviewResponse['failing_
       <ul class="row" aria-label="Failing background tasks">
         {tasks.map(({ task, failing_since }) => (
           <li key={task}>
-            <strong>{task}</strong> has failed since {formatPastTime(failing_since)}
+            <strong>{task}</strong> has failed since {formatRowTime(failing_since)}
           </li>
         ))}
       </ul>
@@ -163,6 +165,8 @@ interface ProblemCount {
   href: string;
   /** What follows the link. */
   note?: string;
+  /** Whether somebody must act now. */
+  isUrgent: boolean;
 }
 
 /** @param isBudgetUsedUp whether the budget of all accounts is used up. Then this is one problem, and not one for each account */
@@ -171,39 +175,42 @@ function createProblemCounts(
   isBudgetUsedUp: boolean,
 ): ProblemCount[] {
   const { blocked = 0, spent = 0 } = accounts ?? {};
-  const failed = requests?.failed ?? 0;
+  const { failed = 0, requests: ended = 0 } = requests ?? {};
   const undelivered = events.reduce((sum, one) => sum + one.events, 0);
   return [
-    {
-      count: failed,
-      words: failed === 1 ? 'request failed today' : 'requests failed today',
-      href: FAILED_REQUESTS_HREF,
-      ...(requests?.last_failed_at && { note: `, the last at ${formatPastTime(requests.last_failed_at)}` }),
-    },
     {
       count: undelivered,
       words: undelivered === 1 ? 'event undelivered' : 'events undelivered',
       href: SOURCES_HREF,
-      note: `: ${events.map(({ source, failing_since: since }) => (since ? `${source} since ${formatPastTime(since)}` : source)).join(', ')}`,
+      isUrgent: true,
+      note: `: ${events.map(({ source, failing_since: since }) => (since ? `${source} since ${formatRowTime(since)}` : source)).join(', ')}`,
     },
     {
       count: alerts,
       words: alerts === 1 ? 'alert undelivered' : 'alerts undelivered',
       href: getWebhookSourceHref(ALERTS_SOURCE),
+      isUrgent: true,
     },
-    ...(isBudgetUsedUp
-      ? [
-          { words: 'All accounts: budget used up', href: ACCOUNTS_HREF },
-          { count: blocked, words: describeRejectedAccounts(blocked, 0), href: ACCOUNTS_HREF },
-        ]
-      : [{ count: blocked + spent, words: describeRejectedAccounts(blocked, spent), href: ACCOUNTS_HREF }]),
+    isBudgetUsedUp
+      ? { words: 'All accounts: budget used up', href: ACCOUNTS_HREF, isUrgent: true }
+      : {
+          count: spent,
+          words: spent === 1 ? 'account has too little budget left' : 'accounts have too little budget left',
+          href: ACCOUNTS_HREF,
+          isUrgent: true,
+        },
+    {
+      count: failed,
+      words: `of ${formatCount(ended)} ${ended === 1 ? 'request' : 'requests'} failed today`,
+      href: FAILED_REQUESTS_HREF,
+      isUrgent: false,
+      ...(requests?.last_failed_at && { note: `, the last on ${formatRowTime(requests.last_failed_at)}` }),
+    },
+    {
+      count: blocked,
+      words: blocked === 1 ? 'account blocked by a limit of 0' : 'accounts blocked by a limit of 0',
+      href: ACCOUNTS_HREF,
+      isUrgent: false,
+    },
   ];
-}
-
-/** They are first in one list, so they are one link. */
-function describeRejectedAccounts(blocked: number, spent: number): string {
-  if (blocked > 0 && spent > 0)
-    return `accounts cannot send requests: ${blocked} blocked, ${spent} with too little budget`;
-  if (blocked > 0) return blocked === 1 ? 'account blocked' : 'accounts blocked';
-  return spent === 1 ? 'account has too little budget left' : 'accounts have too little budget left';
 }

@@ -3,16 +3,19 @@ import type { LedgerRequest } from '../../edge/answers.ts';
 import { identity } from '../edge/identity.ts';
 import { getModelDisplayName } from '../edge/models.ts';
 import { Facts } from '../ui/facts.tsx';
-import { formatCount, formatDateAndTime, formatMilliseconds } from '../ui/format.ts';
+import { formatCount, formatMilliseconds } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
-import { Usd } from '../ui/usd.tsx';
+import { Cost } from './cost.tsx';
 import { sumAllInputTokens } from './figures/input-tokens.ts';
-import { AccountLink } from './links.tsx';
+import { shownAccount } from './figures/report.ts';
+import { formatExactTime } from './figures/times.ts';
+import { AccountLink, DeploymentLimitsLink, GroupLink } from './links.tsx';
 import {
   describeFailureCause,
   describeFailureCauseForCaller,
   isUpstreamError,
   RequestOutcomeText,
+  suggestFailureRemedy,
   suggestRejectionRemedy,
 } from './outcome.tsx';
 import { RequestCostLinks } from './request-links.tsx';
@@ -43,7 +46,7 @@ export function RequestDetails({ request }: RequestDetailsProps) {
             </code>,
           ],
           ...(account === undefined ? [] : ([['Account', <AccountLink key="account" account={account} />]] as const)),
-          ['Time', formatDateAndTime(created_at)],
+          ['Time', formatExactTime(created_at)],
           ['Model', getModelDisplayName(model)],
           ['Route', route],
           ['Outcome', <RequestOutcomeText key="outcome" row={request} />],
@@ -60,7 +63,7 @@ export function RequestDetails({ request }: RequestDetailsProps) {
           ...(status === 'refused'
             ? []
             : ([
-                ['Cost', [<Usd key="cost" value={cost_usd} />, estimated && ' (estimated)']],
+                ['Cost', [<Cost key="cost" value={cost_usd} />, estimated && ' (estimated)']],
                 ...(ms === null
                   ? []
                   : ([
@@ -97,7 +100,7 @@ function describeTokens(usage: ListedRequest['usage']): string {
   return `${formatCount(sumAllInputTokens(usage))} input${cache && ` (${cache})`}, ${formatCount(usage.output_tokens)} output`;
 }
 
-/** Explains why a request has failed; to an operator also where the reason is logged, and what the caller received. */
+/** Explains why a request has failed; to an operator also what to do, where the reason is logged, and what the caller received. */
 function FailureExplanation({ request }: RequestDetailsProps) {
   if (!identity.value.operator) return <p>{describeFailureCause(request)}</p>;
   return (
@@ -115,6 +118,7 @@ function FailureExplanation({ request }: RequestDetailsProps) {
           </>
         )}
       </p>
+      <p class="quiet">What to do: {suggestFailureRemedy(request)}</p>
       <p class="quiet">
         {isUpstreamError(request)
           ? 'The caller received the upstream’s error message.'
@@ -129,7 +133,23 @@ function RejectionExplanation({ request, refusal }: RequestDetailsProps & { refu
   return (
     <div>
       <p>{describeFailureCause(request)}</p>
-      <p class="quiet">What to do: {suggestRejectionRemedy(refusal)}</p>
+      {identity.value.operator && (
+        <p class="quiet">
+          What to do: {suggestRejectionRemedy(refusal)} <RejectingLimitLink request={request} refusal={refusal} />
+        </p>
+      )}
     </div>
+  );
+}
+
+/** Links to the limit that rejected a request, where the page has it. */
+function RejectingLimitLink({ request, refusal }: RequestDetailsProps & { refusal: ReportedRejection }) {
+  const { limited_by, group, limit } = refusal;
+  const { account = shownAccount.value } = request;
+  if (limited_by === 'deployment') return <DeploymentLimitsLink />;
+  if (limited_by === 'group' && group !== undefined) return <GroupLink group={group} name="Limits of the group" />;
+  if (limit === '') return null;
+  return (
+    <AccountLink account={account} name={limited_by === 'token' ? 'Tokens of the account' : 'Limits of the account'} />
   );
 }

@@ -5,17 +5,18 @@ import { type ListColumn, type ListRowDefinition, PolledList } from '../edge/lis
 import { getModelDisplayName } from '../edge/models.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { FilterChips, RemovableChip } from '../ui/chips.tsx';
-import { formatCount, formatMilliseconds, formatPastTime } from '../ui/format.ts';
-import { budgetView, navigateToSection } from '../ui/route.ts';
-import { Usd } from '../ui/usd.tsx';
+import { formatCount, formatMilliseconds } from '../ui/format.ts';
+import { budgetName, budgetView, navigateToSection } from '../ui/route.ts';
+import { Cost } from './cost.tsx';
 import { DaysPicker } from './days-picker.tsx';
 import { useConversationTitles } from './figures/conversation-titles.ts';
-import { describeSelectedDays, getSelectedDayRange, listedMinute, listedRange } from './figures/days.ts';
+import { describeSelectedDays, getSelectedDayRange, listedMinute } from './figures/days.ts';
 import { sumAllInputTokens } from './figures/input-tokens.ts';
 import { type ListedRequestKind, listedRequestKind, listedToken } from './figures/listed-requests.ts';
-import { shownAccount } from './figures/report.ts';
+import { focusTarget, shownAccount } from './figures/report.ts';
+import { formatRowTime } from './figures/times.ts';
 import { FocusHeading } from './focus-heading.tsx';
-import { AccountLink, createRequestsFocusTarget, navigateToAccountRequests } from './links.tsx';
+import { ACCOUNTS_HREF, AccountLink, createRequestsFocusTarget, navigateToAccountRequests } from './links.tsx';
 import { MostRejectedAccounts } from './most-rejected-accounts.tsx';
 import { describeFailureCause, RequestOutcomeText } from './outcome.tsx';
 import { RequestDetails } from './request-details.tsx';
@@ -23,7 +24,7 @@ import { RequestCostLinks } from './request-links.tsx';
 import { RequestSearch } from './search-requests.tsx';
 
 const KIND_OPTIONS = [
-  ['sent', 'All sent'],
+  ['sent', 'All sent to Claude'],
   ['refused', 'Rejected'],
   ['failed', 'Failed'],
 ] as const;
@@ -42,14 +43,25 @@ const AROUND_MINUTE_MS = 5 * 60_000;
 /** Shows an account's requests. An operator finds those of every account. */
 export function BudgetRequests() {
   useConversationTitles();
-  const { value: view } = budgetView;
-  const isOfAll = identity.value.operator && hasPlugin('pools') && (view === 'refused' || view === 'failed');
+  const kind = getKindOfAllAccounts();
+  const hasReasons = kind !== undefined || listedRequestKind.value !== 'sent';
   return (
-    <section class="stack" aria-labelledby="requests">
+    <section class={hasReasons ? 'stack stacked reason-rows' : 'stack'} aria-labelledby="requests">
       <RequestSearch />
-      {isOfAll ? <UnsuccessfulRequestList key={view} kind={view} /> : <AccountRequests />}
+      {kind ? <UnsuccessfulRequestList key={kind} kind={kind} /> : <AccountRequests />}
     </section>
   );
+}
+
+/**
+ * @returns which requests of all accounts are shown; undefined for those of one account. An operator whose token sends no requests
+ *   begins with all accounts, because the own list is empty
+ */
+function getKindOfAllAccounts(): 'refused' | 'failed' | undefined {
+  const { value: view } = budgetView;
+  if (!identity.value.operator || !hasPlugin('pools')) return undefined;
+  if (view === 'refused' || view === 'failed') return view;
+  return !identity.value.canChat && budgetName.value === undefined ? 'refused' : undefined;
 }
 
 function AccountRequests() {
@@ -114,12 +126,20 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
         <FilterChips
           label="Outcome"
           chosen={kind}
-          // Leave out `sent`: sent requests can be listed only for one account, and this list has those of all.
-          options={KIND_OPTIONS.filter(([one]) => one !== 'sent')}
+          options={KIND_OPTIONS}
+          // The API lists these only for one account.
+          disabled="sent"
           onChoose={(one) => navigateToSection('budget', one)}
         />
         <DaysPicker of="the requests" minute={listedMinute} />
       </div>
+      <p class="quiet">
+        “{KIND_OPTIONS[0][1]}” is a list of one account. Search for an account above, or open it in{' '}
+        <a href={ACCOUNTS_HREF} onClick={() => (focusTarget.value = ACCOUNTS_HREF)}>
+          Accounts
+        </a>
+        .
+      </p>
       <PolledList<ListedRequest, UnsuccessfulRequestsPage>
         name="Requests"
         path="/usage/requests"
@@ -147,6 +167,8 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
 /** Lets an operator choose between one account, which the search sets, and all accounts. */
 function AccountFilter({ isOfAll }: { isOfAll: boolean }) {
   if (!identity.value.operator || !hasPlugin('pools')) return null;
+  // An operator whose token sends no requests has no own ones to go back to.
+  if (isOfAll && !identity.value.canChat) return null;
   const showAllAccounts = () => {
     // Sent requests can be listed only for one account, so show the rejected ones instead.
     navigateToSection('budget', listedRequestKind.value === 'failed' ? 'failed' : 'refused');
@@ -178,10 +200,9 @@ function createFailureGroupKey(row: ListedRequest): string {
 }
 
 const FAILED_ROW: ListRowDefinition<ListedRequest> = { ...REQUEST_ROW, says: createFailureGroupKey };
-/** A list of several days has the day in each row. */
 const TIME_COLUMN: ListColumn<ListedRequest> = {
   name: 'Time',
-  renderCell: ({ created_at }) => formatPastTime(created_at, isTodaySelected() ? new Date() : null),
+  renderCell: ({ created_at }) => formatRowTime(created_at),
 };
 const OUTCOME_COLUMN: ListColumn<ListedRequest> = {
   name: 'Outcome',
@@ -263,17 +284,13 @@ function RequestCost({ row }: { row: ListedRequest }) {
   return (
     <span title={estimated ? 'Estimated, because the upstream did not report the cost' : undefined}>
       {isRunning ? '≤ ' : estimated && '≈ '}
-      <Usd value={isRunning ? hold_usd : cost_usd} />
+      <Cost value={isRunning ? hold_usd : cost_usd} />
     </span>
   );
 }
 
 function getSelectedTimeRange(): { from: string; to: string } {
   return parseMinuteRange(listedMinute.value) ?? getSelectedDayRange();
-}
-
-function isTodaySelected(): boolean {
-  return listedRange.value === 'today' && listedMinute.value === '';
 }
 
 function describeSelectedTimeRange(): string {

@@ -38,7 +38,7 @@ export function Savings() {
   }
   return (
     <section class="panel stack" aria-labelledby="savings">
-      <h2 id="savings">{saved < 0 ? 'Cost of caching' : 'Saved by caching'}</h2>
+      <h2 id="savings">{saved < 0 ? 'Cost of caching, all time' : 'Saved by caching, all time'}</h2>
       <p class="saved" data-loss={saved < 0}>
         <Usd isSum value={Math.abs(saved)} />
       </p>

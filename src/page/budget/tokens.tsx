@@ -11,8 +11,8 @@ import { SmallButton } from '../ui/button.tsx';
 import { CopyButton } from '../ui/copy-button.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
-import { formatDateAndTime } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
+import { formatRowTime } from './figures/times.ts';
 
 type AdminScope = Extract<Scope, `admin${string}`>;
 
@@ -60,28 +60,27 @@ export function Tokens({ account }: { account: string }) {
     {
       name: 'Token',
       kind: 'text',
-      // All ids of an account's tokens begin with the same letters, so show the complete id.
-      renderCell: ({ label, jti }) =>
-        label === null ? (
-          <code>
+      // All ids of an account's tokens begin with the same letters, so show the complete id. Requests name it, too.
+      renderCell: ({ label, jti }) => (
+        <>
+          {label}
+          <code class="token-id">
             <Identifier id={jti} />
           </code>
-        ) : (
-          <span title={jti}>{label}</span>
-        ),
+        </>
+      ),
     },
-    { name: 'Scopes', kind: 'text', spare: true, renderCell: ({ scopes }) => scopes?.join(', ') ?? 'unknown' },
-    { name: 'First used', spare: true, renderCell: ({ first_seen_at: at }) => (at ? formatDateAndTime(at) : 'never') },
+    { name: 'Scopes', kind: 'text', renderCell: ({ scopes }) => <TokenScopes scopes={scopes} /> },
+    { name: 'First used', spare: true, renderCell: ({ first_seen_at: at }) => (at ? formatRowTime(at) : 'never') },
     {
       name: 'Last used (hour)',
       kind: 'text',
-      spare: true,
-      renderCell: ({ locations: [last] }) => describeLocation(last),
+      renderCell: ({ first_seen_at: first, locations: [last] }) => describeLocation(last, first !== null),
     },
     {
       name: 'Expires',
       renderCell: ({ revoked_at, expires_at }) =>
-        revoked_at ? 'revoked' : expires_at ? formatDateAndTime(expires_at) : 'never',
+        revoked_at ? 'revoked' : expires_at ? formatRowTime(expires_at) : 'never',
     },
     {
       name: 'Revoke',
@@ -94,7 +93,7 @@ export function Tokens({ account }: { account: string }) {
     },
   ];
   return (
-    <div class="stack">
+    <div class="stack stacked token-rows">
       {identity.value.admin && <MintForm account={account} mint={mintToken} />}
       {minted.value && (
         <div class="minted">
@@ -115,11 +114,26 @@ export function Tokens({ account }: { account: string }) {
   );
 }
 
+/** Shows what a token is allowed to do. Sluice does not store the scopes of a token that it has not created, unless it is for operators. */
+function TokenScopes({ scopes }: Pick<TokenRow, 'scopes'>) {
+  if (scopes !== null) return <>{scopes.length === 0 ? 'none' : scopes.join(', ')}</>;
+  return (
+    <span class="quiet" title="Sluice stores the scopes of tokens that it creates, and of tokens with an admin scope.">
+      not stored
+    </span>
+  );
+}
+
 /** @returns the hour in which a token was used, and the country, the network and the client from where */
-function describeLocation(location: TokenRow['locations'][number] | undefined): string {
-  if (!location) return '';
+function describeLocation(location: TokenRow['locations'][number] | undefined, isUsed: boolean): string {
+  if (!location) return isUsed ? 'not stored' : 'never';
   const { hour, country, asn, client } = location;
-  return [formatDateAndTime(hour), country, asn === null ? null : `AS${asn}`, client]
+  return [
+    formatRowTime(hour),
+    country,
+    asn === null ? null : `network AS${asn}`,
+    client === 'other' ? 'other client' : client,
+  ]
     .filter((part) => part !== null)
     .join(', ');
 }

@@ -5,14 +5,18 @@ import { hasPlugin } from '../edge/plugins.ts';
 import { Select } from '../ui/form.tsx';
 import { formatCount, formatPercentage } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
+import { Cost, chooseCostDecimals } from './cost.tsx';
 import { DaysPicker } from './days-picker.tsx';
 import { describeSelectedDays, getSelectedDayRange, spendersRange } from './figures/days.ts';
 import { sumAllInputTokens } from './figures/input-tokens.ts';
 import { describeRequestCount } from './figures/request-count.ts';
-import { AccountLink, GroupLink, navigateToAccount } from './links.tsx';
+import { FocusHeading } from './focus-heading.tsx';
+import { AccountLink, GroupLink, navigateToAccount, SPENDERS_TARGET } from './links.tsx';
 import { SpendKeyLabel } from './spend-key.tsx';
 
 type SpenderRow = UsageReport['data'][number];
+/** A row with the cost of all rows, and the decimals that costs are shown with. */
+type SpenderListRow = SpenderRow & { all: number; decimals: number };
 /** The most expensive values. All others are in the total. */
 const MAX_SPENDERS = 500;
 
@@ -38,7 +42,9 @@ export function TopSpenders() {
   return (
     <section class="stack" aria-labelledby="who-spent">
       <div class="apart">
-        <h2 id="who-spent">{title}</h2>
+        <FocusHeading id="who-spent" target={SPENDERS_TARGET}>
+          {title}
+        </FocusHeading>
         <div class="inline filters">
           <Select
             label="Group the deployment’s spending by"
@@ -54,14 +60,14 @@ export function TopSpenders() {
           <DaysPicker of="spending by account" range={spendersRange} />
         </div>
       </div>
-      <PolledList<SpenderRow & { all: number }, UsageReport>
+      <PolledList<SpenderListRow, UsageReport>
         name={title}
         path="/usage"
         query={() => ({ group_by: group, limit: MAX_SPENDERS, ...getSelectedDayRange(spendersRange) })}
         rowsIn={({ data, total }) =>
           data
             .filter(({ key }) => group !== 'tag' || isTagListed(key, listedTagName.value))
-            .map((row) => ({ ...row, all: total.cost_usd }))
+            .map((row) => ({ ...row, all: total.cost_usd, decimals: chooseCostDecimals(total) }))
         }
         about={(report) => <SpendersNote report={report} />}
         columns={createSpenderColumns(group)}
@@ -123,7 +129,7 @@ function isTagListed(key: string | null, name: string): boolean {
   return name === '' || parseTagName(key) === name;
 }
 
-function createSpenderColumns(group: SpenderGrouping): readonly ListColumn<SpenderRow & { all: number }>[] {
+function createSpenderColumns(group: SpenderGrouping): readonly ListColumn<SpenderListRow>[] {
   return [
     {
       name: SPENDER_GROUPS[group].name,
@@ -138,12 +144,16 @@ function createSpenderColumns(group: SpenderGrouping): readonly ListColumn<Spend
       renderCell: ({ usage }) => formatCount(sumAllInputTokens(usage)),
     },
     { name: 'Output tokens', kind: 'number', spare: true, renderCell: ({ usage }) => formatCount(usage.output_tokens) },
-    { name: 'Cost', kind: 'number', renderCell: ({ cost_usd }) => <Usd value={cost_usd} /> },
+    {
+      name: 'Cost',
+      kind: 'number',
+      renderCell: ({ cost_usd, decimals }) => <Cost value={cost_usd} decimals={decimals} />,
+    },
     {
       name: 'Saved by caching',
       kind: 'number',
       spare: true,
-      renderCell: ({ saved_usd }) => saved_usd !== 0 && <Usd value={saved_usd} />,
+      renderCell: ({ saved_usd, decimals }) => saved_usd !== 0 && <Cost value={saved_usd} decimals={decimals} />,
     },
     {
       name: 'Share',

@@ -1,8 +1,9 @@
 import type { HealthAnswer } from '../../edge/answers.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { Facts } from '../ui/facts.tsx';
-import { formatCount, formatDateAndTime } from '../ui/format.ts';
+import { formatCount } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
+import { formatRowTime } from './figures/times.ts';
 import { CALLS_WITHOUT_MODEL, SpendKeyLabel } from './spend-key.tsx';
 
 type UpstreamHealth = NonNullable<HealthAnswer['upstreams']>[number];
@@ -98,6 +99,6 @@ function describeReroutedRequests(
 
 function describeBreakerState({ state, due_at }: UpstreamModelHealth): string {
   return state === 'open' && due_at !== null
-    ? `${BREAKER_STATES.open} until ${formatDateAndTime(due_at)}`
+    ? `${BREAKER_STATES.open} until ${formatRowTime(due_at)}`
     : BREAKER_STATES[state];
 }

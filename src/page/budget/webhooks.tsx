@@ -11,13 +11,14 @@ import { announceToScreenReader } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
-import { formatCount, formatDateAndTime } from '../ui/format.ts';
+import { formatCount } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { budgetName } from '../ui/route.ts';
 import { Alerts } from './alerts.tsx';
 import { describeFailedAttempts } from './delivery-attempts.ts';
 import { EventDetails } from './event-details.tsx';
 import { focusTarget } from './figures/report.ts';
+import { formatRowTime } from './figures/times.ts';
 import { FocusHeading } from './focus-heading.tsx';
 import { ALERTS_SOURCE, getWebhookSourceHref, SOURCES_HREF } from './links.tsx';
 
@@ -38,14 +39,15 @@ function addReplayedEvents(source: string, count: number): void {
   replayedEvents.value = { ...before, [source]: (before[source] ?? 0) + count };
 }
 
-/** Shows what is delivered: the sources of webhooks and alerts, or the events of the source that the URL names. */
+/** Shows what is delivered: the sources of webhooks and alerts, or what the URL names: the events of a source, or the alerts. */
 export function Webhooks() {
   const source = budgetName.value;
-  if (source !== undefined && source !== ALERTS_SOURCE) return <SourceEvents key={source} source={source} />;
+  if (source === ALERTS_SOURCE) return <Alerts to={getWebhookSourceHref(ALERTS_SOURCE)} isOnly />;
+  if (source !== undefined) return <SourceEvents key={source} source={source} />;
   return (
     <>
       <WebhookSources />
-      <Alerts to={getWebhookSourceHref(ALERTS_SOURCE)} />
+      <Alerts />
     </>
   );
 }
@@ -58,12 +60,13 @@ function WebhookSources() {
       kind: 'text',
       renderCell: ({ source }) => <SourceLink source={source} kind="all" name={source} />,
     },
-    { name: 'State', kind: 'text', renderCell: ({ open }) => (open ? 'open' : 'closed: the secret is not set') },
+    { name: 'State', kind: 'text', renderCell: describeSourceState },
     {
       name: hasPlugin('agents') ? 'Classifier or agent' : 'Classifier',
       kind: 'text',
       spare: true,
-      renderCell: ({ classifier, agent }) => classifier ?? agent ?? '',
+      renderCell: ({ classifier, agent }) =>
+        classifier ?? agent ?? <span class="quiet">built-in labels of the source</span>,
     },
     {
       name: 'Undelivered',
@@ -86,7 +89,7 @@ function WebhookSources() {
     },
   ];
   return (
-    <section class="stack" aria-labelledby="sources">
+    <section class="stack stacked source-rows" aria-labelledby="sources">
       <FocusHeading id="sources" target={SOURCES_HREF}>
         Webhook sources
       </FocusHeading>
@@ -103,6 +106,11 @@ function WebhookSources() {
       />
     </section>
   );
+}
+
+function describeSourceState({ open, secret }: WebhookSourceRow): string {
+  if (open) return 'receiving';
+  return `closed: ${secret ?? 'the secret of its entry in WEBHOOKS'} is not set`;
 }
 
 /** Links to the events of a source. */
@@ -161,7 +169,7 @@ function SourceEvents({ source }: { source: string }) {
       ),
     },
     // A narrow window shows this column only in the opened row, so that the state and the button fit beside the name.
-    { name: 'Received', spare: true, renderCell: ({ received_at }) => formatDateAndTime(received_at) },
+    { name: 'Received', spare: true, renderCell: ({ received_at }) => formatRowTime(received_at) },
     { name: 'State', kind: 'text', renderCell: (row) => <EventStateText row={row} /> },
     {
       name: hasPlugin('agents') ? 'Label or conversation' : 'Label',
@@ -180,7 +188,7 @@ function SourceEvents({ source }: { source: string }) {
     },
   ];
   return (
-    <>
+    <section class="stack stacked event-rows" aria-labelledby="events">
       <header class="apart view-head">
         <FocusHeading id="events" target={getWebhookSourceHref(source)}>
           Events from {source}
@@ -216,7 +224,7 @@ function SourceEvents({ source }: { source: string }) {
         row={{ getKey: ({ event_id }) => event_id, details: (row) => <EventDetails row={row} /> }}
         empty={describeNoEvents(source, kind, replayedEvents.value[source] ?? 0)}
       />
-    </>
+    </section>
   );
 }
 

@@ -3,15 +3,24 @@ interface FilterChipsProps<Key extends string> {
   label: string;
   chosen: Key;
   options: readonly (readonly [key: Key, name: string])[];
+  /** A value that cannot be chosen here. */
+  disabled?: Key;
   onChoose(key: Key): void;
 }
 
 /** Shows the values of a filter side by side, of which one is chosen. */
-export function FilterChips<Key extends string>({ label, chosen, options, onChoose }: FilterChipsProps<Key>) {
+export function FilterChips<Key extends string>({ label, chosen, options, disabled, onChoose }: FilterChipsProps<Key>) {
   return (
     <fieldset class="filter-chips" aria-label={label}>
       {options.map(([key, name]) => (
-        <button key={key} type="button" class="filter-chip" aria-pressed={key === chosen} onClick={() => onChoose(key)}>
+        <button
+          key={key}
+          type="button"
+          class="filter-chip"
+          aria-pressed={key === chosen}
+          disabled={key === disabled}
+          onClick={() => onChoose(key)}
+        >
           {name}
         </button>
       ))}

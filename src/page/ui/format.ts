@@ -11,7 +11,13 @@ const momentWithYear = new Intl.DateTimeFormat('en-GB', { ...MOMENT, year: 'nume
 const hour = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
 const weekday = new Intl.DateTimeFormat('en', { weekday: 'long' });
 const date = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long' });
-const utcDate = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long', timeZone: 'UTC' });
+const utcMoment = new Intl.DateTimeFormat('en-GB', {
+  day: 'numeric',
+  month: 'short',
+  hour: '2-digit',
+  minute: '2-digit',
+  timeZone: 'UTC',
+});
 const month = new Intl.DateTimeFormat('en', { month: 'long', year: 'numeric' });
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 const shortDate = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
@@ -55,7 +61,9 @@ export function formatExactUsd(value: number): string {
   return `${value < 0 ? '−' : ''}$${exactNumber.format(Math.abs(value))}`;
 }
 
+/** Formats a share. What is not nothing is never `0%`. */
 export function formatPercentage(value: number): string {
+  if (value > 0 && value < 0.0005) return '<0.1%';
   return `${Math.round(value * 1_000) / 10}%`;
 }
 
@@ -105,16 +113,9 @@ export function formatFutureTime(time: string, now = new Date()): string {
   return `${word ?? `on ${(days > 0 && days < 7 ? weekday : date).format(then)}`} at ${hour.format(then)}`;
 }
 
-/**
- * @returns when a window begins anew, as one says it: days, weeks and months end with a day in UTC, so `on 1 December at 00:00 UTC`,
- *   or `tomorrow at 01:00 (00:00 UTC)`
- */
-export function formatResetTime(time: string, now = new Date()): string {
-  const end = new Date(time);
-  const text = formatFutureTime(time, now);
-  if (end.getTime() % DAY_MS !== 0) return text;
-  if (end.getTime() - now.getTime() > DAY_MS) return `on ${utcDate.format(end)} at 00:00 UTC`;
-  return end.getTimezoneOffset() === 0 ? `${text} UTC` : `${text} (00:00 UTC)`;
+/** @returns when a window begins anew. Windows end with an hour or a day in UTC: `1 Dec, 00:00 UTC` */
+export function formatResetTime(time: string): string {
+  return `${utcMoment.format(new Date(time))} UTC`;
 }
 
 /** @returns the day of a moment in the past, as a heading: `Today`, `Last 7 days`, `May 2026` */

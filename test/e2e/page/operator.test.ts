@@ -210,6 +210,20 @@ describe.skipIf(isBrowserMissing())('The Budget views of an admin, in Chromium',
       await expect.poll(() => cards.locator('.bar').count()).toBe(1);
     }, `/#/budget/accounts/${server.account}`));
 
+  test('give the text of an alert a full line in a narrow window, with its state below', async () => {
+    const { page, close } = await openPage(server.browser, 'about:blank', { viewport: NARROW });
+    await mockAccounts(page, server.url);
+    await page.goto(`${server.url}/#/budget/overview`);
+    const table = page.getByRole('region', { name: 'Alerts: table' });
+    const text = table.getByRole('rowheader').first();
+    const state = table.getByRole('cell', { name: /^not delivered/ });
+    await text.waitFor();
+    const [all, alert, below] = await Promise.all([table, text, state].map((part) => part.boundingBox()));
+    expect(alert?.width).toBeGreaterThan((all?.width ?? 0) * 0.9);
+    expect(below?.y).toBeGreaterThanOrEqual((alert?.y ?? 0) + (alert?.height ?? 0));
+    await close();
+  });
+
   test.each(selectAppearances(['dark', 'light'] as const))(
     'pass axe, fit the window, and link to problems by keyboard (%s)',
     async (colorScheme) => {
@@ -228,7 +242,10 @@ describe.skipIf(isBrowserMissing())('The Budget views of an admin, in Chromium',
           ['59 rejected by limits today', 'Rejected requests of all accounts'],
           ['2 events undelivered', 'Webhook sources'],
           ['1 alert undelivered', 'Alerts'],
-          ['3 accounts cannot send requests: 1 blocked, 2 with too little budget', 'Accounts'],
+          ['2 accounts have too little budget left', 'Accounts'],
+          ['4 of 9 requests failed today', 'Failed requests of all accounts'],
+          ['Limits of the deployment', 'Limits of the deployment'],
+          ['Spending by account', 'Spending by account'],
         ] as const) {
           await page.goto(`${server.url}/#/budget/overview`);
           await page.getByRole('link', { name: link }).focus();

@@ -111,13 +111,13 @@ describe.skipIf(isBrowserMissing())('The page while its main-thread tasks are me
     await page.goto(`${server.url}/#/budget/accounts`);
     const table = page.getByRole('region', { name: 'Accounts: table' });
     await table.getByRole('button', { name: 'account-0000' }).waitFor();
-    await table.getByRole('button', { name: 'Spent' }).focus();
+    await table.getByRole('button', { name: 'Spent this month' }).focus();
     await traceTasks(page, 'sorting', async () => {
       await page.keyboard.press('Enter');
       await table.getByRole('button', { name: 'account-0000' }).waitFor();
     });
     await expect
-      .poll(() => table.getByRole('columnheader', { name: 'Spent' }).getAttribute('aria-sort'))
+      .poll(() => table.getByRole('columnheader', { name: 'Spent this month' }).getAttribute('aria-sort'))
       .toBe('descending');
     await page.getByRole('navigation', { name: 'Pages of accounts' }).getByRole('button', { name: 'Next' }).focus();
     await traceTasks(page, 'pages', async () => {

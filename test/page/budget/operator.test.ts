@@ -9,10 +9,13 @@ import { Breakdown } from '#page/budget/breakdown.tsx';
 import { selectedKey } from '#page/budget/breakdown-selection.ts';
 import { Changes } from '#page/budget/changes.tsx';
 import { accountsOrder, isOrderChosen } from '#page/budget/figures/accounts-order.ts';
+import { isAlertUrlSet } from '#page/budget/figures/alert-url.ts';
 import { formatDateDaysAgo, listedMinute, listedRange } from '#page/budget/figures/days.ts';
 import { describeBindingLimit, describeShortage } from '#page/budget/figures/limit-names.ts';
 import { listedRequestKind, listedToken } from '#page/budget/figures/listed-requests.ts';
 import { focusTarget, usageByModel } from '#page/budget/figures/report.ts';
+import { LimitsForm } from '#page/budget/limits-form.tsx';
+import { DEPLOYMENT_LIMITS_TARGET, SPENDERS_TARGET } from '#page/budget/links.tsx';
 import { BudgetOverview } from '#page/budget/overview.tsx';
 import { BudgetRequests } from '#page/budget/requests.tsx';
 import { Savings } from '#page/budget/savings-view.tsx';
@@ -185,6 +188,10 @@ test('a failed request shows an admin what happened, where to find the reason, a
     ]);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
   await waitForText(root, 'For details, search the log for 1.');
+  await waitForText(
+    root,
+    'What to do: The caller can send the request again. If this happens often, the operator can check',
+  );
   await waitForText(root, 'The caller received: The upstream could not be reached. Try again in a moment.');
 });
 
@@ -383,15 +390,17 @@ test('an operator is not asked to ask an admin about a rejected request', async 
   const refusal = { limit: 'requests_per_minute', limited_by: 'account', reason: 'rate', never: true, message };
   navigateTo('#/budget/refused');
   open(BudgetRequests, () => list([{ ...REFUSED, refusal }]));
-  await expect.poll(rows).toEqual([expect.stringMatching(/because its limit requests_per_minute is 0\./)]);
+  await expect.poll(rows).toEqual([expect.stringMatching(/because its limit “Requests per minute” is 0\./)]);
   root.querySelector<HTMLButtonElement>('tbody button')?.click();
   await waitForText(root, 'What to do: Raise the account’s limit “Requests per minute”, which is 0.');
   expect(root.textContent).not.toContain('Ask an admin');
+  await click(root, 'Limits of the account');
+  expect(location.hash).toBe('#/budget/accounts/umbrella');
 });
 
 test.each([
-  [0.5, 'Saved by caching', '$0.50'],
-  [-0.5, 'Cost of caching', '$0.50'],
+  [0.5, 'Saved by caching, all time', '$0.50'],
+  [-0.5, 'Cost of caching, all time', '$0.50'],
 ])('caching that has saved %d dollars is shown as “%s”', (saved_usd, heading, amount) => {
   const total = { key: null, requests: 1, cost_usd: 1, saved_usd, usage: { ...USAGE, cache_read_input_tokens: 900 } };
   usageByModel.value = { group_by: 'model', data: [], total } as unknown as NonNullable<typeof usageByModel.value>;
@@ -472,12 +481,24 @@ test('requests are filtered by outcome, account, date range and time, and a tag 
   await click(root, 'Failed');
   expect(location.hash).toBe('#/budget/failed');
   await expect.poll(rows).toEqual([expect.stringMatching(/globexfailed: overloaded_errorClaude was overloaded\./)]);
-  expect(root.querySelector('[aria-label=Outcome]')?.textContent).toBe('RejectedFailed');
+  expect(root.querySelector('[aria-label=Outcome]')?.textContent).toBe('All sent to ClaudeRejectedFailed');
+  expect(getElementByName<HTMLButtonElement>(root, 'All sent to Claude').disabled).toBe(true);
   await click(root, 'dev');
   await waitForText(root, 'Requests of dev');
-  await click(root, 'All sent');
+  await click(root, 'All sent to Claude');
   await click(root, 'feature=search');
   expect([location.hash, selectedKey.value]).toEqual(['#/budget/accounts/dev', 'feature=search']);
+});
+
+test('an operator whose token sends no requests begins with the rejected requests of all accounts', async () => {
+  actAs('auditor', 'admin:read');
+  navigateTo('#/budget/requests');
+  open(BudgetRequests, () => list([REFUSED]));
+  await waitForText(root, 'Rejected requests of all accounts');
+  await expect.poll(rows).toEqual([expect.stringContaining('umbrella')]);
+  expect(root.querySelector('[aria-label=Accounts]')).toBeNull();
+  navigateTo('#/budget/requests/umbrella');
+  await waitForText(root, 'Requests of umbrella');
 });
 
 const cardsOf = (account: object, View = AccountView) => {
@@ -727,7 +748,7 @@ test('the breakdown explains a key in parentheses', async () => {
 test('each row shows its exact small cost, and the total is rounded to <$0.01', async () => {
   const row = { key: '(imported)', requests: 3, cost_usd: 0.00008, usage: USAGE };
   open(Breakdown, () => ({ data: [row], total: row }));
-  await expect.poll(rows).toEqual([expect.stringMatching(/\$0\.00008$/)]);
+  await expect.poll(rows).toEqual([expect.stringMatching(/\$0\.00008\$0\.00008$|\$0\.000080\$0\.00008$/)]);
   await waitForText(root, '<$0.01 in 3 requests');
   navigateTo('#/budget/requests');
   open(BudgetRequests, () => list([{ ...SENT, cost_usd: 0.0279 }]));
@@ -775,15 +796,55 @@ test('alerts are listed as sentences with their delivery state', async () => {
   );
   await waitForText(
     root,
-    /dev has passed 1% of \$5\.00 \(dollars per month, 2026-11\).*not sent: ALERT_URL is not set/,
+    /dev has passed 1% of \$5\.00 \(dollars per month, November 2026\)Spending and limits of this account.*not sent/,
   );
-  await waitForText(root, /not delivered: tried 5 times, next try on 20 November.*: the receiver could not be reached/);
+  await waitForText(root, /not delivered: tried 5 times, next try 20 Nov 2030, .*: the receiver could not be reached/);
   expect(root.textContent).not.toContain('being sent');
+  await click(root, 'Spending and limits of this account');
+  expect(location.hash).toBe('#/budget/accounts/dev');
 });
 
 test.each([
-  [['webhooks'], 'No alerts yet. Sluice creates an alert when a problem occurs.'],
-  [['webhooks', 'pools'], /, and when the spending reaches .* in the limits of a group or the deployment\.$/],
+  [false, 'Alerts are not sent, because ALERT_URL is not set. The operator of this deployment can set it.'],
+  [true, undefined],
+])('the list of alerts and the field for shares warn that alerts are not sent (%s)', async (alert_url_set, warning) => {
+  isAlertUrlSet.value = undefined;
+  onTestFinished(() => {
+    isAlertUrlSet.value = undefined;
+  });
+  const warnings = () => root.querySelector('[data-look=nearly]')?.textContent;
+  const answer = () => ({ ...list([]), alert_url_set });
+  open(() => Alerts({}), answer);
+  await waitForText(root, 'No alerts yet.');
+  expect(warnings()).toBe(warning);
+  const target = { kind: 'deployment', id: '' } as const;
+  open(() => h(LimitsForm, { target, ownLimits: { alerts: [0.5] }, names: ['alerts'] }), answer);
+  await expect.poll(() => root.querySelector('input')?.value).toBe('50');
+  expect(warnings()).toBe(warning);
+});
+
+test('alerts about a shared limit link an admin to the form for limits and to the spending by account', async () => {
+  const alert = { kind: 'threshold', limit: 'usd_per_day', window: '2026-11-20', threshold: 1, limit_usd: 5 };
+  const more = { created_at: '2026-11-20T10:00:00Z', state: 'delivered', error: null, todo: 'PATCH /pools/deployment' };
+  const node = { type: 'deployment', id: 'deployment' };
+  open(
+    () => Alerts({}),
+    () => list([{ ...alert, ...more, event_id: 'a', node }]),
+  );
+  await waitForText(root, 'The deployment has used up $5.00 (dollars per day, 20 Nov)');
+  expect(root.textContent).not.toContain('PATCH');
+  await click(root, 'Limits of the deployment');
+  expect(focusTarget.value).toBe(DEPLOYMENT_LIMITS_TARGET);
+  await click(root, 'Spending by account');
+  expect(focusTarget.value).toBe(SPENDERS_TARGET);
+});
+
+test.each([
+  [
+    ['webhooks'],
+    /^No alerts yet\. Sluice creates an alert when a problem lasts, such as events undelivered for an hour\.$/,
+  ],
+  [['webhooks', 'pools'], /, and when spending reaches .* in the limits of a group or the deployment\.$/],
   [['webhooks', 'pools', 'operator'], /, and when .* in the limits of an account, a group or the deployment\.$/],
 ])(
   'with the plugins %j, the empty list of alerts names only alerts that these plugins create',
@@ -803,7 +864,7 @@ test('a token is created, listed and revoked', async () => {
     if (method !== 'POST') return list(minted);
     const { label } = body as { label: string };
     const locations = [{ hour: '2026-11-20T10:00:00.000Z', country: 'DE', asn: null, client: 'claude-code' }];
-    minted.push({ jti: 'j', label, scopes: [], revoked_at: null, locations });
+    minted.push({ jti: 'j', label, scopes: null, first_seen_at: '2026-11-20T10:00:00Z', revoked_at: null, locations });
     return { token: `minted ${label}` };
   });
   root = renderForTest(h(Tokens, { account: 'ada' }));
@@ -812,8 +873,7 @@ test('a token is created, listed and revoked', async () => {
   await click(root, 'Create a token for ada');
   await waitForText(root, 'minted phone');
   await expect.poll(rows).toHaveLength(1);
-  expect(rows()[0]).toMatch(/20 Nov.*\d\d:\d\d, DE, claude-code/);
-  expect(root.querySelector('[title=j]')?.textContent).toBe('phone');
+  expect(rows()[0]).toMatch(/^phonejnot stored20 Nov.*\d\d:\d\d, DE, claude-code/);
   await click(root, 'Revoke phone');
   await expect.poll(() => asked.find(({ method }) => method === 'DELETE')?.path).toBe('/accounts/ada/tokens/j');
 });
@@ -907,7 +967,8 @@ test('a dead-lettered webhook event shows its attempts and text, and can be repl
   await waitForText(root, 'parked: tried once, not tried again: It answered 503');
   await click(root, 'an issue');
   await waitForText(root, 'It crashes');
-  await waitForText(root, '503 · It answered 503');
+  await waitForText(root, 'It answered 503');
+  expect(root.textContent).not.toContain('503 · ');
   expect(getElementByName<HTMLAnchorElement>(root, 'https://example.com/1').rel).toBe('noreferrer');
   await click(root, 'Replay an issue');
   await waitForText(root, 'done');
@@ -959,15 +1020,29 @@ test('the list of webhook sources shows their state, and replays all undelivered
     }
     const source = { type: 'webhook_source', open: true, agent: null, classifier: null, undelivered_events: 0 };
     return list([
-      { ...source, source: 'github', open: false },
+      { ...source, source: 'github', secret: 'GITHUB_WEBHOOK_SECRET', open: false },
       { ...source, source: 'shop', classifier: 'tickets', undelivered_events: undelivered },
     ]);
   });
-  await expect.poll(rows).toEqual(['githubclosed: the secret is not set', 'shopopentickets2Replay all']);
+  const closed = 'githubclosed: GITHUB_WEBHOOK_SECRET is not setbuilt-in labels of the source';
+  await expect.poll(rows).toEqual([closed, 'shopreceivingtickets2Replay all']);
   await click(root, 'Replay all undelivered events from shop');
-  await expect.poll(rows).toEqual(['githubclosed: the secret is not set', 'shopopentickets']);
+  await expect.poll(rows).toEqual([closed, 'shopreceivingtickets']);
   expect(asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/shop/events/replay');
   expect(replayedEvents.value).toEqual({ shop: 2 });
+});
+
+test('the alerts of a link from the Overview have their own view, and an unknown source shows an error', async () => {
+  navigateTo('#/budget/webhooks/alert');
+  open(Webhooks, ({ path }) =>
+    path.startsWith('/alerts') ? list([]) : createErrorResponse(404, 'not_found_error', 'This source does not exist.'),
+  );
+  await waitForText(root, 'No alerts yet.');
+  expect(root.textContent).not.toContain('Webhook sources');
+  await click(root, 'All sources');
+  await waitForText(root, 'Webhook sources');
+  navigateTo('#/budget/webhooks/shoop');
+  await waitForText(root, 'This source does not exist.');
 });
 
 test('changes name their subject unless the list belongs to that subject', async () => {
@@ -1026,7 +1101,7 @@ test('the list of changes shows values with their units, local times, and no ids
   const lines = [...root.querySelectorAll('td p')].map(({ textContent }) => textContent);
   expect(lines).toEqual([
     'Amount: $20.00',
-    expect.stringMatching(/^Expires: Thu,? 1 Jan 2099, \d\d:00$/),
+    expect.stringMatching(/^Expires: 1 Jan 2099, \d\d:00$/),
     'Dollars per day: none → $2.50',
     'Alerts, in % of each limit in dollars: 50% → 80%, 100%',
     'Models: none → claude-haiku-5-5, claude-opus-5',
@@ -1130,12 +1205,15 @@ test('the Overview links each kind of problem to its list, and shows none if the
   };
   open(BudgetOverview, answer);
   await expect.poll(links).toEqual([
-    ['4 requests failed today', '#/budget/failed'],
     ['2 events undelivered', '#/budget/webhooks'],
     ['1 alert undelivered', '#/budget/webhooks/alert'],
-    ['3 accounts cannot send requests: 1 blocked, 2 with too little budget', '#/budget/accounts'],
+    ['2 accounts have too little budget left', '#/budget/accounts'],
+    ['4 of 9 requests failed today', '#/budget/failed'],
+    ['1 account blocked by a limit of 0', '#/budget/accounts'],
   ]);
-  expect(root.textContent).toMatch(/2 events undelivered: github since 20 Nov, /);
+  // What happened, and what an admin meant, has no colour.
+  expect(root.querySelectorAll('[data-look=urgent] strong')).toHaveLength(3);
+  expect(root.textContent).toMatch(/2 events undelivered: github since 20 Nov( \d{4})?, \d\d:\d\d/);
   // Each leads to what was counted: that of today, and whoever can ask for nothing first, whatever was looked at before.
   const press = (words: string) =>
     [...root.querySelectorAll<HTMLAnchorElement>('a')].find((a) => a.textContent?.endsWith(words))?.click();
@@ -1150,17 +1228,19 @@ test('the Overview links each kind of problem to its list, and shows none if the
   press('rejected by limits today');
   expect([listedRange.value, listedMinute.value]).toEqual(['today', '']);
   accountsOrder.value = 'name';
-  press('too little budget');
+  press('too little budget left');
   expect(accountsOrder.value).toBe('used');
-  for (const [blocked, spent, words] of [
-    [1, 0, '1 account blocked'],
-    [2, 0, '2 accounts blocked'],
-    [0, 1, '1 account has too little budget left'],
-    [0, 2, '2 accounts have too little budget left'],
+  const all = () => [...root.querySelectorAll('[aria-label=Problems] a')].map((a) => a.textContent);
+  for (const [blocked, spent, words, isUrgent] of [
+    [1, 0, '1 account blocked by a limit of 0', false],
+    [2, 0, '2 accounts blocked by a limit of 0', false],
+    [0, 1, '1 account has too little budget left', true],
+    [0, 2, '2 accounts have too little budget left', true],
   ] as const) {
     told = { ...nothing, accounts: { blocked, spent } };
     refreshAllPolls();
-    await expect.poll(links).toEqual([[words, '#/budget/accounts']]);
+    await expect.poll(all).toEqual([words]);
+    expect(links()).toHaveLength(isUrgent ? 1 : 0);
   }
 });
 
@@ -1194,7 +1274,7 @@ test('a used-up budget of the deployment is listed as one problem, and as one li
   };
   open(BudgetOverview, answer);
   const problems = () => [...root.querySelectorAll('.broken li')].map(({ textContent }) => textContent);
-  await expect.poll(problems).toEqual(['All accounts: budget used up', '1 account blocked']);
+  await expect.poll(problems).toEqual(['All accounts: budget used up', '1 account blocked by a limit of 0']);
   open(BudgetAccounts, answer);
   await expect.poll(rows).toHaveLength(2);
   expect([...root.querySelectorAll('[data-look=refused]')].map(({ textContent }) => textContent)).toEqual([
@@ -1243,11 +1323,11 @@ test('the Overview shows incidents until they are over, a rejected key above the
   refreshAllPolls();
   const calm = () =>
     [...root.querySelectorAll('.panel:not(.broken)[aria-label=Problems] li')].map((li) => li.textContent);
-  await expect.poll(calm).toEqual([expect.stringMatching(/^9 requests failed today, the last at 20 Nov/)]);
+  await expect.poll(calm).toEqual([expect.stringMatching(/^9 of 9 requests failed today, the last on 20 Nov/)]);
   expect(deploymentRejection.value).toEqual({});
   told = { incidents: [{ ...outage, rerouted: true }] };
   refreshAllPolls();
-  await expect.poll(calm).toEqual([expect.stringMatching(/9 of 9 requests failed/)]);
+  await expect.poll(calm).toEqual([expect.stringMatching(/since 20 Nov.*: 9 of 9 requests failed/)]);
   told = { key_limits: [{ ...keyLimit, rejected_requests: 14 }] };
   refreshAllPolls();
   await expect
@@ -1281,6 +1361,7 @@ test('the list of accounts shows the tightest limit of each, sorted by it if one
   const window = { limit_usd: null, spent_usd: 0, leased_usd: 0, resets_at: null };
   const group = { hour: window, day: window, week: window, month: window, total: window };
   const asked = open(BudgetAccounts, ({ path }) => {
+    if (path === '/pools/deployment') return { ...group, binds: [{ ...limit, by: 'deployment', limit_usd: 0.001 }] };
     if (path.startsWith('/groups'))
       return list([
         { id: 'blue', ...group, refused_today: 12, binds: [{ ...limit, by: 'group', id: 'blue', ...full }] },
@@ -1309,21 +1390,22 @@ test('the list of accounts shows the tightest limit of each, sorted by it if one
     ['gus', '90% of $5.00 credit', 'nearly'],
     ['fay', '85% of $2.00, dollars in total of a token', 'nearly'],
     ['ada', '68% of $0.0005, dollars per day', ''],
-    ['ivy', 'too small for the last request: 0% of $0.00001, dollars per day', 'refused'],
-    ['dan', 'no limit in dollars', ''],
+    ['ivy', 'too small for the last request: $0.00001, dollars per day', 'refused'],
+    ['dan', 'only the deployment’s limit', ''],
     ['blue', 'no budget left: 99.5% of $2.00, dollars per day', 'refused'],
   ]);
-  expect(root.querySelector('[aria-sort=descending]')?.textContent).toBe('Tightest limit');
+  expect(root.querySelector('[aria-sort=descending]')?.textContent).toBe('Tightest own limit');
+  await waitForText(root, 'All accounts share the limits of the deployment: 34% of $0.001, dollars per day.');
   // The bar of a limit that is too small for a request is full.
-  expect(rows().find((text) => text.startsWith('ivy'))).toContain('dollars per daytoo little');
+  expect(rows().find((text) => text.startsWith('ivy'))).toContain('dollars per daylimit too small');
   const bars = [...root.querySelectorAll<HTMLElement>('.limit-brief .settled')].map(({ style }) => style.width);
   expect(bars).toEqual(['99.5%', '100%', '100%', '90%', '85%', '68%', '100%', '99.5%']);
-  expect(rows().at(-1)).toMatch(/dollars per day99\.5%12$/);
-  expect(rows().at(-2)).toMatch(/no limit in dollars0$/);
+  expect(rows().at(-1)).toMatch(/dollars per day99\.5% of \$2\.0012$/);
+  expect(rows().at(-2)).toMatch(/only the deployment’s limit0$/);
   const query = () => queryOf(asked.filter(({ path }) => path.startsWith('/accounts?')));
   expect(query()).toMatchObject({ sort: 'used', limit: '10' });
   const spent = [...root.querySelectorAll<HTMLButtonElement>('.sort')].find(
-    ({ textContent }) => textContent === 'Spent',
+    ({ textContent }) => textContent === 'Spent this month',
   );
   spent?.focus();
   spent?.click();

@@ -124,7 +124,9 @@ export function describeBindingLimit(limit: SpendLimitUsage): string {
   const whose = describeLimitOwner(limit);
   if (limit.limit_usd === 0 && !limit.prepaid) return `no budget left: ${title}${whose && ` ${whose}`} is 0`;
   const none = limit.refuses ? `${isEmpty ? 'no budget left' : describeShortage(limit)}: ` : '';
-  const used = `${none}${formatPercentage(computeUsedShare(limit))} of ${formatExactUsd(limit.limit_usd)}`;
+  // “0%” would contradict that nothing is left.
+  const share = limit.refuses && limit.used_usd === 0 ? '' : `${formatPercentage(computeUsedShare(limit))} of `;
+  const used = `${none}${share}${formatExactUsd(limit.limit_usd)}`;
   if (limit.prepaid) return `${used} credit`;
   return `${used}, ${title}${whose && ` ${whose}`}`;
 }

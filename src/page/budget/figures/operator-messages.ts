@@ -1,5 +1,7 @@
 /** Describes errors to the operator, with other words than those for callers. */
 
+import { getLimitTitle, isLimitName } from './limit-names.ts';
+
 /** Descriptions of failures, by the `error_type` in the ledger. Other types are described as an `api_error`. */
 const FAILURE_MESSAGES: Readonly<Record<string, string>> = {
   upstream_auth: 'The upstream rejected this deployment.',
@@ -36,9 +38,33 @@ export function describeFailureForOperator(type: string, isOfUpstream: boolean):
   return Object.hasOwn(FAILURE_MESSAGES, type) ? (FAILURE_MESSAGES[type] ?? other) : other;
 }
 
-/** @returns why a caller was rejected, for an operator: `your` limit becomes the account's, and nobody else is to be asked */
+const SEND_AGAIN = 'The caller can send the request again.';
+const UPSTREAM_REMEDY = `${SEND_AGAIN} If this happens often, the operator can check the upstream, or add another one (UPSTREAMS).`;
+/** What to do about failures whose message does not say it, by the `error_type` in the ledger. */
+const FAILURE_REMEDIES: Readonly<Record<string, string>> = {
+  upstream_auth: 'The operator must check the upstream’s key and organization.',
+  upstream_redirect: 'The operator must correct the setting.',
+  upstream_no_answer: 'The operator must correct the setting.',
+  client_gone: SEND_AGAIN,
+  invalid_request_error: 'The caller must correct the request.',
+  not_found_error: 'The caller must correct the name of the model or resource.',
+  request_too_large: 'The caller must send less.',
+  rate_limit_error: `${SEND_AGAIN} If this happens often, the operator can ask Anthropic for higher rate limits, or an admin can limit the tokens per minute of accounts.`,
+  overloaded_error: `${SEND_AGAIN} An admin can set “Fallback models” in the limits of the account, which then respond in this case.`,
+};
+
+/** @param type as for `describeFailureForOperator`. @returns what to do about the failure, and who can do it */
+export function findFailureRemedy(type: string): string {
+  return (Object.hasOwn(FAILURE_REMEDIES, type) ? FAILURE_REMEDIES[type] : undefined) ?? UPSTREAM_REMEDY;
+}
+
+/**
+ * @returns why a caller was rejected, for an operator: `your` limit becomes the account's, limits have their titles, and nobody
+ *   else is to be asked
+ */
 export function describeRejectionForOperator(message: string): string {
   return message
+    .replaceAll(/`(\w+)`/g, (_, name: string) => (isLimitName(name) ? `“${getLimitTitle(name)}”` : name))
     .replaceAll(/\byour (?=\w+ limit\b)/g, 'this account’s ')
     .replace(/ Ask (?:an admin|the operator) to [^.]+\.$/, '');
 }

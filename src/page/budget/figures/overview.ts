@@ -18,6 +18,16 @@ export const problemsFault = signal<string | undefined>(undefined);
 
 const OVERVIEW_POLL_MS = 10_000;
 
+/** Reads what everybody has spent. @throws SluiceError */
+export async function readDeploymentReport(): Promise<void> {
+  deploymentReport.value = await readJson<DeploymentReport>('/pools/deployment');
+}
+
+/** Keeps what everybody has spent up to date, without the days. */
+export function pollDeploymentReport(): () => void {
+  return pollWhileVisible(readDeploymentReport, OVERVIEW_POLL_MS, overviewFault);
+}
+
 /** Keeps what everybody has spent up to date while the page is visible. */
 export function pollDeploymentSpend(): () => void {
   let drawn: string | undefined;

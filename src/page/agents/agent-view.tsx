@@ -11,7 +11,7 @@ import { describeEnding } from '../edge/stop-reasons.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
-import { formatBytes, formatCount, formatPastTime } from '../ui/format.ts';
+import { formatBytes, formatCount, formatMinute, formatPastTime } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { NotFound } from '../ui/not-found.tsx';
 import { navigateToSection } from '../ui/route.ts';
@@ -109,7 +109,7 @@ function AgentVersionsTable({ versions }: Pick<Awaited<ReturnType<typeof readAge
             <th scope="row" title={version}>
               <code>{shortenVersionHash(version)}</code> {current && <span class="tag">current</span>}
             </th>
-            <td>{formatPastTime(created_at, null)}</td>
+            <td title={formatPastTime(created_at, null)}>{formatMinute(created_at)}</td>
             <td class="number spare">{formatBytes(bytes)}</td>
             <td class="number">{formatCount(requests)}</td>
             <UsdCell value={cost} />
@@ -158,7 +158,13 @@ function LastAgentRequests({ name }: { name: string }) {
 
 function RequestOutcome({ row }: { row: LedgerRow }) {
   if (row.status === 'held') return <>running</>;
-  if (isRequestWaitingForApproval(row)) return <>waiting for approval</>;
+  if (isRequestWaitingForApproval(row)) {
+    return (
+      <span class="state" data-look="nearly">
+        waiting for approval
+      </span>
+    );
+  }
   return <Identifier id={row.error_type ?? describeEnding(row.stop_reason ?? row.status)} />;
 }
 
@@ -167,7 +173,9 @@ function AgentFacts({ content }: { content: AgentContent }) {
   const { history } = content;
   const names = tools.map(describeAgentTool);
   const system = toPlainSystem(content.system) ?? 'Several text blocks. To read them, select Edit.';
-  const bounds = Object.entries(limits ?? {}).map(([limit, most]) => `${getRunLimitTitle(limit)} ${most}`);
+  const bounds = Object.entries(limits ?? {}).map(
+    ([limit, most]) => `${most} ${getRunLimitTitle(limit).toLowerCase()}`,
+  );
   return (
     <Facts
       class="headers details"
@@ -212,9 +220,9 @@ function describeAgentTool(tool: Record<string, unknown>): string {
   const name = String(tool.name ?? tool.type);
   if (!Object.hasOwn(tool, 'run')) return name;
   const { agent, url, approval }: AgentToolRun = Object(tool.run);
-  const by = agent !== undefined ? `the agent ${agent}` : url === undefined ? 'the Worker' : 'a URL';
+  const runner = agent !== undefined ? `by the agent ${agent}` : url === undefined ? 'by the Worker' : 'at a URL';
   const over = typeof approval === 'object' ? ` where ${approval.over.field} is above ${approval.over.above}` : '';
-  return `${name} (run by ${by}${approval === undefined ? '' : `, needs approval${over}`})`;
+  return `${name} (run ${runner}${approval === undefined ? '' : `, needs approval${over}`})`;
 }
 
 function describeModelChoice({ by, models, otherwise }: Exclude<AgentContent['model'], string>): string {

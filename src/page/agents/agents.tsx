@@ -80,7 +80,7 @@ function AgentList() {
           columns={[
             'Agent',
             { spare: 'Description' },
-            { number: 'Requests' },
+            { number: 'Requests', spare: true },
             { number: 'Cost' },
             canSeeSpendingOfAllAccounts() ? 'Last run' : 'Your last run',
             { spare: 'Stored' },
@@ -104,7 +104,7 @@ function AgentList() {
                   {agentDrafts.value[name] && <span class="tag waits">unsaved changes</span>}
                 </th>
                 <td class="text spare">{description ?? ''}</td>
-                <td class="number">{formatCount(requests)}</td>
+                <td class="number spare">{formatCount(requests)}</td>
                 <UsdCell value={cost} />
                 <td>{formatLastAgentUse(name)}</td>
                 <td class="spare">{formatMinute(updated_at)}</td>

@@ -10,7 +10,7 @@ const SERIES_COLORS = 5;
  * How much of the text’s colour, in percent, is mixed into the colour of a line for its models, from the oldest to the newest. The
  * text’s colour is dark on a light page and light on a dark one, so no shade comes near the page’s own colour.
  */
-const MODEL_SHADES = [0, 45, 20, 60, 32, 70, 10, 52];
+const MODEL_SHADES = [0, 36, 18, 50, 9, 43, 27, 60];
 
 const CHOSEN_MODEL_KEY = 'sluice-model';
 

@@ -72,12 +72,6 @@ export function QuestionOptions() {
             />
           )}
         </Field>
-        {currentModel.value && chosenAgent.value === '' && (
-          <>
-            <p class="quiet">{describeModelFeatures(currentModel.value)}</p>
-            <ModelPrices prices={currentModel.value.prices} />
-          </>
-        )}
         <Field
           label="Thinking"
           note={skips ? 'Claude thinks before it responds. Thinking tokens are billed.' : 'This model always thinks.'}
@@ -104,6 +98,12 @@ export function QuestionOptions() {
             disabled={hasAgent}
             note={hasAgent ? ownTools : `Run by the Worker: ${edgeToolNames.value.join(', ')}`}
           />
+        )}
+        {currentModel.value && chosenAgent.value === '' && (
+          <>
+            <p class="quiet">{describeModelFeatures(currentModel.value)}</p>
+            <ModelPrices prices={currentModel.value.prices} />
+          </>
         )}
       </Popover>
       {asks.value && (

@@ -135,7 +135,7 @@ function LastAgentRequests({ name }: { name: string }) {
             const { request_id, created_at, conversation, status, cost_usd } = row;
             return (
               <tr key={request_id} data-look={status === 'held' ? 'running' : undefined}>
-                <td title={request_id}>{formatPastTime(created_at, null)}</td>
+                <td title={`${formatPastTime(created_at, null)}, ${request_id}`}>{formatMinute(created_at)}</td>
                 <td class="text">
                   {conversation && (
                     <a href={`#/chat/${encodeURIComponent(conversation)}`}>

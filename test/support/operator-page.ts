@@ -58,6 +58,7 @@ export async function mockAccounts(page: Page, url: string): Promise<void> {
     limit_usd: 200,
     settled_usd: 160,
     subject: null,
+    todo: 'An admin can find the spender with GET /usage?group_by=account.',
     state: 'pending',
     attempts: 5,
     next_attempt_at: '2030-11-20T23:40:00.000Z',

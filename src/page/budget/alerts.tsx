@@ -1,7 +1,7 @@
 import type { AlertList, AlertRow } from '../../edge/answers.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
-import { formatExactUsd, formatPercentage } from '../ui/format.ts';
+import { formatExactUsd, formatPercentage, formatTimesInText } from '../ui/format.ts';
 import { describeFailedAttempts } from './delivery-attempts.ts';
 import { getLimitTitle } from './figures/limit-names.ts';
 import { focusTarget } from './figures/report.ts';
@@ -11,6 +11,7 @@ import {
   AccountLink,
   DeploymentLimitsLink,
   GroupLink,
+  getWebhookSourceHref,
   OVERVIEW_HREF,
   SOURCES_HREF,
   SPENDERS_TARGET,
@@ -22,7 +23,7 @@ const ALERT_STATE_TEXTS: Record<AlertRow['state'], string> = {
   parked: 'parked',
   kept: 'not sent',
 };
-/** The kinds of alerts about a limit in dollars. Links replace their advice, which names routes of the API. */
+/** The kinds of alerts about a limit in dollars. Links replace their advice, which is to look at the spending and raise the limit. */
 const LIMIT_ALERT_KINDS: readonly AlertRow['kind'][] = ['threshold', 'run_expensive'];
 
 const ALERT_COLUMNS: readonly ListColumn<AlertRow>[] = [
@@ -116,22 +117,50 @@ function renderAlert(alert: AlertRow) {
   return (
     <>
       {describeAlert(alert)}
-      <p class="quiet">{LIMIT_ALERT_KINDS.includes(alert.kind) ? <LimitAlertLinks alert={alert} /> : alert.todo}</p>
+      <p class="quiet">
+        {describeRemedy(alert)} <AlertLinks alert={alert} />
+      </p>
     </>
   );
 }
 
-/** Links to the limit that an alert is about, and to who has spent: the page has both. */
-function LimitAlertLinks({ alert: { node } }: { alert: AlertRow }) {
-  if (node.type === 'account') return <AccountLink account={node.id} name="Spending and limits of this account" />;
+/** @returns what to do, without routes of the API and without what the links beside it lead to */
+function describeRemedy({ kind, todo }: AlertRow): string {
+  const text = formatTimesInText(todo);
+  return LIMIT_ALERT_KINDS.includes(kind)
+    ? text.slice(0, Math.max(0, text.indexOf('An admin'))).trim()
+    : text.replaceAll(/ \((?:GET|POST|PUT|PATCH|DELETE) [^)]*\)/g, '');
+}
+
+/** Links to where an admin can do something about an alert. */
+function AlertLinks({ alert: { kind, node } }: { alert: AlertRow }) {
+  const isAboutLimit = LIMIT_ALERT_KINDS.includes(kind);
+  switch (node.type) {
+    case 'account':
+      return (
+        <AccountLink account={node.id} name={isAboutLimit ? 'Spending and limits of this account' : 'This account'} />
+      );
+    case 'webhook':
+      return <EventsLink source={node.id} />;
+    case 'group':
+    case 'deployment':
+      return isAboutLimit ? (
+        <span class="parts-of">
+          {node.type === 'group' ? <GroupLink group={node.id} name="Limits of this group" /> : <DeploymentLimitsLink />}
+          <a href={OVERVIEW_HREF} onClick={() => (focusTarget.value = SPENDERS_TARGET)}>
+            Spending by account
+          </a>
+        </span>
+      ) : null;
+  }
+}
+
+function EventsLink({ source }: { source: string }) {
+  const href = getWebhookSourceHref(source);
   return (
-    <>
-      {node.type === 'group' ? <GroupLink group={node.id} name="Limits of this group" /> : <DeploymentLimitsLink />}
-      {' · '}
-      <a href={OVERVIEW_HREF} onClick={() => (focusTarget.value = SPENDERS_TARGET)}>
-        Spending by account
-      </a>
-    </>
+    <a href={href} onClick={() => (focusTarget.value = href)}>
+      Events from {source}
+    </a>
   );
 }
 

@@ -65,7 +65,7 @@ function GroupDetails({ id }: { id: string }) {
           </section>
         </>
       )}
-      <section class="stack" aria-labelledby="members">
+      <section class="stack stacked account-rows member-rows" aria-labelledby="members">
         <h3 id="members">Accounts with spending</h3>
         <PolledList<AccountSpendRow>
           name="Accounts of the group"

@@ -19,7 +19,7 @@ const REJECTION_REASONS: Readonly<Record<string, string>> = {
   requests: 'all requests of the token used',
   concurrency: 'concurrent requests',
   rate: 'rate limit',
-  spend: 'not enough budget left',
+  spend: 'not enough budget',
   held: 'budget held by running requests',
   storage: 'storage full',
 };
@@ -195,7 +195,7 @@ function createProblemCounts(
       ? { words: 'All accounts: budget used up', href: ACCOUNTS_HREF, isUrgent: true }
       : {
           count: spent,
-          words: spent === 1 ? 'account has too little budget left' : 'accounts have too little budget left',
+          words: spent === 1 ? 'account has too little budget' : 'accounts have too little budget',
           href: ACCOUNTS_HREF,
           isUrgent: true,
         },

@@ -138,7 +138,7 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
         <a href={ACCOUNTS_HREF} onClick={() => (focusTarget.value = ACCOUNTS_HREF)}>
           Accounts
         </a>
-        .
+        . Requests without a valid token (401) appear only in the log.
       </p>
       <PolledList<ListedRequest, UnsuccessfulRequestsPage>
         name="Requests"
@@ -159,7 +159,6 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
         row={FAILED_ROW}
         empty={`${EMPTY_TEXTS[kind]} ${describeSelectedTimeRange()}.`}
       />
-      <p class="quiet">Requests without a valid token (401) appear only in the log.</p>
     </>
   );
 }

@@ -783,7 +783,10 @@ test('the token dialog names the account and its role', () => {
 
 test('alerts are listed as sentences with their delivery state', async () => {
   const alert = { event_id: 'a', kind: 'threshold', node: { type: 'account', id: 'dev' }, limit: 'usd_per_month' };
-  const more = { window: '2026-11', threshold: 0.01, limit_usd: 5, created_at: '2026-11-20T10:00:00Z', state: 'kept' };
+  const todo =
+    'Requests of this account are rejected until 2090-12-01T12:00:00.000Z. An admin can read what was spent.';
+  const at = { created_at: '2026-11-20T10:00:00Z', state: 'kept' };
+  const more = { window: '2026-11', threshold: 0.01, limit_usd: 5, todo, ...at };
   const vain = { state: 'pending', attempts: 5, next_attempt_at: '2030-11-20T23:40:00Z' };
   const error = { type: 'api_error', message: 'the receiver could not be reached' };
   open(
@@ -792,14 +795,24 @@ test('alerts are listed as sentences with their delivery state', async () => {
       list([
         { ...alert, ...more, error: null },
         { ...alert, ...more, event_id: 'b', ...vain, error },
+        {
+          ...at,
+          event_id: 'c',
+          kind: 'webhook_parked',
+          node: { type: 'webhook', id: 'shop' },
+          subject: 'shop_1',
+          error: null,
+          todo: 'The operator must fix the receiver. An admin can then replay the event (POST …/replay).',
+        },
       ]),
   );
   await waitForText(
     root,
-    /dev has passed 1% of \$5\.00 \(dollars per month, November 2026\)Spending and limits of this account.*not sent/,
+    /dev has passed 1% of \$5\.00 \(dollars per month, November 2026\)Requests of this account are rejected until 1 December at \d\d:\d\d\. Spending and limits of this account.*not sent/,
   );
   await waitForText(root, /not delivered: tried 5 times, next try 20 Nov 2030, .*: the receiver could not be reached/);
   expect(root.textContent).not.toContain('being sent');
+  await waitForText(root, 'An admin can then replay the event. Events from shop');
   await click(root, 'Spending and limits of this account');
   expect(location.hash).toBe('#/budget/accounts/dev');
 });
@@ -825,11 +838,12 @@ test.each([
 
 test('alerts about a shared limit link an admin to the form for limits and to the spending by account', async () => {
   const alert = { kind: 'threshold', limit: 'usd_per_day', window: '2026-11-20', threshold: 1, limit_usd: 5 };
-  const more = { created_at: '2026-11-20T10:00:00Z', state: 'delivered', error: null, todo: 'PATCH /pools/deployment' };
+  const more = { created_at: '2026-11-20T10:00:00Z', state: 'delivered', error: null };
+  const todo = 'An admin can find the spender, and raise the limit (PATCH /pools/deployment/limits).';
   const node = { type: 'deployment', id: 'deployment' };
   open(
     () => Alerts({}),
-    () => list([{ ...alert, ...more, event_id: 'a', node }]),
+    () => list([{ ...alert, ...more, event_id: 'a', node, todo }]),
   );
   await waitForText(root, 'The deployment has used up $5.00 (dollars per day, 20 Nov)');
   expect(root.textContent).not.toContain('PATCH');
@@ -1207,7 +1221,7 @@ test('the Overview links each kind of problem to its list, and shows none if the
   await expect.poll(links).toEqual([
     ['2 events undelivered', '#/budget/webhooks'],
     ['1 alert undelivered', '#/budget/webhooks/alert'],
-    ['2 accounts have too little budget left', '#/budget/accounts'],
+    ['2 accounts have too little budget', '#/budget/accounts'],
     ['4 of 9 requests failed today', '#/budget/failed'],
     ['1 account blocked by a limit of 0', '#/budget/accounts'],
   ]);
@@ -1222,20 +1236,20 @@ test('the Overview links each kind of problem to its list, and shows none if the
   const rejected = root.querySelectorAll('[aria-label="Rejected by limits"] :is(p, li)');
   expect([...rejected].map(({ textContent }) => textContent)).toEqual([
     '59 rejected by limits today',
-    '52 not enough budget left (account)',
+    '52 not enough budget (account)',
     '7 budget held by running requests',
   ]);
   press('rejected by limits today');
   expect([listedRange.value, listedMinute.value]).toEqual(['today', '']);
   accountsOrder.value = 'name';
-  press('too little budget left');
+  press('too little budget');
   expect(accountsOrder.value).toBe('used');
   const all = () => [...root.querySelectorAll('[aria-label=Problems] a')].map((a) => a.textContent);
   for (const [blocked, spent, words, isUrgent] of [
     [1, 0, '1 account blocked by a limit of 0', false],
     [2, 0, '2 accounts blocked by a limit of 0', false],
-    [0, 1, '1 account has too little budget left', true],
-    [0, 2, '2 accounts have too little budget left', true],
+    [0, 1, '1 account has too little budget', true],
+    [0, 2, '2 accounts have too little budget', true],
   ] as const) {
     told = { ...nothing, accounts: { blocked, spent } };
     refreshAllPolls();

@@ -38,6 +38,7 @@ const ALERT = {
   kind: 'key_works',
   node: { type: 'deployment' },
   subject: null,
+  todo: 'Nothing to do.',
   created_at: '2026-11-20T10:00:00Z',
   state: 'delivered',
   error: null,
@@ -159,6 +160,8 @@ test('an exhausted budget of the deployment is listed first, in red, with its fo
     ]);
   const isFormOpen = () => root.querySelector('details')?.open;
   await waitForText(root, 'Limits of the deployment');
+  // A poll that still runs would ignore the next one.
+  await waitForText(root, 'in 14 days, UTC');
   expect([cards(), isFormOpen()]).toEqual([[['Deployment, today', null]], false]);
   refuses = true;
   refreshAllPolls();

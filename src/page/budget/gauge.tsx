@@ -69,7 +69,8 @@ export function Gauge({
     <li class="panel gauge" data-look={refuses ? 'refused' : isNearly ? 'nearly' : undefined}>
       <h2 class="quiet">{title}</h2>
       <p>
-        <strong>{value}</strong> {full !== undefined && <span class="quiet">{of}</span>}
+        <strong>{value}</strong>
+        {full !== undefined && <span class="quiet"> {of}</span>}
       </p>
       {full === undefined ? (
         // This line has the height of the bar that replaces it, so that nothing moves when the limit is loaded.

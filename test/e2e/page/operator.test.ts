@@ -211,7 +211,7 @@ describe.skipIf(isBrowserMissing())('The Budget views of an admin, in Chromium',
     }, `/#/budget/accounts/${server.account}`));
 
   test('give the text of an alert a full line in a narrow window, with its state below', async () => {
-    const { page, close } = await openPage(server.browser, 'about:blank', { viewport: NARROW });
+    const { page, shifts, close } = await openPage(server.browser, 'about:blank', { viewport: NARROW });
     await mockAccounts(page, server.url);
     await page.goto(`${server.url}/#/budget/overview`);
     const table = page.getByRole('region', { name: 'Alerts: table' });
@@ -221,6 +221,7 @@ describe.skipIf(isBrowserMissing())('The Budget views of an admin, in Chromium',
     const [all, alert, below] = await Promise.all([table, text, state].map((part) => part.boundingBox()));
     expect(alert?.width).toBeGreaterThan((all?.width ?? 0) * 0.9);
     expect(below?.y).toBeGreaterThanOrEqual((alert?.y ?? 0) + (alert?.height ?? 0));
+    expect(await shifts()).toEqual({ value: 0, moved: [] });
     await close();
   });
 

@@ -69,7 +69,7 @@ export function Changes({ of }: { of: ChangedObject }) {
   if (!hasPlugin('operator')) return null;
   return (
     <section class="stack stacked change-rows" aria-labelledby="changes">
-      <h3 id="changes">Changes by admins</h3>
+      <h3 id="changes">Changes by admins, last 90 days</h3>
       <PolledList<ChangeRow>
         name="Changes"
         path="/changes"

@@ -109,6 +109,7 @@ export function* planNextRequestInSteps(
 ): SteppedWork<NextRequestPlan> {
   const { length } = callerBody;
   yield length;
+  const hasChanged = transcript.trackChanges();
   const text = repairCallsInBody(callerBody);
   yield length;
   const request = resolveRequest(text, transcript, settings, options);
@@ -127,7 +128,9 @@ export function* planNextRequestInSteps(
     options.isRunEvenWithoutTools === true,
   );
   const frame = createPromptFrameKey(callerMembers, frozen, model, options.betas, run?.tools.mark);
-  const { history, sentFrom } = readSentHistory(request, incoming, { model, follows }, transcript, settings);
+  const { history, sentFrom, toCache } = readSentHistory(request, incoming, { model, follows }, transcript, settings);
+  // If the conversation has changed since the first step, the cache would keep what was read before, also for the next plan.
+  if (toCache && !hasChanged()) transcript.storeCachedHistory(toCache);
   const { body, extendedHistory } = buildTurnBody(
     request,
     {

@@ -21,9 +21,10 @@ import { findTurnsWithoutThinking, NO_UNBOUND_TURNS, type TurnsWithoutThinking }
 import { findFirstMessageToSend, findStartOfPrompt } from './truncate.ts';
 
 /**
- * Reads the history that is sent, and caches it for the next turn.
+ * Reads the history that is sent.
  *
- * @returns the history, and its first message: the number of a message, or a summary's id below zero
+ * @returns the history, its first message (the number of a message, or a summary's id below zero), and what to cache for the
+ *   next turn
  */
 export function readSentHistory(
   { profile, cached, frozen }: ResolvedRequest,
@@ -31,7 +32,7 @@ export function readSentHistory(
   { model, follows }: { model: string; follows: boolean },
   transcript: Transcript,
   { models, MAX_BODY_BYTES: limit }: Settings,
-): { history: SentHistory; sentFrom: number } {
+): { history: SentHistory; sentFrom: number; toCache?: CachedHistory | undefined } {
   const { lastTurn, tail } = stored;
   const newCharacters = messages.reduce((sum, { text }) => sum + text.length, 0);
   const sentFrom = findFirstMessageToSend(transcript, profile, newCharacters, follows ? lastTurn?.sentFrom : undefined);
@@ -47,8 +48,8 @@ export function readSentHistory(
   const { history, isForLoop } = isCached
     ? cached
     : buildSentHistory(transcript, findUnboundTurnsOnce, { sentFrom, limit, readMessages: stored.history });
-  if (frozen) transcript.storeCachedHistory({ from: sentFrom, history, model, isForLoop, tail, lastTurn, frozen });
-  return { history, sentFrom };
+  const toCache = frozen && { from: sentFrom, history, model, isForLoop, tail, lastTurn, frozen };
+  return { history, sentFrom, toCache };
 }
 
 /** @returns the history without the calls of its last answer that have no result */

@@ -118,9 +118,8 @@ async function planTurnInterruptibly(
   const planning = planTurnInSteps(state, state.visibleProfile, turn);
   // The first step may change the conversation itself: it removes code that is lost.
   const first = planning.next();
-  const { rowsWritten, storedProfile } = transcript;
-  const hasChanged = () =>
-    transcript.rowsWritten !== rowsWritten || transcript.storedProfile !== storedProfile || !lock.isFree;
+  const hasTranscriptChanged = transcript.trackChanges();
+  const hasChanged = () => hasTranscriptChanged() || !lock.isFree;
   // An error may come from the change: a plan that is made again says so.
   const throwUnlessChanged = (thrown: unknown) => {
     if (!hasChanged()) throw thrown;

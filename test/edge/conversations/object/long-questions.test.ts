@@ -1,6 +1,7 @@
 /** A turn whose messages are stored in steps: what is left if its object dies, a write fails or somebody ends it in between. */
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { beforeEach, expect, test, vi } from 'vitest';
+import { createSimulatorUpstream } from '#edge/claude/simulator-upstream.ts';
 import { PIECE_CHARACTERS } from '#edge/conversations/history/storage/message-text.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { areMessagesIncomplete } from '#edge/conversations/history/storage/turn-notes.ts';
@@ -9,6 +10,7 @@ import {
   countWrittenRows,
   installSimulator,
   listMessages,
+  setConversationUpstream,
   stubOf,
   waitUntilAtRest,
 } from '#test/support/conversations.ts';
@@ -17,6 +19,7 @@ import { holdStep } from '#test/support/hold-step.ts';
 import { weatherTool } from '#test/support/scripted-runs.ts';
 import { readLedger } from '#test/support/timed-turns.ts';
 import { buildTurnRequest, createBody, runTurn, sendTurnRequest } from '#test/support/turns.ts';
+import { disableThinking } from '#test/support/without-thinking.ts';
 
 beforeEach(() => {
   installSimulator();
@@ -241,4 +244,59 @@ test('a long turn is rejected if another turn has begun while it was planned', a
   expect(await answer).toMatchObject({ kind: 'error', error: { status: 409 } });
   await stubOf().stopRunningTurn();
   expect(other).toMatchObject({ kind: 'stream' });
+});
+
+/** Texts are compared by their beginnings: the difference of two long ones takes minutes to compute. */
+const beginningOf = (content: unknown) => String(content).slice(0, 20);
+
+/** Has conversations answered by the simulator. @returns how the questions begin of each prompt that is sent from now on */
+function recordSentQuestions(): string[][] {
+  const { fetch, ...upstream } = createSimulatorUpstream(installSimulator());
+  const sent: string[][] = [];
+  const answer = disableThinking(async (request) => {
+    const { messages } = await request.clone().json<{ messages: { role: string; content: unknown }[] }>();
+    sent.push(messages.filter(({ role }) => role === 'user').map(({ content }) => beginningOf(content)));
+    return await fetch(request.url, request);
+  });
+  setConversationUpstream(async (url, init) => await answer(url, init), upstream);
+  return sent;
+}
+
+/** Where the planning of a long turn can wait, in order. */
+const PLANNING_BREAKS = [1, 2, 3, 4, 5, 6];
+
+/** Begins a long turn after two short ones, and changes the conversation while it is planned. @returns what is sent from then on */
+async function changeWhilePlanning(nth: number, change: () => Promise<unknown>): Promise<string[][]> {
+  await runTurn(createBody('Hello'));
+  await runTurn(createBody('And'));
+  await waitUntilAtRest();
+  const sent = recordSentQuestions();
+  let breaks = 0;
+  const gate = holdStep(() => {
+    breaks += 1;
+    return breaks === nth;
+  });
+  const answer = sendTurnRequest(buildTurnRequest(createBody(LONG)));
+  await eventually(() => expect(gate.isReached).toBe(true));
+  await change();
+  gate.open();
+  expect(await answer).toMatchObject({ kind: 'stream' });
+  await waitUntilAtRest();
+  return sent;
+}
+
+test.each(PLANNING_BREAKS)(
+  'messages that are removed while a long turn is planned are not sent (break %d)',
+  async (nth) => {
+    const sent = await changeWhilePlanning(nth, async () => {
+      const removed = (await listMessages()).find(({ content }) => content === 'And');
+      expect(await stubOf().rewindConversation(String(removed?.id))).toMatchObject({ ok: true });
+    });
+    expect(sent).toEqual([['Hello', beginningOf(LONG)]]);
+  },
+);
+
+test.each(PLANNING_BREAKS)('a turn that ends while a long turn is planned is sent with it (break %d)', async (nth) => {
+  const sent = await changeWhilePlanning(nth, async () => await runTurn(createBody('Between')));
+  expect(sent.at(-1)).toEqual(['Hello', 'And', 'Between', beginningOf(LONG)]);
 });

@@ -110,6 +110,13 @@ export class Transcript extends SqlTables {
     return this.#profile;
   }
 
+  /** @returns a function that returns whether rows or the profile have changed since this call */
+  trackChanges(): () => boolean {
+    const { rowsWritten } = this;
+    const profile = this.#profile;
+    return () => this.rowsWritten !== rowsWritten || this.#profile !== profile;
+  }
+
   get cachedHistory(): CachedHistory | undefined {
     return historyCache.get(this.#key);
   }

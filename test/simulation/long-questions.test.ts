@@ -7,9 +7,10 @@ import { MAX_DURATION_MS, RUNS } from './property.ts';
 test(
   `a conversation keeps its guarantees in ${RUNS} schedules if its questions are stored in steps`,
   async () => {
-    // Each text has a piece of its own, as a long one, and each step ends with a wait.
+    // Each text has a piece of its own, as a long one, the history is read in steps, too, and each step ends with a wait.
     const spies = [
       vi.spyOn(Transcript.prototype, 'exceedsRow').mockReturnValue(true),
+      vi.spyOn(Transcript.prototype, 'isLarge', 'get').mockReturnValue(true),
       vi
         .spyOn(WorkPacer.prototype, 'waitForTurn')
         .mockImplementation(() => new Promise((resolve) => setTimeout(resolve, 1))),

@@ -20,6 +20,8 @@ export function findFeaturesOfJoinedMessages(joined: string, messages: number, b
 
 /** @returns whether each message is a text without a breakpoint; false where that is not certain. */
 function areAllPlainTextMessages(joined: string, messages: number): boolean {
+  // A history of images has no such message, and is not searched.
+  if (![...AS_TEXT, ...AS_BLOCK].some((begin) => joined.startsWith(begin))) return false;
   // In JSON, `\u` can escape any character of a key, so the searches below could miss a key. Do not rely on them then.
   if (joined.includes('\\u') || joined.includes('"cache_control"')) return false;
   // Each message has a single `content` key. A content block without `type` is rejected by the API, so counting `type` finds

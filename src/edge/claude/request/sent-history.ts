@@ -3,6 +3,7 @@
  * garbage collector does not walk through them, and a turn only adds to their end.
  */
 
+import type { SteppedWork } from '../../kit/async/run-in-steps.ts';
 import { freeBytes } from '../../kit/http/body/release-bytes.ts';
 import { copyPieces, sumPieceLengths } from '../../kit/http/body-pieces.ts';
 import { encoder, exactDecoder } from '../../kit/http/bytes.ts';
@@ -24,9 +25,9 @@ const MAX_SPARE_BYTES = 262_144;
 
 const COMMA_BYTES = encoder.encode(',');
 
-/** Messages as JSON with commas between them, in UTF-8. */
+/** Messages as JSON with commas between them: in UTF-8, or as the parts of a text, which are read when they are taken. */
 export interface JoinedMessages {
-  bytes: Uint8Array;
+  joined: Uint8Array | Iterable<string>;
   /** How many there are. */
   messages: number;
 }
@@ -46,18 +47,29 @@ export class SentHistory {
     this.features = findings;
   }
 
-  /** @returns the history of messages that have been read from the database */
-  static createFromMessages(pieces: readonly JoinedMessages[]): SentHistory {
+  /**
+   * Builds the history of messages that are read from the database, in steps.
+   *
+   * @param groups some messages each, which are read when they are taken
+   * @param limit the most bytes that it may have
+   * @returns undefined if it has more
+   */
+  static *createFromMessages(groups: Iterable<JoinedMessages>, limit: number): SteppedWork<SentHistory | undefined> {
     let findings = NO_FEATURES;
     const parts: Uint8Array[] = [];
-    for (const { bytes, messages } of pieces) {
-      const text = exactDecoder.decode(bytes);
+    let used = 0;
+    for (const { joined, messages } of groups) {
+      const text = yield* readJoinedText(joined);
       const sent = replaceLoneSurrogates(text);
+      const bytes = joined instanceof Uint8Array && sent === text ? joined : encoder.encode(sent);
+      const added = parts.length > 0 ? [COMMA_BYTES, bytes] : [bytes];
+      parts.push(...added);
+      used += sumPieceLengths(added);
+      if (used > limit) return undefined;
+      yield sent.length;
       findings = findFeaturesOfJoinedMessages(sent, messages, findings);
-      if (parts.length > 0) parts.push(COMMA_BYTES);
-      parts.push(sent === text ? bytes : encoder.encode(sent));
     }
-    const used = sumPieceLengths(parts);
+    yield used;
     // Reserve spare bytes for the turn that is about to begin, so that appending it does not copy a long history.
     const bytes = new Uint8Array(computeGrownLength(used));
     copyPieces(bytes, parts);
@@ -98,6 +110,19 @@ export class SentHistory {
     const messages = parsed ?? texts.map((text) => JSON.parse(text) as unknown);
     return new SentHistory(shared, length, findFeaturesOfMessages(messages, this.features));
   }
+}
+
+function* readJoinedText(joined: JoinedMessages['joined']): SteppedWork<string> {
+  if (joined instanceof Uint8Array) {
+    yield joined.length;
+    return exactDecoder.decode(joined);
+  }
+  let text = '';
+  for (const part of joined) {
+    yield part.length;
+    text += part;
+  }
+  return text;
 }
 
 function computeGrownLength(length: number): number {

@@ -231,10 +231,9 @@ function addPendingResults(
 /** Reads the last answer and what follows it. Earlier tool calls need no results any more. */
 export function readLastAnswerAndAfter(transcript: Transcript): readonly MessageText[] {
   const tail: MessageText[] = [];
-  for (const { role, text } of transcript.messages.readMessageTexts({ sent: true, isBackwards: true })) {
-    if (tail.at(-1)?.role === 'assistant' && role !== 'assistant') break;
-    tail.push({ role, text });
-  }
+  const isBeforeAnswer = (role: string) => tail.at(-1)?.role === 'assistant' && role !== 'assistant';
+  const messages = transcript.messages.readMessageTexts({ sent: true, isBackwards: true }, isBeforeAnswer);
+  for (const { role, text } of messages) tail.push({ role, text });
   return tail.reverse();
 }
 

@@ -128,7 +128,13 @@ export function* planNextRequestInSteps(
     options.isRunEvenWithoutTools === true,
   );
   const frame = createPromptFrameKey(callerMembers, frozen, model, options.betas, run?.tools.mark);
-  const { history, sentFrom, toCache } = readSentHistory(request, incoming, { model, follows }, transcript, settings);
+  const { history, sentFrom, toCache } = yield* readSentHistory(
+    request,
+    incoming,
+    { model, follows },
+    transcript,
+    settings,
+  );
   // If the conversation has changed since the first step, the cache would keep what was read before, also for the next plan.
   if (toCache && !hasChanged()) transcript.storeCachedHistory(toCache);
   const { body, extendedHistory } = buildTurnBody(
@@ -145,7 +151,7 @@ export function* planNextRequestInSteps(
     options,
   );
   const limit = settings.MAX_BODY_BYTES;
-  yield length;
+  yield length + history.joinedBytes.length;
   if (body.bytes.length > limit) throw createRequestTooLargeError(limit, body.hasHistory);
   // If the prompt only adds messages to the last turn's prompt, only the added ones must be estimated: the upstream has
   // reported how many tokens the rest has.

@@ -2,6 +2,7 @@
 
 import type { SentHistory } from '../../claude/request/sent-history.ts';
 import type { Settings } from '../../config/settings.ts';
+import type { SteppedWork } from '../../kit/async/run-in-steps.ts';
 import { ApiError, createTooLargeError } from '../../kit/http/errors.ts';
 import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
 import type { IncomingMessages } from './incoming-messages.ts';
@@ -21,18 +22,18 @@ import { findTurnsWithoutThinking, NO_UNBOUND_TURNS, type TurnsWithoutThinking }
 import { findFirstMessageToSend, findStartOfPrompt } from './truncate.ts';
 
 /**
- * Reads the history that is sent.
+ * Reads the history that is sent, in steps if it is long.
  *
  * @returns the history, its first message (the number of a message, or a summary's id below zero), and what to cache for the
  *   next turn
  */
-export function readSentHistory(
+export function* readSentHistory(
   { profile, cached, frozen }: ResolvedRequest,
   { stored, new: messages, isPauseAbandoned }: IncomingMessages,
   { model, follows }: { model: string; follows: boolean },
   transcript: Transcript,
   { models, MAX_BODY_BYTES: limit }: Settings,
-): { history: SentHistory; sentFrom: number; toCache?: CachedHistory | undefined } {
+): SteppedWork<{ history: SentHistory; sentFrom: number; toCache?: CachedHistory | undefined }> {
   const { lastTurn, tail } = stored;
   const newCharacters = messages.reduce((sum, { text }) => sum + text.length, 0);
   const sentFrom = findFirstMessageToSend(transcript, profile, newCharacters, follows ? lastTurn?.sentFrom : undefined);
@@ -44,23 +45,26 @@ export function readSentHistory(
   // Do not cache a history in which the paused answer is abandoned. If this turn fails, the next one may still continue that
   // answer, so the cache must keep the stored history.
   if (isPauseAbandoned)
-    return { history: buildHistoryWithoutPause(transcript, findUnboundTurnsOnce, { sentFrom, limit }), sentFrom };
+    return {
+      history: yield* buildHistoryWithoutPause(transcript, findUnboundTurnsOnce, { sentFrom, limit }),
+      sentFrom,
+    };
   const { history, isForLoop } = isCached
     ? cached
-    : buildSentHistory(transcript, findUnboundTurnsOnce, { sentFrom, limit, readMessages: stored.history });
+    : yield* buildSentHistory(transcript, findUnboundTurnsOnce, { sentFrom, limit, readMessages: stored.history });
   const toCache = frozen && { from: sentFrom, history, model, isForLoop, tail, lastTurn, frozen };
   return { history, sentFrom, toCache };
 }
 
 /** @returns the history without the calls of its last answer that have no result */
-function buildHistoryWithoutPause(
+function* buildHistoryWithoutPause(
   transcript: Transcript,
   findUnboundTurns: () => TurnsWithoutThinking,
   { sentFrom, limit }: { sentFrom: number; limit: number },
-): SentHistory {
+): SteppedWork<SentHistory> {
   const repaired = new Map(removePendingCallsOfPausedAnswer(transcript).map(({ seq, content }) => [seq, content]));
   const first = Math.max(findStartOfPrompt(transcript, sentFrom).from, Math.min(...repaired.keys()));
-  const before = buildSentHistory(transcript, findUnboundTurns, {
+  const before = yield* buildSentHistory(transcript, findUnboundTurns, {
     sentFrom,
     limit,
     readMessages: undefined,
@@ -77,14 +81,14 @@ function buildHistoryWithoutPause(
 }
 
 /**
- * Builds the history that is sent from the stored messages.
+ * Builds the history that is sent from the stored messages, in steps if it is long.
  *
  * @param sentFrom what is sent first: the number of a message, or a summary's id below zero
  * @param readMessages the messages, if they have been read; they are read again if they begin elsewhere
  * @param to the number of the last message; default: all
  * @throws ApiError 413 for a history that is too large to send
  */
-export function buildSentHistory(
+export function* buildSentHistory(
   transcript: Transcript,
   findUnboundTurns: () => TurnsWithoutThinking,
   {
@@ -93,12 +97,12 @@ export function buildSentHistory(
     readMessages,
     to,
   }: { sentFrom: number; limit: number; readMessages: StoredMessagesToSend | undefined; to?: number },
-): Pick<CachedHistory, 'history' | 'isForLoop'> {
+): SteppedWork<Pick<CachedHistory, 'history' | 'isForLoop'>> {
   const { from, standIn } = findStartOfPrompt(transcript, sentFrom);
   const begins = standIn?.text ? [standIn.text] : [];
   if (isLongHistory(transcript, from)) {
     const { turns, isForLoop } = findUnboundTurns();
-    const long = readLongHistory(transcript, { from, to, begins }, limit, turns);
+    const long = yield* readLongHistory(transcript, { from, to, begins }, limit, turns);
     if (long === undefined) throw createRequestTooLargeError(limit, true);
     return { history: long, isForLoop };
   }

@@ -1,5 +1,5 @@
 import { type JoinedMessages, SentHistory } from '../../claude/request/sent-history.ts';
-import { encoder } from '../../kit/http/bytes.ts';
+import type { SteppedWork } from '../../kit/async/run-in-steps.ts';
 import { findLastAnswerAndAfter, type MessageText } from './storage/history-cache.ts';
 import { readJoinedTexts } from './storage/joined-texts.ts';
 import { removeThinking } from './storage/message-text.ts';
@@ -52,31 +52,28 @@ export function createSentHistory(
 /** A history of more messages is long. For a shorter one, an object that wakes has to prepare fewer queries by `readHistory`. */
 const LONG_HISTORY_MESSAGES = 256;
 
-/** @returns whether a history is to be read by `readLongHistory`, which costs less for many messages */
+/** @returns whether a history is to be read by `readLongHistory`, which costs less for many messages, and reads long ones in steps */
 export function isLongHistory(transcript: Transcript, from: number): boolean {
-  return (transcript.storedProfile?.nextMessage ?? 0) - from > LONG_HISTORY_MESSAGES;
+  return (transcript.storedProfile?.nextMessage ?? 0) - from > LONG_HISTORY_MESSAGES || transcript.isLarge;
 }
 
 /**
- * Reads a long history in the form in which it is sent.
+ * Reads a long history in the form in which it is sent, in steps.
  *
  * @param range the first message and the last one (default: all), and the messages that are sent before them
  * @param limit the most bytes that it may have
  * @param unbound the turns whose thinking is left out
  * @returns undefined if it has more
  */
-export function readLongHistory(
+export function* readLongHistory(
   transcript: Transcript,
   { from, to, begins: leadingTexts }: { from: number; to: number | undefined; begins: readonly string[] },
   limit: number,
   unbound: ReadonlySet<number>,
-): SentHistory | undefined {
-  const pieces: JoinedMessages[] = leadingTexts.map((text) => ({ bytes: encoder.encode(text), messages: 1 }));
-  let length = 0;
-  for (const piece of readJoinedTexts(transcript, from, unbound, to)) {
-    length += piece.bytes.length;
-    if (length > limit) return undefined;
-    pieces.push(piece);
+): SteppedWork<SentHistory | undefined> {
+  function* readPieces(): Generator<JoinedMessages> {
+    for (const text of leadingTexts) yield { joined: [text], messages: 1 };
+    yield* readJoinedTexts(transcript, from, unbound, to);
   }
-  return SentHistory.createFromMessages(pieces);
+  return yield* SentHistory.createFromMessages(readPieces(), limit);
 }

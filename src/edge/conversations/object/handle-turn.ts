@@ -61,12 +61,14 @@ export async function handleTurn(state: ConversationState, rpcRequest: TurnReque
  */
 async function startOrAttachToTurn(state: ConversationState, turn: PendingTurn): Promise<TurnAnswer> {
   const { request } = turn;
-  let shouldPlanInSteps = state.transcript.exceedsRow(request.body.length);
+  const { transcript } = state;
+  let shouldPlanInSteps =
+    transcript.exceedsRow(request.body.length) || (transcript.isLarge && !transcript.cachedHistory);
   for (;;) {
     state.recoverFromCrash();
     // Finish an interrupted deletion first: its caller got the response that the conversation is deleted, and may begin a new
     // one with the same id.
-    if (state.transcript.storedProfile?.deleted) await state.maintenance.deleteRowsIfReported();
+    if (transcript.storedProfile?.deleted) await state.maintenance.deleteRowsIfReported();
     requireAllowedByRestriction(state, turn);
     if (isRepeatedOrBlocked(state, turn)) {
       const answer = await attachOrReject(state, turn);

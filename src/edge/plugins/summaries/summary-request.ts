@@ -7,6 +7,7 @@ import { buildSentHistory } from '../../conversations/history/prompt-history.ts'
 import { type RequestOptions, resolveRequest } from '../../conversations/history/resolved-request.ts';
 import type { Transcript } from '../../conversations/history/storage/transcript.ts';
 import { findTurnsWithoutThinking } from '../../conversations/history/thinking.ts';
+import { runAtOnce } from '../../kit/async/run-in-steps.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import { editJson } from '../../kit/json/edit.ts';
 import { isObject, type JsonObject } from '../../kit/json/object.ts';
@@ -49,12 +50,9 @@ export function createSummaryRequest(
   const maxTokens = most + computeMinTokensForText(models.findRow(model), asked.json) - TEXT_TOKENS;
   const plain = { ...asked, text: editJson(asked.text, changes), maxTokens };
   const listUnboundTurns = () => findTurnsWithoutThinking(transcript, { from: base, model, follows: false }, models);
-  const { history } = buildSentHistory(transcript, listUnboundTurns, {
-    sentFrom: base,
-    limit,
-    readMessages: undefined,
-    to: until,
-  });
+  const { history } = runAtOnce(
+    buildSentHistory(transcript, listUnboundTurns, { sentFrom: base, limit, readMessages: undefined, to: until }),
+  );
   const run = planRun(
     asked.members,
     asked.json,

@@ -1,7 +1,6 @@
 /** A turn whose messages are stored in steps: what is left if its object dies, a write fails or somebody ends it in between. */
 import { abortAllDurableObjects, runInDurableObject } from 'cloudflare:test';
 import { beforeEach, expect, test, vi } from 'vitest';
-import { createSimulatorUpstream } from '#edge/claude/simulator-upstream.ts';
 import { PIECE_CHARACTERS } from '#edge/conversations/history/storage/message-text.ts';
 import { Transcript } from '#edge/conversations/history/storage/transcript.ts';
 import { areMessagesIncomplete } from '#edge/conversations/history/storage/turn-notes.ts';
@@ -10,16 +9,15 @@ import {
   countWrittenRows,
   installSimulator,
   listMessages,
-  setConversationUpstream,
   stubOf,
   waitUntilAtRest,
 } from '#test/support/conversations.ts';
 import { eventually } from '#test/support/eventually.ts';
 import { holdStep } from '#test/support/hold-step.ts';
 import { weatherTool } from '#test/support/scripted-runs.ts';
+import { beginningOf, recordSentQuestions } from '#test/support/sent-questions.ts';
 import { readLedger } from '#test/support/timed-turns.ts';
 import { buildTurnRequest, createBody, runTurn, sendTurnRequest } from '#test/support/turns.ts';
-import { disableThinking } from '#test/support/without-thinking.ts';
 
 beforeEach(() => {
   installSimulator();
@@ -245,22 +243,6 @@ test('a long turn is rejected if another turn has begun while it was planned', a
   await stubOf().stopRunningTurn();
   expect(other).toMatchObject({ kind: 'stream' });
 });
-
-/** Texts are compared by their beginnings: the difference of two long ones takes minutes to compute. */
-const beginningOf = (content: unknown) => String(content).slice(0, 20);
-
-/** Has conversations answered by the simulator. @returns how the questions begin of each prompt that is sent from now on */
-function recordSentQuestions(): string[][] {
-  const { fetch, ...upstream } = createSimulatorUpstream(installSimulator());
-  const sent: string[][] = [];
-  const answer = disableThinking(async (request) => {
-    const { messages } = await request.clone().json<{ messages: { role: string; content: unknown }[] }>();
-    sent.push(messages.filter(({ role }) => role === 'user').map(({ content }) => beginningOf(content)));
-    return await fetch(request.url, request);
-  });
-  setConversationUpstream(async (url, init) => await answer(url, init), upstream);
-  return sent;
-}
 
 /** Where the planning of a long turn can wait, in order. */
 const PLANNING_BREAKS = [1, 2, 3, 4, 5, 6];

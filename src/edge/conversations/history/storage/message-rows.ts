@@ -54,12 +54,18 @@ export class MessageRows extends TableRowsBase<ConversationTables> {
       yield parseMessageRow(row, (seq) => this.#readTextColumn(seq), this.#shownTextAt);
   }
 
-  /** Reads only role, text and status of each message: in a long history every further column costs time. */
+  /**
+   * Reads only role, text and status of each message: in a long history every further column costs time.
+   *
+   * @param isEnd says by its role whether to end before a message. Its text, which may be long, is then not read
+   */
   *readMessageTexts(
     range: MessageRange = {},
+    isEnd?: (role: string) => boolean,
   ): Generator<MessageText & { turn: number; status: TurnStatus; run: number | null }> {
     const columns = `m.seq, m.turn, m.role, m.text, t.status, t.run${range.shown ? ', m.shown' : ''}`;
     for (const [seq, turn, role, text, status, run, shown] of this.#selectMessages(columns, range)?.raw() ?? []) {
+      if (isEnd?.(String(role))) return;
       yield {
         turn: Number(turn),
         run: typeof run === 'number' ? run : null,

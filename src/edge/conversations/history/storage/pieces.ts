@@ -32,6 +32,15 @@ export function divideText(owner: number, whole: string): TextPiece[] {
   return splitTextIntoPieces(whole).map((text, n) => ({ owner, n, text }));
 }
 
+/** Reads the pieces of a text in order, each when it is taken. */
+export function* readEachTextPiece(tables: SqlTables, owner: number): Generator<string> {
+  for (let n = 0; ; n += 1) {
+    const [row] = tables.readAllRows('select text from pieces where owner = ? and n = ?', owner, n);
+    if (!row) return;
+    yield String(row.text);
+  }
+}
+
 /** @returns the text of an owner; empty if there is none */
 export function readTextPieces(tables: SqlTables, owner: number): string {
   const rows = tables.readAllRows('select text from pieces where owner = ? order by n', owner);

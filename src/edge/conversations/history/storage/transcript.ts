@@ -47,6 +47,9 @@ const SIZE_CHECK_BYTES = 32_768;
 /** About how many bytes a row takes in addition to its text. The row of a turn takes most. */
 const ROW_BYTES = 400;
 
+/** The history of a larger database is read in steps. At once, each megabyte takes about 6 ms. */
+const LARGE_BYTES = 2_000_000;
+
 /** So many short messages, or characters of them, are one step. */
 const [STEP_MESSAGES, STEP_CHARACTERS] = [100, 65_536];
 
@@ -108,6 +111,11 @@ export class Transcript extends SqlTables {
   /** The stored profile of a conversation that may be damaged, to find its account and to delete it. */
   get uncheckedProfile(): ConversationProfile | undefined {
     return this.#profile;
+  }
+
+  /** Whether it is so large that its history is read in steps. */
+  get isLarge(): boolean {
+    return (this.#profile?.bytes ?? 0) > LARGE_BYTES;
   }
 
   /** @returns a function that returns whether rows or the profile have changed since this call */

@@ -10,7 +10,9 @@ test(
     // Each text has a piece of its own, as a long one, the history is read in steps, too, and each step ends with a wait.
     const spies = [
       vi.spyOn(Transcript.prototype, 'exceedsRow').mockReturnValue(true),
-      vi.spyOn(Transcript.prototype, 'isLarge', 'get').mockReturnValue(true),
+      vi.spyOn(Transcript.prototype, 'isLarge', 'get').mockImplementation(function isStored(this: Transcript) {
+        return this.uncheckedProfile !== undefined;
+      }),
       vi
         .spyOn(WorkPacer.prototype, 'waitForTurn')
         .mockImplementation(() => new Promise((resolve) => setTimeout(resolve, 1))),

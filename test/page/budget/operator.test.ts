@@ -745,11 +745,18 @@ test('the breakdown explains a key in parentheses', async () => {
   await expect.poll(() => root.querySelector('abbr')?.title).toMatch(/restored from a backup/);
 });
 
-test('each row shows its exact small cost, and the total is rounded to <$0.01', async () => {
+test('costs of a column have the same decimals, and the total is rounded to <$0.01', async () => {
   const row = { key: '(imported)', requests: 3, cost_usd: 0.00008, usage: USAGE };
   open(Breakdown, () => ({ data: [row], total: row }));
-  await expect.poll(rows).toEqual([expect.stringMatching(/\$0\.00008\$0\.00008$|\$0\.000080\$0\.00008$/)]);
+  await expect.poll(rows).toEqual([expect.stringMatching(/\$0\.000080\$0\.00008$/)]);
   await waitForText(root, '<$0.01 in 3 requests');
+  open(Breakdown, () => ({
+    data: [{ ...row, key: 'claude-opus-5', cost_usd: 7.0625 }, row],
+    total: { ...row, cost_usd: 7.06258 },
+  }));
+  await expect
+    .poll(rows)
+    .toEqual([expect.stringMatching(/\$7\.06\$7\.0625$/), expect.stringMatching(/<\$0\.01\$0\.00008$/)]);
   navigateTo('#/budget/requests');
   open(BudgetRequests, () => list([{ ...SENT, cost_usd: 0.0279 }]));
   await expect.poll(() => rows().join()).toContain('$0.0279');

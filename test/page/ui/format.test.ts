@@ -114,6 +114,6 @@ test('formatUnitPrice keeps three significant digits and never rounds a small pr
   );
 });
 
-test('formatPercentage writes at most one decimal', () => {
-  expect([0, 0.5174, 1].map(formatPercentage)).toEqual(['0%', '51.7%', '100%']);
+test('formatPercentage writes at most one decimal, and 0% only for nothing', () => {
+  expect([0, 0.00001, 0.5174, 1].map(formatPercentage)).toEqual(['0%', '<0.1%', '51.7%', '100%']);
 });

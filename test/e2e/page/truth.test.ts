@@ -38,6 +38,19 @@ describe.skipIf(isBrowserMissing())('The page after failures, stops and changes 
       await waitForAnswer(page);
     }));
 
+  test('shows what a declined answer cost, at once and after a reload', () =>
+    inPage(async ({ page }) => {
+      // It thinks until its tokens are used: the history then contains only the question.
+      await setSimulatorFaults(page, 'stop-reason=refusal; thinking=9000');
+      await askQuestion(page, 'In one sentence: what must nobody say?');
+      const figures = lastAnswerOf(page).locator('.figures');
+      for (const load of [() => Promise.resolve(), () => page.reload()]) {
+        await load();
+        await lastAnswerOf(page).getByText('Claude declined to answer.').waitFor();
+        await expect.poll(() => figures.textContent()).toMatch(/^[\d,]+ in.*[\d,]+ out\$0\.0/);
+      }
+    }));
+
   test('shows a streaming response and its end in another window', () =>
     inPage(
       async ({ page }) => {

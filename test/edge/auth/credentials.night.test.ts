@@ -144,12 +144,9 @@ test('rejects every kind of restricted token on routes that are not open to it',
 
 test('prevents a token from reading or changing the data of another account', async () => {
   const app = edge();
-  const alice = bearerHeader(
-    await createToken(
-      'alice',
-      SCOPES.filter((scope) => scope !== 'admin'),
-    ),
-  );
+  // `operator-scopes` tests what the scopes of operators read of other accounts.
+  const scopes = SCOPES.filter((scope) => !scope.startsWith('admin'));
+  const alice = bearerHeader(await createToken('alice', scopes));
   const json = { 'content-type': 'application/json', ...alice };
   const SECRET_WORDS = 'The words of alice.';
   const put = { method: 'PUT', headers: json };
@@ -174,9 +171,8 @@ test('prevents a token from reading or changing the data of another account', as
     );
   const before = await state();
   for (const text of before) expect(text).toContain(SECRET_WORDS);
-  const mine = SCOPES.filter((scope) => scope !== 'admin');
   for (const account of ['mallory', 'Alice', 'alice ', 'alice/x', 'alicé', '["alice","x"]']) {
-    const headers = bearerHeader(await createToken(account, mine));
+    const headers = bearerHeader(await createToken(account, scopes));
     for (const route of ROUTES) {
       const { status, text } = await send(app, route, headers);
       expect(text, `${route.method} ${route.url} of ${account}`).not.toContain(SECRET_WORDS);

@@ -7,10 +7,9 @@ import {
   type JWTVerifyOptions,
   jwtVerify,
 } from 'jose';
-import type { LRUCache } from 'lru-cache';
 import type { Settings } from '../config/settings.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
-import { createLruCache } from '../kit/cache/lru.ts';
+import { createLruCache, type LruCache } from '../kit/cache/lru.ts';
 import { encodeUtf8, sha256Hex } from '../kit/http/bytes.ts';
 import { ApiError, createNonRetryableError, createRetryableError } from '../kit/http/errors.ts';
 import { isObject } from '../kit/json/object.ts';
@@ -44,7 +43,7 @@ const MAX_JTI_CHARACTERS = 256;
 
 /** The state that an isolate caches for its settings, because verifying a token costs more than relaying a request. */
 interface TokenVerifierState {
-  verifiedTokens: LRUCache<string, Identity>;
+  verifiedTokens: LruCache<string, Identity>;
   provider: JWTVerifyGetKey | undefined;
 }
 

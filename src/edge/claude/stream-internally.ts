@@ -3,10 +3,9 @@
  * billed for an interrupted one, and the whole response is assembled here.
  */
 
-import type { LRUCache } from 'lru-cache';
 import { MINUTE_MS } from '../kit/async/durations.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
-import { createLruCache } from '../kit/cache/lru.ts';
+import { createLruCache, type LruCache } from '../kit/cache/lru.ts';
 import { isObject } from '../kit/json/object.ts';
 import type { ClassifiedResponse } from './classify-failure.ts';
 import type { BodyChanges } from './providers/provider.ts';
@@ -29,7 +28,7 @@ const MAX_NO_STREAM_ENTRIES = 1_000;
  * The time until which requests are not streamed internally, by account and upstream. A caller can provoke a rejection, so it
  * affects only its own account. Each isolate keeps its own list.
  */
-const noStreamUntil = new WeakMap<object, LRUCache<string, number>>();
+const noStreamUntil = new WeakMap<object, LruCache<string, number>>();
 
 /** @returns whether a streaming and a non-streaming response to the request have the same content. */
 export function isAnswerSameWhenStreamed(

@@ -1,7 +1,6 @@
-import type { LRUCache } from 'lru-cache';
 import type { Settings } from '../config/settings.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
-import { createLruCache } from '../kit/cache/lru.ts';
+import { createLruCache, type LruCache } from '../kit/cache/lru.ts';
 import type { AccountAndPoolBindings, Bindings } from '../kit/plugins/bindings.ts';
 
 declare module '../kit/plugins/bindings.ts' {
@@ -30,7 +29,7 @@ export function getAccountStub(
 }
 
 /** A cache of ids by namespace and account. An id costs a hash, and most requests of an isolate are for few accounts. */
-const idCache = new WeakMap<object, LRUCache<string, DurableObjectId>>();
+const idCache = new WeakMap<object, LruCache<string, DurableObjectId>>();
 const MAX_CACHED_IDS = 1_000;
 
 /** Identifies an object of an account. */

@@ -1,5 +1,4 @@
 import type { Context } from 'hono';
-import type { LRUCache } from 'lru-cache';
 import { type AppEnv, getRequestContext } from '../auth/context.ts';
 import { defineRoute } from '../auth/route.ts';
 import { isEventStream } from '../claude/content-type.ts';
@@ -13,7 +12,7 @@ import { getUpstreamOfContext, type Upstream } from '../claude/upstream.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
 import type { Settings } from '../config/settings.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
-import { createLruCache } from '../kit/cache/lru.ts';
+import { createLruCache, type LruCache } from '../kit/cache/lru.ts';
 import { createNotFoundError, toApiError } from '../kit/http/errors.ts';
 import { paginateRowsInMemory, parsePageQuery } from '../kit/http/page.ts';
 import { isObject } from '../kit/json/object.ts';
@@ -47,7 +46,7 @@ const MODEL_TIMEOUT_MS = 5_000;
 const LIST_CACHE_MS = 300_000;
 const MAX_CACHED_LISTS = 20;
 const VARY_HEADERS = ['anthropic-version', 'anthropic-beta', 'sluice-simulate'];
-const listCache = new WeakMap<Upstream, LRUCache<string, { createReferenceResponse(): Response; until: number }>>();
+const listCache = new WeakMap<Upstream, LruCache<string, { createReferenceResponse(): Response; until: number }>>();
 
 /** Operators read the list for the names and prices of the models in their figures, and no token needs it to send requests. */
 const MODEL_SCOPES = ['messages', 'admin:read'] as const;

@@ -1,9 +1,8 @@
 /** Finds which upstreams of a deployment can take a request, and where its prompt cache is. */
 
-import type { LRUCache } from 'lru-cache';
 import { HOUR_MS, MINUTE_MS } from '../../kit/async/durations.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
-import { createLruCache } from '../../kit/cache/lru.ts';
+import { createLruCache, type LruCache } from '../../kit/cache/lru.ts';
 import { ApiError, DO_NOT_RETRY } from '../../kit/http/errors.ts';
 import { createModelHint } from '../models/model-hint.ts';
 import { MAX_MODEL_NAME_CHARACTERS, type ModelTable } from '../models/models.ts';
@@ -44,7 +43,7 @@ export interface UpstreamPool {
   readonly all: readonly ConfiguredUpstream[];
   readonly health: HealthRegistry;
   /** Where prompts of an account and model are cached, and which upstream has answered last. */
-  readonly homes: LRUCache<string, PromptCacheLocation>;
+  readonly homes: LruCache<string, PromptCacheLocation>;
   readonly models: ModelTable;
   /** @returns the function that replaces `fetch` for an upstream. */
   fetchOf(upstream: ConfiguredUpstream): (url: string, init: RequestInit) => Promise<Response>;

@@ -2,6 +2,7 @@
 
 import { LRUCache } from 'lru-cache';
 import type { SentHistory } from '../../../claude/request/sent-history.ts';
+import type { LruCache } from '../../../kit/cache/lru.ts';
 import type { TurnRow } from './rows.ts';
 
 /** A message of a history: its role, and the whole message as JSON text. */
@@ -35,7 +36,7 @@ export interface CachedHistory extends HistoryEnd {
 }
 
 /** The histories that this isolate caches, each by an object that represents its conversation. Sizes are bytes. */
-export const historyCache = new LRUCache<object, CachedHistory>({
+export const historyCache: LruCache<object, CachedHistory> = new LRUCache<object, CachedHistory>({
   // All conversations of the isolate share this cache, so it may use only a part of the isolate's 128 MB:
   // https://developers.cloudflare.com/workers/platform/limits/
   maxSize: 24_000_000,

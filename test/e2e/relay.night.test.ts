@@ -44,7 +44,7 @@ describe('an upstream that stops sending', () => {
     expect(Date.now() - started).toBeGreaterThanOrEqual(IDLE_MS - 50);
     expect(Date.now() - started).toBeLessThan(60_000);
     expect(text.startsWith(new TextDecoder().decode(halfMessage))).toBe(true);
-    expect(text).toMatch(/\nevent: error\ndata: \{"type":"error","error":\{"type":"api_error".*silent.*\n\n$/);
+    expect(text).toMatch(/\nevent: error\ndata: \{"type":"error","error":\{"type":"api_error".*stopped sending.*\n\n$/);
     await expect.poll(() => upstream.cancelledCount).toBe(1);
     expect(await readLog()).toMatchObject({ error_type: 'upstream_silent', tokens: { input: 25 } });
   });
@@ -98,7 +98,7 @@ test('a failed upstream attempt is retried and invisible to the caller, streamin
     upstream.answer = (_, response) => {
       const tries = upstream.receivedRequests.length;
       if (tries === 1) response.writeHead(529, { ...JSON_HEADERS, 'retry-after-ms': '1' }).end('{"type":"error"}');
-      else if (tries === 2 && path === '/messages') response.socket?.destroy();
+      else if (tries === 2 && path === '/messages') response.writeHead(503, JSON_HEADERS).end('{"type":"error"}');
       else if (path === '/messages') void streamBytes(response, [bytes], 'end');
       else response.writeHead(200, JSON_HEADERS).end(JSON.stringify(message));
     };
@@ -114,9 +114,9 @@ test('a failed upstream attempt is retried and invisible to the caller, streamin
   }
 });
 
-test('the edge does not repeat an interrupted non-streaming request', async () => {
+test.each(['/messages', '/v1/messages'])('the edge sends a request once if its connection breaks: %s', async (path) => {
   upstream.answer = (_, response) => void response.socket?.destroy();
-  expect(await readError(await postToMessages('/v1/messages'))).toEqual({ status: 500, type: 'api_error' });
+  expect(await readError(await postToMessages(path))).toEqual({ status: 500, type: 'api_error' });
   expect(upstream.receivedRequests).toHaveLength(1);
 });
 

@@ -10,6 +10,7 @@ import {
   pipeStreamToLateReader,
   readTeeCopyToEnd,
   returnPooledBuffer,
+  SMALL_PIECE_BYTES,
   type StreamReadResult,
 } from '../../claude/relay/tee-reader.ts';
 import { readFirstBytes } from '../../claude/stream.ts';
@@ -30,9 +31,12 @@ import type { TurnTimer } from './turn-timer.ts';
  */
 const SHOW_MS = 100;
 
+/** So many bytes are decoded at once to find the first event of a stream. `message_start` usually has fewer. */
+const FIRST_EVENT_BYTES = 1_024;
+
 /** What reading an answer needs from its turn. */
 export interface ReadAnswerStreamOptions {
-  /** The beginning of the stream, if it has been read already. */
+  /** The beginning of the stream, if it has been read already. Reading may use its buffer again. */
   opening?: Uint8Array | undefined;
   turn: TurnRecorder;
   publisher: TurnEventPublisher;
@@ -115,12 +119,16 @@ export async function readFirstMeaningfulEvent(
 ): Promise<{ opening: Uint8Array | undefined; first: SseEvent | undefined }> {
   const frames = new SseEventReader();
   let first: SseEvent | undefined;
-  const takePiece = (piece: Uint8Array) =>
-    frames.scanCompletedEvents(piece, (text, start, end) => {
-      const frame = parseSseEvent(text, start, end);
-      if (frame && isMeaningfulEvent(frame)) first = frame;
-      return first ? undefined : end + 2;
-    });
+  const takePiece = (piece: Uint8Array) => {
+    // Decode only until the event is complete: the piece may contain a long answer, which is decoded later.
+    for (let at = 0; at < piece.length && !first; at += FIRST_EVENT_BYTES) {
+      frames.scanCompletedEvents(piece.subarray(at, at + FIRST_EVENT_BYTES), (text, start, end) => {
+        const frame = parseSseEvent(text, start, end);
+        if (frame && isMeaningfulEvent(frame)) first = frame;
+        return first ? undefined : end + 2;
+      });
+    }
+  };
   const pieces = opening ? [opening] : [];
   if (opening) takePiece(opening);
   const reader = body.getReader({ mode: 'byob' });
@@ -133,8 +141,10 @@ export async function readFirstMeaningfulEvent(
         break;
       }
       timer.restartTimeLimit();
-      const piece = value.slice();
-      returnPooledBuffer(value);
+      // Copy only a short piece, because its buffer takes up much more memory.
+      const isShort = value.length < SMALL_PIECE_BYTES;
+      const piece = isShort ? value.slice() : value;
+      if (isShort) returnPooledBuffer(value);
       pieces.push(piece);
       takePiece(piece);
     }
@@ -142,7 +152,7 @@ export async function readFirstMeaningfulEvent(
     // Ignore the error: the stream is broken, so whatever reads it next gets the same error.
   }
   reader.releaseLock();
-  return { opening: pieces.length > 0 ? joinPieces(pieces) : undefined, first };
+  return { opening: pieces.length > 1 ? joinPieces(pieces) : pieces[0], first };
 }
 
 /** @returns whether an event has content. A ping has none, nor does an event without a name whose data has no type */
@@ -167,6 +177,8 @@ async function readToFirstDelta(
   abort.readers = [reader];
   let buffer: ArrayBuffer | undefined;
   let isLast = opening !== undefined && take(opening);
+  // The caller has given up the opening, so its buffer can be used again.
+  if (opening) returnPooledBuffer(opening);
   while (!publisher.hasDelta && !isLast) {
     const { value, done }: StreamReadResult = await (buffer
       ? reader.read(new Uint8Array(buffer))

@@ -55,6 +55,8 @@ const DRAIN_MS = 5_000;
 interface AnsweredRequest {
   exchange: UpstreamExchange;
   response: Response;
+  /** The headers of the response that the caller gets. */
+  callerHeaders: Record<string, string>;
 }
 
 /**
@@ -250,17 +252,15 @@ export class TurnExecutor implements TurnRunner {
     if (this.#context.isStreaming)
       this.#firstAnswer = { kind: 'stream', headers: billed.createAnswerHeaders(undefined) };
     const readResponse = async () => await this.#afterStop.readResponse(await answering, exchange);
-    return { exchange, response: await this.#afterStop.raceWithAbort(answering, readResponse) };
+    const response = await this.#afterStop.raceWithAbort(answering, readResponse);
+    return { exchange, response, callerHeaders: selectCallerHeaders(response.headers) };
   }
 
   /** Amends the request if the API rejects its history, and has the other body admitted. @returns whether it is to be sent again */
-  async #amend(
-    plan: NextRequestPlan,
-    billed: BilledRequest,
-    { exchange, response }: AnsweredRequest,
-  ): Promise<boolean> {
-    const amended = await this.#planAmendedRequest(plan, { exchange, response });
+  async #amend(plan: NextRequestPlan, billed: BilledRequest, answered: AnsweredRequest): Promise<boolean> {
+    const amended = await this.#planAmendedRequest(plan, answered);
     if (!amended) return false;
+    const { exchange, response } = answered;
     // Ignore a rejection: cancelling a body that was cut rejects, and the body is not needed.
     response.body?.cancel().catch(() => {});
     exchange.closeExchange('error');
@@ -277,7 +277,11 @@ export class TurnExecutor implements TurnRunner {
   }
 
   /** Reads the answer to its end, and ends the turn. */
-  async #read(plan: NextRequestPlan, billed: BilledRequest, { exchange, response }: AnsweredRequest): Promise<void> {
+  async #read(
+    plan: NextRequestPlan,
+    billed: BilledRequest,
+    { exchange, response, callerHeaders }: AnsweredRequest,
+  ): Promise<void> {
     const { row, progress } = this.turn;
     // Name the tool in errors about the tool list: the caller of a run or of an agent did not write that list.
     const namesTools = row.run !== null || this.#context.transcript.storedProfile?.agent;
@@ -297,11 +301,14 @@ export class TurnExecutor implements TurnRunner {
     }
     let started: UpstreamStartResult = {
       kind: 'stream',
-      headers: { ...selectCallerHeaders(response.headers), ...edgeHeaders },
+      headers: { ...callerHeaders, ...edgeHeaders },
     };
     this.#firstAnswer = started;
     this.#acknowledgeTurn();
-    let how = await this.#readEventStream(response.body, progress.opening);
+    const { opening } = progress;
+    // Reading may use the buffer of the opening again, so nothing else may read it from now on.
+    progress.opening = undefined;
+    let how = await this.#readEventStream(response.body, opening);
     const refusal = this.#reportUpstreamHealth(exchange, response, how);
     if (refusal) {
       const options = { edgeHeaders, requestId: this.#context.requestId };
@@ -372,6 +379,7 @@ export class TurnExecutor implements TurnRunner {
   async #readRejection({
     exchange,
     response,
+    callerHeaders,
   }: AnsweredRequest): Promise<'accepted' | Pick<RejectedRequest, 'status' | 'text'> | undefined> {
     if (REJECTION_STATUSES.has(response.status))
       return parseRejection(response, await this.#abort.raceWithAbort(response.clone().text()));
@@ -381,10 +389,7 @@ export class TurnExecutor implements TurnRunner {
     this.#startEventTimeout();
     // The upstream may send only pings for a long time. In that case a ping is the first event of the response, which is sent
     // with these headers.
-    const headers = {
-      ...selectCallerHeaders(response.headers),
-      ...this.#billed?.createAnswerHeaders(progress.upstream),
-    };
+    const headers = { ...callerHeaders, ...this.#billed?.createAnswerHeaders(progress.upstream) };
     this.#firstAnswer = { kind: 'stream', headers };
     const read = { opening: progress.opening, timer: this.#timer, abort: this.#abort };
     const reading = readFirstMeaningfulEvent(response.body, read);

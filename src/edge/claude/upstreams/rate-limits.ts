@@ -59,11 +59,16 @@ export class RateLimitObserver {
   }
 }
 
+/** The beginning of the names of each limit's headers. It is built once, because each response is searched for them. */
+const RATE_LIMIT_HEADERS = RATE_LIMIT_KINDS.map((kind) => ({
+  kind,
+  name: `anthropic-ratelimit-${kind.replace('_', '-')}`,
+}));
+
 /** @returns the limits in a response's headers; undefined if it has none */
 function parseRateLimits(headers: Headers, now: number): KeyRateLimits['limits'] | undefined {
   let limits: KeyRateLimits['limits'] | undefined;
-  for (const kind of RATE_LIMIT_KINDS) {
-    const name = `anthropic-ratelimit-${kind.replace('_', '-')}`;
+  for (const { kind, name } of RATE_LIMIT_HEADERS) {
     const remainingText = headers.get(`${name}-remaining`);
     if (remainingText === null) continue;
     const remaining = Number(remainingText);

@@ -9,14 +9,14 @@ import { getModelDisplayName } from '../edge/models.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { describeEnding } from '../edge/stop-reasons.ts';
 import { SmallButton } from '../ui/button.tsx';
+import { Cost } from '../ui/cost.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { formatBytes, formatCount, formatMinute, formatPastTime } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { NotFound } from '../ui/not-found.tsx';
 import { navigateToSection } from '../ui/route.ts';
-import { Table, UsdCell } from '../ui/table.tsx';
-import { Usd } from '../ui/usd.tsx';
+import { CostCell, Table } from '../ui/table.tsx';
 import { agentDrafts } from './agent-draft.ts';
 import { getRunLimitTitle, toPlainSystem } from './agent-fields.ts';
 import {
@@ -112,7 +112,7 @@ function AgentVersionsTable({ versions }: Pick<Awaited<ReturnType<typeof readAge
             <td title={formatPastTime(created_at, null)}>{formatMinute(created_at)}</td>
             <td class="number spare">{formatBytes(bytes)}</td>
             <td class="number">{formatCount(requests)}</td>
-            <UsdCell value={cost} />
+            <CostCell value={cost} />
           </tr>
         ))}
       </Table>
@@ -143,7 +143,7 @@ function LastAgentRequests({ name }: { name: string }) {
                     </a>
                   )}
                 </td>
-                <td class="number">{status !== 'held' && <Usd value={cost_usd} />}</td>
+                <td class="number">{status !== 'held' && <Cost value={cost_usd} />}</td>
                 <td class="text">
                   <RequestOutcome row={row} />
                 </td>

@@ -10,7 +10,7 @@ import { EmptyState } from '../ui/empty-state.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { formatCount, formatMinute } from '../ui/format.ts';
 import { agentName, isEditingAgent, NEW_AGENT, navigateToSection } from '../ui/route.ts';
-import { Table, UsdCell } from '../ui/table.tsx';
+import { CostCell, Table } from '../ui/table.tsx';
 import {
   type AgentDraft,
   agentDrafts,
@@ -105,7 +105,7 @@ function AgentList() {
                 </th>
                 <td class="text spare">{description ?? ''}</td>
                 <td class="number spare">{formatCount(requests)}</td>
-                <UsdCell value={cost} />
+                <CostCell value={cost} />
                 <td>{formatLastAgentUse(name)}</td>
                 <td class="spare">{formatMinute(updated_at)}</td>
               </tr>

@@ -2,6 +2,7 @@ import type { UsageReport } from '../../client/index.ts';
 import { createAccountQuery } from '../edge/account.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { SmallButton } from '../ui/button.tsx';
+import { Cost, chooseCostDecimals } from '../ui/cost.tsx';
 import { Select } from '../ui/form.tsx';
 import { formatCount } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
@@ -13,7 +14,6 @@ import {
   selectSpendGrouping,
   spendGroup,
 } from './breakdown-selection.ts';
-import { Cost, chooseCostDecimals } from './cost.tsx';
 import { DaysPicker } from './days-picker.tsx';
 import { getConversationLabel, useConversationTitles } from './figures/conversation-titles.ts';
 import { describeSelectedDays, getSelectedDayRange } from './figures/days.ts';

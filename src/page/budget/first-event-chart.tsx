@@ -95,7 +95,8 @@ export function FirstEventChart({ days, versions }: FirstEventChartProps) {
         {rows.some(({ changes }) => changes.length > 0) && <li class="quiet">▲ The deployed version changed.</li>}
       </ul>
       <p class="quiet">
-        Streams only, estimated from a histogram. The time that requests waited for a budget is not included.
+        Streams only, estimated from a histogram that begins at {LOWEST_BOUND_MS} ms: faster streams count as that. The
+        time that requests waited for a budget is not included.
       </p>
     </section>
   );

@@ -32,7 +32,7 @@ const MEMBER_COLUMNS: readonly ListColumn<AccountSpendRow>[] = [
     kind: 'number',
     renderCell: ({ spent_usd }) => <Usd isSum value={spent_usd.month} />,
   },
-  { name: 'Tightest own limit', kind: 'text', renderCell: (row) => <BindingLimitCell row={row} /> },
+  { name: 'Tightest limit of the account', kind: 'text', renderCell: (row) => <BindingLimitCell row={row} /> },
 ];
 
 /** Shows an operator one group: its budget, and the accounts that share it. */

@@ -5,9 +5,9 @@ import { type ListColumn, type ListRowDefinition, PolledList } from '../edge/lis
 import { getModelDisplayName } from '../edge/models.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { FilterChips, RemovableChip } from '../ui/chips.tsx';
+import { Cost } from '../ui/cost.tsx';
 import { formatCount, formatMilliseconds } from '../ui/format.ts';
 import { budgetName, budgetView, navigateToSection } from '../ui/route.ts';
-import { Cost } from './cost.tsx';
 import { DaysPicker } from './days-picker.tsx';
 import { useConversationTitles } from './figures/conversation-titles.ts';
 import { describeSelectedDays, getSelectedDayRange, listedMinute } from './figures/days.ts';
@@ -29,7 +29,7 @@ const KIND_OPTIONS = [
   ['failed', 'Failed'],
 ] as const;
 const EMPTY_TEXTS: Record<ListedRequestKind, string> = {
-  sent: 'No requests',
+  sent: 'No requests were sent to Claude',
   refused: 'No requests were rejected',
   failed: 'No requests failed',
 };
@@ -103,7 +103,7 @@ function AccountRequests() {
         })}
         columns={kind === 'sent' ? SENT_COLUMNS : FAILED_COLUMNS}
         row={kind === 'sent' ? REQUEST_ROW : FAILED_ROW}
-        empty={`${EMPTY_TEXTS[kind]} ${describeSelectedTimeRange()}.`}
+        empty={`${EMPTY_TEXTS[kind]} ${describeSelectedTimeRange()}.${kind === 'sent' ? ' Rejected requests are listed under “Rejected”.' : ''}`}
       />
     </>
   );

@@ -73,7 +73,7 @@ export function Tokens({ account }: { account: string }) {
     { name: 'Scopes', kind: 'text', renderCell: ({ scopes }) => <TokenScopes scopes={scopes} /> },
     { name: 'First used', spare: true, renderCell: ({ first_seen_at: at }) => (at ? formatRowTime(at) : 'never') },
     {
-      name: 'Last used (hour)',
+      name: 'Last used (in the hour from)',
       kind: 'text',
       renderCell: ({ first_seen_at: first, locations: [last] }) => describeLocation(last, first !== null),
     },

@@ -1,7 +1,7 @@
 import type { ComponentChildren } from 'preact';
 import { useLayoutEffect, useRef } from 'preact/hooks';
+import { Cost } from './cost.tsx';
 import { keepScrollBoxFocusable } from './scroll-box.ts';
-import { Usd } from './usd.tsx';
 
 /** A column of numbers, which stand right in it: its cells have the class `number`. */
 interface NumberColumn {
@@ -75,11 +75,11 @@ export function TableFrame({ label, class: name = '', children }: TableFrameProp
   );
 }
 
-/** The cell of a table that has US dollars. */
-export function UsdCell({ value }: { value: number }) {
+/** The cell of a table that has the cost of a request, or the sum of some. */
+export function CostCell({ value }: { value: number }) {
   return (
     <td class="number">
-      <Usd value={value} />
+      <Cost value={value} />
     </td>
   );
 }

@@ -190,7 +190,7 @@ describe.skipIf(isBrowserMissing())('The Budget views of an admin, in Chromium',
       await page.keyboard.press('Enter');
       await expect.poll(() => focusedNameOf(page)).toBe(`Account ${ada}`);
       await page.getByRole('button', { name: 'Requests', exact: true }).click();
-      await page.getByText('No requests in the last 7 days.').waitFor();
+      await page.getByText('No requests were sent to Claude in the last 7 days.').waitFor();
       await page.reload();
       await page.getByRole('heading', { name: `Requests of ${ada}` }).waitFor();
       expect(new URL(page.url()).hash).toBe(`#/budget/requests/${ada}`);

@@ -640,7 +640,7 @@ test.each([
 );
 
 test.each([
-  ['sent', '', 'No requests in the last 7 days.'],
+  ['sent', '', 'No requests were sent to Claude in the last 7 days. Rejected requests are listed under “Rejected”.'],
   ['refused', '', 'No requests were rejected in the last 7 days.'],
   ['failed', '2026-01-01T10:14', 'No requests failed around 2026-01-01 10:14.'],
 ] as const)('an empty list of requests (%s, %s) names its outcome and period', async (kind, minute, said) => {

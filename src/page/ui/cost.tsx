@@ -1,4 +1,4 @@
-import { formatExactUsd } from '../ui/format.ts';
+import { formatExactUsd } from './format.ts';
 
 /** The decimals of the cost of a request. */
 const REQUEST_COST_DECIMALS = 6;

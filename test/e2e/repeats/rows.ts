@@ -62,10 +62,11 @@ const inMessage = (what: string, n: number, content: (n: number) => unknown, mor
   inBody(what, n, (many) => ({ messages: [{ role: 'user', content: content(many) }] }), more);
 
 /** A row of what the upstream answers. @param stream whether it streams */
-const inAnswer = (what: string, n: number, kind: string, stream: boolean): Row => ({
+const inAnswer = (what: string, n: number, kind: string, stream: boolean, most?: number): Row => ({
   what,
   where: [stream ? 'POST /messages' : MESSAGES],
   n,
+  ...(most && { most }),
   asks: (many): Ask => ({
     path: stream ? '/messages' : '/v1/messages',
     body: { ...ASKED, stream },
@@ -152,7 +153,8 @@ export const ROWS: readonly Row[] = [
   }),
   inAnswer('deltas of a stream', 4_000, 'deltas', true),
   inAnswer('characters of one event', 500_000, 'characters', true),
-  inAnswer('blocks of an answer', 20_000, 'content', false),
+  // An answer that is not streamed is cut after 16 MB.
+  inAnswer('blocks of an answer', 20_000, 'content', false, 480_000),
   {
     what: 'items of a batch',
     where: ['POST /v1/messages/batches'],

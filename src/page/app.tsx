@@ -12,7 +12,7 @@ import { TokenDialog, TokenGate } from './token.tsx';
 import { Announcer } from './ui/announcer.tsx';
 import { SmallButton } from './ui/button.tsx';
 import { FaultMessage } from './ui/fault.tsx';
-import { formatDateAndTime } from './ui/format.ts';
+import { formatRowTime } from './ui/format.ts';
 import { IconButton } from './ui/icon.tsx';
 import { isInputMethodKey } from './ui/input-method.ts';
 import { NotFound } from './ui/not-found.tsx';
@@ -119,9 +119,7 @@ export function App() {
       )}
       {deploymentRejection.value.since !== undefined && (
         <aside class="banner" data-look="refused" aria-label="Key rejected">
-          <strong>
-            Claude has rejected this deployment since {formatDateAndTime(deploymentRejection.value.since)}.
-          </strong>{' '}
+          <strong>Claude has rejected this deployment since {formatRowTime(deploymentRejection.value.since)}.</strong>{' '}
           {deploymentRejection.value.todo}
         </aside>
       )}

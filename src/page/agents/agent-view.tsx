@@ -12,7 +12,7 @@ import { SmallButton } from '../ui/button.tsx';
 import { Cost } from '../ui/cost.tsx';
 import { Facts } from '../ui/facts.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
-import { formatBytes, formatCount, formatMinute, formatPastTime } from '../ui/format.ts';
+import { formatBytes, formatCount, formatExactTime, formatRowTime } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { NotFound } from '../ui/not-found.tsx';
 import { navigateToSection } from '../ui/route.ts';
@@ -109,7 +109,7 @@ function AgentVersionsTable({ versions }: Pick<Awaited<ReturnType<typeof readAge
             <th scope="row" title={version}>
               <code>{shortenVersionHash(version)}</code> {current && <span class="tag">current</span>}
             </th>
-            <td title={formatPastTime(created_at, null)}>{formatMinute(created_at)}</td>
+            <td title={formatExactTime(created_at)}>{formatRowTime(created_at)}</td>
             <td class="number spare">{formatBytes(bytes)}</td>
             <td class="number">{formatCount(requests)}</td>
             <CostCell value={cost} />
@@ -135,7 +135,7 @@ function LastAgentRequests({ name }: { name: string }) {
             const { request_id, created_at, conversation, status, cost_usd } = row;
             return (
               <tr key={request_id} data-look={status === 'held' ? 'running' : undefined}>
-                <td title={`${formatPastTime(created_at, null)}, ${request_id}`}>{formatMinute(created_at)}</td>
+                <td title={`${formatExactTime(created_at)}, ${request_id}`}>{formatRowTime(created_at)}</td>
                 <td class="text">
                   {conversation && (
                     <a href={`#/chat/${encodeURIComponent(conversation)}`}>

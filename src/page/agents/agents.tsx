@@ -8,7 +8,7 @@ import { StaleDataFault } from '../edge/retry-fault.tsx';
 import { UndoNote } from '../edge/undo-note.tsx';
 import { EmptyState } from '../ui/empty-state.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
-import { formatCount, formatMinute } from '../ui/format.ts';
+import { formatCount, formatRowTime } from '../ui/format.ts';
 import { agentName, isEditingAgent, NEW_AGENT, navigateToSection } from '../ui/route.ts';
 import { CostCell, Table } from '../ui/table.tsx';
 import {
@@ -107,7 +107,7 @@ function AgentList() {
                 <td class="number spare">{formatCount(requests)}</td>
                 <CostCell value={cost} />
                 <td>{formatLastAgentUse(name)}</td>
-                <td class="spare">{formatMinute(updated_at)}</td>
+                <td class="spare">{formatRowTime(updated_at)}</td>
               </tr>
             );
           })}

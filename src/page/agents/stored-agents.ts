@@ -11,7 +11,7 @@ import { identity } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { pollWhileVisible } from '../edge/poll.ts';
 import { UndoableRemovals } from '../edge/removals.ts';
-import { formatDay, formatMinute } from '../ui/format.ts';
+import { formatDay, formatRowTime } from '../ui/format.ts';
 import { navigateToSection } from '../ui/route.ts';
 
 /** The spending of an agent, or of one version of it. */
@@ -86,7 +86,8 @@ export function sumAgentSpend(name: string): AgentSpend {
 export function formatLastAgentUse(name: string): string {
   const own = agentRequests.value.find(({ agent }) => agent !== null && parseVersionName(agent) === name)?.created_at;
   const { lastDay } = sumAgentSpend(name);
-  if (lastDay === undefined || (own !== undefined && own >= lastDay)) return own === undefined ? '' : formatMinute(own);
+  if (lastDay === undefined || (own !== undefined && own >= lastDay))
+    return own === undefined ? '' : formatRowTime(own);
   return lastDay === new Date().toISOString().slice(0, 10) ? 'today' : formatDay(lastDay);
 }
 

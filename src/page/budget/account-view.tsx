@@ -4,6 +4,7 @@ import type { AccountQuota } from '../edge/account.ts';
 import { identity } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { FirstOfFaults } from '../edge/retry-fault.tsx';
+import { formatExactTime } from '../ui/format.ts';
 import { BindingLimits } from './binding-limits.tsx';
 import { Breakdown } from './breakdown.tsx';
 import { Changes } from './changes.tsx';
@@ -18,7 +19,6 @@ import {
   reportFault,
   shownAccount,
 } from './figures/report.ts';
-import { formatExactTime } from './figures/times.ts';
 import { FocusHeading } from './focus-heading.tsx';
 import { LimitList, LimitsForm } from './limits-form.tsx';
 import { ACCOUNTS_HREF, navigateToAccountRequests } from './links.tsx';

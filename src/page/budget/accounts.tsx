@@ -6,13 +6,12 @@ import { readJson } from '../edge/client.ts';
 import { type ListColumn, type ListRowDefinition, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
 import { Form, Select, SubmitButton } from '../ui/form.tsx';
-import { formatCount, formatExactUsd, formatPercentage } from '../ui/format.ts';
+import { formatCount, formatExactUsd, formatPercentage, formatRowTime } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
 import { AllAccountsNote, BindingLimitCell } from './binding-limits.tsx';
 import { accountsOrder, isOrderChosen, sortAccountsByLimitUse } from './figures/accounts-order.ts';
 import { computeUsedShare, getLimitTitle, NEARLY_USED_SHARE } from './figures/limit-names.ts';
 import { deploymentReport, pollDeploymentReport, readDeploymentReport } from './figures/overview.ts';
-import { formatRowTime } from './figures/times.ts';
 import { FocusHeading } from './focus-heading.tsx';
 import {
   ACCOUNTS_HREF,

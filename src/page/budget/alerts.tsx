@@ -1,11 +1,11 @@
 import type { AlertList, AlertRow } from '../../edge/answers.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
-import { formatExactUsd, formatPercentage, formatTimesInText } from '../ui/format.ts';
+import { formatExactUsd, formatPercentage, formatRowTime, formatTimesInText } from '../ui/format.ts';
 import { describeFailedAttempts } from './delivery-attempts.ts';
 import { getLimitTitle } from './figures/limit-names.ts';
+import { formatLimitWindow } from './figures/limit-window.ts';
 import { focusTarget } from './figures/report.ts';
-import { formatLimitWindow, formatRowTime } from './figures/times.ts';
 import { FocusHeading } from './focus-heading.tsx';
 import {
   AccountLink,
@@ -72,7 +72,7 @@ export function Alerts({ to, isOnly = false }: AlertsProps) {
   );
 }
 
-/** Warns that alerts reach nobody. */
+/** Warns that alerts are not sent. */
 export function AlertsNotSentText() {
   return (
     <span class="state" data-look="nearly">
@@ -164,7 +164,7 @@ function EventsLink({ source }: { source: string }) {
   );
 }
 
-/** @returns the window of a limit in words; nothing for a limit in total, which has none */
+/** @returns the window of a limit in words; an empty list for a limit in total, which has none */
 function describeWindow(window: string | null): string | [] {
   return window === null || window === 'total' ? [] : formatLimitWindow(window);
 }

@@ -2,10 +2,9 @@ import type { ChangeRow } from '../../edge/answers.ts';
 import { shortenVersionHash } from '../edge/agents.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
-import { formatExactUsd } from '../ui/format.ts';
+import { formatExactUsd, formatRowTime } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { formatLimitValue, getLimitTitle, isLimitName } from './figures/limit-names.ts';
-import { formatRowTime } from './figures/times.ts';
 
 /** The account or group whose changes are listed. */
 type ChangedObject = { account: string } | { group: string };

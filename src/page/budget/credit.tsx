@@ -11,9 +11,8 @@ import { refreshAllPolls } from '../edge/poll.ts';
 import { announceToScreenReader } from '../ui/announcer.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
-import { formatExactUsd } from '../ui/format.ts';
+import { formatExactUsd, formatRowTime } from '../ui/format.ts';
 import { Usd } from '../ui/usd.tsx';
-import { formatRowTime } from './figures/times.ts';
 import { CREDIT_FIELDS_ID } from './links.tsx';
 
 const CREDIT_COLUMNS: readonly ListColumn<CreditRow>[] = [

@@ -1,5 +1,5 @@
 import type { AlertRow, EventRow } from '../../edge/answers.ts';
-import { formatRowTime } from './figures/times.ts';
+import { formatRowTime } from '../ui/format.ts';
 
 /**
  * Describes how often a delivery has failed, when it is tried next, and why it failed.

@@ -7,10 +7,9 @@ import { readJson } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { Facts } from '../ui/facts.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
-import { formatMilliseconds } from '../ui/format.ts';
+import { formatExactTime, formatMilliseconds } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { Table } from '../ui/table.tsx';
-import { formatExactTime } from './figures/times.ts';
 import { AccountLink } from './links.tsx';
 
 /** Shows what became of an event: its subject, its text, the object that follows its schema, and each attempt. */

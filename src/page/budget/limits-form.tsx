@@ -125,7 +125,7 @@ export function LimitsForm({ target: of, ownLimits: own, names: all, inForce = o
   );
 }
 
-/** @returns what is to be known about a limit: credit adds to it, or its alerts reach nobody */
+/** @returns the note below the field of a limit: that credit is added to it, or that its alerts are not sent */
 function describeLimitField(name: LimitName, owner: LimitOwner) {
   if (name === 'usd_total' && owner.kind === 'account') return 'Credit is added to this limit.';
   return name === 'alerts' && isAlertUrlSet.value === false ? <AlertsNotSentText /> : undefined;

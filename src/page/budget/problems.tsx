@@ -1,12 +1,11 @@
 import { useEffect } from 'preact/hooks';
 import type { OverviewResponse } from '../../edge/answers.ts';
 import { StalePartFault } from '../edge/retry-fault.tsx';
-import { formatCount } from '../ui/format.ts';
+import { formatCount, formatRowTime } from '../ui/format.ts';
 import { sortAccountsByLimitUse } from './figures/accounts-order.ts';
 import { listedMinute, listedRange } from './figures/days.ts';
 import { deploymentReport, pollDeploymentProblems, problems, problemsFault } from './figures/overview.ts';
 import { focusTarget } from './figures/report.ts';
-import { formatRowTime } from './figures/times.ts';
 import { ACCOUNTS_HREF, ALERTS_SOURCE, getWebhookSourceHref, SOURCES_HREF } from './links.tsx';
 
 const REJECTED_REQUESTS_HREF = '#/budget/refused';
@@ -165,7 +164,7 @@ interface ProblemCount {
   href: string;
   /** What follows the link. */
   note?: string;
-  /** Whether somebody must act now. */
+  /** Whether it needs action now. */
   isUrgent: boolean;
 }
 

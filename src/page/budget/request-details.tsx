@@ -4,11 +4,10 @@ import { identity } from '../edge/identity.ts';
 import { getModelDisplayName } from '../edge/models.ts';
 import { Cost } from '../ui/cost.tsx';
 import { Facts } from '../ui/facts.tsx';
-import { formatCount, formatMilliseconds } from '../ui/format.ts';
+import { formatCount, formatExactTime, formatMilliseconds } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { sumAllInputTokens } from './figures/input-tokens.ts';
 import { shownAccount } from './figures/report.ts';
-import { formatExactTime } from './figures/times.ts';
 import { AccountLink, DeploymentLimitsLink, GroupLink } from './links.tsx';
 import {
   describeFailureCause,

@@ -6,7 +6,7 @@ import { getModelDisplayName } from '../edge/models.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { FilterChips, RemovableChip } from '../ui/chips.tsx';
 import { Cost } from '../ui/cost.tsx';
-import { formatCount, formatMilliseconds } from '../ui/format.ts';
+import { formatCount, formatMilliseconds, formatRowTime } from '../ui/format.ts';
 import { budgetName, budgetView, navigateToSection } from '../ui/route.ts';
 import { DaysPicker } from './days-picker.tsx';
 import { useConversationTitles } from './figures/conversation-titles.ts';
@@ -14,7 +14,6 @@ import { describeSelectedDays, getSelectedDayRange, listedMinute } from './figur
 import { sumAllInputTokens } from './figures/input-tokens.ts';
 import { type ListedRequestKind, listedRequestKind, listedToken } from './figures/listed-requests.ts';
 import { focusTarget, shownAccount } from './figures/report.ts';
-import { formatRowTime } from './figures/times.ts';
 import { FocusHeading } from './focus-heading.tsx';
 import { ACCOUNTS_HREF, AccountLink, createRequestsFocusTarget, navigateToAccountRequests } from './links.tsx';
 import { MostRejectedAccounts } from './most-rejected-accounts.tsx';

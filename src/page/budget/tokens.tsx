@@ -11,8 +11,8 @@ import { SmallButton } from '../ui/button.tsx';
 import { CopyButton } from '../ui/copy-button.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Field, Form, SubmitButton } from '../ui/form.tsx';
+import { formatRowTime } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
-import { formatRowTime } from './figures/times.ts';
 
 type AdminScope = Extract<Scope, `admin${string}`>;
 

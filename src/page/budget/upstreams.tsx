@@ -1,9 +1,8 @@
 import type { HealthAnswer } from '../../edge/answers.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { Facts } from '../ui/facts.tsx';
-import { formatCount } from '../ui/format.ts';
+import { formatCount, formatRowTime } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
-import { formatRowTime } from './figures/times.ts';
 import { CALLS_WITHOUT_MODEL, SpendKeyLabel } from './spend-key.tsx';
 
 type UpstreamHealth = NonNullable<HealthAnswer['upstreams']>[number];

@@ -11,14 +11,13 @@ import { announceToScreenReader } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Select } from '../ui/form.tsx';
-import { formatCount } from '../ui/format.ts';
+import { formatCount, formatRowTime } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 import { budgetName } from '../ui/route.ts';
 import { Alerts } from './alerts.tsx';
 import { describeFailedAttempts } from './delivery-attempts.ts';
 import { EventDetails } from './event-details.tsx';
 import { focusTarget } from './figures/report.ts';
-import { formatRowTime } from './figures/times.ts';
 import { FocusHeading } from './focus-heading.tsx';
 import { ALERTS_SOURCE, getWebhookSourceHref, SOURCES_HREF } from './links.tsx';
 

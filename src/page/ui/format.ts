@@ -4,23 +4,18 @@ const integer = new Intl.NumberFormat('en');
 const exactNumber = new Intl.NumberFormat('en', { minimumFractionDigits: 2, maximumFractionDigits: 9 });
 const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 const day = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short', timeZone: 'UTC' });
-const MOMENT = { weekday: 'short', day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' } as const;
-const moment = new Intl.DateTimeFormat('en-GB', MOMENT);
-const momentWithYear = new Intl.DateTimeFormat('en-GB', { ...MOMENT, year: 'numeric' });
+// Times have one form in the rows of lists, and one in details. Both are in the time zone of the browser.
+const ROW_TIME = { day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit' } as const;
+const rowTime = new Intl.DateTimeFormat('en-GB', ROW_TIME);
+const rowTimeWithYear = new Intl.DateTimeFormat('en-GB', { ...ROW_TIME, year: 'numeric' });
+const exactTime = new Intl.DateTimeFormat('en-GB', { ...ROW_TIME, year: 'numeric', second: '2-digit' });
 
 const hour = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit' });
 const weekday = new Intl.DateTimeFormat('en', { weekday: 'long' });
 const date = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'long' });
-const utcMoment = new Intl.DateTimeFormat('en-GB', {
-  day: 'numeric',
-  month: 'short',
-  hour: '2-digit',
-  minute: '2-digit',
-  timeZone: 'UTC',
-});
+const utcMoment = new Intl.DateTimeFormat('en-GB', { ...ROW_TIME, timeZone: 'UTC' });
 const month = new Intl.DateTimeFormat('en', { month: 'long', year: 'numeric' });
 const relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
-const shortDate = new Intl.DateTimeFormat('en-GB', { day: 'numeric', month: 'short' });
 export const DAY_MS = 86_400_000;
 
 export function formatCount(value: number): string {
@@ -79,30 +74,20 @@ export function formatTimeOfDay(time: Date | string): string {
   return clock.format(typeof time === 'string' ? new Date(time) : time);
 }
 
-/** @param now null where every time has its date. @returns the time of something in the past, with its date unless that is today's */
-export function formatPastTime(time: string, now: Date | null = new Date()): string {
-  const then = new Date(time);
-  return now !== null && getStartOfDay(then) === getStartOfDay(now)
-    ? clock.format(then)
-    : `${shortDate.format(then)}, ${clock.format(then)}`;
-}
-
-/** @returns the day and the time of something in the past, without seconds: as in a list, which leads to the exact time */
-export function formatMinute(time: string, now = new Date()): string {
-  const then = new Date(time);
-  const year = then.getFullYear() === now.getFullYear() ? '' : ` ${then.getFullYear()}`;
-  return `${shortDate.format(then)}${year}, ${hour.format(then)}`;
-}
-
 /** @param date `YYYY-MM-DD` */
 export function formatDay(date: string): string {
   return day.format(new Date(`${date}T00:00:00Z`));
 }
 
-/** @returns the date and time, with the year if it is not the current one */
-export function formatDateAndTime(time: string, now = new Date()): string {
+/** @returns a time for a row of a list, with the year if it is not the current one: `30 Nov, 15:59` */
+export function formatRowTime(time: string, now = new Date()): string {
   const then = new Date(time);
-  return (then.getFullYear() === now.getFullYear() ? moment : momentWithYear).format(then);
+  return (then.getFullYear() === now.getFullYear() ? rowTime : rowTimeWithYear).format(then);
+}
+
+/** @returns a time for details: `30 Nov 2026, 15:59:05` */
+export function formatExactTime(time: string): string {
+  return exactTime.format(new Date(time));
 }
 
 /** @returns when something will be, as one says it: `today at 18:00`, `on Monday at 01:00`, `on 1 December at 01:00` */

@@ -1,11 +1,12 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
-  formatDateAndTime,
+  formatExactTime,
   formatExactUsd,
   formatFutureTime,
   formatPercentage,
   formatResetTime,
+  formatRowTime,
   formatTimesInText,
   formatUnitPrice,
   formatUsd,
@@ -28,9 +29,13 @@ test('formatResetTime names the day and the time in UTC', () => {
   expect(formatResetTime('2026-11-20T13:00:00Z')).toBe('20 Nov, 13:00 UTC');
 });
 
-test('formatDateAndTime includes the year only if it is not the current year', () => {
-  expect(formatDateAndTime(at(11, 1, 1), NOON)).toMatch(/^Tue,? 1 Dec,? (at )?01:00$/);
-  expect(formatDateAndTime(new Date(2099, 0, 1, 1).toISOString(), NOON)).toMatch(/^Thu,? 1 Jan 2099,? (at )?01:00$/);
+test('formatRowTime leaves out the seconds, and the year if it is the current one', () => {
+  expect(formatRowTime(at(11, 1, 1), NOON)).toBe('1 Dec, 01:00');
+  expect(formatRowTime(new Date(2099, 0, 1, 1).toISOString(), NOON)).toBe('1 Jan 2099, 01:00');
+});
+
+test('formatExactTime includes the year and the seconds', () => {
+  expect(formatExactTime(new Date(2026, 10, 30, 15, 59, 5).toISOString())).toBe('30 Nov 2026, 15:59:05');
 });
 
 test('formatTimesInText replaces timestamps without doubling the preposition', () => {

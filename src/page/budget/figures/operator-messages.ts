@@ -59,8 +59,8 @@ export function findFailureRemedy(type: string): string {
 }
 
 /**
- * @returns why a caller was rejected, for an operator: `your` limit becomes the account's, limits have their titles, and nobody
- *   else is to be asked
+ * @returns why a caller was rejected, for an operator: `your` limit becomes the account's, limits have their titles, and the advice
+ *   to ask an admin is left out
  */
 export function describeRejectionForOperator(message: string): string {
   return message

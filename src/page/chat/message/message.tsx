@@ -4,7 +4,7 @@ import { memo } from 'preact/compat';
 import type { ConversationMessage } from '../../../client/index.ts';
 import { getModelDisplayName } from '../../edge/models.ts';
 import { useEverySecond } from '../../ui/every-second.ts';
-import { formatCount, formatPastTime } from '../../ui/format.ts';
+import { formatCount, formatExactTime } from '../../ui/format.ts';
 import { Markdown } from '../../ui/markdown.tsx';
 import { Usd } from '../../ui/usd.tsx';
 import { type ContentPart, joinTextParts } from '../session/content.ts';
@@ -176,7 +176,7 @@ function SummaryText({ id, session, isOpen }: SummaryProps) {
   return (
     <section class="summary-text" id={`summary-${id}`} aria-label="Summary of the messages above">
       <p class="quiet">
-        {`By ${getModelDisplayName(model)}, ${formatPastTime(created_at, null)}. `}
+        {`By ${getModelDisplayName(model)}, ${formatExactTime(created_at)}. `}
         {isReplaced
           ? 'A newer summary is now sent instead of this one.'
           : 'This summary is sent instead of the messages above, which remain in the conversation.'}

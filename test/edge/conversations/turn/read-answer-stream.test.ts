@@ -46,7 +46,7 @@ test('reads a first event that is much longer than usual, with characters of sev
   expect(text).toBe(`${PING}${long}${DELTA.repeat(100)}`);
 });
 
-test('does not copy a long piece, and gives the buffer of its bytes to nobody else', async () => {
+test('does not copy a long piece, and does not reuse its buffer', async () => {
   const { text, opening } = await readFirst([createStart('a') + DELTA.repeat(200)]);
   expect(text).toBe(createStart('a') + DELTA.repeat(200));
   expect(opening?.buffer.byteLength).toBe(TEE_PIECE_BYTES);

@@ -107,7 +107,9 @@ export function formatResetTime(time: string): string {
 export function formatDayHeading(time: string, now = new Date()): string {
   const then = new Date(time);
   const days = Math.round((getStartOfDay(then) - getStartOfDay(now)) / DAY_MS);
-  if (days === 0 || days === -1) return days === 0 ? 'Today' : 'Yesterday';
+  // The browser's clock may be behind the edge's, so that the moment is in its future.
+  if (days >= 0) return 'Today';
+  if (days === -1) return 'Yesterday';
   if (days > -7) return 'Last 7 days';
   if (days > -30) return 'Last 30 days';
   return month.format(then);

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import {
+  formatDayHeading,
   formatExactTime,
   formatExactUsd,
   formatFutureTime,
@@ -22,6 +23,21 @@ test.each([
   [at(11, 1, 1), 'on 1 December at 01:00'],
 ])('formatFutureTime writes %s relative to now', (time, said) => {
   expect(formatFutureTime(time, NOON)).toBe(said);
+});
+
+test.each([
+  [at(10, 20, 1), 'Today'],
+  [at(10, 19, 23), 'Yesterday'],
+  [at(10, 18, 23), 'Last 7 days'],
+  [at(10, 13, 1), 'Last 30 days'],
+  [at(9, 1, 1), 'October 2026'],
+])('formatDayHeading writes %s as %s', (time, said) => {
+  expect(formatDayHeading(time, NOON)).toBe(said);
+});
+
+test('formatDayHeading writes Today for a moment that a slow clock takes for the future', () => {
+  expect(formatDayHeading(at(10, 21, 1), NOON)).toBe('Today');
+  expect(formatDayHeading(at(10, 20, 1), new Date(0))).toBe('Today');
 });
 
 test('formatResetTime names the day and the time in UTC', () => {

@@ -36,7 +36,7 @@ export const BREAKER_OPTIONS: BreakerOptions = {
   firstWaitMs: 1_000,
   maxWaitMs: 60_000,
   probeMs: 60_000,
-  random: Math.random,
+  random: () => Math.random(),
 };
 
 /** The window has this many parts. The oldest part is forgotten as a whole. */

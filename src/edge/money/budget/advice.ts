@@ -9,6 +9,9 @@ import type { LimitRules } from './rules.ts';
 /** Tokens of a short question. If the limit does not even pay for these, do not advise to send a shorter one. */
 const SHORT_QUESTION = 32;
 
+const TOO_LOW_FOR_ANY_REQUEST =
+  'The limit is too low for any request. Use a cheaper model, or ask an admin to raise it.';
+
 /** The remedy if a limit cannot pay for the maximum cost of server tools, and what it does not guarantee. */
 export const ESTIMATE_HELPS =
   'ask an admin to set `"served_tools": "estimate"` in the account’s limits (which reserves only what such tools usually read, so a request can cost more, and exceed the limit)';
@@ -57,13 +60,12 @@ export function explainUnaffordableRequest(
       ? `To reduce the cost of ${serverTools.tool}, ${help.join(', or ')}.`
       : `Remove the tool ${serverTools.tool}, or ask an admin to raise the limit.`;
   }
+  const shortest = input * Math.min(1, SHORT_QUESTION / maximumCost.inputTokens);
   if (input >= output) {
     if (unboundedReason !== undefined)
       return `The size of ${unboundedReason} is not known. Send its content in the request.`;
-    const shortest = (input * SHORT_QUESTION) / maximumCost.inputTokens;
     if (output + shortest <= limit) return 'Send a shorter request, or use a cheaper model.';
-    if (output <= limit)
-      return 'The limit is too low for any request. Use a cheaper model, or ask an admin to raise it.';
+    if (output <= limit) return TOO_LOW_FOR_ANY_REQUEST;
   }
   if (
     rules.canLowerMaxTokens &&
@@ -74,7 +76,9 @@ export function explainUnaffordableRequest(
     const what = isAll ? `max_tokens (${least}) cannot be lowered` : `A response needs at least ${least} tokens`;
     return `${what}, because the model can think. Disable thinking, set a lower effort, use a cheaper model, or ask an admin to set min_output_tokens.`;
   }
-  return rules.canLowerMaxTokens
-    ? `A useful response needs at least ${least} tokens. Use a cheaper model, or ask an admin to lower min_output_tokens.`
-    : `Lower max_tokens (${least}), or use a cheaper model.`;
+  if (rules.canLowerMaxTokens)
+    return `A useful response needs at least ${least} tokens. Use a cheaper model, or ask an admin to lower min_output_tokens.`;
+  return shortest + maximumCost.outputPrice <= limit
+    ? `Lower max_tokens (${least}), or use a cheaper model.`
+    : TOO_LOW_FOR_ANY_REQUEST;
 }

@@ -147,7 +147,10 @@ describe('limits in USD', () => {
       return decision.kind === 'refused' ? decision.advice : undefined;
     };
     expect(adviceOf({ inputCost: 1_000, outputPrice: 10 })).toContain('A useful response needs at least 256 tokens');
-    expect(adviceOf({ inputCost: 1_000, outputPrice: 10 }, { on_shortfall: 'refuse' })).toContain('max_tokens (1000)');
+    const unlowered = { inputTokens: 32, inputCost: 1_000, outputPrice: 10 };
+    const refusing = { on_shortfall: 'refuse' } as const;
+    expect(adviceOf(unlowered, { ...refusing, usd_per_day: usd(1_010) })).toContain('Lower max_tokens (1000)');
+    expect(adviceOf(unlowered, { ...refusing, usd_per_day: usd(1_009) })).toContain('The limit is too low for any');
     const long = { inputTokens: 1_000, inputCost: 9_000, outputPrice: 10 };
     expect(adviceOf(long, { usd_per_day: usd(2_848) })).toContain('Send a shorter request');
     expect(adviceOf(long, { usd_per_day: usd(2_847) })).toContain('The limit is too low for any request.');

@@ -21,6 +21,7 @@ import type { BilledRequest } from '../../money/admission/billed-request.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
 import type { NextRequestPlan } from '../history/next-request.ts';
 import type { RejectedRequest } from '../history/repair-request.ts';
+import { findDamageInError } from '../history/storage/damaged-row.ts';
 import { createBilledRequestOfTurn } from './bill-turn.ts';
 import { TurnEventPublisher } from './publisher.ts';
 import { ReadAfterStop } from './read-after-stop.ts';
@@ -131,7 +132,9 @@ export class TurnExecutor implements TurnRunner {
       while (await this.#amend(plan, billed, answered)) answered = await this.#send(plan, billed);
       await this.#read(plan, billed, answered);
     } catch (thrown) {
-      const error = toApiError(thrown);
+      // A request is parsed to be admitted. If that fails, a text of it was stored, and is damaged.
+      const damage = this.#phase === 'admitting' ? findDamageInError(thrown) : undefined;
+      const error = damage ?? toApiError(thrown);
       this.failure = error;
       this.#upstreamAnswered.resolve({ kind: 'error', error });
       this.#end(this.#abort.isStopped ? { kind: 'stopped' } : { kind: 'cut', error, end: classifyInterruption(error) });

@@ -245,6 +245,24 @@ test('the question of an interrupted turn is kept if a text in its log is trunca
   }
 });
 
+test('a request whose stored tools are emptied is rejected as damaged, and not sent again by its client', async () => {
+  const { release, endAll } = answering();
+  const rows = await stateOf('run', release);
+  endAll();
+  const tools = listTextCells(rows).find(
+    ({ table, column, text }) => table === 'pieces' && column === 'text' && text.startsWith('[{"name":"get_weather"'),
+  );
+  if (!tools) throw new Error('No text of tools is stored.');
+  await insertRows('damaged-tools', rows, (sql) => change(sql, tools, ''));
+  await abortAllDurableObjects();
+  await untilAlarm('damaged-tools', passingClock());
+  const next = await sendTurn({ messages: [{ role: 'user', content: words(900, 2) }] }, { id: 'damaged-tools' });
+  expect(next).toMatchObject({
+    kind: 'error',
+    error: { type: 'api_error', headers: { 'x-should-retry': 'false' }, logged: 'damaged_row: a text' },
+  });
+});
+
 function change(sql: SqlStorage, { table, at, column }: Cell, text: string): void {
   const [row] = sql.exec(`select * from ${table} limit 1 offset ${at}`).toArray();
   const key = { meta: ['key'], turns: ['seq'], messages: ['seq'], pieces: ['owner', 'n'], runs: ['turn'] }[table] ?? [];

@@ -29,12 +29,12 @@ export interface Upstream {
 
 const upstreams = new WeakMap<Settings, { upstream: Upstream; by: Fetch | undefined }>();
 
-/** The functions that the apps of this Worker call instead of `fetch`. More than one is an error. */
-const sharedFetches = new Set<Fetch>();
+/** What the apps of this Worker call instead of `fetch`. Different functions are an error; none of them is kept. */
+let sharedFetch: Fetch | 'conflicting' | undefined;
 
 /** Makes the Worker's Durable Objects call the upstream in the same way as its app. (They may start without an app.) */
 export function shareFetchWithObjects(fetchUpstream: Fetch): void {
-  sharedFetches.add(fetchUpstream);
+  sharedFetch = sharedFetch === undefined || sharedFetch === fetchUpstream ? fetchUpstream : 'conflicting';
 }
 
 /**
@@ -118,13 +118,12 @@ function wrapFetch(fetchUpstream: Fetch): Fetch {
 }
 
 function findSharedFetch(): Fetch | undefined {
-  if (sharedFetches.size > 1) {
+  if (sharedFetch === 'conflicting') {
     throw createMisconfiguredError(
       'createApp was called with different `fetch` functions in this Worker, and its objects can use only one. Pass the same function to every call.',
     );
   }
-  const [only] = sharedFetches;
-  return only;
+  return sharedFetch;
 }
 
 let openSimulator: ((settings: Settings) => Upstream) | undefined;

@@ -29,7 +29,7 @@ export interface Upstream {
 
 const upstreams = new WeakMap<Settings, { upstream: Upstream; by: Fetch | undefined }>();
 
-/** What the apps of this Worker call instead of `fetch`. Different functions are an error; none of them is kept. */
+/** The function that the apps of this Worker call instead of `fetch`; `conflicting` if they were created with different ones. */
 let sharedFetch: Fetch | 'conflicting' | undefined;
 
 /** Makes the Worker's Durable Objects call the upstream in the same way as its app. (They may start without an app.) */

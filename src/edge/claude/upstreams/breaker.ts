@@ -36,6 +36,7 @@ export const BREAKER_OPTIONS: BreakerOptions = {
   firstWaitMs: 1_000,
   maxWaitMs: 60_000,
   probeMs: 60_000,
+  // Not the function itself, which tests replace.
   random: () => Math.random(),
 };
 

@@ -164,7 +164,7 @@ function EventsLink({ source }: { source: string }) {
   );
 }
 
-/** @returns the window of a limit in words; an empty list for a limit in total, which has none */
+/** @returns the window of a limit in words; `[]` for a limit in total, which has no window */
 function describeWindow(window: string | null): string | [] {
   return window === null || window === 'total' ? [] : formatLimitWindow(window);
 }

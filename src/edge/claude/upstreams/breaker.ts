@@ -36,7 +36,7 @@ export const BREAKER_OPTIONS: BreakerOptions = {
   firstWaitMs: 1_000,
   maxWaitMs: 60_000,
   probeMs: 60_000,
-  // Not the function itself, which tests replace.
+  // Looked up at each call, because tests replace `Math.random`.
   random: () => Math.random(),
 };
 

@@ -132,7 +132,7 @@ export class TurnExecutor implements TurnRunner {
       while (await this.#amend(plan, billed, answered)) answered = await this.#send(plan, billed);
       await this.#read(plan, billed, answered);
     } catch (thrown) {
-      // A request is parsed to be admitted. If that fails, a text of it was stored, and is damaged.
+      // Admission parses the request. The incoming part was parsed before, so a syntax error means that a stored part is damaged.
       const damage = this.#phase === 'admitting' ? findDamageInError(thrown) : undefined;
       const error = damage ?? toApiError(thrown);
       this.failure = error;

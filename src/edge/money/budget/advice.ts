@@ -60,11 +60,12 @@ export function explainUnaffordableRequest(
       ? `To reduce the cost of ${serverTools.tool}, ${help.join(', or ')}.`
       : `Remove the tool ${serverTools.tool}, or ask an admin to raise the limit.`;
   }
-  const shortest = input * Math.min(1, SHORT_QUESTION / maximumCost.inputTokens);
+  // The cost of the input of a short question.
+  const shortInput = input * Math.min(1, SHORT_QUESTION / maximumCost.inputTokens);
   if (input >= output) {
     if (unboundedReason !== undefined)
       return `The size of ${unboundedReason} is not known. Send its content in the request.`;
-    if (output + shortest <= limit) return 'Send a shorter request, or use a cheaper model.';
+    if (output + shortInput <= limit) return 'Send a shorter request, or use a cheaper model.';
     if (output <= limit) return TOO_LOW_FOR_ANY_REQUEST;
   }
   if (
@@ -78,7 +79,7 @@ export function explainUnaffordableRequest(
   }
   if (rules.canLowerMaxTokens)
     return `A useful response needs at least ${least} tokens. Use a cheaper model, or ask an admin to lower min_output_tokens.`;
-  return shortest + maximumCost.outputPrice <= limit
+  return shortInput + maximumCost.outputPrice <= limit
     ? `Lower max_tokens (${least}), or use a cheaper model.`
     : TOO_LOW_FOR_ANY_REQUEST;
 }

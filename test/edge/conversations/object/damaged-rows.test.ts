@@ -245,7 +245,7 @@ test('the question of an interrupted turn is kept if a text in its log is trunca
   }
 });
 
-test('a request whose stored tools are emptied is rejected as damaged, and not sent again by its client', async () => {
+test('a request whose stored tools are emptied is rejected as damaged, with a header against retries', async () => {
   const { release, endAll } = answering();
   const rows = await stateOf('run', release);
   endAll();

@@ -1,7 +1,7 @@
 /**
  * Mints a credential from the command line, and prints it as the last line:
  * `npm run token -- --account alice --scopes messages,classify [--expires-in 3600] [--label laptop]`; a restricted token by
- * `--agents support --classifiers tickets --conversations 'web-*'`.
+ * `--agents support --classifiers tickets --conversations 'web-*'`. If the token expires, stderr contains the time.
  */
 
 import {
@@ -65,7 +65,9 @@ if (!settingsSchema.shape.SIGNING_SECRET.safeParse(secret).success) {
   stop('SIGNING_SECRET must have at least 32 characters. Set a longer one.');
 }
 
-const { token } = await mintToken(secret, { account, scopes, expiresIn, label: values.label, only });
+const { token, expires_at } = await mintToken(secret, { account, scopes, expiresIn, label: values.label, only });
+// On stderr, so that the output is only the token.
+if (expires_at !== undefined) console.error(`The token expires at ${new Date(expires_at * 1_000).toISOString()}.`);
 console.log(token);
 
 function stop(sentence: string): never {

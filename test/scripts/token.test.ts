@@ -66,10 +66,14 @@ describe('npm run token', () => {
       '--conversations',
       'web-*',
     ];
-    const { stdout } = await run(bound);
+    const { stdout, stderr } = await run(bound);
     expect(await identity(stdout.trim(), KEPT)).toMatchObject({
       only: { agents: ['sky', 'own:cloud'], conversations: ['web-*'] },
     });
+    const { iat = 0, exp = 0 } = decodeJwt(stdout.trim());
+    expect(exp - iat).toBe(900);
+    expect(stderr).toBe(`The token expires at ${new Date(exp * 1_000).toISOString()}.\n`);
+    expect((await run(['--account', 'alice'])).stderr).toBe('');
     for (const [args, says] of [
       [['--scopes', 'admin', '--agents', 'sky'], /supports only messages and classify\. Remove admin\./],
       [['--agents', 'a b'], /^--agents: Input should be a name/],

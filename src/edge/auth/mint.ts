@@ -9,7 +9,10 @@ import type { TokenRestrictions } from './identity/only.ts';
 export interface MintOptions {
   account: string;
   scopes: readonly Scope[];
-  /** Seconds from now. Default: valid until it is revoked; with `admin` or a scope that begins with `admin:`, 30 days. */
+  /**
+   * Seconds from now. Default: 15 minutes for a restricted token, 30 days with `admin` or a scope that begins with `admin:`;
+   * otherwise valid until it is revoked.
+   */
   expiresIn?: number | undefined;
   label?: string | undefined;
   /** The tags under which the ledger books its requests. The caller cannot choose others. */
@@ -35,6 +38,8 @@ export interface MintedCredential {
 
 /** How long a token that reaches all accounts is valid by default. */
 const DEFAULT_ADMIN_TOKEN_SECONDS = 30 * 86_400;
+/** How long a restricted token is valid by default. A page cannot keep it secret. */
+const DEFAULT_RESTRICTED_TOKEN_SECONDS = 15 * 60;
 /** The only algorithm of this edge's own tokens. */
 export const TOKEN_ALGORITHM = 'HS256';
 
@@ -49,7 +54,7 @@ export async function mintToken(secret: string, options: MintOptions, now = Date
     jti: createTokenId(await getCachedOrComputeMark(secret, options.account)),
     issuedAt: second,
   };
-  const expiresIn = options.expiresIn ?? (options.scopes.some(isAdminScope) ? DEFAULT_ADMIN_TOKEN_SECONDS : undefined);
+  const expiresIn = options.expiresIn ?? getDefaultLifetime(options);
   const expiresAt = expiresIn === undefined ? undefined : second + expiresIn;
   const claims: JWTPayload = { scope: options.scopes.join(' ') };
   if (options.label !== undefined) claims.label = options.label;
@@ -64,6 +69,12 @@ export async function mintToken(secret: string, options: MintOptions, now = Date
   if (expiresAt !== undefined) jwt.setExpirationTime(expiresAt);
   const token = await jwt.sign(encodeUtf8(secret));
   return { token, jti, account: options.account, scopes: options.scopes, issued_at: issuedAt, expires_at: expiresAt };
+}
+
+/** @returns the seconds for which a token is valid by default; undefined for a token that does not expire */
+function getDefaultLifetime({ scopes, only }: Pick<MintOptions, 'scopes' | 'only'>): number | undefined {
+  if (only !== undefined) return DEFAULT_RESTRICTED_TOKEN_SECONDS;
+  return scopes.some(isAdminScope) ? DEFAULT_ADMIN_TOKEN_SECONDS : undefined;
 }
 
 const RANDOM_ID_CHARACTERS = 24;

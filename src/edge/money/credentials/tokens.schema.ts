@@ -47,7 +47,7 @@ export const mintRequest = z
     ),
     expires_in: z.createOptionalField(
       z.int('Input should be a valid integer').check(z.gte(1), z.lte(10 * 365 * 86_400)),
-      'After how many seconds the token expires. Default: it does not expire; with `admin` or a scope that begins with `admin:`, 30 days.',
+      'After how many seconds the token expires. Default: 900 (15 minutes) with `only`; 30 days with `admin` or a scope that begins with `admin:`; otherwise it does not expire.',
     ),
     label: z.createOptionalField(
       z.string().check(z.maxLength(256)),
@@ -64,7 +64,7 @@ export const mintRequest = z
     ),
     only: z.createOptionalField(
       onlySchema,
-      'Restricts the token to these agents and classifiers, so that it is safe to use in a page.',
+      'Restricts the token to these agents and classifiers, so that it is safe to use in a page. The token then expires after 15 minutes, unless `expires_in` sets another time.',
     ),
   })
   .check(

@@ -78,6 +78,19 @@ describe('POST /tokens', () => {
     expect(exp - iat).toBe(30 * 86_400);
   });
 
+  test('mints restricted tokens for 15 minutes by default, and for `expires_in` seconds up to its maximum', async () => {
+    const asked = { account: 'alice', scopes: ['messages'], only: ONLY };
+    for (const [expires_in, expected] of [
+      [undefined, 900],
+      [60, 60],
+      [10 * 365 * 86_400, 10 * 365 * 86_400],
+    ]) {
+      const { token, expires_at } = await mint(smallEdge(), { ...asked, expires_in });
+      const { exp = 0, iat = 0 } = decodeJwt(token);
+      expect([exp - iat, Date.parse(expires_at ?? '')]).toEqual([expected, exp * 1_000]);
+    }
+  });
+
   test.each<[string, unknown, RegExp]>([
     ['an unknown scope', { account: 'a', scopes: ['messages', 'root'] }, /^scopes\.1: must be one of messages, /],
     ['no scope', { account: 'a', scopes: [] }, /^scopes: /],

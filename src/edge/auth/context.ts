@@ -62,6 +62,13 @@ export interface RouteTerms {
    * routes this is checked before the handler.
    */
   checksRevocation?: true;
+  /**
+   * Whether it ends spending or access: it stops, cancels, deletes, revokes or renews. The limit on requests to routes that call no
+   * model never rejects it.
+   */
+  endsSpending?: true;
+  /** A limit for each token that replaces the account’s limit on requests to routes that call no model. */
+  tokenLimit?: { name: string; requestsPerMinute: number };
   /** Whether it spends money at once, so that it may be refused before its body is read. */
   spends?: true;
 }

@@ -183,7 +183,7 @@ export const settingsSchema = z.object({
   ),
   READS_PER_MINUTE: z.addDescription(
     createCountSettingSchema(600, 1),
-    'Maximum number of requests per minute that an account can send to routes that call no model. Requests with `admin`, or a scope that begins with `admin:`, do not count.',
+    'Maximum number of requests per minute that an account can send to routes that call no model. Requests with `admin`, or a scope that begins with `admin:`, do not count. Requests that stop, cancel, delete, revoke or renew do not count either.',
   ),
   BOUND_READS_PER_MINUTE: z.addDescription(
     createCountSettingSchema(120, 1),

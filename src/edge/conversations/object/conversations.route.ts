@@ -69,7 +69,7 @@ export const CONVERSATION_ROUTES = [
   defineRoute('GET /conversations/:id', { needs: 'messages' }, async (c) =>
     createJsonResponse(await callConversationMethod(c, requireConversationId(c), (object) => object.read())),
   ),
-  defineRoute('DELETE /conversations/:id', { needs: 'messages' }, async (c) => {
+  defineRoute('DELETE /conversations/:id', { needs: 'messages', endsSpending: true }, async (c) => {
     const id = requireConversationId(c);
     const conversationKey = { account: c.get('identity').account, id };
     const callErase = () => callConversationWithoutResult<boolean>(c, id, (object) => object.erase(conversationKey));
@@ -103,7 +103,7 @@ export const CONVERSATION_ROUTES = [
       ),
     ),
   ),
-  defineRoute('DELETE /conversations/:id/turns/:turn', { needs: 'messages' }, async (c) =>
+  defineRoute('DELETE /conversations/:id/turns/:turn', { needs: 'messages', endsSpending: true }, async (c) =>
     createJsonResponse(
       await callConversationMethod<RpcText>(c, requireConversationId(c), (object) =>
         object.cancelTurn(c.req.param('turn')),
@@ -117,7 +117,7 @@ export const CONVERSATION_ROUTES = [
   ),
   defineRoute(
     'POST /conversations/:id/stop',
-    { needs: 'messages', openToRestrictedTokens: true, query: stopQuery },
+    { needs: 'messages', openToRestrictedTokens: true, query: stopQuery, endsSpending: true },
     async (c, { query }) => {
       const only = validateBySchema(query, c.req.query());
       const id = requireConversationIdForRestrictedToken(c);

@@ -20,7 +20,12 @@ import type {
   RestoreOutcome,
   UsageQuery,
 } from '../contracts/account.ts';
-import type { AdmissionRequest, CredentialClaims, RateLimitedRead, RecoverableHold } from '../contracts/admission.ts';
+import type {
+  AdmissionRequest,
+  CredentialClaims,
+  RateLimitedRequest,
+  RecoverableHold,
+} from '../contracts/admission.ts';
 import type { Settlement } from '../contracts/settlement.ts';
 import { isRevocationForgotten } from '../credentials/credentials.ts';
 import {
@@ -300,10 +305,10 @@ export class Account extends AccountListsBase implements AccountObject {
   }
 
   /**
-   * Checks whether a credential is revoked, for routes without an admission. If it is not, records its use and counts a read.
+   * Checks whether a credential is revoked, for routes without an admission. If it is not, records its use and counts the request.
    *
-   * @param text the read as JSON; absent for a call that is not counted
-   * @returns for a read that exceeds the limit the rejection as JSON, like `admitJson`
+   * @param text the counted request as JSON; absent for a call that is not counted
+   * @returns for a request that exceeds the limit the rejection as JSON, like `admitJson`
    */
   isTokenRevoked(token: CredentialClaims | undefined, text?: string): boolean | string {
     const now = this.state.advanceBudgetToNow();
@@ -312,8 +317,8 @@ export class Account extends AccountListsBase implements AccountObject {
       this.state.recordCredentialUse(token, now);
       this.state.recordLocation(token, now);
     }
-    const read = text === undefined ? undefined : (JSON.parse(text) as RateLimitedRead);
-    const refusal = read && this.state.buckets.takeRead(read, now);
+    const counted = text === undefined ? undefined : (JSON.parse(text) as RateLimitedRequest);
+    const refusal = counted && this.state.buckets.takeRequest(counted, now);
     return refusal ? JSON.stringify(createRejectedDecision(this.state, refusal, now, token?.jti)) : false;
   }
 

@@ -107,7 +107,9 @@ export const ACCOUNT_ROUTES = [
       headers: { 'content-type': 'application/jsonl' },
     });
   }),
-  defineRoute('DELETE /accounts/:id', { needs: 'admin' }, (c) => eraseAccountAndRespond(c, c.req.param('id'))),
+  defineRoute('DELETE /accounts/:id', { needs: 'admin', endsSpending: true }, (c) =>
+    eraseAccountAndRespond(c, c.req.param('id')),
+  ),
   defineRoute('PUT /accounts/:id/erasure', { needs: 'admin', body: erasureRequest }, async (c, { body }) => {
     const { json } = await readJsonBody(c);
     const at = Date.parse(validateBySchema(body, json).erased_at);

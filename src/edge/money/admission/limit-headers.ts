@@ -13,12 +13,13 @@ import {
 } from '../../kit/http/errors.ts';
 import { isSharedBudget } from '../budget/budget-windows.ts';
 import { NEVER, type Period } from '../budget/windows.ts';
-import type {
-  LimitOwner,
-  LimitRejection,
-  QuotaStatus,
-  RateStatus,
-  StorageLimitRejection,
+import {
+  FREE_REQUESTS_LIMIT,
+  type LimitOwner,
+  type LimitRejection,
+  type QuotaStatus,
+  type RateStatus,
+  type StorageLimitRejection,
 } from '../contracts/admission.ts';
 import type { LoweredBy } from '../contracts/lowered-by.schema.ts';
 import { computeUsedShareOfLimit, createBudgetHeaders, listOwnSpendLimits } from './budget-left.ts';
@@ -180,6 +181,8 @@ function formatHeldSentence(refusal: LimitRejection): string {
 function formatRateLimitSentence({ by, limit, never, needed, left, retryAfter }: LimitRejection): string {
   // A single request exceeds `requests_per_minute` only if that limit is 0, so advising a smaller request would not help.
   if (never && limit === 'requests_per_minute') return formatZeroLimitSentence({ by, limit });
+  if (limit === FREE_REQUESTS_LIMIT)
+    return `This account sends too many requests to routes that call no model (its limit \`${limit}\`). Try again in ${retryAfter} s.`;
   return never
     ? `This request is larger than ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}). Send a smaller one, or lower max_tokens.`
     : `This request would exceed ${OWNER_NAMES[by]}'s limit ${limit} (it needs ${needed}, ${Math.floor(left)} are left). Try again in ${retryAfter} s.`;

@@ -1,4 +1,4 @@
-/** Rejects revoked credentials, also on routes that take nothing from a budget, and limits the reads of each account. */
+/** Rejects revoked credentials, also on routes that call no model, and limits the requests of each account to these routes. */
 
 import type { Context } from 'hono';
 import { createMiddleware } from 'hono/factory';
@@ -7,7 +7,7 @@ import { type AppEnv, getRequestContext } from '../../auth/context.ts';
 import type { Identity } from '../../auth/identity/caller.ts';
 import { isAdminScope } from '../../auth/identity/identity.ts';
 import { ApiError } from '../../kit/http/errors.ts';
-import type { AdmissionDecision, RateLimitedRead } from '../contracts/admission.ts';
+import { type AdmissionDecision, FREE_REQUESTS_LIMIT, type RateLimitedRequest } from '../contracts/admission.ts';
 import { type AccountTarget, callAccount } from '../contracts/call-account.ts';
 import { createRevokedError, requireAdmittedDecision, toCredentialUse } from './request-admission.ts';
 
@@ -17,8 +17,8 @@ const STREAM_SUFFIX = /conversations\/[^/]{1,200}\/stream$/;
 type CallerToCheck = AccountTarget & { identity: Identity };
 
 /**
- * Rejects a revoked credential, and counts the request in the limit on reads. (Requests without a credential pass: their routes need
- * none.)
+ * Rejects a revoked credential, and counts the request in the limit on requests to routes that call no model. (Requests without a
+ * credential pass: their routes need none.)
  */
 export const refuseRevoked = createMiddleware<AppEnv>(async (c, next) => {
   await requireUnrevokedCredential(c);
@@ -41,31 +41,45 @@ export const refuseRevokedAfterwards = createMiddleware<AppEnv>(async (c, next) 
 const CHECKED_ERRORS: ReadonlySet<number> = new Set([401, 429]);
 
 /**
- * Checks the credential, and counts the request in its account's limit on reads.
+ * Checks the credential, and counts the request in its account's limit on requests to routes that call no model.
  *
- * @throws ApiError 401 if it is revoked, 429 for one read too many
+ * @throws ApiError 401 if it is revoked, 429 for one request too many
  */
 export async function requireUnrevokedCredential(c: Context<AppEnv>): Promise<void> {
   const identity = c.get('identity') as Identity | undefined;
   if (!identity) return;
-  // Do not limit the reads of an operator's token: the operator's page and Prometheus read often, and a backup reads
+  await requireUnrevokedCaller(getRequestContext(c), createRateLimitedRequest(c, identity));
+}
+
+/** @returns the request as its limit counts it; undefined if no limit applies */
+function createRateLimitedRequest(
+  c: Context<AppEnv>,
+  { only, scopes, token }: Identity,
+): RateLimitedRequest | undefined {
+  // Do not limit the requests of an operator's token: the operator's page and Prometheus read often, and a backup reads
   // everything.
-  if (identity.scopes.some(isAdminScope)) return await requireUnrevokedCaller(getRequestContext(c));
+  if (scopes.some(isAdminScope)) return undefined;
+  const { endsSpending, tokenLimit } = c.get('route') ?? {};
+  if (tokenLimit) {
+    const { name, requestsPerMinute: limit } = tokenLimit;
+    return { bucket: `${name} ${token?.jti}`, name, by: 'token', limit };
+  }
+  if (endsSpending) return undefined;
   const { READS_PER_MINUTE, BOUND_READS_PER_MINUTE } = c.get('settings');
-  const isRestricted = identity.only !== undefined;
-  const limit = isRestricted ? BOUND_READS_PER_MINUTE : READS_PER_MINUTE;
   const stream = c.req.method === 'GET' ? STREAM_SUFFIX.exec(c.req.path)?.[0] : undefined;
-  await requireUnrevokedCaller(getRequestContext(c), { isRestricted, limit, stream });
+  // Restricted tokens have a separate bucket, so that a page cannot block the account's servers.
+  const [bucket, limit] = only ? ['bound reads', BOUND_READS_PER_MINUTE] : ['reads', READS_PER_MINUTE];
+  return { bucket, name: FREE_REQUESTS_LIMIT, by: 'account', limit, stream };
 }
 
 /**
  * Checks with the account whether a credential is revoked, for responses without an admission.
  *
- * @param countedRead counted in the same call, and without a token, too
- * @throws ApiError 401 if it is, 429 for one read too many
+ * @param counted the request that is counted in the same call, and without a token, too
+ * @throws ApiError 401 if it is, 429 for one request too many
  */
-export async function requireUnrevokedCaller(request: CallerToCheck, countedRead?: RateLimitedRead): Promise<void> {
-  if (await isCredentialRevoked(request, countedRead)) throw createRevokedError();
+export async function requireUnrevokedCaller(request: CallerToCheck, counted?: RateLimitedRequest): Promise<void> {
+  if (await isCredentialRevoked(request, counted)) throw createRevokedError();
 }
 
 /**
@@ -74,13 +88,13 @@ export async function requireUnrevokedCaller(request: CallerToCheck, countedRead
  * @returns true also if the secret that signed it is no longer configured
  * @throws ObjectUnreachableError 503 while the account's object cannot be reached
  */
-export async function isCredentialRevoked(request: CallerToCheck, countedRead?: RateLimitedRead): Promise<boolean> {
+export async function isCredentialRevoked(request: CallerToCheck, counted?: RateLimitedRequest): Promise<boolean> {
   const { account, token } = request.identity;
-  if (!token && !countedRead) return false;
+  if (!token && !counted) return false;
   const mark = token?.mark;
   if (mark !== undefined && !(await getAllAccountMarks(account, request.settings)).includes(mark)) return true;
   const use = toCredentialUse(request.identity);
-  const text = countedRead && JSON.stringify(countedRead);
+  const text = counted && JSON.stringify(counted);
   const answer = await callAccount(request, (object) => object.isTokenRevoked(use, text));
   if (typeof answer === 'boolean') return answer;
   requireAdmittedDecision(JSON.parse(answer) as AdmissionDecision);

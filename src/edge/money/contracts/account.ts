@@ -181,7 +181,7 @@ interface TokenMethods {
   recordMintedToken(minted: MintedToken, by?: ChangeOrigin): boolean;
   revokeToken(jti: string, by?: ChangeOrigin): void;
   revokeAllTokens(by?: ChangeOrigin): void;
-  isTokenRevoked(token: CredentialClaims | undefined, countedRead?: string): boolean | string;
+  isTokenRevoked(token: CredentialClaims | undefined, countedRequest?: string): boolean | string;
 }
 
 /** A credential that was just minted. */

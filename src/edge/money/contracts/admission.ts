@@ -69,11 +69,17 @@ export interface AdmissionRequest extends AdmissionContext {
   free?: { storing?: StorageReservationRequest | undefined } | undefined;
 }
 
-/** A read, which calls no model, to be counted for its account. */
-export interface RateLimitedRead {
-  /** Whether its token is restricted. */
-  isRestricted: boolean;
-  /** How many of them the account may send in a minute. */
+/** The limit on requests to routes that call no model, as errors and headers name it. */
+export const FREE_REQUESTS_LIMIT = 'reads_per_minute';
+
+/** A request to a route that calls no model, to be counted for its account. */
+export interface RateLimitedRequest {
+  /** The requests that share the limit. */
+  bucket: string;
+  /** The limit’s name, and its owner. */
+  name: string;
+  by: 'account' | 'token';
+  /** How many of them may be sent in a minute. */
   limit: number;
   /** The stream that it resumes; absent if it resumes none. */
   stream?: string | undefined;

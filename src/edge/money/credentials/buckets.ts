@@ -1,9 +1,9 @@
-/** Limits the rate of requests that cost no money, such as reads and resumed streams. Only in memory. */
+/** Limits the rate of requests that cost no money, such as resumed streams. Only in memory. */
 
 import { createLruCache } from '../../kit/cache/lru.ts';
 import { computeUnitsInBucket, takeUnitsFromBucket } from '../budget/bucket.ts';
 import { createRateRejection } from '../budget/refusals.ts';
-import type { LimitRejection, RateLimitedRead } from '../contracts/admission.ts';
+import type { LimitRejection, RateLimitedRequest } from '../contracts/admission.ts';
 
 const MAX_BUCKETS = 1_000;
 /** For so long a stream may be resumed again for nothing, and so often. */
@@ -16,20 +16,17 @@ export class InMemoryRateBuckets {
   /** The streams that were resumed, and how often each still may be for nothing. */
   readonly #resumes = createLruCache<string, { until: number; left: number }>(MAX_BUCKETS);
 
-  /**
-   * Counts a read. Restricted tokens have a separate bucket, so that a page cannot block the account's servers. @returns the
-   * rejection of a read that exceeds the limit
-   */
-  takeRead({ isRestricted: bound, limit: most, stream }: RateLimitedRead, now: number): LimitRejection | undefined {
+  /** Counts a request. @returns the rejection of a request that exceeds the limit */
+  takeRequest({ bucket, name, by, limit, stream }: RateLimitedRequest, now: number): LimitRejection | undefined {
     const resumed = stream === undefined ? undefined : this.#resumes.get(stream);
     if (resumed && now < resumed.until && resumed.left > 0) {
       resumed.left -= 1;
       return undefined;
     }
-    const refusal = this.takeUnitsOrReject(bound ? 'bound reads' : 'reads', 'reads_per_minute', most, now, 1);
+    const refusal = this.takeUnitsOrReject(bucket, name, limit, now, 1);
     if (!refusal && stream !== undefined)
       this.#resumes.set(stream, { until: now + FREE_RESUME_MS, left: MAX_FREE_RESUMES });
-    return refusal;
+    return refusal && { ...refusal, by };
   }
 
   /** Takes units from a bucket. @param name the limit's @returns the rejection if they are not in it */

@@ -2,7 +2,7 @@
 
 import type { Context } from 'hono';
 import { storeMark } from '../../auth/account-mark-index.ts';
-import type { AppEnv } from '../../auth/context.ts';
+import type { AppEnv, RouteTerms } from '../../auth/context.ts';
 import { iterateAccountsOfMark } from '../../auth/find-account-by-mark.ts';
 import { isAdminScope } from '../../auth/identity/identity.ts';
 import { parseStoredTags } from '../../auth/identity/tags.ts';
@@ -22,6 +22,14 @@ import { createAccountCaller } from '../contracts/call-account.ts';
 import { MAX_MINTED_TOKENS } from './credentials.ts';
 import { mintRequest, tokensQuery } from './tokens.schema.ts';
 import type { MintedTokenAnswer, RenewedTokenAnswer } from './tokens-answers.schema.ts';
+
+/** The limit is far above what a page sends: a page renews its token once in each lifetime of the token. */
+const RENEWAL_TERMS = {
+  needs: 'credential',
+  openToRestrictedTokens: true,
+  endsSpending: true,
+  tokenLimit: { name: 'renewals_per_minute', requestsPerMinute: 60 },
+} as const satisfies RouteTerms;
 
 /** The routes by which an admin mints, lists and revokes credentials. */
 export const TOKEN_ROUTES = [
@@ -75,7 +83,7 @@ export const TOKEN_ROUTES = [
     };
     return c.json(answer, 201);
   }),
-  defineRoute('POST /tokens/renew', { needs: 'credential', openToRestrictedTokens: true }, async (c) => {
+  defineRoute('POST /tokens/renew', RENEWAL_TERMS, async (c) => {
     const { account, scopes, token, tags, only } = c.get('identity');
     const { session, jti, label, issued_at: issuedAt } = token ?? {};
     const left = (session?.end ?? 0) - Math.floor(Date.now() / 1_000);
@@ -126,12 +134,12 @@ export const TOKEN_ROUTES = [
     const page = parsePageQuery(c.req.query());
     return c.json(await createAccountCaller(c, c.req.param('id'))((object) => object.listTokens(page)));
   }),
-  defineRoute('DELETE /accounts/:id/tokens', { needs: 'admin' }, async (c) => {
+  defineRoute('DELETE /accounts/:id/tokens', { needs: 'admin', endsSpending: true }, async (c) => {
     await createAccountCaller(c, c.req.param('id'))((object) => object.revokeAllTokens(createChangeOrigin(c)));
     logChange(c, { type: 'account', id: c.req.param('id') }, ['all_revoked_at']);
     return c.json({ account: c.req.param('id'), revoked: 'all' });
   }),
-  defineRoute('DELETE /accounts/:id/tokens/:jti', { needs: 'admin' }, async (c) => {
+  defineRoute('DELETE /accounts/:id/tokens/:jti', { needs: 'admin', endsSpending: true }, async (c) => {
     const { id, jti } = c.req.param();
     await createAccountCaller(c, id)((object) => object.revokeToken(jti, createChangeOrigin(c)));
     logChange(c, { type: 'token', id: jti, account: id }, ['revoked_at']);

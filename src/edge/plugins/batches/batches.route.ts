@@ -29,7 +29,7 @@ export const BATCH_ROUTES = [
       setResultsUrl(c, requireBatch(await callBatch(getBatchKeyFromPath(c), (batch) => batch.readBatchState())).batch),
     ),
   ),
-  defineRoute('DELETE /v1/messages/batches/:id', { needs: 'messages' }, async (c) => {
+  defineRoute('DELETE /v1/messages/batches/:id', { needs: 'messages', endsSpending: true }, async (c) => {
     const place = getBatchKeyFromPath(c);
     const outcome = await callBatch(place, (batch) => batch.deleteBatch());
     if (outcome === 'none') throw createBatchNotFoundError();
@@ -38,7 +38,7 @@ export const BATCH_ROUTES = [
     }
     return c.json({ id: place.id, type: 'message_batch_deleted' });
   }),
-  defineRoute('POST /v1/messages/batches/:id/cancel', { needs: 'messages' }, async (c) =>
+  defineRoute('POST /v1/messages/batches/:id/cancel', { needs: 'messages', endsSpending: true }, async (c) =>
     c.json(
       setResultsUrl(c, requireBatch(await callBatch(getBatchKeyFromPath(c), (batch) => batch.cancelBatch())).batch),
     ),
@@ -63,7 +63,7 @@ export const CLASSIFICATION_ROUTES = [
     const lines = writeLabelLines(await requestUpstreamResults(c, batch, upstream), labels, batch.cost_usd);
     return new Response(createTextStream(lines), { headers: { 'content-type': 'application/jsonl' } });
   }),
-  defineRoute('POST /classifications/:id/cancel', { needs: 'classify' }, async (c) => {
+  defineRoute('POST /classifications/:id/cancel', { needs: 'classify', endsSpending: true }, async (c) => {
     const place = getBatchKeyFromPath(c);
     requireClassificationBatch(await callBatch(place, (batch) => batch.readBatchState()));
     return c.json(

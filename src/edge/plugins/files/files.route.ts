@@ -36,8 +36,8 @@ export const FILE_ROUTES = [
       return await downloadFile(c, getUpstreamOfContext(c), { id, upstreamName });
     }),
   ),
-  defineRoute('DELETE /v1/files/:id', { needs: 'messages' }, (c) =>
-    admitAndAddQuotaHeaders(c, () => retrieveOrDeleteFile(c, getUpstreamOfContext(c))),
+  defineRoute('DELETE /v1/files/:id', { needs: 'messages', endsSpending: true }, (c) =>
+    retrieveOrDeleteFile(c, getUpstreamOfContext(c)),
   ),
 ];
 

@@ -119,7 +119,7 @@ export const GROUP_ROUTES = [
     if (limits !== null) await groupList.addName(c.env.STORE, id);
     return c.json({ type: 'group', id, restored: true });
   }),
-  defineRoute('DELETE /groups/:id', { needs: 'admin' }, async (c) => {
+  defineRoute('DELETE /groups/:id', { needs: 'admin', endsSpending: true }, async (c) => {
     const id = requireGroupFromPath(c);
     const changed = await createPoolCaller(
       c,
@@ -161,7 +161,7 @@ export const GROUP_ROUTES = [
     addNamedAccountToList(getRequestContext(c), account);
     return c.json({ account, group });
   }),
-  defineRoute('DELETE /groups/:id/accounts/:account', { needs: 'admin' }, async (c) => {
+  defineRoute('DELETE /groups/:id/accounts/:account', { needs: 'admin', endsSpending: true }, async (c) => {
     const group = requireGroupFromPath(c);
     const account = c.req.param('account');
     const call = createAccountCaller(c, account);

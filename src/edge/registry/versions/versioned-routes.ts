@@ -81,23 +81,27 @@ export function createVersionedRoutes<
     defineRoute(`GET ${path}/:name`, { needs: scope }, async (c) =>
       definition.createGetResponse(c, await requireRequestedVersion(c, stored, getNameParameter(c))),
     ),
-    defineRoute(`DELETE ${path}/:name`, { needs: 'prefixes' }, async (c) => {
+    defineRoute(`DELETE ${path}/:name`, { needs: 'prefixes', endsSpending: true }, async (c) => {
       const name = getNameParameter(c);
       await updateStoredName(c, stored, getWritableOwnedName(c, kind, name), name, (object) =>
         object.removeName(kind, name, createAdminOrigin(c)),
       );
       return c.json({ type: `${kind}_deleted`, name });
     }),
-    defineRoute(`DELETE ${path}/:name/versions/:hash`, { needs: 'prefixes' }, async (c: Context<AppEnv>) => {
-      const { name = '', hash = '' } = c.req.param();
-      const version = `${name}@${hash}`;
-      if (!parseVersionRef(version)) throw createUnknownVersionError(stored, version);
-      const id = { kind, name, hash };
-      await updateStoredName(c, stored, getWritableOwnedName(c, kind, name), version, (object) =>
-        object.withdrawVersion(id, createAdminOrigin(c)),
-      );
-      return c.json({ type: `${kind}_version_withdrawn`, version });
-    }),
+    defineRoute(
+      `DELETE ${path}/:name/versions/:hash`,
+      { needs: 'prefixes', endsSpending: true },
+      async (c: Context<AppEnv>) => {
+        const { name = '', hash = '' } = c.req.param();
+        const version = `${name}@${hash}`;
+        if (!parseVersionRef(version)) throw createUnknownVersionError(stored, version);
+        const id = { kind, name, hash };
+        await updateStoredName(c, stored, getWritableOwnedName(c, kind, name), version, (object) =>
+          object.withdrawVersion(id, createAdminOrigin(c)),
+        );
+        return c.json({ type: `${kind}_version_withdrawn`, version });
+      },
+    ),
   ];
 }
 

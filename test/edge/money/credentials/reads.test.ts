@@ -7,6 +7,7 @@ import type { Account } from '#edge/money/account/account.ts';
 import type { AdmissionRequest } from '#edge/money/contracts/admission.ts';
 import { requestEdge } from '#test/support/agents.ts';
 import { createTestApp, readError, type TestApp } from '#test/support/app.ts';
+import { ROUTES } from '#test/support/routes.ts';
 import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 import { countBindingCalls } from '#test/support/visitors.ts';
 import { admitAt, NOON } from '../account/admission-requests.ts';
@@ -56,13 +57,11 @@ test('limits the reads per minute of restricted tokens, and returns Retry-After 
     {
       type: 'rate_limit_error',
       message:
-        "This request would exceed this account's limit reads_per_minute (it needs 1, 0 are left). Try again in 15 s.",
+        'This account sends too many requests to routes that call no model (its limit `reads_per_minute`). Try again in 15 s.',
     },
   ]);
   // Whatever the account answers is counted, but not what it is asked beside an admission.
   expect((await app.fetch(MESSAGES, { method: 'HEAD', headers: page })).status).toBe(429);
-  for (const path of ['/conversations/c1/stop', '/tokens/renew'])
-    expect((await requestEdge(app, 'POST', path, another)).status, path).toBe(429);
   expect((await requestEdge(app, 'POST', '/messages', page, { agent: 'sky', messages: 'none' })).status).toBe(400);
   // A page does not stop its account's server, nor another account.
   expect(await readsOf(app, MESSAGES, bearerHeader(await createToken('bob', ['messages'])), 1)).toEqual([200]);
@@ -111,6 +110,69 @@ test('counts resuming a stream as one read, including up to three resumptions wi
   expect(await readsOf(app, STREAM, page, 1)).toEqual([204]);
   wait(1);
   expect(await readsOf(app, STREAM, page, 1)).toEqual([429]);
+});
+
+/** Routes that end spending or access. A new route of this kind must state `endsSpending`. */
+const ENDING_ROUTES = ROUTES.filter(
+  ({ method, path }) => method === 'DELETE' || (method === 'POST' && /\/(cancel|stop|renew|revoke)$/.test(path)),
+);
+
+test('never rejects a request that ends spending or access because of a limit on other requests', async () => {
+  const app = await edge({ READS_PER_MINUTE: '1', BOUND_READS_PER_MINUTE: '1' });
+  const root = bearerHeader(await createToken('root', ['admin']));
+  const limits = { requests_per_minute: 0, usd_total: 0, conversations: 0 };
+  expect((await requestEdge(app, 'PUT', '/accounts/bob/limits', root, limits)).status).toBe(200);
+  const server = bearerHeader(await createToken('bob', ['messages', 'classify', 'prefixes']));
+  const page = await bound();
+  for (const headers of [server, page]) expect(await readsOf(app, MESSAGES, headers, 2)).toEqual([200, 429]);
+  expect(ENDING_ROUTES.length).toBeGreaterThan(12);
+  for (const { method, path, url } of ROUTES) {
+    const response = await app.fetch(url, { method, headers: { ...server, 'content-type': 'application/json' } });
+    await response.body?.cancel();
+    const isEnding = ENDING_ROUTES.some((one) => one.method === method && one.path === path);
+    const isCounted = !(method === 'POST' && /messages$|count.tokens$/.test(path));
+    expect(`${method} ${path} ${response.status === 429}`).toBe(`${method} ${path} ${!isEnding && isCounted}`);
+  }
+  const [statuses, expected] = [new Set<string>(), new Set<string>()];
+  for (let at = 0; at < 250; at += 1) {
+    const turn = `/conversations/c1/turns/turn-${at}`;
+    const requests = [
+      ['POST', '/conversations/c1/stop', page, 404],
+      ['POST', '/classifications/msgbatch_1/cancel', server, 404],
+      ['DELETE', turn, server, 404],
+      ['DELETE', `/accounts/bob/tokens/jti-${at}`, root, 200],
+    ] as const;
+    for (const [method, path, headers, status] of requests) {
+      const response = await app.fetch(path, { method, headers });
+      await response.body?.cancel();
+      statuses.add(`${method} ${path.replaceAll(/\d+$/g, '')} ${response.status}`);
+      expected.add(`${method} ${path.replaceAll(/\d+$/g, '')} ${status}`);
+    }
+  }
+  expect(statuses).toEqual(expected);
+});
+
+test('limits the renewals of each token, whatever other requests the account sends', async () => {
+  const app = await edge({ READS_PER_MINUTE: '1' });
+  const session = async (jti: string) => {
+    const issuedAt = Math.floor(Date.now() / 1_000);
+    const session = { end: issuedAt + 3_600, seconds: 600 };
+    return bearerHeader(await createToken('ann', ['messages'], { renews: { jti, issuedAt }, session }));
+  };
+  const [first, second] = [await session('one'), await session('two')];
+  expect(await readsOf(app, '/usage', first, 2)).toEqual([200, 429]);
+  const renew = (headers: Record<string, string>) => app.fetch('/tokens/renew', { method: 'POST', headers });
+  for (let at = 0; at < 60; at += 1) expect((await renew(first)).status).toBe(201);
+  const rejected = await renew(first);
+  expect([rejected.status, rejected.headers.get('sluice-limited-by'), rejected.headers.get('retry-after')]).toEqual([
+    429,
+    'token',
+    '1',
+  ]);
+  expect((await readError(rejected)).message).toMatch(
+    /^This request would exceed this token's limit renewals_per_minute/,
+  );
+  expect((await renew(second)).status).toBe(201);
 });
 
 /** A conversation of two million bytes, as it tells its account. */

@@ -14,6 +14,7 @@ import {
   rejectAgentFields,
   rejectConversationFields,
 } from '../claude/request/all-fields.ts';
+import { createCacheControl } from '../claude/request/cache-breakpoints.ts';
 import type { Upstream } from '../claude/upstream.ts';
 import { applyMessageDefaults, createModelRequiredMessage, type MessageDefaults } from '../config/message-defaults.ts';
 import type { Settings } from '../config/settings.ts';
@@ -25,7 +26,6 @@ import {
   resolveRequestedAgent,
 } from '../conversations/history/guard.ts';
 import { countAvailableBreakpoints, readMaxCost } from '../conversations/history/resolved-request.ts';
-import { BREAKPOINT } from '../conversations/history/storage/message-text.ts';
 import { formatVersionReference } from '../conversations/history/storage/rows.ts';
 import { type FoundAgent, findAgent, rejectPrefixWithAgent } from '../conversations/object/initial-context.ts';
 import type { JsonBody } from '../kit/http/body/json-body.ts';
@@ -126,7 +126,10 @@ export async function prepareStatelessMessage(
       model,
     });
     // If the caller has placed no breakpoint, let the API place one by a `cache_control` of the request itself.
-    const text = editJson(complete, { ...fieldRemovals().all, ...(used === 0 && BREAKPOINT) });
+    const text = editJson(complete, {
+      ...fieldRemovals().all,
+      ...(used === 0 && { cache_control: JSON.stringify(createCacheControl('5m')) }),
+    });
     return { text, json: JSON.parse(text) as JsonObject, costLimit: readMaxCost(parseMemberTexts(complete)) };
   };
   const withoutChoice = applyAgentForModel();

@@ -5,6 +5,7 @@ import { adaptRequestForModel, describeChanges } from '../../claude/pricing/adap
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { computeMaximumCost } from '../../claude/pricing/maximum-cost.ts';
 import { fieldRemovals } from '../../claude/request/all-fields.ts';
+import { createCacheControl } from '../../claude/request/cache-breakpoints.ts';
 import { type HistoryReplacement, RequestBody } from '../../claude/request/request-body.ts';
 import type { SentHistory } from '../../claude/request/sent-history.ts';
 import type { Settings } from '../../config/settings.ts';
@@ -14,7 +15,7 @@ import type { BodyMemoryShare } from '../../kit/http/body-memory.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
 import { editJson, parseMemberTexts } from '../../kit/json/edit.ts';
-import type { JsonObject } from '../../kit/json/object.ts';
+import { isObject, type JsonObject } from '../../kit/json/object.ts';
 import type { PluginContextValues } from '../../kit/plugins/context-values.ts';
 import { findEdgeTools, NO_EDGE_TOOLS, type ParsedEdgeTools } from '../../registry/tools/edge-tools.ts';
 import { type RunLimits, runLimits } from '../../registry/tools/run-limits.schema.ts';
@@ -36,7 +37,7 @@ import { findResultsInUnansweredQuestion, type StepResults } from './refused-res
 import { type RepairablePlan, RequestRepair } from './repair-request.ts';
 import { repairCallsInBody } from './repaired-calls.ts';
 import { type RequestOptions, type ResolvedRequest, readMaxCost, resolveRequest } from './resolved-request.ts';
-import { BREAKPOINT, removeBreakpointsFromMessage } from './storage/message-text.ts';
+import { removeBreakpointsFromMessage } from './storage/message-text.ts';
 import type { CodeContainer, TurnRow } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 import { findModelOfToolLoop } from './thinking.ts';
@@ -143,8 +144,8 @@ export function* planNextRequestInSteps(
       messages: incoming.new,
       model,
       container: findContainer(incoming, transcript, options),
-      markPreviousQuestion: () =>
-        addBreakpointToPreviousQuestion(history, tail, getParsedMessages(incoming.new), transcript),
+      markPreviousQuestion: (breakpoint) =>
+        addBreakpointToPreviousQuestion(breakpoint, history, tail, getParsedMessages(incoming.new), transcript),
     },
     history,
     run,
@@ -246,7 +247,7 @@ export function buildTurnBody(
     messages: readonly IncomingMessage[];
     model: string;
     container?: CodeContainer | undefined;
-    markPreviousQuestion?(): HistoryReplacement | undefined;
+    markPreviousQuestion?(breakpoint: JsonObject): HistoryReplacement | undefined;
   },
   history: SentHistory,
   run: Omit<PlannedRun, 'bodyWithoutMessages'> | undefined,
@@ -259,11 +260,15 @@ export function buildTurnBody(
   if (named !== undefined) changes.container = named;
   // Let the API place a breakpoint by itself if the caller has placed none. In a later step it may use one that is left.
   const isCached = used === 0 || (isLaterStep && used < breakpointLimit);
-  if (isCached) changes.cache_control = BREAKPOINT.cache_control;
+  const automatic = isObject(request.json.cache_control) ? request.json.cache_control : undefined;
+  if (isCached && !automatic) changes.cache_control = JSON.stringify(createCacheControl('5m'));
   const texts = messages.map(({ text }) => text);
   const extended = isLaterStep ? history.appendMessages(texts, getParsedMessages(messages)) : undefined;
   const text = editJson(request.text, { ...changes, messages: `[${isLaterStep ? '' : texts.join(',')}]` });
-  const replaced = isCached && used + 1 < breakpointLimit ? markPreviousQuestion?.() : undefined;
+  const isQuestionMarked = isCached && used + (automatic ? 0 : 1) < breakpointLimit;
+  const replaced = isQuestionMarked
+    ? markPreviousQuestion?.(createCacheControl(automatic?.ttl === '1h' ? '1h' : '5m'))
+    : undefined;
   return {
     body: new RequestBody(text, extended ?? history, replaced),
     extendedHistory: extended && texts.every((one) => removeBreakpointsFromMessage(one) === one) ? extended : undefined,

@@ -5,6 +5,7 @@ import type { SentHistory } from '../../claude/request/sent-history.ts';
 import { encoder } from '../../kit/http/bytes.ts';
 import { COMMA } from '../../kit/json/characters.ts';
 import { parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
+import type { JsonObject } from '../../kit/json/object.ts';
 import type { SentMessage } from './continuation.ts';
 import type { MessageText } from './storage/history-cache.ts';
 import { addBreakpointToLastBlock } from './storage/message-text.ts';
@@ -18,11 +19,13 @@ const COMPARED_BYTES = 1_024;
  * Adds a cache breakpoint to the last block of the previous question, with which the previous prompt ended. Without it, after a
  * long answer the whole history would be written to the cache again instead of being read from it.
  *
+ * @param breakpoint the member `cache_control`
  * @param history the messages before the new ones
  * @param tail the last answer and all messages after it, at the end of the history
  * @returns undefined if the end of the prompt is near enough, or if the question is not sent as it is stored
  */
 export function addBreakpointToPreviousQuestion(
+  breakpoint: JsonObject,
   history: SentHistory,
   tail: readonly MessageText[],
   fresh: readonly SentMessage[],
@@ -32,7 +35,7 @@ export function addBreakpointToPreviousQuestion(
   const isNew = ({ content }: SentMessage) => (Array.isArray(content) ? content.length : 1);
   if (fresh.reduce((sum, message) => sum + isNew(message), inTail) < LOOKBACK_BLOCKS) return undefined;
   const question = readMessageBeforeLastAnswer(tail, transcript);
-  const marked = question && addBreakpointToLastBlock(question);
+  const marked = question && addBreakpointToLastBlock(question, breakpoint);
   if (question === undefined || marked === undefined) return undefined;
   const end = tail.reduce((at, { text }) => at - encoder.encode(text).length - 1, history.joinedBytes.length);
   const bytes = encoder.encode(question);

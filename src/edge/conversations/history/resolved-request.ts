@@ -4,6 +4,7 @@ import type { ModelTable } from '../../claude/models/models.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { findDefaultModel } from '../../claude/pricing/default-model.ts';
 import { rejectAgentFields } from '../../claude/request/all-fields.ts';
+import { MAX_BREAKPOINTS } from '../../claude/request/cache-breakpoints.ts';
 import { createModelRequiredMessage, type MessageDefaults } from '../../config/message-defaults.ts';
 import type { Settings } from '../../config/settings.ts';
 import { createInvalidRequestError } from '../../kit/http/errors.ts';
@@ -21,8 +22,6 @@ import { countBreakpoints } from './storage/message-text.ts';
 import type { ConversationProfile } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 
-/** The most cache breakpoints of a request. */
-const MAX_BREAKPOINTS = 4;
 /** The most cache breakpoints of a prefix or an agent. */
 const MAX_PREFIX_BREAKPOINTS = 2;
 

@@ -6,7 +6,7 @@ import { historySetting } from '../../conversations/history/history.schema.ts';
 import { createFieldError } from '../../kit/http/validate.ts';
 import * as z from '../../kit/http/zod.ts';
 import { fallbackModels } from '../../money/budget/limits.schema.ts';
-import { prefixRef } from '../../registry/prefixes/prefixes.schema.ts';
+import { cacheLifetime, prefixRef } from '../../registry/prefixes/prefixes.schema.ts';
 import { runLimits } from '../../registry/tools/run-limits.schema.ts';
 import { agentRef, createPutSchemas } from '../../registry/versions/versions.schema.ts';
 
@@ -217,6 +217,10 @@ const agentFields = z
     fallback_models: z.createOptionalField(
       fallbackModels,
       'Models that Sluice tries, in this order, if the agent’s model is overloaded or the budget does not cover it.',
+    ),
+    cache_ttl: z.createOptionalField(
+      cacheLifetime,
+      'How long the upstream caches the agent’s tools and system prompt after each use: `5m` (5 minutes) or `1h` (1 hour). Default: that of its `prefix`, or `5m`.',
     ),
     history: z.createOptionalField(
       historySetting,

@@ -7,10 +7,15 @@
 
 import { adaptRequestForModel, describeChanges } from '../../claude/pricing/adapt-for-model.ts';
 import { createFieldOpenToTest, listFieldNames, runLimitFields } from '../../claude/request/all-fields.ts';
+import {
+  type CallerLifetimes,
+  chooseCacheLifetime,
+  createCacheControl,
+  listCallerLifetimes,
+} from '../../claude/request/cache-breakpoints.ts';
 import { parseRequestField } from '../../claude/request/field-definition.ts';
 import type { ApplyAgentOptions } from '../../conversations/history/agent-in-use.ts';
 import type { InheritedSystemAndTools } from '../../conversations/history/inherited-parts.ts';
-import { BREAKPOINT } from '../../conversations/history/storage/message-text.ts';
 import { createInvalidRequestError } from '../../kit/http/errors.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
 import { editJson, parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
@@ -52,7 +57,8 @@ const COUNTED: ReadonlySet<string> = new Set(['thinking', 'tool_choice', 'output
  * `system` and `tools` come after the agent's own parts, whose bytes are the same in every request.
  *
  * @param members the caller's members as JSON texts
- * @param breakpoints one goes after the agent's system, another after its tools
+ * @param breakpoints one goes after the agent's system, another after its tools. Their lifetime is the agent's `cache_ttl`, unless a
+ *   breakpoint of the caller requires another one
  * @throws ApiError 400 for a tool with the name of an agent's tool, for an unknown name in `agent_tools`, and for a malformed
  *   limit; 500 for an MCP server whose secret is missing
  */
@@ -85,14 +91,21 @@ export function buildRequestWithAgent(
   const system = splitListItems('system', own.get('system'));
   const addedTools = splitListItems('tools', members.get('tools') ?? inherited.tools);
   rejectDuplicateToolNames(definition, addedTools);
+  const addedSystem = splitListItems('system', members.get('system') ?? inherited.system);
+  const lifetimes = listLifetimesOfCaller(members, { tools: addedTools, system: addedSystem });
+  const getBreakpoint = (part: 'tools' | 'system') =>
+    createCacheControl(chooseCacheLifetime(part, definition.cache_ttl ?? '5m', lifetimes));
   const lastTool = offered.findLastIndex(({ tool }) => tool.defer_loading !== true);
   const marksTools = lastTool >= 0 && breakpoints >= (system.length > 0 ? 2 : 1);
-  setMember('tools', joinListItems(marksTools ? addCacheBreakpointAt(tools, lastTool) : tools, addedTools));
+  setMember(
+    'tools',
+    joinListItems(marksTools ? addCacheBreakpointAt(tools, lastTool, getBreakpoint('tools')) : tools, addedTools),
+  );
   setMember(
     'system',
     joinListItems(
-      breakpoints > 0 ? addCacheBreakpointAt(system, system.length - 1) : system,
-      splitListItems('system', members.get('system') ?? inherited.system),
+      breakpoints > 0 ? addCacheBreakpointAt(system, system.length - 1, getBreakpoint('system')) : system,
+      addedSystem,
     ),
   );
   if (counts) return `{${parts.join(',')}}`;
@@ -197,8 +210,27 @@ function splitListItems(name: 'system' | 'tools', text = '[]'): string[] {
   throw createInvalidRequestError(`${name}: Input should be a valid list`);
 }
 
-function addCacheBreakpointAt(items: readonly string[], at: number): string[] {
-  return items.map((text, index) => (index === at ? editJson(text, BREAKPOINT) : text));
+/** @returns the lifetimes of the breakpoints of a caller, who has added these items to the agent's */
+function listLifetimesOfCaller(
+  members: ReadonlyMap<string, string>,
+  added: Readonly<Record<'tools' | 'system', readonly string[]>>,
+): CallerLifetimes {
+  // Parse only texts that can have a breakpoint: messages may be long.
+  const parseItems = (text: string): unknown[] => (text.includes('"cache_control"') ? JSON.parse(text) : []);
+  return listCallerLifetimes(
+    {
+      tools: parseItems(`[${added.tools.join(',')}]`),
+      system: parseItems(`[${added.system.join(',')}]`),
+      messages: parseItems(members.get('messages') ?? '[]'),
+    },
+    JSON.parse(members.get('cache_control') ?? 'null'),
+  );
+}
+
+function addCacheBreakpointAt(items: readonly string[], at: number, breakpoint: JsonObject): string[] {
+  return items.map((text, index) =>
+    index === at ? editJson(text, { cache_control: JSON.stringify(breakpoint) }) : text,
+  );
 }
 
 function joinListItems(...items: readonly (readonly string[])[]): string | undefined {

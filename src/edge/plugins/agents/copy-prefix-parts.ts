@@ -16,7 +16,7 @@ import { MAX_AGENT_BYTES } from './agents.schema.ts';
 import { findAgentOfUndescribedTool } from './fill-tool-descriptions.ts';
 
 /**
- * Copies the system prompt and the tools of the prefix that an agent names into the agent. An agent that names none does not
+ * Copies the system prompt, the tools and the default `cache_ttl` of the prefix that an agent names into the agent. An agent that names none does not
  * change. The request may contain the same parts in addition to the prefix, as `GET` returns them.
  *
  * @param by the owner of the agent: an account, or the deployment. Only its own prefixes and the deployment's can be used
@@ -28,7 +28,7 @@ export async function copyPrefixIntoAgent(c: Context<AppEnv>, fields: JsonObject
   if (fields.prefix === undefined) return fields;
   const ref = validateBySchema(PREFIX_MEMBER.schema, fields.prefix, 'prefix') ?? '';
   const { owner, name, hash, value } = await requireRequestedVersion(c, PREFIXES, ref, [by, DEPLOYMENT]);
-  const { system, tools, messages } = value.content;
+  const { system, tools, messages, cache_ttl } = value.content;
   if (messages.length > 0) {
     throw createInvalidRequestError(
       'prefix: this prefix has messages, which agents do not support. Use a prefix without messages.',
@@ -49,7 +49,7 @@ export async function copyPrefixIntoAgent(c: Context<AppEnv>, fields: JsonObject
     if (isEqualJson(sent[part], part === 'tools' ? sentTools : parts.system)) continue;
     throw createInvalidRequestError(`${part}: differs from the value of the prefix ${name}. Remove one of the two.`);
   }
-  return { ...fields, ...parts, tools: sentTools, prefix: `${name}@${hash}` };
+  return { cache_ttl, ...fields, ...parts, tools: sentTools, prefix: `${name}@${hash}` };
 }
 
 /** @returns whether two JSON values are equal, in whatever order their members are */

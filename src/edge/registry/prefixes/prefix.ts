@@ -7,6 +7,15 @@
  */
 
 import type { RequestBodyFactory } from '../../claude/providers/provider.ts';
+import {
+  chooseCacheLifetime,
+  createCacheControl,
+  findBreakpoints,
+  listCallerLifetimes,
+  MAX_BREAKPOINTS,
+  PROMPT_PARTS,
+  type PromptPart,
+} from '../../claude/request/cache-breakpoints.ts';
 import { createUpstreamBody } from '../../claude/request/upstream-body.ts';
 import type { JsonBody } from '../../kit/http/body/json-body.ts';
 import {
@@ -23,7 +32,7 @@ import { getBodySize } from '../../kit/http/read-json.ts';
 import { editJson, parseMemberTexts } from '../../kit/json/edit.ts';
 import { isObject, type JsonObject, removeUndefined } from '../../kit/json/object.ts';
 import { createToolForModel } from '../tools/edge-tools.ts';
-import type { CacheTtl, PrefixFields } from './prefixes.schema.ts';
+import type { PrefixFields } from './prefixes.schema.ts';
 
 /** A version as it is stored: its system has the form in which it was sent. */
 export interface StoredPrefixContent extends Omit<PrefixFields, PromptPart> {
@@ -49,21 +58,8 @@ export interface ParsedPrefix {
   memorySize: number;
 }
 
-/** The three parts of a prompt that the API reads in this order. */
-type PromptPart = 'tools' | 'system' | 'messages';
-
-interface LocatedBreakpoint {
-  path: string;
-  ttl: CacheTtl;
-}
-
-const PARTS: readonly PromptPart[] = ['tools', 'system', 'messages'];
-const MAX_BREAKPOINTS = 4;
-/** How deep breakpoints are searched. Content that the API accepts nests at most four deep. */
-const MAX_PREFIX_DEPTH = 8;
 /** An estimate: parsed JSON takes at most this many times the length of its text. */
 const PARSED_SIZE_FACTOR = 4;
-const AUTOMATIC = '{"type":"ephemeral"}';
 const UNCACHEABLE: ReadonlySet<unknown> = new Set(['thinking', 'redacted_thinking']);
 
 /**
@@ -116,15 +112,13 @@ export function parsePrefix(body: JsonBody): ParsedPrefix {
     tools: content.tools.map(createToolForModel).filter((tool) => tool !== undefined),
   });
   const runs = content.tools.filter((tool) => Object.hasOwn(tool, 'run')).map(({ name, run }) => ({ name, run }));
-  const createJsonPieces = (list: readonly unknown[]) =>
-    replacePlaceholdersByPieces(JSON.stringify(list).slice(1, -1), sources);
   const pieces = {
-    tools: createJsonPieces(json.tools),
-    system: createJsonPieces(json.system),
-    messages: createJsonPieces(json.messages),
+    tools: createJsonPieces(json.tools, sources),
+    system: createJsonPieces(json.system, sources),
+    messages: createJsonPieces(json.messages, sources),
   };
   // Long strings stay in the stored bytes, so they count once. Everything else is in memory as bytes and as parsed values.
-  const bytes = sources.length > 0 ? getBodySize(body) : sumPieceLengths(PARTS.flatMap((part) => pieces[part]));
+  const bytes = sources.length > 0 ? getBodySize(body) : sumPieceLengths(PROMPT_PARTS.flatMap((part) => pieces[part]));
   const memorySize = bytes + body.text.length * PARSED_SIZE_FACTOR;
   return {
     content,
@@ -137,10 +131,14 @@ export function parsePrefix(body: JsonBody): ParsedPrefix {
   };
 }
 
+function createJsonPieces(list: readonly unknown[], sources: readonly PlaceholderSource[]): readonly Uint8Array[] {
+  return replacePlaceholdersByPieces(JSON.stringify(list).slice(1, -1), sources);
+}
+
 function addPrefixBreakpoints(content: StoredPrefixContent): Pick<ParsedPrefix, 'json' | 'marked'> {
   const { tools, messages, cache_ttl } = content;
   const system = toSystemBlocks(content.system);
-  const control = { type: 'ephemeral', ...(cache_ttl === '1h' ? { ttl: '1h' } : {}) };
+  const control = createCacheControl(cache_ttl);
   const end: PromptPart = messages.length > 0 ? 'messages' : system.length > 0 ? 'system' : 'tools';
   // Add a breakpoint after the tools as well: a tool that the caller adds changes everything after it, but the prefix's tools
   // can still be read from the cache. A tool with `defer_loading` is not in the prompt, and the API rejects a breakpoint on it.
@@ -183,7 +181,7 @@ function addContentBreakpoint(content: unknown, control: JsonObject): JsonObject
  *
  * @param body its `messages` are a list
  * @param defaults members that are set if the caller has left them out; undefined sets nothing
- * @throws ApiError 400 if the caller's parts or breakpoints do not fit the prefix
+ * @throws ApiError 400 if the caller's parts do not fit the prefix
  */
 export function expandPrefix(
   body: JsonBody,
@@ -208,25 +206,26 @@ export function expandPrefix(
     system: readSystemBlocks(body.json),
     messages: readOptionalList(body.json, 'messages'),
   };
-  if (shouldAddAutomaticCaching(prefix, own, body.json.cache_control)) {
-    changes.cache_control = AUTOMATIC;
-    json.cache_control = { type: 'ephemeral' };
+  const { isAutomatic, parts } = fitBreakpoints(prefix, own, body.json.cache_control);
+  if (isAutomatic) {
+    json.cache_control = createCacheControl('5m');
+    changes.cache_control = JSON.stringify(json.cache_control);
   }
   const stored: PlaceholderSource = {
     id: createPlaceholderSourceId(),
-    getPieces: (index) => prefix.pieces[PARTS[index] ?? 'tools'],
+    getPieces: (index) => parts.pieces[PROMPT_PARTS[index] ?? 'tools'],
   };
   const members: string[] = [];
-  for (const [index, part] of PARTS.entries()) {
+  for (const [index, part] of PROMPT_PARTS.entries()) {
     const items = getItemsText(before.get(part), own[part]);
-    const hasStored = prefix.json[part].length > 0;
+    const hasStored = parts.json[part].length > 0;
     if (items === '' && !hasStored) {
       delete json[part];
       continue;
     }
     const list = [...(hasStored ? [createPartPlaceholder(stored.id, index)] : []), ...(items === '' ? [] : [items])];
     members.push(`"${part}":[${list.join(',')}]`);
-    json[part] = [...prefix.json[part], ...own[part]];
+    json[part] = [...parts.json[part], ...own[part]];
   }
   const others = editJson(body.text, changes);
   const rest = others.slice(others.indexOf('{') + 1);
@@ -292,74 +291,42 @@ function toSystemBlocks(system: StoredPrefixContent['system'] = []): JsonObject[
 }
 
 /**
- * Checks all breakpoints, the prefix's included, against the API's rules.
+ * Fits the prefix's breakpoints to those of the caller, so that a request which is valid without them stays valid. Their
+ * lifetimes change as `chooseCacheLifetime` explains. If the caller leaves fewer of the API's four breakpoints than the prefix
+ * uses, the prefix has only its last one, or none.
  *
- * @returns whether to ask for automatic caching
+ * @returns the prefix's parts, and whether to ask for automatic caching
  */
-function shouldAddAutomaticCaching(
+function fitBreakpoints(
   prefix: ParsedPrefix,
   own: Record<PromptPart, readonly unknown[]>,
   automatic: unknown,
-): boolean {
+): { isAutomatic: boolean; parts: Pick<ParsedPrefix, 'json' | 'pieces'> } {
   const { marked, content } = prefix;
-  const placed: LocatedBreakpoint[] = [];
-  const theirs: LocatedBreakpoint[] = [];
-  for (const part of PARTS) {
-    if (marked.includes(part)) placed.push({ path: `the prefix's ${part}`, ttl: content.cache_ttl });
-    const found = findBreakpoints(part, own[part]);
-    placed.push(...found);
-    theirs.push(...found);
+  const callers = listCallerLifetimes(own, automatic);
+  const used = Object.values(callers).flat().length;
+  const json = { ...prefix.json };
+  const pieces = { ...prefix.pieces };
+  const last = marked.at(-1);
+  // If nothing follows the last breakpoint, it is where automatic caching would be, which must have the same lifetime.
+  const isLastOfPrompt =
+    last !== undefined && PROMPT_PARTS.slice(PROMPT_PARTS.indexOf(last)).every((part) => own[part].length === 0);
+  const kept = marked.slice(Math.max(0, marked.length - Math.max(0, MAX_BREAKPOINTS - used)));
+  for (const part of marked) {
+    const isKept = kept.includes(part) && !(part === last && isLastOfPrompt && callers.automatic.length > 0);
+    const ttl = isKept ? chooseCacheLifetime(part, content.cache_ttl, callers) : undefined;
+    if (ttl === content.cache_ttl) continue;
+    json[part] = changeBreakpoints(prefix.json[part], ttl && createCacheControl(ttl));
+    pieces[part] = createJsonPieces(json[part], prefix.sources);
   }
-  const none = theirs.length === 0 && !isObject(automatic);
-  if (isObject(automatic)) placed.push({ path: 'cache_control', ttl: getCacheTtl(automatic) });
-  if (placed.length > MAX_BREAKPOINTS) {
-    throw createInvalidRequestError(
-      `cache_control: ${placed.length} breakpoints, and the API supports ${MAX_BREAKPOINTS}. The prefix uses ${marked.length}, so you can set at most ${MAX_BREAKPOINTS - marked.length}, including automatic caching. Remove some.`,
-    );
-  }
-  const short = placed.findIndex(({ ttl }) => ttl === '5m');
-  const late = placed.findIndex(({ ttl }, index) => ttl === '1h' && short >= 0 && index > short);
-  if (late >= 0) {
-    throw createInvalidRequestError(
-      `cache_control: the API requires breakpoints of 1h before those of 5m, but ${placed[late]?.path} (1h) comes after ${placed[short]?.path} (5m). The prefix has the lifetime ${content.cache_ttl}. Use the same for your breakpoints.`,
-    );
-  }
-  return none;
+  return { isAutomatic: used === 0 && !isLastOfPrompt, parts: { json, pieces } };
 }
 
-/**
- * Finds breakpoints in the same places as the API: on tools, on blocks, and on blocks within blocks. It does not search
- * schemas, which may have a property with the same name.
- */
-function findBreakpoints(part: PromptPart, list: readonly unknown[]): LocatedBreakpoint[] {
-  const found: LocatedBreakpoint[] = [];
-  for (const [index, item] of list.entries()) {
-    const path = `${part}.${index}`;
-    if (!isObject(item)) continue;
-    if (part === 'messages') visitNode(item.content, `${path}.content`, 0);
-    else if (part === 'system') visitNode(item, path, 0);
-    else addBreakpoint(item, path);
-  }
-  return found;
-
-  function addBreakpoint(node: JsonObject, path: string): void {
-    if (isObject(node.cache_control)) found.push({ path, ttl: getCacheTtl(node.cache_control) });
-  }
-
-  function visitNode(node: unknown, path: string, depth: number): void {
-    if (depth > MAX_PREFIX_DEPTH || typeof node !== 'object' || node === null) return;
-    if (Array.isArray(node)) {
-      for (const [index, item] of node.entries()) visitNode(item, `${path}.${index}`, depth + 1);
-      return;
-    }
-    const block = node as JsonObject;
-    if (isObject(block.source)) visitNode(block.source.content, `${path}.source.content`, depth + 1);
-    // The API counts a nested breakpoint before that of its outer block, so visit the content first.
-    visitNode(block.content, `${path}.content`, depth + 1);
-    addBreakpoint(block, path);
-  }
-}
-
-function getCacheTtl(control: JsonObject): CacheTtl {
-  return control.ttl === '1h' ? '1h' : '5m';
+/** Changes the breakpoints of a part of a prefix. @param control undefined removes them */
+function changeBreakpoints(items: readonly unknown[], control: JsonObject | undefined): unknown[] {
+  return items.map((item) => {
+    if (!isObject(item)) return item;
+    if (isObject(item.cache_control)) return removeUndefined({ ...item, cache_control: control });
+    return Array.isArray(item.content) ? { ...item, content: changeBreakpoints(item.content, control) } : item;
+  });
 }

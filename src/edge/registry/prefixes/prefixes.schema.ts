@@ -9,6 +9,7 @@ import { createPutSchemas, createVersionRefSchema } from '../versions/versions.s
 /** The largest version, in the bytes of its stored form. */
 export const MAX_PREFIX_BYTES = 20 * 1024 * 1024;
 
+export const cacheLifetime = z.enum(['5m', '1h'], { error: "Input should be '5m' or '1h'" });
 export const prefixRef = createVersionRefSchema('prefix');
 
 export const PREFIX_MEMBER: RequestFieldDefinition<string> = {
@@ -61,7 +62,7 @@ const prefixFields = z.strictObject({
     'Models that Sluice tries, in this order, if the requested one is overloaded or the budget does not cover it.',
   ),
   cache_ttl: z.addDescription(
-    z._default(z.enum(['5m', '1h'], { error: "Input should be '5m' or '1h'" }), '5m'),
+    z._default(cacheLifetime, '5m'),
     'How long the upstream caches the prefix after each use: `5m` (5 minutes) or `1h` (1 hour).',
   ),
   history: z.createOptionalField(
@@ -75,6 +76,5 @@ const prefixFields = z.strictObject({
 });
 
 export type PrefixFields = z.output<typeof prefixFields>;
-export type CacheTtl = PrefixFields['cache_ttl'];
 
 export const putPrefix = createPutSchemas(prefixFields, prefixRef);

@@ -198,7 +198,7 @@ describe('breakpoints', () => {
     expect(expand(bodyOf({ ...HI, cache_control: null }), full).json.cache_control).toEqual({ type: 'ephemeral' });
   });
 
-  test('are limited to four wherever the caller sets them, not counting a schema’s property of that name', () => {
+  test('leave the caller all four of the API, wherever the caller sets them, not counting a schema’s property', () => {
     const marked = (value: string) => ({ ...text(value), cache_control: { type: 'ephemeral' } });
     const result = { type: 'tool_result', tool_use_id: 't', content: [marked('r')] };
     const document = { type: 'document', source: { type: 'content', content: [marked('d')] } };
@@ -208,24 +208,30 @@ describe('breakpoints', () => {
       { tools: [{ ...tool('b'), cache_control: { type: 'ephemeral' } }], system: [marked('a'), marked('b')] },
       { system: [marked('a'), marked('b')], cache_control: { type: 'ephemeral' } },
     ]) {
-      const message = faultOf(() => expand(bodyOf({ ...HI, ...own }), full));
-      expect(message).toBe(
-        'cache_control: 5 breakpoints, and the API supports 4. The prefix uses 2, so you can set at most 2, including automatic caching. Remove some.',
-      );
+      const up = expand(bodyOf({ ...HI, ...own }), full);
+      expect(controls(up)).toBe(4);
+      // The end of the prefix keeps its breakpoint, because it covers more than the end of the tools.
+      expect(JSON.parse(up.text)).toMatchObject({
+        messages: [{ content: [{ cache_control: { type: 'ephemeral' } }] }, {}],
+      });
     }
+    const four = expand(bodyOf({ ...HI, system: ['a', 'b', 'c', 'd'].map(marked) }), full);
+    expect(controls(four)).toBe(4);
+    expect(four.text.startsWith('{"tools":[{"name":"a","input_schema"')).toBe(true);
     expect(controls(expand(bodyOf({ ...HI, system: [marked('a'), marked('b')] }), full))).toBe(4);
     expect(expand(bodyOf({ ...HI, tools: [tool('b')] }), full).json.cache_control).toEqual({ type: 'ephemeral' });
   });
 
-  test('of 1h are rejected after breakpoints of 5m', () => {
+  test('take the lifetime that the caller’s breakpoints require', () => {
     const hour = { type: 'ephemeral', ttl: '1h' };
     const long = prefixOf({ tools: [tool('a')], system: 'S', cache_ttl: '1h' });
-    const late = faultOf(() => expand(bodyOf({ ...HI, cache_control: hour }), full));
-    expect(late).toMatch(/cache_control \(1h\) comes after the prefix's tools \(5m\)\. The prefix has the lifetime 5m/);
+    const ttlsOf = (body: JsonBody) =>
+      [...body.text.matchAll(/"cache_control":\{"type":"ephemeral"(,"ttl":"1h")?\}/g)].map(([, ttl]) =>
+        ttl ? '1h' : '5m',
+      );
+    expect(ttlsOf(expand(bodyOf({ ...HI, cache_control: hour }), full))).toEqual(['1h', '1h', '1h']);
     const early = [{ ...tool('b'), cache_control: { type: 'ephemeral' } }];
-    expect(faultOf(() => expand(bodyOf({ ...HI, tools: early }), long))).toMatch(
-      /the prefix's system \(1h\) comes after tools\.0 \(5m\)/,
-    );
+    expect(ttlsOf(expand(bodyOf({ ...HI, tools: early }), long))).toEqual(['1h', '5m', '5m']);
     expect(controls(expand(bodyOf({ ...HI, cache_control: hour }), long))).toBe(3);
   });
 });

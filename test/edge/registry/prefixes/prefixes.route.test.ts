@@ -315,7 +315,6 @@ describe('a request with a prefix', () => {
     const alice = await authorizationFor('alice');
     const { version } = await storePrefix(app, 'support', SUPPORT, alice);
     const sent = app.sent.length;
-    const marked = [1, 2, 3, 4].map((n) => ({ type: 'text', text: `${n}`, cache_control: { type: 'ephemeral' } }));
     const cases: [object, Record<string, string>, number][] = [
       [{ prefix: 'nothing' }, {}, 404],
       [{ prefix: `${version.slice(0, -1)}g` }, {}, 400],
@@ -325,8 +324,6 @@ describe('a request with a prefix', () => {
       [{ prefix: null }, {}, 400],
       [{}, { 'sluice-prefix': '' }, 400],
       [{ prefix: 'support' }, { 'sluice-prefix': version }, 400],
-      [{ prefix: 'support', system: marked }, {}, 400],
-      [{ prefix: 'support', cache_control: { type: 'ephemeral', ttl: '1h' } }, {}, 400],
       [{ prefix: 'support', messages: [] }, {}, 400],
       [{ prefix: 'support', messages: undefined }, {}, 400],
       [{ prefix: 'support', model: 1 }, {}, 400],

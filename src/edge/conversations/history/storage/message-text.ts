@@ -1,8 +1,6 @@
 /** Edits messages as JSON texts. Otherwise they are stored and sent again unchanged. */
 import { editJson, parseMemberTexts, splitArrayItems } from '../../../kit/json/edit.ts';
-
-/** A cache breakpoint, as a member of a block, a tool, or a request. */
-export const BREAKPOINT = { cache_control: '{"type":"ephemeral"}' };
+import type { JsonObject } from '../../../kit/json/object.ts';
 
 /** The most characters in a row. With three bytes each they stay below the platform's limit of 2 MB. */
 export const PIECE_CHARACTERS = 600_000;
@@ -24,14 +22,15 @@ const NO_BREAKPOINT_TYPES = /^"(?:thinking|redacted_thinking|connector_text)"$/;
  *
  * @returns undefined if that block can have none
  */
-export function addBreakpointToLastBlock(message: string): string | undefined {
+export function addBreakpointToLastBlock(message: string, breakpoint: JsonObject): string | undefined {
   const content = parseMemberTexts(message).get('content') ?? '';
   const blocks = content.startsWith('[') ? splitArrayItems(content) : [`{"type":"text","text":${content}}`];
   const last = blocks.pop();
   if (!last?.startsWith('{')) return undefined;
   const members = parseMemberTexts(last);
   if (NO_BREAKPOINT_TYPES.test(members.get('type') ?? '') || members.get('text') === '""') return undefined;
-  return editJson(message, { content: `[${[...blocks, editJson(last, BREAKPOINT)].join(',')}]` });
+  const marked = editJson(last, { cache_control: JSON.stringify(breakpoint) });
+  return editJson(message, { content: `[${[...blocks, marked].join(',')}]` });
 }
 
 /** @returns whether a JSON text has a member `cache_control`. Inside a JSON string its quotes would be escaped. */

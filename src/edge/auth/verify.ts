@@ -20,6 +20,7 @@ import {
   isAccountName,
   isAdminScope,
   isSourceAccount,
+  isTokenId,
   isVisitor,
   PROVIDER_DEFAULT,
   parseScopes,
@@ -38,8 +39,6 @@ const MAX_VERIFIED_TOKENS = 5_000;
 const MAX_KEYS_TRIED = 4;
 /** Milliseconds for which it is remembered that the provider's keys could not be read. */
 const KEYS_FAILURE_MS = 2_000;
-/** The longest id of a token that an account keeps. */
-const MAX_JTI_CHARACTERS = 256;
 
 /** The state that an isolate caches for its settings, because verifying a token costs more than relaying a request. */
 interface TokenVerifierState {
@@ -265,11 +264,6 @@ function parseSessionClaim(claim: unknown): TokenRenewal | undefined {
   if (!isObject(claim)) return undefined;
   const { end, seconds } = claim;
   return typeof end === 'number' && typeof seconds === 'number' ? { end, seconds } : undefined;
-}
-
-/** @returns whether a claim can be an id by which a token is listed and revoked. In a provider's token it may be anything. */
-function isTokenId(claim: unknown): claim is string {
-  return typeof claim === 'string' && claim.length >= 1 && claim.length <= MAX_JTI_CHARACTERS && claim.isWellFormed();
 }
 
 /**

@@ -4,6 +4,9 @@ import { getMember, isObject } from '../kit/json/object.ts';
 
 const contentError = createFieldError('Input should be a valid string or a list of blocks');
 
+/** The roles of stored messages: those of the API. */
+export const messageRole = z.enum(['user', 'assistant', 'system']);
+
 /** A message of a request: only what this edge checks. */
 export const messageParam = z
   .looseObject(
@@ -39,18 +42,34 @@ function isCertainlyValidMessage(value: unknown): boolean {
   return typeof getMember(value, 'role') === 'string' && (typeof content === 'string' || Array.isArray(content));
 }
 
-/** Only the first fault is reported: a list may have millions of messages, each with a fault. */
-export const messageParams = z
-  .array(z.custom<Message>(), { error: createFieldError('Input should be a valid list') })
-  .check(({ value, issues }) => {
-    for (const [index, input] of value.entries()) {
-      if (isCertainlyValidMessage(input)) continue;
-      const [issue] = messageParam.safeParse(input).error?.issues ?? [];
-      if (issue === undefined) continue;
-      issues.push({ code: 'custom', input, message: issue.message, path: [index, ...issue.path] });
-      return;
-    }
-  });
+/** A fault of a message, and where in the message it is. */
+export interface MessageFault {
+  path: readonly PropertyKey[];
+  message: string;
+}
+
+/** @returns the first fault of a message, by `messageParam` */
+export function findMessageFault(input: unknown): MessageFault | undefined {
+  return isCertainlyValidMessage(input) ? undefined : messageParam.safeParse(input).error?.issues[0];
+}
+
+/** Creates the schema of a list. Only the first fault is reported: a list may have millions of messages, each with a fault. */
+export function createMessagesSchema(
+  findFault: (input: unknown, index: number, list: readonly unknown[]) => MessageFault | undefined,
+) {
+  return z
+    .array(z.custom<Message>(), { error: createFieldError('Input should be a valid list') })
+    .check(({ value, issues }) => {
+      for (const [index, input] of value.entries()) {
+        const fault = findFault(input, index, value);
+        if (!fault) continue;
+        issues.push({ code: 'custom', input, message: fault.message, path: [index, ...fault.path] });
+        return;
+      }
+    });
+}
+
+const messageParams = createMessagesSchema(findMessageFault);
 
 const model = z
   .string({ error: createFieldError('Input should be a valid string') })

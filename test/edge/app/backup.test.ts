@@ -14,6 +14,17 @@ import { settleAt } from '../money/account/admission-requests.ts';
 const DAY = 86_400_000;
 const BOUNDED = { leastOutput: 0, bounded: true, countable: false, isPriced: true, models: [['claude-haiku-5-5']] };
 const CREDIT = { id: 'crd_1', key: null, amount: 5, spent: 0, note: null, created_at: 1, expires_at: null };
+const TOKEN = {
+  jti: 'tok_1',
+  label: null,
+  scopes: null,
+  minted_at: null,
+  first_seen_at: 1,
+  expires_at: null,
+  revoked_at: null,
+  limits: null,
+  spent: 0,
+};
 let app: TestApp;
 beforeEach(() => {
   installSimulator();
@@ -310,7 +321,8 @@ describe('the backup of an account', () => {
   test('restores limits, group, credit, revocations and usage, and changes nothing if repeated', async () => {
     await put('/accounts/alice/limits', { usd_total: 2, requests_per_minute: 60 });
     await put('/groups/red/accounts/alice', {});
-    await call('POST', '/accounts/alice/credit', { usd: 3, note: 'Invoice' });
+    await call('POST', '/accounts/alice/credit', { usd: 7, note: 'Invoice' });
+    await call('POST', '/accounts/alice/credit', { usd: -4, note: 'Refund' });
     const minted = (await (
       await call('POST', '/tokens', { account: 'alice', scopes: ['messages'], limits: { usd_total: 1 } })
     ).json()) as { token: string; jti: string };
@@ -425,7 +437,8 @@ describe('the backup of an account', () => {
     ['of a day to come', { days: [{ ...sums(1e6), day: 1e6 }] }, 'days.0.day'],
     ['with a sum below nothing', { days: [{ ...sums(1), requests: -1 }] }, 'days.0.requests'],
     ['with a cost below nothing', { days: [{ ...sums(1), cost: -1 }] }, 'days.0.cost'],
-    ['with credit below nothing', { credits: [{ ...CREDIT, amount: -1 }] }, 'credits.0.amount'],
+    ['with half a nanodollar of credit', { credits: [{ ...CREDIT, amount: 0.5 }] }, 'credits.0.amount'],
+    ['with a token whose id is too long', { tokens: [{ ...TOKEN, jti: 'x'.repeat(257) }] }, 'tokens.0.jti'],
     ['with credit of which less than nothing is spent', { credits: [{ ...CREDIT, spent: -1 }] }, 'credits.0.spent'],
     ['with a group that has no name', { group: '' }, 'group'],
     ['with a limit that is none', { limits: { usd_per_year: 1 } }, 'usd_per_year'],

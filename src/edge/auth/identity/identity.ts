@@ -35,6 +35,16 @@ export function isGroupName(name: unknown): name is string {
   return isAccountName(name);
 }
 
+/** The longest id of a token: the claim `jti`. */
+export const MAX_TOKEN_ID_CHARACTERS = 256;
+
+/** @returns whether a claim can be an id by which a token is listed and revoked. In a provider's token it may be anything. */
+export function isTokenId(claim: unknown): claim is string {
+  return (
+    typeof claim === 'string' && claim.length >= 1 && claim.length <= MAX_TOKEN_ID_CHARACTERS && claim.isWellFormed()
+  );
+}
+
 const SOURCE_ACCOUNT = 'webhook-';
 
 /** @returns the account that pays for a source of webhooks, if its definition names no other. */

@@ -1,4 +1,4 @@
-import { defaultedRequest, messageParams } from '../../claude/messages.schema.ts';
+import { defaultedRequest } from '../../claude/messages.schema.ts';
 import type { RequestFieldDefinition } from '../../claude/request/field-definition.ts';
 import type { ListPageQuery } from '../../kit/http/page.ts';
 import { createFieldError } from '../../kit/http/validate.ts';
@@ -6,6 +6,7 @@ import * as z from '../../kit/http/zod.ts';
 import { prefixRef } from '../../registry/prefixes/prefixes.schema.ts';
 import { agentRef } from '../../registry/versions/versions.schema.ts';
 import { history, MOST_IN_A_TURN, TOO_MANY_IN_A_TURN } from '../history/history.schema.ts';
+import { importedMessages } from '../history/imported-messages.schema.ts';
 
 /** The ids of subagents' conversations begin with this. Only the edge makes such ids. */
 export const SUBAGENT_ID = 'sub_';
@@ -101,7 +102,7 @@ export const createConversation = z.strictObject({
     'The default tools, for turns that do not set `tools`. Sluice calls the tools with `run`.',
   ),
   messages: z.createOptionalField(
-    messageParams.check(
+    importedMessages.check(
       z.refine((messages) => messages.length > 0, 'at least one message is required'),
       z.refine((messages) => messages.length <= MAX_MESSAGES, `Input should have at most ${MAX_MESSAGES} messages`),
     ),

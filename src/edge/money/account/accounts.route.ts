@@ -20,7 +20,7 @@ import { computeUsedShareOfLimit } from '../admission/budget-left.ts';
 import { readJsonBody } from '../admission/read-body.ts';
 import { sortByTightness } from '../budget/binding-limits.ts';
 import { getDefaultLimits } from '../budget/default-limits.ts';
-import { creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
+import { creditKey, creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
 import { findUnaffordableSearches } from '../budget/unpaid-searches.ts';
 import { CALENDAR_PERIODS, mapPeriods } from '../budget/windows.ts';
 import { createChangeOrigin, logChange } from '../changes/change-origin.ts';
@@ -30,7 +30,6 @@ import { hideOperatorMessage } from './hide-operator-message.ts';
 import { absentQuery, erasureRequest } from './usage.schema.ts';
 import type { QuotaReport, RestrictedAccountAnswer } from './usage-answers.schema.ts';
 
-const MAX_CREDIT_KEY_CHARACTERS = 256;
 /** Milliseconds by which the clock of the other deployment may be ahead. */
 const MAX_CLOCK_SKEW_MS = 60_000;
 
@@ -185,10 +184,7 @@ async function fetchChangedAccountAnswer(c: Context<AppEnv>, id: string) {
 
 function getIdempotencyKeyOfCredit(c: Context<AppEnv>): string | undefined {
   const key = c.req.header('idempotency-key');
-  if (key !== undefined && key.length > MAX_CREDIT_KEY_CHARACTERS) {
-    throw createInvalidRequestError(`idempotency-key: must have at most ${MAX_CREDIT_KEY_CHARACTERS} characters.`);
-  }
-  return key;
+  return key === undefined ? undefined : validateBySchema(creditKey, key, 'idempotency-key');
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The limits that admins can set. Their maximum keeps all sums exact. */
 
-import { usd } from '../../kit/http/fields.ts';
+import { count, instant, usd } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
 
 /** Nine million dollars: in nanodollars about the largest exact integer. It also means "no limit". */
@@ -206,6 +206,11 @@ export const unpaidSearchesSchema = z.createOptionalField(
 
 export type UnaffordableSearches = NonNullable<z.output<typeof unpaidSearchesSchema>>;
 
+/** Why a credit was given. */
+const creditNote = z.string().check(z.maxLength(512));
+/** The `idempotency-key` with which a credit is given. */
+export const creditKey = z.string().check(z.maxLength(256, 'must have at most 256 characters'));
+
 /** US dollars that an account is given in addition to its limit `usd_total`. */
 export const creditRequest = z.strictObject({
   usd: z.addDescription(
@@ -213,5 +218,31 @@ export const creditRequest = z.strictObject({
     'US dollars, with at most nine decimals. A negative amount takes credit back, as for a refund; spent credit stays spent.',
   ),
   expires_at: z.createOptionalField(moment, 'When the rest of the credit expires; ISO 8601. Default: never.'),
-  note: z.createOptionalField(z.string().check(z.maxLength(512)), 'What the credit is for, such as an invoice number.'),
+  note: z.createOptionalField(creditNote, 'What the credit is for, such as an invoice number.'),
+});
+
+/** The columns of a credit that an account stores, in nanodollars and milliseconds. */
+export const storedCredit = z.strictObject({
+  id: z.addDescription(
+    z.string().check(z.maxLength(128)),
+    'The id of the credit, such as `credit_0b6f7c0e-3f1e-4a55-9b8e-2f6f0f3d7c11`.',
+  ),
+  key: z.addDescription(
+    z.nullable(creditKey),
+    'The `idempotency-key` with which the credit was given. Null if the credit was given without a key.',
+  ),
+  amount: z.addDescription(
+    z.int(),
+    'The amount of the credit, in nanodollars (1 US dollar is 1,000,000,000). It is negative for credit that was taken back.',
+  ),
+  spent: z.addDescription(count, 'How much of the credit is spent, in nanodollars.'),
+  note: z.addDescription(
+    z.nullable(creditNote),
+    'The note of the admin who gave the credit. Null if the credit has no note.',
+  ),
+  created_at: z.addDescription(instant, 'When the credit was given; milliseconds since 1970.'),
+  expires_at: z.addDescription(
+    z.nullable(instant),
+    'When the credit expires; milliseconds since 1970. Null if the credit does not expire.',
+  ),
 });

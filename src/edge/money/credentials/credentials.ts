@@ -1,6 +1,7 @@
 /** Keeps the credentials of an account: which were minted or seen, and which are revoked. */
 
 import { LEEWAY_S } from '../../auth/identity/caller.ts';
+import { isTokenId } from '../../auth/identity/identity.ts';
 import type { ListPage, PageSelection } from '../../durable/page.ts';
 import { TableRowsBase } from '../../durable/rows.ts';
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
@@ -27,7 +28,6 @@ type TokenTableRow = Record<string, SqlStorageValue> &
     revoked_at: number | null;
   };
 
-const MAX_JTI_CHARACTERS = 256;
 const MAX_OPERATOR_USES = 1_000;
 /** How many locations of each token are listed beside other tokens. */
 const MAX_LISTED_LOCATIONS = 5;
@@ -86,7 +86,7 @@ export class TokenTable extends TableRowsBase {
   /** Records the first use of a token, so that it can be listed. Writes one row, once for each token. */
   recordFirstUse(token: CredentialClaims, now: number): void {
     const { jti } = token;
-    if (jti === undefined || jti.length > MAX_JTI_CHARACTERS) return;
+    if (!isTokenId(jti)) return;
     const row = this.#rows.findTokenRow(jti);
     if (row?.isSeen) return;
     // Stop listing new tokens when the table is full. A token that is not listed works, and can still be revoked by its id.

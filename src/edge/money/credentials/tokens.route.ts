@@ -4,7 +4,7 @@ import type { Context } from 'hono';
 import { storeMark } from '../../auth/account-mark-index.ts';
 import type { AppEnv, RouteTerms } from '../../auth/context.ts';
 import { iterateAccountsOfMark } from '../../auth/find-account-by-mark.ts';
-import { isAdminScope } from '../../auth/identity/identity.ts';
+import { isAdminScope, isTokenId, MAX_TOKEN_ID_CHARACTERS } from '../../auth/identity/identity.ts';
 import { parseStoredTags } from '../../auth/identity/tags.ts';
 import { extractMarkOfToken, mintToken } from '../../auth/mint.ts';
 import { canUseRestrictedTokens, findTokenOriginUnknownToDeployment } from '../../auth/restricted-routes.ts';
@@ -140,7 +140,8 @@ export const TOKEN_ROUTES = [
     return c.json({ account: c.req.param('id'), revoked: 'all' });
   }),
   defineRoute('DELETE /accounts/:id/tokens/:jti', { needs: 'admin', endsSpending: true }, async (c) => {
-    const { id, jti } = c.req.param();
+    const { id } = c.req.param();
+    const jti = requireTokenIdParam(c);
     await createAccountCaller(c, id)((object) => object.revokeToken(jti, createChangeOrigin(c)));
     logChange(c, { type: 'token', id: jti, account: id }, ['revoked_at']);
     return c.json({ account: id, revoked: jti });
@@ -164,3 +165,19 @@ function requireSigningSecret({ SIGNING_SECRET }: Settings): string {
 
 /** @returns the time as text. @param seconds since 1970 */
 const formatUnixSeconds = (seconds: number): string => toIsoTime(seconds * 1_000);
+
+const JWT = /^eyJ[\w-]*\.[\w-]*\.[\w-]*$/;
+
+/** @throws ApiError 400 for a whole token, or for an id that no token can have */
+function requireTokenIdParam(c: Context<AppEnv>): string {
+  const jti = c.req.param('jti');
+  if (jti !== undefined && JWT.test(jti))
+    throw createInvalidRequestError(
+      'jti: this is a whole token. Send its id: `jti` in the response that created the token, or the claim `jti` in its payload, which is the second part, in base64url. GET /accounts/:id/tokens lists the ids.',
+    );
+  if (!isTokenId(jti))
+    throw createInvalidRequestError(
+      `jti: must have 1 to ${MAX_TOKEN_ID_CHARACTERS} characters. GET /accounts/:id/tokens lists the ids.`,
+    );
+  return jti;
+}

@@ -21,6 +21,9 @@ export const tokensQuery = z.object({
   ),
 });
 
+/** A label for the list of tokens. */
+export const tokenLabel = z.string().check(z.maxLength(256));
+
 export const mintRequest = z
   .strictObject({
     account: z.addDescription(
@@ -50,7 +53,7 @@ export const mintRequest = z
       'After how many seconds the token expires. Default: 900 (15 minutes) with `only`; 30 days with `admin` or a scope that begins with `admin:`; otherwise it does not expire.',
     ),
     label: z.createOptionalField(
-      z.string().check(z.maxLength(256)),
+      tokenLabel,
       'A label for the list of tokens, such as the device that uses it; at most 256 characters.',
     ),
     tags: z.createOptionalField(

@@ -1,9 +1,9 @@
-import { isGroupName } from '../../auth/identity/identity.ts';
+import { isAccountName, isGroupName, isTokenId, MAX_TOKEN_ID_CHARACTERS } from '../../auth/identity/identity.ts';
 import { count, createObjectTypeSchema, instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
-import { limitsSchema, tokenLimits } from '../../money/budget/limits.schema.ts';
+import { limitsSchema, storedCredit, tokenLimits } from '../../money/budget/limits.schema.ts';
+import { tokenLabel } from '../../money/credentials/tokens.schema.ts';
 
-const createTextSchema = (most: number) => z.string().check(z.maxLength(most));
 const nanodollars = count;
 
 /**
@@ -12,56 +12,34 @@ const nanodollars = count;
  */
 export const accountBackup = z.strictObject({
   type: createObjectTypeSchema('account_backup'),
-  id: z.addDescription(z.string(), 'The name of the account: the `sub` of its tokens.'),
+  id: z.addDescription(
+    z.string().check(z.refine(isAccountName, 'must be 1 to 128 characters')),
+    'The name of the account: the `sub` of its tokens.',
+  ),
   taken_at: z.addDescription(instant, 'When the backup was made; milliseconds since 1970.'),
   limits: z.addDescription(
     z.nullable(limitsSchema),
     'The account’s own limits. Null if the account has only the deployment’s defaults.',
   ),
   group: z.addDescription(
-    z.nullable(createTextSchema(128).check(z.refine(isGroupName, 'must be 1 to 128 characters'))),
+    z.nullable(z.string().check(z.refine(isGroupName, 'must be 1 to 128 characters'))),
     'The group to which an admin has assigned the account. Null if no admin has assigned one.',
   ),
   revoked_before: z.addDescription(instant, 'Tokens issued until this time are revoked; milliseconds since 1970.'),
-  credits: z.addDescription(
-    z.array(
-      z.strictObject({
-        id: z.addDescription(
-          createTextSchema(128),
-          'The id of the credit, such as `credit_0b6f7c0e-3f1e-4a55-9b8e-2f6f0f3d7c11`.',
-        ),
-        key: z.addDescription(
-          z.nullable(createTextSchema(256)),
-          'The `idempotency-key` with which the credit was given. Null if the credit was given without a key.',
-        ),
-        amount: z.addDescription(
-          nanodollars,
-          'The amount of the credit, in nanodollars (1 US dollar is 1,000,000,000).',
-        ),
-        spent: z.addDescription(nanodollars, 'How much of the credit is spent, in nanodollars.'),
-        note: z.addDescription(
-          z.nullable(createTextSchema(512)),
-          'The note of the admin who gave the credit. Null if the credit has no note.',
-        ),
-        created_at: z.addDescription(instant, 'When the credit was given; milliseconds since 1970.'),
-        expires_at: z.addDescription(
-          z.nullable(instant),
-          'When the credit expires; milliseconds since 1970. Null if the credit does not expire.',
-        ),
-      }),
-    ),
-    'The credits of the account, expired ones included.',
-  ),
+  credits: z.addDescription(z.array(storedCredit), 'The credits of the account, expired ones included.'),
   tokens: z.addDescription(
     z.array(
       z.strictObject({
-        jti: z.addDescription(createTextSchema(256), 'The id of the token.'),
+        jti: z.addDescription(
+          z.string().check(z.refine(isTokenId, `must have 1 to ${MAX_TOKEN_ID_CHARACTERS} characters`)),
+          'The id of the token.',
+        ),
         label: z.addDescription(
-          z.nullable(createTextSchema(1_000)),
+          z.nullable(tokenLabel),
           'The label that the token was created with. Null if the token has no label.',
         ),
         scopes: z.addDescription(
-          z.nullable(createTextSchema(1_000)),
+          z.nullable(z.string().check(z.maxLength(1_000))),
           'The scopes of the token, separated by spaces. Null if unknown.',
         ),
         minted_at: z.addDescription(

@@ -1,4 +1,4 @@
-import { messageParam } from '../../claude/messages.schema.ts';
+import { messageParam, messageRole } from '../../claude/messages.schema.ts';
 import { history } from '../../conversations/history/history.schema.ts';
 import { chosenBySchema } from '../../conversations/history/storage/chosen-by.schema.ts';
 import { nonEmpty, position } from '../../conversations/history/storage/copied-lines.schema.ts';
@@ -74,7 +74,7 @@ const messageLine = z.object({
   seq: position,
   turn: position,
   id: nonEmpty,
-  role: z.enum(['user', 'assistant', 'system']),
+  role: messageRole,
   createdAt: instant,
   origin: z.nullable(z.enum(['edge', 'import'])),
   shown: z.optional(messageParam),

@@ -259,6 +259,97 @@ describe('a conversation that is created with messages', () => {
     expect((await create([user('Hi')])).status).toBe(201);
   });
 
+  const OPENAI_CALL = { id: 'call_1', type: 'function', function: { name: 'weather', arguments: '{"city":"Bern"}' } };
+  const OPENAI_RESULT = { role: 'tool', tool_call_id: 'call_1', content: 'Sunny' };
+
+  test.each<[product: string, messages: unknown[], fault?: RegExp]>([
+    [
+      'OpenAI, with a system message',
+      [{ role: 'system', content: 'Be brief.' }, user('Hi'), assistant('Hello')],
+      /^messages\.0: a system message cannot be the first one\. .*`system` of the conversation/,
+    ],
+    [
+      'OpenAI, with a system message after an answer',
+      [user('Hi'), assistant('Hello'), { role: 'system', content: 'Be brief.' }, user('How?')],
+      /^messages\.2: a system message must follow a user message/,
+    ],
+    [
+      'OpenAI, with a developer message',
+      [{ role: 'developer', content: 'Be brief.' }, user('Hi')],
+      /^messages\.0\.role: `developer` is not a role\. .*`system` of the conversation/,
+    ],
+    [
+      'OpenAI, with a call',
+      [user('Hi'), { role: 'assistant', content: null, tool_calls: [OPENAI_CALL] }, OPENAI_RESULT],
+      /^messages\.1\.tool_calls: .*`tool_use` block/,
+    ],
+    [
+      'OpenAI, with a text and a call',
+      [user('Hi'), { role: 'assistant', content: 'Let me see.', tool_calls: [OPENAI_CALL] }, OPENAI_RESULT],
+      /^messages\.1\.tool_calls: .*`tool_use` block/,
+    ],
+    [
+      'OpenAI, with a result only',
+      [user('Hi'), assistant('Let me see.'), OPENAI_RESULT],
+      /^messages\.2\.role: `tool` is not a role\. .*`tool_result` block/,
+    ],
+    [
+      'OpenAI, with a function message',
+      [user('Hi'), { role: 'function', name: 'weather', content: 'Sunny' }],
+      /^messages\.1\.role: `function` is not a role\. Send one of the roles/,
+    ],
+    ['OpenAI, with text parts', [user([{ type: 'text', text: 'Hi' }]), assistant([{ type: 'text', text: 'Hello' }])]],
+    [
+      'OpenAI, with the name of the user',
+      [
+        { ...user('Hi'), name: 'Ann' },
+        { ...assistant('Hello'), refusal: null },
+      ],
+    ],
+    [
+      'Gemini',
+      [
+        { role: 'user', parts: [{ text: 'Hi' }] },
+        { role: 'model', parts: [{ text: 'Hello' }] },
+      ],
+      /^messages\.0\.content: Field required/,
+    ],
+    [
+      'the AI SDK',
+      [user('Hi'), { role: 'tool', content: [{ type: 'tool-result', toolCallId: 'call_1', result: 'Sunny' }] }],
+      /^messages\.1\.role: `tool` is not a role/,
+    ],
+    ['LangChain', [{ type: 'human', content: 'Hi' }], /^messages\.0\.role: Field required/],
+    [
+      'a Markdown chat, with its lines as a list',
+      [user(['Hi', 'there']), assistant('Hello')],
+      /^messages\.0\.content\.0: Input should be a content block/,
+    ],
+    [
+      'Bedrock, with blocks without a type',
+      [user([{ text: 'Hi' }]), assistant([{ text: 'Hello' }])],
+      /^messages\.0\.content\.0\.type: Input should be the type/,
+    ],
+    [
+      'another gateway, with null in a result',
+      [user('Hi'), assistant([CALL]), user([{ ...RESULT, content: [null] }])],
+      /^messages\.2\.content\.0\.content\.0: Input should be a content block/,
+    ],
+    [
+      'Claude Code, with a system message after a question',
+      [user('Hi'), { role: 'system', content: 'Be brief.' }, assistant('Hello')],
+    ],
+    ['a copy of Claude’s own messages', [user('Hi'), assistant([CALL]), user([RESULT]), assistant('Sun.')]],
+  ])('is usable in the next message, or rejected with its position: the history of %s', async (_, messages, fault) => {
+    const created = await create(messages);
+    if (fault) {
+      expect([created.status, (await readError(created)).message]).toEqual([400, expect.stringMatching(fault)]);
+      expect((await app.fetch('/conversations/c1')).status).toBe(404);
+    } else {
+      expect([created.status, (await say('Thanks')).status]).toEqual([201, 200]);
+    }
+  });
+
   test('does not replace an existing conversation', async () => {
     await create([user('First'), assistant('1')]);
     expect((await create([user('Second')])).status).toBe(409);

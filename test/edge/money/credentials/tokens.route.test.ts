@@ -316,3 +316,25 @@ test('returns 200 if a token to revoke does not exist or was already revoked', a
   }
   expect((await list(app, 'alice')).data).toMatchObject([{ jti: 'x/y' }]);
 });
+
+test('rejects a whole token, or an id that no token can have, in place of the id of a token to revoke', async () => {
+  const app = smallEdge();
+  const whole = await createToken('alice');
+  for (const [jti, message] of [
+    [whole, /^jti: this is a whole token\. Send its id: `jti`/],
+    ['x'.repeat(257), /^jti: must have 1 to 256 characters/],
+  ] as const) {
+    const response = await app.fetch(`/accounts/alice/tokens/${jti}`, { method: 'DELETE', headers: await admin() });
+    expect(response.status).toBe(400);
+    expect(await readError(response)).toMatchObject({
+      type: 'invalid_request_error',
+      message: expect.stringMatching(message) as string,
+    });
+  }
+  expect((await list(app, 'alice')).data).toEqual([]);
+  const longest = await app.fetch(`/accounts/alice/tokens/${'x'.repeat(256)}`, {
+    method: 'DELETE',
+    headers: await admin(),
+  });
+  expect(longest.status).toBe(200);
+});

@@ -3,9 +3,9 @@ import { useEffect } from 'preact/hooks';
 import { Chat } from './chat/chat.tsx';
 import { refreshSpentToday, spentToday } from './edge/account.ts';
 import { isBudgetViewAvailable, listAvailablePageParts } from './edge/available-views.ts';
-import { checkConnection, connectionFault, connectionState, deploymentRejection, upstream } from './edge/client.ts';
-import { token } from './edge/credential.ts';
-import { identity } from './edge/identity.ts';
+import { checkConnection, connectionFault, deploymentRejection, upstream } from './edge/client.ts';
+import { connectionState, token } from './edge/credential.ts';
+import { identity, isRestricted } from './edge/identity.ts';
 import { type ComponentLoader, LazyComponent } from './edge/lazy-component.tsx';
 import { currentTheme, switchToNextTheme } from './theme.ts';
 import { TokenDialog, TokenGate } from './token.tsx';
@@ -56,7 +56,8 @@ export function App() {
     const handleShortcut = (event: KeyboardEvent) => {
       const isPressed =
         (event.ctrlKey || event.metaKey) && event.shiftKey && event.key.toUpperCase() === NEW_CONVERSATION_KEY;
-      if (!isPressed || event.altKey || isInputMethodKey(event) || connectionState.value !== 'ready') return;
+      const isAvailable = connectionState.value === 'ready' && listAvailablePageParts().includes('chat');
+      if (!isPressed || event.altKey || isInputMethodKey(event) || !isAvailable) return;
       event.preventDefault();
       navigateToSection('chat');
       document.getElementById('draft')?.focus();
@@ -64,9 +65,21 @@ export function App() {
     addEventListener('keydown', handleShortcut);
     return () => removeEventListener('keydown', handleShortcut);
   }, []);
+  useEffect(() => {
+    // Without this, the browser replaces the page with a file that is dropped beside a field for files.
+    const keepPage = (event: DragEvent) => {
+      if (!event.defaultPrevented && event.dataTransfer?.types.includes('Files')) event.preventDefault();
+    };
+    addEventListener('dragover', keepPage);
+    addEventListener('drop', keepPage);
+    return () => {
+      removeEventListener('dragover', keepPage);
+      removeEventListener('drop', keepPage);
+    };
+  }, []);
   useSignalEffect(() => {
     const isMissing = connectionState.value === 'ready' && findMissingAddress() !== undefined;
-    document.title = `${isMissing ? 'Not found' : PART_NAMES[currentPart.value]} · Sluice`;
+    document.title = `${isMissing ? 'Not found' : PART_NAMES[getShownPart()]} · Sluice`;
   });
   return (
     <>
@@ -74,7 +87,7 @@ export function App() {
         Skip to content
       </button>
       <header class="top">
-        <a class="inline brand" href="#/chat">
+        <a class="inline brand" href="#/">
           <img src="/page/icon.svg" alt="" width="24" height="24" />
           Sluice
         </a>
@@ -83,14 +96,14 @@ export function App() {
             <a
               key={name}
               href={`#/${name}`}
-              aria-current={name === currentPart.value && !isMissing ? 'page' : undefined}
+              aria-current={name === getShownPart() && !isMissing ? 'page' : undefined}
             >
               {PART_NAMES[name]}
             </a>
           ))}
         </nav>
         <div class="inline top-end">
-          <TodaySpend />
+          {!isRestricted() && <TodaySpend />}
           <a class="docs" href="/docs" title="Reference and guides">
             Docs
           </a>
@@ -101,7 +114,7 @@ export function App() {
           />
           <IconButton
             icon="person"
-            label={`Account ${identity.value.account}`}
+            label={`Account ${identity.value.account}`.trim()}
             disabled={!ready}
             onClick={() => (asksToken.value = true)}
           />
@@ -146,9 +159,9 @@ export function App() {
   );
 }
 
-/** The part that is shown. The page opens with the chat if the token allows it, otherwise with the budget. */
+/** The part that is shown. The page opens with the first part that the token allows. */
 function getShownPart(): PageSection {
-  return isStartAddress.value && !identity.value.canChat ? 'budget' : currentPart.value;
+  return (isStartAddress.value ? listAvailablePageParts()[0] : undefined) ?? currentPart.value;
 }
 
 /** @returns the address in the URL if neither the page nor this deployment has anything at it */

@@ -1,7 +1,7 @@
 /** Keeps what was typed of agents and is not saved yet, until it is stored or let go: a click elsewhere loses nothing. */
 
-import { signal } from '@preact/signals';
 import type { AgentContent } from '../../edge/answers.ts';
+import { createAccountSignal } from '../edge/identity.ts';
 import { NEW_AGENT } from '../ui/route.ts';
 import { LIMIT_FIELDS, toPlainSystem } from './agent-fields.ts';
 
@@ -15,8 +15,9 @@ const DRAFTS_KEY = 'sluice-agent-drafts';
 const DEFAULT_AGENT_MAX_TOKENS = 4_096;
 
 /** The drafts by the names of their agents; that of a new one by `NEW_AGENT`. */
-export const agentDrafts = signal<Readonly<Record<string, AgentDraft>>>(
+export const agentDrafts = createAccountSignal<Readonly<Record<string, AgentDraft>>>(
   JSON.parse(sessionStorage.getItem(DRAFTS_KEY) ?? '{}'),
+  {},
 );
 agentDrafts.subscribe((drafts) => sessionStorage.setItem(DRAFTS_KEY, JSON.stringify(drafts)));
 

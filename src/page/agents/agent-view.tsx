@@ -3,8 +3,9 @@ import { useEffect } from 'preact/hooks';
 import type { LedgerRow } from '../../client/index.ts';
 import type { AgentContent } from '../../edge/answers.ts';
 import { chosenAgent as chatAgent } from '../chat/session/options.ts';
-import { parseVersionName, shortenVersionHash } from '../edge/agents.ts';
+import { agents, parseVersionName, shortenVersionHash } from '../edge/agents.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
+import { hasUnrestrictedScope, identity } from '../edge/identity.ts';
 import { getModelDisplayName } from '../edge/models.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { describeEnding } from '../edge/stop-reasons.ts';
@@ -74,7 +75,12 @@ export function MissingAgent() {
   );
 }
 
+/** Shows what can be done with an agent. What an admin stores belongs to the deployment, and what others store to their account. */
 function AgentActions({ name }: { name: string }) {
+  // PUT and DELETE /agents/:name
+  const canStore = hasUnrestrictedScope('prefixes');
+  const owner = identity.value.admin ? 'deployment' : 'account';
+  const isOwn = agents.value?.some((row) => row.name === name && row.owner === owner) ?? false;
   const startChatWithAgent = () => {
     chatAgent.value = name;
     navigateToSection('chat');
@@ -82,11 +88,13 @@ function AgentActions({ name }: { name: string }) {
   return (
     <p class="row">
       <SmallButton kind="first" name="Try" onClick={startChatWithAgent} />
-      <SmallButton
-        name={agentDrafts.value[name] ? 'Continue editing' : 'Edit'}
-        onClick={() => navigateToSection('agents', [name, 'edit'])}
-      />
-      <SmallButton name="Delete" onClick={() => removeAgentWithUndo(name)} />
+      {canStore && (
+        <SmallButton
+          name={agentDrafts.value[name] ? 'Continue editing' : 'Edit'}
+          onClick={() => navigateToSection('agents', [name, 'edit'])}
+        />
+      )}
+      {canStore && isOwn && <SmallButton name="Delete" onClick={() => removeAgentWithUndo(name)} />}
     </p>
   );
 }

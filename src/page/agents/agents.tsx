@@ -3,12 +3,14 @@ import { useEffect } from 'preact/hooks';
 import { agents } from '../edge/agents.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { modelsFault } from '../edge/client.ts';
+import { hasUnrestrictedScope } from '../edge/identity.ts';
 import { currentModel } from '../edge/models.ts';
 import { StaleDataFault } from '../edge/retry-fault.tsx';
 import { UndoNote } from '../edge/undo-note.tsx';
 import { EmptyState } from '../ui/empty-state.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
 import { formatCount, formatRowTime } from '../ui/format.ts';
+import { NotFound } from '../ui/not-found.tsx';
 import { agentName, isEditingAgent, NEW_AGENT, navigateToSection } from '../ui/route.ts';
 import { CostCell, Table } from '../ui/table.tsx';
 import {
@@ -34,6 +36,7 @@ import {
 } from './stored-agents.ts';
 
 const EXAMPLE_AGENT = 'porter';
+const NO_AGENTS = 'No agents yet. An agent’s instructions and limits apply to every caller.';
 
 /** Lists the stored agents, or shows the one that the URL names. */
 export function Agents() {
@@ -50,31 +53,48 @@ export function Agents() {
 function AgentFromUrl() {
   const name = agentName.value;
   if (name === undefined) return <AgentList />;
+  // PUT /agents/:name
+  const canStore = hasUnrestrictedScope('prefixes');
+  if ((name === NEW_AGENT || isEditingAgent.value) && !canStore)
+    return (
+      <NotFound
+        title="Your token cannot store agents"
+        text="Storing agents needs the scope prefixes. Ask the operator for a token with this scope."
+        back={{ href: '#/agents', name: 'All agents' }}
+      />
+    );
   if (name === NEW_AGENT) return <NewAgent />;
   return isEditingAgent.value ? <EditAgent key={name} name={name} /> : <AgentView key={name} name={name} />;
 }
 
 function AgentList() {
   const rows = agents.value;
+  // PUT /agents/:name
+  const canStore = hasUnrestrictedScope('prefixes');
   return (
     <>
       <header class="stack">
         <div class="apart page-head">
           <h1>Agents</h1>
-          <a class="button small" href={`#/agents/${NEW_AGENT}`}>
-            {agentDrafts.value[NEW_AGENT] ? 'Continue the new agent' : 'New agent'}
-          </a>
+          {canStore && (
+            <a class="button small" href={`#/agents/${NEW_AGENT}`}>
+              {agentDrafts.value[NEW_AGENT] ? 'Continue the new agent' : 'New agent'}
+            </a>
+          )}
         </div>
         <p class="lead-more">
           An agent is a model with its own instructions, tools and limits. Requests select an agent with the field{' '}
           <code>agent</code>.
         </p>
       </header>
-      {rows?.length === 0 && (
-        <EmptyState example="Add an example" onTry={fillNewAgentWithExample}>
-          No agents yet. An agent’s instructions and limits apply to every caller.
-        </EmptyState>
-      )}
+      {rows?.length === 0 &&
+        (canStore ? (
+          <EmptyState example="Add an example" onTry={fillNewAgentWithExample}>
+            {NO_AGENTS}
+          </EmptyState>
+        ) : (
+          <p class="quiet">{NO_AGENTS}</p>
+        ))}
       {rows !== undefined && rows.length > 0 && (
         <Table
           columns={[

@@ -1,12 +1,12 @@
 /** Loads the stored agents, with what they cost and what they did last. */
 
-import { signal } from '@preact/signals';
 import { type LedgerRow, type Page, SluiceError, type UsageReport } from '../../client/index.ts';
 import { encodePathSegment } from '../../client/transport.ts';
 import type { AgentContent, PathRemainderBelow, ServedRoutePath, VersionRow } from '../../edge/answers.ts';
 import { createAccountQuery } from '../edge/account.ts';
 import { parseVersionName, refreshAgentList } from '../edge/agents.ts';
 import { getClient, readJson } from '../edge/client.ts';
+import { createTokenSignal } from '../edge/credential.ts';
 import { identity } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { pollWhileVisible } from '../edge/poll.ts';
@@ -23,12 +23,12 @@ export interface AgentSpend {
 }
 
 /** The spending of each version, by `name@version`. */
-export const spendByVersion = signal<ReadonlyMap<string, AgentSpend>>(new Map());
+export const spendByVersion = createTokenSignal<ReadonlyMap<string, AgentSpend>>(new Map());
 /** The last requests that ran with an agent, newest first. */
-export const agentRequests = signal<LedgerRow[]>([]);
+export const agentRequests = createTokenSignal<LedgerRow[]>([]);
 /** The conversations that wait for approval. */
-const waitingConversations = signal<ReadonlySet<string>>(new Set());
-export const agentsFault = signal<string | undefined>(undefined);
+const waitingConversations = createTokenSignal<ReadonlySet<string>>(new Set());
+export const agentsFault = createTokenSignal<string | undefined>(undefined);
 
 const AGENTS_POLL_MS = 5_000;
 const MAX_VERSIONS = 1_000;

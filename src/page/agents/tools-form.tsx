@@ -1,5 +1,6 @@
 import { agents } from '../edge/agents.ts';
 import { edgeToolNames } from '../edge/client.ts';
+import { hasUnrestrictedScope } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { Field, Select } from '../ui/form.tsx';
@@ -93,7 +94,7 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
             <Select
               {...ids}
               value={kind}
-              options={hasPlugin('runs') ? TOOL_RUNNERS : TOOL_RUNNERS.slice(0, 1)}
+              options={listToolRunners(kind)}
               onChoose={(next) => onChange(setToolRunner(tool, next as ToolRunnerKind))}
             />
           )}
@@ -132,6 +133,16 @@ function ToolRow({ tool, onChange, onRemove }: ToolRowProps) {
       </datalist>
     </div>
   );
+}
+
+/** @returns the runners to choose from. A tool keeps the runner that it has */
+function listToolRunners(current: ToolRunnerKind) {
+  const isAvailable = (kind: ToolRunnerKind) => {
+    if (kind === 'caller' || kind === current) return true;
+    // Storing a tool with an address needs the scope `tools`.
+    return hasPlugin('runs') && (kind !== 'http' || hasUnrestrictedScope('tools'));
+  };
+  return TOOL_RUNNERS.filter(([kind]) => isAvailable(kind));
 }
 
 function getToolRunnerKind({ type, run }: EditedTool): ToolRunnerKind {

@@ -3,6 +3,7 @@ import { useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
 import type { AccountSpendRow, GroupReport } from '../../edge/answers.ts';
 import { readJson } from '../edge/client.ts';
+import { createTokenSignal } from '../edge/credential.ts';
 import { type ListColumn, type ListRowDefinition, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
 import { Form, Select, SubmitButton } from '../ui/form.tsx';
@@ -204,7 +205,7 @@ function createGroupColumns(spendPeriod: SpendPeriod): ListColumn<GroupReport>[]
   ];
 }
 
-const accountNames = signal<readonly string[]>([]);
+const accountNames = createTokenSignal<readonly string[]>([]);
 
 /** Opens an account by its name, which may be one that has asked for nothing yet. */
 function OpenAccountForm() {

@@ -1,5 +1,7 @@
 /** Keeps what the breakdown of an account's spending is grouped by, and which of it is shown alone. */
+
 import { signal } from '@preact/signals';
+import { createTokenSignal } from '../edge/credential.ts';
 import { identity } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { navigateToSection } from '../ui/route.ts';
@@ -27,7 +29,7 @@ export function listAvailableGroupings(): [SpendGrouping, string][] {
 
 export const spendGroup = signal<SpendGrouping>('model');
 /** The only one that is shown, of what is grouped by; undefined for all of them. */
-export const selectedKey = signal<string | undefined>(undefined);
+export const selectedKey = createTokenSignal<string | undefined>(undefined);
 
 /** Chooses what is grouped by, and shows all of it. */
 export function selectSpendGrouping(group: SpendGrouping): void {

@@ -1,5 +1,5 @@
 import { useSignal } from '@preact/signals';
-import { useEffect } from 'preact/hooks';
+import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import type { Limits } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { findFaultyField } from '../edge/field-fault.ts';
@@ -32,6 +32,9 @@ interface LimitsFormProps {
 export function LimitsForm({ target: of, ownLimits: own, names: all, inForce = own }: LimitsFormProps) {
   const { isBusy: busy, fault, run } = useAsyncAction();
   const saved = useSignal('');
+  /** The limit that is chosen to be added. */
+  const chosenLimit = useSignal('');
+  const newField = useRef<LimitName | undefined>(undefined);
   /** The limits that were added or removed here and are not saved. */
   const added = useSignal<readonly LimitName[]>([]);
   const removed = useSignal<readonly LimitName[]>([]);
@@ -62,10 +65,17 @@ export function LimitsForm({ target: of, ownLimits: own, names: all, inForce = o
     if (own[name] !== undefined) removed.value = [...removed.value, name];
   };
   const addLimit = (name: LimitName) => {
+    // The pressed button is disabled until another limit is chosen, so move the keyboard focus to the new field.
+    newField.current = name;
     removed.value = removed.value.filter((one) => one !== name);
     if (own[name] === undefined) added.value = [...added.value, name];
   };
   const others = names.filter((name) => !isLimitSet(name));
+  const chosen = others.find((name) => name === chosenLimit.value);
+  useLayoutEffect(() => {
+    if (newField.current !== undefined) document.querySelector<HTMLElement>(`form [name=${newField.current}]`)?.focus();
+    newField.current = undefined;
+  }, [added.value, removed.value]);
   const hasAlerts = shown.includes('alerts');
   useEffect(() => {
     if (hasAlerts) void readAlertUrlState();
@@ -101,12 +111,20 @@ export function LimitsForm({ target: of, ownLimits: own, names: all, inForce = o
         {others.length > 0 && (
           <Field label="Add a limit">
             {(ids) => (
-              <Select
-                {...ids}
-                value=""
-                options={[['', 'Choose…'], ...others.map((name) => [name, LIMIT_FORMS[name].title] as const)]}
-                onChoose={(name) => name !== '' && addLimit(name as LimitName)}
-              />
+              <span class="inline with-button">
+                <Select
+                  {...ids}
+                  value={chosen ?? ''}
+                  options={[['', 'Choose…'], ...others.map((name) => [name, LIMIT_FORMS[name].title] as const)]}
+                  onChoose={(name) => (chosenLimit.value = name)}
+                />
+                <SmallButton
+                  name="Add"
+                  label="Add the chosen limit"
+                  disabled={chosen === undefined}
+                  onClick={() => chosen !== undefined && addLimit(chosen)}
+                />
+              </span>
             )}
           </Field>
         )}

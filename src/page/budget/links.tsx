@@ -40,8 +40,9 @@ export function navigateToGroup(id: string): void {
   navigateToSection('budget', ['groups', id]);
 }
 
-/** Shows the requests of an account, and moves the focus there. */
-export function navigateToAccountRequests(id: string): void {
+/** Shows the requests of an account, and moves the focus there. @param kind which of them; by default those that were shown last */
+export function navigateToAccountRequests(id: string, kind = listedRequestKind.value): void {
+  listedRequestKind.value = kind;
   focusTarget.value = createRequestsFocusTarget(id);
   navigateToSection('budget', ['requests', ...(id === identity.value.account ? [] : [id])]);
 }
@@ -53,8 +54,8 @@ export function createRequestsFocusTarget(id: string): string {
 
 /** Shows which requests of an account were rejected today. */
 export function navigateToRequestsRejectedToday(id: string): void {
-  [listedRange.value, listedMinute.value, listedRequestKind.value] = ['today', '', 'refused'];
-  navigateToAccountRequests(id);
+  [listedRange.value, listedMinute.value] = ['today', ''];
+  navigateToAccountRequests(id, 'refused');
 }
 
 /** Links to the view of an account. */

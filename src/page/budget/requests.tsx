@@ -1,6 +1,6 @@
 import type { ListedRequest, Page } from '../../client/index.ts';
 import { createAccountQuery } from '../edge/account.ts';
-import { identity } from '../edge/identity.ts';
+import { canSendRequests, identity } from '../edge/identity.ts';
 import { type ListColumn, type ListRowDefinition, PolledList } from '../edge/list.tsx';
 import { getModelDisplayName } from '../edge/models.ts';
 import { hasPlugin } from '../edge/plugins.ts';
@@ -46,7 +46,7 @@ export function BudgetRequests() {
   const hasReasons = kind !== undefined || listedRequestKind.value !== 'sent';
   return (
     <section class={hasReasons ? 'stack stacked reason-rows' : 'stack'} aria-labelledby="requests">
-      <RequestSearch />
+      <RequestSearch kind={kind} />
       {kind ? <UnsuccessfulRequestList key={kind} kind={kind} /> : <AccountRequests />}
     </section>
   );
@@ -60,7 +60,7 @@ function getKindOfAllAccounts(): 'refused' | 'failed' | undefined {
   const { value: view } = budgetView;
   if (!identity.value.operator || !hasPlugin('pools')) return undefined;
   if (view === 'refused' || view === 'failed') return view;
-  return !identity.value.canChat && budgetName.value === undefined ? 'refused' : undefined;
+  return !canSendRequests() && budgetName.value === undefined ? 'refused' : undefined;
 }
 
 function AccountRequests() {
@@ -75,7 +75,7 @@ function AccountRequests() {
         {identity.value.operator && <AccountLink account={shownAccount.value} name="Account" />}
       </div>
       <div class="row filters">
-        <AccountFilter isOfAll={false} />
+        <AccountFilter kindOfAll={undefined} />
         <FilterChips
           label="Outcome"
           chosen={kind}
@@ -121,7 +121,7 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
         </FocusHeading>
       </div>
       <div class="row filters">
-        <AccountFilter isOfAll />
+        <AccountFilter kindOfAll={kind} />
         <FilterChips
           label="Outcome"
           chosen={kind}
@@ -162,11 +162,15 @@ function UnsuccessfulRequestList({ kind }: { kind: 'refused' | 'failed' }) {
   );
 }
 
-/** Lets an operator choose between one account, which the search sets, and all accounts. */
-function AccountFilter({ isOfAll }: { isOfAll: boolean }) {
+/**
+ * Lets an operator choose between one account, which the search sets, and all accounts.
+ *
+ * @param kindOfAll which requests of all accounts are shown; undefined for those of one account
+ */
+function AccountFilter({ kindOfAll }: { kindOfAll: ListedRequestKind | undefined }) {
   if (!identity.value.operator || !hasPlugin('pools')) return null;
   // An operator whose token sends no requests has no own ones to go back to.
-  if (isOfAll && !identity.value.canChat) return null;
+  if (kindOfAll !== undefined && !canSendRequests()) return null;
   const showAllAccounts = () => {
     // Sent requests can be listed only for one account, so show the rejected ones instead.
     navigateToSection('budget', listedRequestKind.value === 'failed' ? 'failed' : 'refused');
@@ -174,12 +178,12 @@ function AccountFilter({ isOfAll }: { isOfAll: boolean }) {
   return (
     <FilterChips
       label="Accounts"
-      chosen={isOfAll ? 'all' : 'one'}
+      chosen={kindOfAll === undefined ? 'one' : 'all'}
       options={[
         ['one', shownAccount.value],
         ['all', 'All accounts'],
       ]}
-      onChoose={(one) => (one === 'all' ? showAllAccounts() : navigateToAccountRequests(shownAccount.value))}
+      onChoose={(one) => (one === 'all' ? showAllAccounts() : navigateToAccountRequests(shownAccount.value, kindOfAll))}
     />
   );
 }

@@ -7,7 +7,7 @@ import { readJson } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Form, SubmitButton } from '../ui/form.tsx';
-import { listedToken } from './figures/listed-requests.ts';
+import { type ListedRequestKind, listedToken } from './figures/listed-requests.ts';
 import { navigateToAccountRequests } from './links.tsx';
 import { RequestDetails } from './request-details.tsx';
 
@@ -21,8 +21,10 @@ const TOKEN_ID_PREFIX = 'tok_';
 /**
  * Finds a request of any account by its id, Sluice's or the upstream's, and shows its cost or why it was rejected; or lists the
  * requests of a token. To an operator any other text is the name of an account, whose requests are listed.
+ *
+ * @param kind which requests of all accounts are shown, if they are; those of the account or the token are of the same kind
  */
-export function RequestSearch() {
+export function RequestSearch({ kind }: { kind?: ListedRequestKind | undefined }) {
   const { operator } = identity.value;
   const found = useSignal<LedgerRequest | undefined>(undefined);
   const { fault, run } = useAsyncAction();
@@ -31,8 +33,11 @@ export function RequestSearch() {
       found.value = undefined;
       if (text.startsWith(REQUEST_ID_PREFIX)) found.value = await readLedgerRequest(text);
       else if (!operator) listedToken.value = text;
-      else if (text.startsWith(TOKEN_ID_PREFIX)) await listRequestsOfToken(text);
-      else if (text !== '') listRequestsOfAccount(text);
+      else if (text.startsWith(TOKEN_ID_PREFIX)) await listRequestsOfToken(text, kind);
+      else if (text !== '') {
+        listedToken.value = '';
+        navigateToAccountRequests(text, kind);
+      }
     });
   const subject = operator ? 'Request id, token id or account' : 'Request id or token id';
   return (
@@ -60,14 +65,9 @@ export function RequestSearch() {
   );
 }
 
-function listRequestsOfAccount(id: string): void {
-  listedToken.value = '';
-  navigateToAccountRequests(id);
-}
-
-async function listRequestsOfToken(id: string): Promise<void> {
+async function listRequestsOfToken(id: string, kind: ListedRequestKind | undefined): Promise<void> {
   const { account } = await readJson<{ account: string }>(`/tokens/${encodePathSegment(id)}`);
-  navigateToAccountRequests(account);
+  navigateToAccountRequests(account, kind);
   listedToken.value = id;
 }
 

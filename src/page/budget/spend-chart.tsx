@@ -1,6 +1,6 @@
 import { useAsyncAction } from '../edge/async-action.ts';
 import { askExampleQuestion } from '../edge/example-question.ts';
-import { identity } from '../edge/identity.ts';
+import { hasUnrestrictedScope } from '../edge/identity.ts';
 import { getModelColor, getModelDisplayName } from '../edge/models.ts';
 import { refreshAllPolls } from '../edge/poll.ts';
 import { EmptyState } from '../ui/empty-state.tsx';
@@ -85,7 +85,8 @@ export function SpendChart({ days, isOwn }: { days: readonly DaySpend[]; isOwn: 
 
 function NoSpending({ isOwn }: { isOwn: boolean }) {
   const { isBusy: busy, fault, run } = useAsyncAction();
-  if (!isOwn || !identity.value.canChat) return <p class="quiet">No spending in the last two weeks.</p>;
+  // POST /messages
+  if (!isOwn || !hasUnrestrictedScope('messages')) return <p class="quiet">No spending in the last two weeks.</p>;
   const tryExample = async () => {
     await askExampleQuestion();
     refreshAllPolls();

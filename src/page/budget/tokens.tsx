@@ -1,4 +1,6 @@
 import { useSignal } from '@preact/signals';
+import { useEffect } from 'preact/hooks';
+import type { Page } from '../../client/index.ts';
 import { encodePathSegment } from '../../client/transport.ts';
 import type { MintedTokenAnswer, Scope, ServedRoutePath, TokenRow } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
@@ -10,8 +12,8 @@ import { refreshAllPolls } from '../edge/poll.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { CopyButton } from '../ui/copy-button.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
-import { Field, Form, SubmitButton } from '../ui/form.tsx';
-import { formatRowTime } from '../ui/format.ts';
+import { CheckboxChip, Field, Form, SubmitButton } from '../ui/form.tsx';
+import { formatExactTime, formatRowTime } from '../ui/format.ts';
 import { Identifier } from '../ui/identifier.tsx';
 
 type AdminScope = Extract<Scope, `admin${string}`>;
@@ -30,18 +32,30 @@ const ADMIN_SCOPE_OPTIONS: Record<AdminScope, string> = {
   'admin:backup': 'reads backups, which contain everything',
   admin: 'full access to all accounts',
 };
+type Restriction = 'agents' | 'classifiers' | 'conversations' | 'origins';
 /** The resources that a restricted token names, each with an example. */
-const RESTRICTIONS = [
+const RESTRICTIONS: readonly (readonly [Restriction, string, string])[] = [
   ['agents', 'Agents', 'support, own:draft'],
   ['classifiers', 'Classifiers', 'tickets'],
   ['conversations', 'Conversations', 'web-*'],
   ['origins', 'Origins', 'https://app.example.com'],
-] as const;
-const LIFETIME_OPTIONS = [1, 24, 24 * 30];
+];
+/** The lifetimes to choose from, in seconds; 0 for a token that does not expire. */
+const LIFETIME_OPTIONS: readonly (readonly [number, string])[] = [
+  [15 * 60, '15 minutes'],
+  [3_600, '1 hour'],
+  [86_400, '1 day'],
+  [30 * 86_400, '30 days'],
+];
+const NEVER_OPTION = [0, 'Never'] as const;
+/** The lifetimes that are chosen at first. */
+const [RESTRICTED_SECONDS, UNRESTRICTED_SECONDS] = [15 * 60, 3_600];
+/** How many known names are offered. */
+const MAX_OFFERED_NAMES = 50;
 
 /** Shows an account's tokens, and lets an admin mint and revoke some. */
 export function Tokens({ account }: { account: string }) {
-  const minted = useSignal<string | undefined>(undefined);
+  const minted = useSignal<MintedTokenAnswer | undefined>(undefined);
   const { fault, run } = useAsyncAction();
   const path: ServedRoutePath = `/accounts/${encodePathSegment(account)}/tokens`;
   const runAndRefresh = (work: () => Promise<unknown>) =>
@@ -52,7 +66,7 @@ export function Tokens({ account }: { account: string }) {
   const mintToken = (fields: object) =>
     runAndRefresh(async () => {
       const body = { account, ...fields };
-      minted.value = (await readJson<MintedTokenAnswer>('/tokens', { method: 'POST', body })).token;
+      minted.value = await readJson<MintedTokenAnswer>('/tokens', { method: 'POST', body });
     });
   const revokeToken = (jti: string) =>
     runAndRefresh(() => getClient().fetch(`${path}/${encodePathSegment(jti)}`, { method: 'DELETE' }));
@@ -97,9 +111,14 @@ export function Tokens({ account }: { account: string }) {
       {identity.value.admin && <MintForm account={account} mint={mintToken} />}
       {minted.value && (
         <div class="minted">
-          <code>{minted.value}</code>
-          <CopyButton text={() => minted.value ?? ''} label="Copy the token" />
-          <p class="quiet">Copy the token now. It is not shown again.</p>
+          <code>{minted.value.token}</code>
+          <CopyButton text={() => minted.value?.token ?? ''} label="Copy the token" />
+          <p class="quiet">
+            {minted.value.expires_at === null
+              ? 'The token does not expire.'
+              : `The token expires on ${formatExactTime(minted.value.expires_at)}.`}{' '}
+            Copy it now. It is not shown again.
+          </p>
         </div>
       )}
       {fault.value && <FaultMessage text={fault.value} />}
@@ -140,19 +159,22 @@ function describeLocation(location: TokenRow['locations'][number] | undefined, i
 
 function MintForm({ account, mint: mintToken }: { account: string; mint(fields: object): Promise<unknown> }) {
   const busy = useSignal(false);
+  const isRestricted = useSignal(false);
   const submitForm = async (form: FormData) => {
     busy.value = true;
-    const hours = Number(form.get('hours'));
+    const seconds = Number(form.get('seconds'));
     const label = String(form.get('label')).trim();
-    const only = parseTokenRestrictions(form);
     await mintToken({
       scopes: form.getAll('scope').map(String),
-      ...(hours > 0 ? { expires_in: hours * 3_600 } : {}),
+      ...(seconds > 0 ? { expires_in: seconds } : {}),
       ...(label === '' ? {} : { label }),
-      ...(Object.keys(only).length === 0 ? {} : { only }),
+      // An empty restriction is sent too: Sluice rejects it and explains what is missing.
+      ...(isRestricted.value ? { only: parseTokenRestrictions(form) } : {}),
     });
     busy.value = false;
   };
+  const lifetimes = isRestricted.value ? LIFETIME_OPTIONS : [...LIFETIME_OPTIONS, NEVER_OPTION];
+  const initialSeconds = isRestricted.value ? RESTRICTED_SECONDS : UNRESTRICTED_SECONDS;
   return (
     <Form onSubmit={(data) => void submitForm(data)}>
       <div class="fields">
@@ -163,13 +185,12 @@ function MintForm({ account, mint: mintToken }: { account: string; mint(fields: 
         </Field>
         <Field label="Expires after">
           {(ids) => (
-            <select {...ids} name="hours">
-              {LIFETIME_OPTIONS.map((hours) => (
-                <option key={hours} value={hours}>
-                  {hours < 24 ? '1 hour' : hours === 24 ? '1 day' : '30 days'}
+            <select {...ids} key={initialSeconds} name="seconds">
+              {lifetimes.map(([seconds, name]) => (
+                <option key={seconds} value={seconds} selected={seconds === initialSeconds}>
+                  {name}
                 </option>
               ))}
-              <option value={0}>Never</option>
             </select>
           )}
         </Field>
@@ -189,7 +210,14 @@ function MintForm({ account, mint: mintToken }: { account: string; mint(fields: 
           ))}
         <span class="quiet">These scopes concern all accounts. Never use such a token in a page.</span>
       </fieldset>
-      {hasPlugin('agents') && <RestrictionFields />}
+      {hasPlugin('agents') && (
+        <CheckboxChip
+          name="Restrict the token, for use in a page"
+          value={isRestricted}
+          note="A restricted token can use only its agents and classifiers. Its only scopes are messages and classify."
+        />
+      )}
+      {isRestricted.value && <RestrictionFields account={account} />}
       <p class="row">
         <SubmitButton name={`Create a token for ${account}`} kind="small" disabled={busy.value} />
       </p>
@@ -206,30 +234,94 @@ function ScopeCheckbox({ scope, meaning }: { scope: string; meaning?: string }) 
   );
 }
 
-/** The fields of a restricted token. Each takes names with commas between them. */
-function RestrictionFields() {
+/** The fields of a restricted token. Each takes names with commas between them, and offers the names that are known. */
+function RestrictionFields({ account }: { account: string }) {
+  const known = useSignal<Partial<Record<Restriction, readonly string[]>>>({});
+  const { fault, run } = useAsyncAction();
+  useEffect(() => {
+    void run(async () => {
+      known.value = await readKnownNames(account);
+    });
+  }, [account, run, known]);
   return (
-    <details class="aside">
-      <summary>Restrict the token, for use in a page</summary>
-      <p class="quiet">
-        A restricted token can use only its agents and classifiers. Its only scopes are <code>messages</code> and{' '}
-        <code>classify</code>.
-      </p>
-      <div class="fields">
-        {RESTRICTIONS.map(([name, label, example]) => (
-          <Field key={name} label={label}>
-            {(ids) => <input {...ids} name={name} autocomplete="off" spellcheck={false} placeholder={example} />}
-          </Field>
-        ))}
-        <Field label="Total requests">
-          {(ids) => <input {...ids} name="max_requests" type="number" min={1} step={1} placeholder="no limit" />}
-        </Field>
-      </div>
-    </details>
+    <div class="fields">
+      {fault.value && <FaultMessage text={fault.value} />}
+      {RESTRICTIONS.map(([name, label, example]) => (
+        <RestrictionField key={name} name={name} label={label} example={example} known={known.value[name] ?? []} />
+      ))}
+      <Field label="Total requests">
+        {(ids) => <input {...ids} name="max_requests" type="number" min={1} step={1} placeholder="no limit" />}
+      </Field>
+    </div>
   );
 }
 
-/** @returns the field `only` for the token of a form; an empty object for a token that is not restricted */
+interface RestrictionFieldProps {
+  name: Restriction;
+  label: string;
+  example: string;
+  known: readonly string[];
+}
+
+function RestrictionField({ name, label, example, known }: RestrictionFieldProps) {
+  const text = useSignal('');
+  const chosen = parseCommaSeparatedNames(text.value);
+  const offered = known.filter((one) => !chosen.includes(one));
+  return (
+    <Field label={label}>
+      {(ids) => (
+        <>
+          <input
+            {...ids}
+            name={name}
+            autocomplete="off"
+            spellcheck={false}
+            placeholder={example}
+            value={text.value}
+            onInput={(event) => (text.value = event.currentTarget.value)}
+          />
+          {offered.length > 0 && (
+            <span class="row">
+              {offered.map((one) => (
+                <SmallButton
+                  key={one}
+                  name={one}
+                  label={`Add ${one} to ${label}`}
+                  onClick={() => {
+                    text.value = [...chosen, one].join(', ');
+                    // The pressed button disappears, so move the keyboard focus to the field.
+                    document.getElementById(ids.id)?.focus();
+                  }}
+                />
+              ))}
+            </span>
+          )}
+        </>
+      )}
+    </Field>
+  );
+}
+
+/** @returns the names that a token of an account can use: those of the deployment, those of the account, and its conversations */
+async function readKnownNames(account: string): Promise<Partial<Record<Restriction, readonly string[]>>> {
+  // GET /versions/:kind and GET /accounts/:id/conversations belong to the transfer plugin.
+  if (!hasPlugin('transfer')) return {};
+  const query = { limit: MAX_OFFERED_NAMES };
+  const readNames = async (kind: 'agent' | 'classifier') => {
+    const path: ServedRoutePath = `/versions/${encodePathSegment(kind)}`;
+    const read = (of: object) => readJson<Page<{ id: string }>>(path, { query: { ...query, ...of } });
+    const [deployment, own] = await Promise.all([read({}), read({ account })]);
+    return [...deployment.data.map(({ id }) => id), ...own.data.map(({ id }) => `own:${id}`)];
+  };
+  const [agents, classifiers, conversations] = await Promise.all([
+    readNames('agent'),
+    readNames('classifier'),
+    readJson<Page<{ id: string }>>(`/accounts/${encodePathSegment(account)}/conversations`, { query }),
+  ]);
+  return { agents, classifiers, conversations: conversations.data.map(({ id }) => id) };
+}
+
+/** @returns the field `only` for the token of a form */
 function parseTokenRestrictions(form: FormData): Record<string, unknown> {
   const lists = RESTRICTIONS.map(([name]) => [name, parseCommaSeparatedNames(form.get(name))] as const).filter(
     ([, names]) => names.length > 0,

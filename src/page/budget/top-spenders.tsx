@@ -1,5 +1,6 @@
 import { signal } from '@preact/signals';
 import type { UsageReport } from '../../client/index.ts';
+import { createTokenSignal } from '../edge/credential.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
 import { Cost, chooseCostDecimals } from '../ui/cost.tsx';
@@ -33,7 +34,7 @@ type SpenderGrouping = keyof typeof SPENDER_GROUPS;
 
 const spenderGroup = signal<SpenderGrouping>('account');
 /** The name of the tags that are listed, such as `feature`; empty for all tags. */
-const listedTagName = signal('');
+const listedTagName = createTokenSignal('');
 
 /** Shows an admin what all accounts have spent on the chosen days, and on what. The name of an account opens its own view. */
 export function TopSpenders() {

@@ -1,8 +1,9 @@
-import { signal } from '@preact/signals';
+import { signal, useSignal } from '@preact/signals';
 import { encodePathSegment } from '../../client/transport.ts';
 import type { EventReplayReport, EventRow, ServedRoutePath, WebhookSourceRow } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { getClient, readJson } from '../edge/client.ts';
+import { createTokenSignal } from '../edge/credential.ts';
 import { identity } from '../edge/identity.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
@@ -31,7 +32,7 @@ const EVENT_FILTERS: readonly (readonly [WebhookEventFilter, string])[] = [
 export const eventFilter = signal<WebhookEventFilter>('all');
 
 /** How many events of each source were replayed since the page was opened. */
-export const replayedEvents = signal<Readonly<Record<string, number>>>({});
+export const replayedEvents = createTokenSignal<Readonly<Record<string, number>>>({});
 
 function addReplayedEvents(source: string, count: number): void {
   const before = replayedEvents.peek();
@@ -52,7 +53,7 @@ export function Webhooks() {
 }
 
 function WebhookSources() {
-  const { fault, replayAll } = useReplayAllEvents();
+  const { fault, notice, replayAll } = useReplayAllEvents();
   const columns: ListColumn<WebhookSourceRow>[] = [
     {
       name: 'Source',
@@ -93,6 +94,7 @@ function WebhookSources() {
         Webhook sources
       </FocusHeading>
       {fault.value && <FaultMessage text={fault.value} />}
+      <ReplayNotice text={notice.value} />
       <PolledList<WebhookSourceRow>
         name="Sources"
         path="/webhooks"
@@ -128,18 +130,34 @@ function SourceLink({ source, kind, name }: { source: string; kind: WebhookEvent
   );
 }
 
-/** Replays all undelivered events of a source. */
+/** Replays all undelivered events of a source. `notice` contains what is known about that: not yet whether it helps. */
 function useReplayAllEvents() {
   const { fault, run } = useAsyncAction();
+  const notice = useSignal<string | undefined>(undefined);
   const replayAllEvents = (source: string) =>
     run(async () => {
       const path: ServedRoutePath = `/webhooks/${encodePathSegment(source)}/events/replay`;
       const { scheduled } = await readJson<EventReplayReport>(path, { method: 'POST' });
-      announceToScreenReader(`${describeEventCount(scheduled)} will be replayed.`);
+      notice.value = describeReplay(scheduled, source);
+      announceToScreenReader(notice.value);
       addReplayedEvents(source, scheduled);
       refreshAllPolls();
     });
-  return { fault, replayAll: replayAllEvents };
+  return { fault, notice, replayAll: replayAllEvents };
+}
+
+/** @returns what a replay has done so far. An event is delivered only once its receiver has answered. */
+function describeReplay(count: number, source: string): string {
+  return `Replay scheduled: ${describeEventCount(count)} from ${source}. They are not delivered yet. Events that fail again are listed as undelivered.`;
+}
+
+function ReplayNotice({ text }: { text: string | undefined }) {
+  if (text === undefined) return null;
+  return (
+    <p class="state" data-look="nearly">
+      {text}
+    </p>
+  );
 }
 
 function describeEventCount(count: number): string {
@@ -148,13 +166,14 @@ function describeEventCount(count: number): string {
 
 function SourceEvents({ source }: { source: string }) {
   const { fault, run } = useAsyncAction();
-  const { fault: allFault, replayAll } = useReplayAllEvents();
+  const { fault: allFault, notice, replayAll } = useReplayAllEvents();
   const kind = eventFilter.value;
   const path: ServedRoutePath = `/webhooks/${encodePathSegment(source)}/events`;
   const replayEvent = (id: string) =>
     run(async () => {
       await getClient().fetch(`${path}/${encodePathSegment(id)}/replay`, { method: 'POST' });
       addReplayedEvents(source, 1);
+      notice.value = describeReplay(1, source);
       refreshAllPolls();
     });
   const columns: ListColumn<EventRow>[] = [
@@ -215,6 +234,7 @@ function SourceEvents({ source }: { source: string }) {
       </div>
       {fault.value && <FaultMessage text={fault.value} />}
       {allFault.value && <FaultMessage text={allFault.value} />}
+      <ReplayNotice text={notice.value} />
       <PolledList<EventRow>
         name="Events"
         path={path}

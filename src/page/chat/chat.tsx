@@ -3,6 +3,7 @@ import { useEffect, useLayoutEffect } from 'preact/hooks';
 import { refreshPrefixList } from '../edge/account.ts';
 import { agents, refreshAgentList, shortenVersionHash } from '../edge/agents.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
+import { hasUnrestrictedScope, isRestricted } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Icon } from '../ui/icon.tsx';
@@ -22,8 +23,10 @@ export function Chat() {
   const listOpen = useSignal(false);
   const { fault, run } = useAsyncAction();
   useEffect(() => {
-    void run(() => Promise.all([refreshConversationList(), refreshPrefixList(), refreshAgentList()]));
-    const stops = [countDraftTokensWhileTyping(), pollConversationList()];
+    // Lists, which restricted tokens cannot read.
+    const hasLists = hasUnrestrictedScope('messages');
+    if (hasLists) void run(() => Promise.all([refreshConversationList(), refreshPrefixList(), refreshAgentList()]));
+    const stops = [countDraftTokensWhileTyping(), ...(hasLists ? [pollConversationList()] : [])];
     return () => {
       for (const stop of stops) stop();
     };
@@ -59,22 +62,32 @@ export function Chat() {
   }, [listOpen]);
   const current = session.value;
   const isMissing = current?.isMissing.value === true;
-  const title = current && getConversationTitle(current.id, current.report.value?.title);
+  // Restricted tokens cannot read titles.
+  const title =
+    current && (isRestricted() ? current.id : getConversationTitle(current.id, current.report.value?.title));
   return (
     <div class="chat" data-list-open={listOpen.value}>
-      <ConversationList onClose={() => (listOpen.value = false)} />
+      {!isRestricted() && <ConversationList onClose={() => (listOpen.value = false)} />}
       <section class="talk" aria-label="Conversation">
         <header class="talk-head">
           <div class="column">
-            <button
-              type="button"
-              class="icon-button list-toggle"
-              aria-label="Conversations"
-              aria-expanded={listOpen.value}
-              onClick={() => (listOpen.value = !listOpen.value)}
-            >
-              <Icon name="menu" />
-            </button>
+            {isRestricted() ? (
+              current && (
+                <a class="anew" href="#/chat">
+                  New conversation
+                </a>
+              )
+            ) : (
+              <button
+                type="button"
+                class="icon-button list-toggle"
+                aria-label="Conversations"
+                aria-expanded={listOpen.value}
+                onClick={() => (listOpen.value = !listOpen.value)}
+              >
+                <Icon name="menu" />
+              </button>
+            )}
             {!isMissing && (
               <h1 class="clipped" dir="auto" title={title}>
                 {title ?? 'New conversation'}
@@ -82,7 +95,7 @@ export function Chat() {
             )}
             {current?.report.value?.prefix && <span class="tag">{current.report.value.prefix.split('@')[0]}</span>}
             {current?.report.value?.agent && <AgentTag agent={current.report.value.agent} />}
-            {current && !isMissing && hasPlugin('agents') && (
+            {current && !isMissing && hasPlugin('agents') && !isRestricted() && (
               <ConversationAsToken key={current.id} id={current.id} agent={current.report.value?.agent?.name} />
             )}
           </div>
@@ -109,6 +122,7 @@ function AgentTag({ agent: { name, version } }: { agent: { name: string; version
     chosen.value = name;
     navigateToSection('chat');
   };
+  if (isRestricted()) return <span class="tag">{name}</span>;
   return (
     <>
       <a

@@ -1,5 +1,7 @@
 import { prefixes, refreshPrefixList } from '../edge/account.ts';
+import { listAvailablePageParts } from '../edge/available-views.ts';
 import { edgeToolNames, getClient } from '../edge/client.ts';
+import { hasUnrestrictedScope } from '../edge/identity.ts';
 import { currentModel } from '../edge/models.ts';
 import { navigateToSection } from '../ui/route.ts';
 import { createConversationSession, sendInShownConversation } from './session/conversations.ts';
@@ -8,8 +10,8 @@ import { chosenPrefix, hasEdgeTools, hasPageTools } from './session/options.ts';
 interface ChatExample {
   title: string;
   description: string;
-  /** Whether it can be tried at this edge. Default: it can. */
-  isThere?(): boolean;
+  /** Whether this edge and the scopes of the token allow its requests. Default: the scope `messages` of the chat is enough. */
+  isAvailable?(): boolean;
   runExample(): Promise<void>;
 }
 
@@ -33,7 +35,7 @@ export const EXAMPLES: readonly ChatExample[] = [
     title: 'Let Sluice call tools',
     description:
       'In a run, Sluice calls a clock and dice, sends the results to Claude, and shows the cost of each step.',
-    isThere: () => edgeToolNames.value.includes('edge_clock'),
+    isAvailable: () => edgeToolNames.value.includes('edge_clock'),
     runExample: () => {
       hasEdgeTools.value = true;
       return sendInShownConversation(
@@ -44,6 +46,8 @@ export const EXAMPLES: readonly ChatExample[] = [
   {
     title: 'Ask a handbook twice',
     description: 'A long prefix, stored once. The second question reads it from the cache at a tenth of the price.',
+    // PUT /prefixes/:name
+    isAvailable: () => hasUnrestrictedScope('prefixes'),
     runExample: async () => {
       await refreshPrefixList();
       const name = chooseUnusedHandbookName();
@@ -62,6 +66,7 @@ export const EXAMPLES: readonly ChatExample[] = [
   {
     title: 'Classify a message',
     description: 'Provide labels. The response contains the one that fits, and its cost.',
+    isAvailable: () => listAvailablePageParts().includes('classify'),
     runExample: async () => navigateToSection('classify'),
   },
 ];

@@ -1,8 +1,9 @@
-import { signal, useSignal } from '@preact/signals';
+import { useSignal } from '@preact/signals';
 import { type ConversationMessage, createClient } from '../../client/index.ts';
 import type { MintedTokenAnswer } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { readJson } from '../edge/client.ts';
+import { createTokenSignal } from '../edge/credential.ts';
 import { identity } from '../edge/identity.ts';
 import { Dialog } from '../ui/dialog.tsx';
 import { FaultMessage } from '../ui/fault.tsx';
@@ -13,7 +14,7 @@ import { readAllMessages, toContentParts } from './session/content.ts';
 import { findToolResults } from './session/entries.ts';
 
 /** The token that was pasted. It is kept in memory alone, and not recorded with the other requests. */
-const pastedToken = signal('');
+const pastedToken = createTokenSignal('');
 
 interface ConversationAsTokenProps {
   id: string;

@@ -30,7 +30,7 @@ export function Welcome() {
           Try it:
         </p>
         <ul class="examples">
-          {EXAMPLES.filter(({ isThere }) => isThere?.() ?? true).map((example) => (
+          {EXAMPLES.filter(({ isAvailable }) => isAvailable?.() ?? true).map((example) => (
             <li key={example.title}>
               <button
                 type="button"

@@ -2,6 +2,7 @@ import type { JSX } from 'preact';
 import { useEffect } from 'preact/hooks';
 import type { ClassifyAnswer } from '../../client/index.ts';
 import { formatErrorForUser } from '../edge/client.ts';
+import { hasUnrestrictedScope, isRestricted, listRestrictedNames } from '../edge/identity.ts';
 import { getModelDisplayName } from '../edge/models.ts';
 import { SmallButton } from '../ui/button.tsx';
 import { EmptyState } from '../ui/empty-state.tsx';
@@ -40,12 +41,16 @@ export function Classify() {
     <div class="page classify">
       <header class="stack">
         <h1>Classify</h1>
-        <p class="lead-more">Enter a text and some labels. {describePossibleResults()}</p>
-        <p class="row">
-          {SAMPLES.map((sample) => (
-            <SmallButton key={sample.title} name={sample.title} onClick={() => void fillAndClassifySample(sample)} />
-          ))}
+        <p class="lead-more">
+          Enter a text{!isRestricted() && ' and some labels'}. {describePossibleResults()}
         </p>
+        {!isRestricted() && (
+          <p class="row">
+            {SAMPLES.map((sample) => (
+              <SmallButton key={sample.title} name={sample.title} onClick={() => void fillAndClassifySample(sample)} />
+            ))}
+          </p>
+        )}
       </header>
       <div class="classify-columns">
         <ClassifyForm />
@@ -74,7 +79,11 @@ function ClassifyForm() {
             <Select
               {...ids}
               value={chosenClassifier.value}
-              options={[['', 'The labels below'], ...classifiers.value.map(({ name }) => name)]}
+              options={
+                isRestricted()
+                  ? listRestrictedNames('classifiers')
+                  : [['', 'The labels below'], ...classifiers.value.map(({ name }) => name)]
+              }
               onChoose={(name) => (chosenClassifier.value = name)}
             />
           )}
@@ -99,7 +108,8 @@ function ClassifyForm() {
           <SubmitButton name="Classify" disabled={busy.value} />
         </p>
       </Form>
-      {inline && labelsText.value.trim() !== '' && <StoreClassifierForm />}
+      {/* PUT /classifiers/:name */}
+      {inline && labelsText.value.trim() !== '' && hasUnrestrictedScope('prefixes') && <StoreClassifierForm />}
     </section>
   );
 }
@@ -153,6 +163,8 @@ function ClassifyResultView() {
 
 function EmptyClassifyResult() {
   const [sample] = SAMPLES;
+  // Restricted tokens cannot send labels.
+  if (isRestricted()) return <p class="quiet">The label of the text appears here.</p>;
   return (
     <EmptyState example="Try it with a ticket" onTry={() => sample && void fillAndClassifySample(sample)}>
       Classify a text, such as a support ticket or a review. Its label appears here.

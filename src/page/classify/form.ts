@@ -1,24 +1,30 @@
 /** Keeps the fields of the form, and the result. */
+
 import { computed, signal } from '@preact/signals';
 import type { ClassifierPut, ClassifyAnswer, NamedResourceRow } from '../../client/index.ts';
 import { refreshSpentToday } from '../edge/account.ts';
 import { AsyncAction } from '../edge/async-action.ts';
 import { getClient } from '../edge/client.ts';
+import { createTokenSignal } from '../edge/credential.ts';
+import { createAccountSignal, identity, isRestricted, listRestrictedNames } from '../edge/identity.ts';
 import { announceToScreenReader } from '../ui/announcer.tsx';
 import type { ClassifySample } from './samples.ts';
 
-export const formText = signal('');
+export const formText = createAccountSignal('');
 /** The labels: one in each line, with an optional description after a colon; or a JSON schema. */
-export const labelsText = signal('');
+export const labelsText = createAccountSignal('');
 export const isMulti = signal(false);
 export const isNoneAllowed = signal(false);
-/** The name of a stored classifier; empty: the labels of the form are used. */
+/** The name of a stored classifier; empty: the labels of the form are used. A restricted token begins with its first. */
 export const chosenClassifier = signal('');
-export const classifiers = signal<NamedResourceRow[]>([]);
-export const shownAnswer = signal<ClassifyAnswer | undefined>(undefined);
+identity.subscribe(() => {
+  chosenClassifier.value = listRestrictedNames('classifiers')[0] ?? '';
+});
+export const classifiers = createTokenSignal<NamedResourceRow[]>([]);
+export const shownAnswer = createTokenSignal<ClassifyAnswer | undefined>(undefined);
 
 /** The form that the shown result belongs to, as text. */
-const answeredForm = signal('');
+const answeredForm = createTokenSignal('');
 /** Whether the form has changed since: the result is that of another text, or of other labels. */
 export const isOutdated = computed(
   () => shownAnswer.value !== undefined && answeredForm.value !== serializeClassifyRequest(),
@@ -27,7 +33,9 @@ export const isOutdated = computed(
 const formAction = new AsyncAction();
 export const { isBusy: busy, fault: formFault } = formAction;
 
+/** Reads the stored classifiers. A restricted token cannot: its classifiers are in the token itself. */
 export async function refreshClassifiers(): Promise<void> {
+  if (isRestricted()) return;
   classifiers.value = (await getClient().classifiers.list({ limit: 1_000 })).data;
 }
 

@@ -1,18 +1,18 @@
 /** Keeps what was spent today, which is loaded again when something was spent. */
 
-import { signal } from '@preact/signals';
 import type { NamedResourceRow } from '../../client/index.ts';
 import { encodePathSegment } from '../../client/transport.ts';
 import type { accountAnswer, DeploymentReport, z } from '../../edge/answers.ts';
 import { getClient, readJson } from './client.ts';
-import { identity } from './identity.ts';
+import { createTokenSignal } from './credential.ts';
+import { identity, isRestricted } from './identity.ts';
 import { hasPlugin } from './plugins.ts';
 
 export type AccountQuota = z.output<typeof accountAnswer>;
 
 /** In US dollars: by one's own account, with what is set aside, or for an operator by all accounts. */
-export const spentToday = signal<{ usd: number; byAll: boolean } | undefined>(undefined);
-export const prefixes = signal<NamedResourceRow[]>([]);
+export const spentToday = createTokenSignal<{ usd: number; byAll: boolean } | undefined>(undefined);
+export const prefixes = createTokenSignal<NamedResourceRow[]>([]);
 
 let readCount = 0;
 
@@ -35,8 +35,13 @@ export function setSpentToday(ownQuota?: AccountQuota, all?: DeploymentReport): 
   spentToday.value = { usd: Math.max(ownUsd, all?.day.spent_usd ?? 0), byAll: all !== undefined };
 }
 
-/** Loads what was spent today. If several loads overlap, the last one counts. @throws SluiceError if none of it can be read */
+/**
+ * Loads what was spent today. If several loads overlap, the last one counts. A restricted token does not read amounts.
+ *
+ * @throws SluiceError if none of it can be read
+ */
 export async function refreshSpentToday(): Promise<void> {
+  if (isRestricted()) return;
   readCount += 1;
   const question = readCount;
   const { account, operator } = identity.value;

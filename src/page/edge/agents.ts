@@ -1,7 +1,9 @@
 /** Keeps the list of available agents, and distinguishes their names. */
-import { signal } from '@preact/signals';
+
 import type { NamedResourceRow, Page } from '../../client/index.ts';
 import { readJson } from './client.ts';
+import { createTokenSignal } from './credential.ts';
+import { hasUnrestrictedScope, isRestricted, listRestrictedNames } from './identity.ts';
 import { hasPlugin } from './plugins.ts';
 
 const MAX_AGENTS = 1_000;
@@ -9,15 +11,20 @@ const MAX_AGENTS = 1_000;
 const SHORT_VERSION_CHARACTERS = 8;
 
 /** The agents; undefined until they are known. */
-export const agents = signal<NamedResourceRow[] | undefined>(undefined);
+export const agents = createTokenSignal<NamedResourceRow[] | undefined>(undefined);
 
-/** Reads the list of agents, where the edge has any. */
+/** Reads the list of agents, where the edge has any. A restricted token cannot read it. */
 export async function refreshAgentList(): Promise<void> {
-  if (!hasPlugin('agents')) {
+  if (!hasPlugin('agents') || !hasUnrestrictedScope('messages')) {
     agents.value = [];
     return;
   }
   agents.value = (await readJson<Page<NamedResourceRow>>('/agents', { query: { limit: MAX_AGENTS } })).data;
+}
+
+/** @returns the names of the agents that the token can use */
+export function listUsableAgents(): readonly string[] {
+  return isRestricted() ? listRestrictedNames('agents') : [...new Set(agents.value?.map(({ name }) => name))];
 }
 
 /** @returns the name of a version `name@version` */

@@ -3,22 +3,22 @@
 import { computed, signal } from '@preact/signals';
 import { readErrorResponse } from '../../client/errors.ts';
 import { type Client, createClient, SluiceError } from '../../client/index.ts';
+import { encodePathSegment } from '../../client/transport.ts';
 import type { HealthAnswer, ServedRoutePath } from '../../edge/answers.ts';
-import { storeToken, token } from './credential.ts';
+import { connectionState, createTokenSignal, storeToken, token } from './credential.ts';
 import { describeErrorForUser, formatErrorDetails } from './error-messages.ts';
+import { hasUnrestrictedScope, identity } from './identity.ts';
 import { fetchAndRecordCall } from './last-calls.ts';
 import { loadModels } from './models.ts';
 import { includedPlugins } from './plugins.ts';
 
 export const upstream = signal<HealthAnswer['upstream'] | undefined>(undefined);
 /** The time since which an upstream rejects the deployment, and the operator's remedy; both undefined if none does. */
-export const deploymentRejection = signal<Pick<HealthAnswer, 'since' | 'todo'>>({});
+export const deploymentRejection = createTokenSignal<Pick<HealthAnswer, 'since' | 'todo'>>({});
 /** The names of the edge's own tools; it lists them in development. */
 export const edgeToolNames = signal<readonly string[]>([]);
-/** `gate`: the page asks for a token. */
-export const connectionState = signal<'starting' | 'gate' | 'ready' | 'unreachable'>('starting');
 /** Why there is no list of models: then only agents can be used in the chat, and all other parts work. */
-export const modelsFault = signal<string | undefined>(undefined);
+export const modelsFault = createTokenSignal<string | undefined>(undefined);
 /** Why the edge cannot be used: it has rejected the token, or cannot be reached. */
 export const connectionFault = signal<string | undefined>(undefined);
 
@@ -44,7 +44,9 @@ export async function readJson<T>(path: ServedRoutePath, call?: Parameters<Clien
 export async function checkConnection(): Promise<void> {
   try {
     await refreshHealth();
-    await refreshModelList();
+    // GET /models. Any token can read its own account, which finds out whether the token is valid.
+    if (hasUnrestrictedScope('messages', 'admin:read')) await refreshModelList();
+    else await readJson(`/accounts/${encodePathSegment(identity.value.account)}`, { query: { if_absent: 'empty' } });
     if (connectionState.value !== 'gate') connectionState.value = 'ready';
   } catch (thrown) {
     if (connectionState.value === 'gate') return;
@@ -89,12 +91,15 @@ export function formatErrorForUser(thrown: unknown): string {
 }
 
 async function fetchOrShowTokenGate(url: string, init: RequestInit): Promise<Response> {
+  const sent = token.value;
   const response = await fetchAndRecordCall(url, init);
-  if (response.status === 401) {
-    // A new user without a token has made no mistake, so ask for a token without showing the 401 as an error.
-    connectionFault.value =
-      token.value === undefined ? undefined : formatErrorForUser(await readErrorResponse(response.clone()));
-    connectionState.value = 'gate';
-  }
+  // What the token before this one can read does not belong to this one.
+  if (sent !== token.value) throw new SluiceError('closed', 'Another token is used now.');
+  if (response.status !== 401) return response;
+  // A new user without a token has made no mistake, so ask for a token without showing the 401 as an error.
+  if (sent !== undefined) connectionFault.value = formatErrorForUser(await readErrorResponse(response.clone()));
+  connectionState.value = 'gate';
+  // Everything that was read with the rejected token disappears with it.
+  storeToken(undefined);
   return response;
 }

@@ -1,6 +1,8 @@
 /** Keeps the last calls as they go over the wire, with the time of every event. */
-import { signal } from '@preact/signals';
+
+import { batch, type Signal, signal } from '@preact/signals';
 import { createEventReader } from '../../client/events.ts';
+import { createTokenSignal } from './credential.ts';
 
 export interface RecordedEvent {
   /** Milliseconds since the request was sent. */
@@ -10,32 +12,51 @@ export interface RecordedEvent {
   data: string;
 }
 
-/** A call of the page, and what came of it so far. */
-export interface RecordedCall {
-  number: number;
-  startedAt: Date;
-  method: string;
-  path: string;
-  /** The headers without the credential. */
-  headers: Record<string, string>;
-  /** JSON text. */
-  body: string | undefined;
+/** What came of a call so far, without its body. */
+interface CallResponse {
   status?: number;
-  answerHeaders: [string, string][];
-  /** Milliseconds from the request to the headers of its answer, and to its end. */
+  headers: readonly [string, string][];
+  /** Milliseconds from the request to the headers of its response, and to its end. */
   headersAt?: number;
   endedAt?: number;
-  events: RecordedEvent[];
-  /** The body of an answer that is not a stream. */
-  text: string;
-  /** Why there is no answer, or an incomplete one. */
+  /** Why there is no response, or an incomplete one. */
   fault?: string;
 }
 
+/** The events of a stream. Reading them subscribes to their growth: a component that shows them is rendered again. */
+class EventLog {
+  readonly #events: RecordedEvent[] = [];
+  readonly #count = signal(0);
+
+  get events(): readonly RecordedEvent[] {
+    void this.#count.value;
+    return this.#events;
+  }
+
+  add(event: RecordedEvent): void {
+    this.#events.push(event);
+    this.#count.value = this.#events.length;
+  }
+}
+
+/** A call of the page. What changes is in signals, because a component skips a render if its props are the same objects. */
+export interface RecordedCall {
+  readonly number: number;
+  readonly startedAt: Date;
+  readonly method: string;
+  readonly path: string;
+  /** The headers without the credential. */
+  readonly headers: Readonly<Record<string, string>>;
+  /** JSON text. */
+  readonly body: string | undefined;
+  readonly response: Signal<CallResponse>;
+  readonly log: EventLog;
+  /** The body of a response that is not a stream. */
+  readonly text: Signal<string>;
+}
+
 /** The last calls, newest first. */
-export const lastCalls = signal<RecordedCall[]>([]);
-/** Counts the changes of the calls, so that components render again: the call objects are changed in place. */
-export const callGrowthCount = signal(0);
+export const lastCalls = createTokenSignal<RecordedCall[]>([]);
 
 const MAX_LAST_CALLS = 12;
 const RECORDED_ROUTES: readonly [string, RegExp][] = [
@@ -62,23 +83,20 @@ export async function fetchAndRecordCall(url: string, init: RequestInit): Promis
     path: pathname + search,
     headers,
     body: typeof init.body === 'string' ? init.body : undefined,
-    answerHeaders: [],
-    events: [],
-    text: '',
+    response: signal({ headers: [] }),
+    log: new EventLog(),
+    text: signal(''),
   };
   lastCalls.value = [call, ...lastCalls.value].slice(0, MAX_LAST_CALLS);
   const getElapsedMs = () => performance.now() - sentAt;
   try {
     const response = await fetch(url, init);
-    call.status = response.status;
-    call.answerHeaders = [...response.headers];
-    call.headersAt = getElapsedMs();
-    callGrowthCount.value += 1;
     const { status, statusText } = response;
+    call.response.value = { status, headers: [...response.headers], headersAt: getElapsedMs() };
     // `new Response` rejects a body with status 204, but some browsers give such a response an empty body. Return the response
     // itself.
     if (!response.body || status === 204) {
-      call.endedAt = call.headersAt;
+      noteEnd(call, getElapsedMs());
       return response;
     }
     return new Response(response.body.pipeThrough(createEventRecorder(call, getElapsedMs)), {
@@ -87,33 +105,33 @@ export async function fetchAndRecordCall(url: string, init: RequestInit): Promis
       headers: response.headers,
     });
   } catch (thrown) {
-    call.fault = thrown instanceof Error ? thrown.message : String(thrown);
-    call.endedAt = getElapsedMs();
-    callGrowthCount.value += 1;
+    noteEnd(call, getElapsedMs(), thrown instanceof Error ? thrown.message : String(thrown));
     throw thrown;
   }
 }
 
+function noteEnd({ response }: RecordedCall, endedAt: number, fault?: string): void {
+  response.value = { ...response.value, endedAt, ...(fault === undefined ? {} : { fault }) };
+}
+
 /** Passes bytes on as they arrive, and records their events. */
 function createEventRecorder(call: RecordedCall, now: () => number): TransformStream<Uint8Array, Uint8Array> {
-  const streamed = call.answerHeaders.some(
+  const streamed = call.response.value.headers.some(
     ([name, value]) => name === 'content-type' && value.startsWith('text/event-stream'),
   );
   const decoder = new TextDecoder();
   const read = createEventReader(
-    ({ event, data }) => call.events.push({ at: now(), name: event || 'message', data }),
-    (comment) => call.events.push({ at: now(), name: 'comment', data: comment }),
+    ({ event, data }) => call.log.add({ at: now(), name: event || 'message', data }),
+    (comment) => call.log.add({ at: now(), name: 'comment', data: comment }),
   );
   return new TransformStream({
     transform(piece, controller) {
-      if (streamed) read(piece);
-      else call.text += decoder.decode(piece, { stream: true });
-      callGrowthCount.value += 1;
+      if (streamed) batch(() => read(piece));
+      else call.text.value += decoder.decode(piece, { stream: true });
       controller.enqueue(piece);
     },
     flush() {
-      call.endedAt = now();
-      callGrowthCount.value += 1;
+      noteEnd(call, now());
     },
   });
 }

@@ -1,6 +1,7 @@
 import { computed, signal } from '@preact/signals';
 import type { Client } from '../../client/index.ts';
 import type { modelAnswer, z } from '../../edge/answers.ts';
+import { createTokenSignal } from './credential.ts';
 
 export type ListedModel = z.output<typeof modelAnswer>;
 
@@ -15,10 +16,10 @@ const MODEL_SHADES = [0, 36, 18, 50, 9, 43, 27, 60];
 const CHOSEN_MODEL_KEY = 'sluice-model';
 
 /** The models that are not retired. */
-export const availableModels = signal<ListedModel[]>([]);
+export const availableModels = createTokenSignal<ListedModel[]>([]);
 /** The display names of all models, also the retired ones, by their ids. */
-const modelNames = signal<ReadonlyMap<string, string>>(new Map());
-const modelColors = signal<ReadonlyMap<string, string>>(new Map());
+const modelNames = createTokenSignal<ReadonlyMap<string, string>>(new Map());
+const modelColors = createTokenSignal<ReadonlyMap<string, string>>(new Map());
 const chosenModelId = signal(localStorage.getItem(CHOSEN_MODEL_KEY) ?? undefined);
 
 /** The model of the next question: the one that was chosen last, or the cheapest Haiku. */
@@ -75,11 +76,10 @@ function mixColor(series: number, nth: number): string {
 }
 
 /** @returns what a model takes, as sentences; an empty text for a model of which the edge knows nothing. */
-export function describeModelFeatures({ thinking, efforts, default_effort, retires_at }: ListedModel): string {
+export function describeModelFeatures({ thinking, retires_at }: ListedModel): string {
   const thinks = { always: 'always thinks', adaptive: 'thinks by default', off: 'thinks on request' };
   return [
     thinking && `This model ${thinks[thinking.default]}.`,
-    default_effort && `Effort: ${efforts.join(', ')} (default: ${default_effort}).`,
     retires_at && `Retires on ${retires_at.slice(0, 10)}.`,
   ]
     .filter(Boolean)

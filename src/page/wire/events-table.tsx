@@ -26,7 +26,8 @@ const rowsCache = new WeakMap<RecordedCall, { rows: StreamEventRow[]; read: numb
 /** Shows the events of a stream over time: deltas as the text that they are, or each by itself. */
 export function EventsTable({ call }: { call: RecordedCall }) {
   const isEach = useSignal(false);
-  const { events, headersAt = 0, endedAt } = call;
+  const { events } = call.log;
+  const { headersAt = 0, endedAt } = call.response.value;
   const end = endedAt ?? events.at(-1)?.at ?? headersAt;
   const rows: readonly StreamEventRow[] = isEach.value
     ? events.map(({ at, name, data }) => ({ name, data, count: 1, firstAt: at, lastAt: at, deltaTarget: undefined }))
@@ -108,8 +109,9 @@ function EventTimeBar({ from, to, end }: { from: number; to: number; end: number
 function getStreamEventRows(call: RecordedCall): readonly StreamEventRow[] {
   const before = rowsCache.get(call) ?? { rows: [], read: 0 };
   rowsCache.set(call, before);
-  for (const event of call.events.slice(before.read)) addEventToRows(before.rows, event);
-  before.read = call.events.length;
+  const { events } = call.log;
+  for (const event of events.slice(before.read)) addEventToRows(before.rows, event);
+  before.read = events.length;
   return before.rows;
 }
 

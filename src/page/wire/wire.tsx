@@ -2,7 +2,8 @@ import { useSignal } from '@preact/signals';
 import { useAsyncAction } from '../edge/async-action.ts';
 import { token } from '../edge/credential.ts';
 import { askExampleQuestion } from '../edge/example-question.ts';
-import { callGrowthCount, lastCalls, type RecordedCall } from '../edge/last-calls.ts';
+import { hasUnrestrictedScope } from '../edge/identity.ts';
+import { lastCalls, type RecordedCall } from '../edge/last-calls.ts';
 import { announceToScreenReader } from '../ui/announcer.tsx';
 import { SmallButton } from '../ui/button.tsx';
 import { Code } from '../ui/code.tsx';
@@ -16,17 +17,17 @@ import { createCurlCommand } from './curl.ts';
 import { EventsTable } from './events-table.tsx';
 import { indentIfJson, shortenBase64Images } from './shorten.ts';
 
+const NO_CALLS = 'Requests that this page sends from Chat or Classify appear here with each event and its time.';
 /** Matches the id of a request or a turn, in which a line must not break. */
 const ID_VALUE = /^[a-z]+_\w+$/;
 
 /** Shows the last calls as they went over the wire. */
 export function Wire() {
   const chosen = useSignal<number | undefined>(undefined);
-  // Read this signal to render again with each piece: the call objects stay the same while they grow.
-  void callGrowthCount.value;
   const all = lastCalls.value;
   const call = all.find(({ number }) => number === chosen.value) ?? all[0];
   if (!call) return <NoCalls />;
+  const { status, headersAt, endedAt, fault } = call.response.value;
   return (
     <div class="page wire">
       <header class="apart page-head">
@@ -45,9 +46,9 @@ export function Wire() {
             <span class="quiet call-label">Call</span>
             <Select
               value={call.number}
-              options={all.map(({ number, method, path, startedAt, status }) => [
+              options={all.map(({ number, method, path, startedAt, response }) => [
                 number,
-                `${formatTimeOfDay(startedAt)} ${method} ${path} ${status ?? ''}`,
+                `${formatTimeOfDay(startedAt)} ${method} ${path} ${response.value.status ?? ''}`,
               ])}
               onChoose={(number) => (chosen.value = Number(number))}
             />
@@ -56,10 +57,10 @@ export function Wire() {
       </header>
       <Facts
         facts={[
-          ['Status', call.status ?? call.fault ?? 'running'],
-          ['Headers after', call.headersAt === undefined ? '…' : formatMilliseconds(call.headersAt)],
-          ['Ended after', call.endedAt === undefined ? '…' : formatMilliseconds(call.endedAt)],
-          ['Events', call.events.length],
+          ['Status', status ?? fault ?? 'running'],
+          ['Headers after', headersAt === undefined ? '…' : formatMilliseconds(headersAt)],
+          ['Ended after', endedAt === undefined ? '…' : formatMilliseconds(endedAt)],
+          ['Events', call.log.events.length],
         ]}
       />
       <div class="wire-columns">
@@ -81,10 +82,14 @@ function NoCalls() {
   return (
     <div class="page">
       <h1>Inspector</h1>
-      <EmptyState example="Ask a short question" busy={busy.value} onTry={() => void run(askExampleQuestion)}>
-        Requests that this page sends, for example from <a href="#/chat">Chat</a> or Classify, appear here with each
-        event and its time.
-      </EmptyState>
+      {/* POST /messages */}
+      {hasUnrestrictedScope('messages') ? (
+        <EmptyState example="Ask a short question" busy={busy.value} onTry={() => void run(askExampleQuestion)}>
+          {NO_CALLS}
+        </EmptyState>
+      ) : (
+        <p class="quiet">{NO_CALLS}</p>
+      )}
       {fault.value && <FaultMessage text={fault.value} />}
     </div>
   );
@@ -108,14 +113,15 @@ function RawRequest({ call: { method, path, body } }: { call: RecordedCall }) {
 }
 
 function RawResponseView({ call }: { call: RecordedCall }) {
-  const { events, text, answerHeaders, fault } = call;
+  const { headers, fault } = call.response.value;
+  const text = call.text.value;
   return (
     <>
       <details class="aside">
-        <summary>{answerHeaders.length} headers</summary>
+        <summary>{headers.length} headers</summary>
         <Facts
           class="headers"
-          facts={answerHeaders.map(([name, value]) => [
+          facts={headers.map(([name, value]) => [
             name,
             ID_VALUE.test(value) ? <Identifier key={name} id={value} /> : value,
           ])}
@@ -123,7 +129,7 @@ function RawResponseView({ call }: { call: RecordedCall }) {
       </details>
       {fault && <p class="quiet">{fault}</p>}
       {text !== '' && <Code code={shortenBase64Images(indentIfJson(text))} language="json" copied={() => text} />}
-      {events.length > 0 && <EventsTable call={call} />}
+      {call.log.events.length > 0 && <EventsTable call={call} />}
     </>
   );
 }

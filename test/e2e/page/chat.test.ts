@@ -315,7 +315,7 @@ describe.skipIf(isBrowserMissing())('Chat, in Chromium', () => {
   test('stores a prefix, and shows that the second question reads it from the cache', () =>
     inPage(async ({ page }) => {
       await page.getByRole('button', { name: 'Options' }).click();
-      await page.getByRole('combobox', { name: 'Prefix' }).selectOption('New prefix…');
+      await page.getByRole('button', { name: 'New prefix…' }).click();
       const dialog = page.getByRole('dialog', { name: 'New prefix' });
       await dialog.getByRole('textbox', { name: 'Name' }).fill('gates');
       await dialog

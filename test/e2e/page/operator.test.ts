@@ -108,6 +108,7 @@ describe.skipIf(isBrowserMissing())('The Budget views of an admin, in Chromium',
         await form.getByText('Saved. Lists are updated within a minute.').waitFor();
       };
       await page.getByRole('combobox', { name: 'Add a limit' }).selectOption('usd_per_month');
+      await page.getByRole('button', { name: 'Add the chosen limit' }).click();
       await type('Dollars per month', '7.50');
       await quota.getByText('of $7.50').waitFor();
       await page

@@ -127,6 +127,7 @@ describe.skipIf(isBrowserMissing())('The parts of the page, in Chromium', () => 
     await admin.page.getByRole('combobox', { name: 'Name' }).fill(ada);
     await admin.page.getByRole('button', { name: 'Open', exact: true }).click();
     await admin.page.getByRole('combobox', { name: 'Add a limit' }).selectOption('usd_per_day');
+    await admin.page.getByRole('button', { name: 'Add the chosen limit' }).click();
     const limit = async (usd: string) => {
       await admin.page.getByRole('spinbutton', { name: 'Dollars per day' }).fill(usd);
       await admin.page.getByRole('button', { name: 'Save limits' }).click();

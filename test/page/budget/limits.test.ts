@@ -30,9 +30,16 @@ test('the form shows the limits that are set, adds and removes limits, and saves
   const root = renderForTest(h(LimitsForm, { target: ACCOUNT, ownLimits: own, names: NAMES }));
   const labels = () => [...root.querySelectorAll('label')].map(({ textContent }) => textContent);
   expect(labels()).toEqual(['Dollars per day', 'Dollars per week', 'Models', 'If the budget is short', 'Add a limit']);
-  chooseValue(getElementByName(root, 'Add a limit'), 'min_output_tokens');
+  const add = async (name: string) => {
+    chooseValue(getElementByName(root, 'Add a limit'), name);
+    await click(root, 'Add the chosen limit');
+  };
+  // A keyboard chooses each value on the way: only the button adds one.
+  for (const name of ['usd_per_hour', 'usd_per_month']) chooseValue(getElementByName(root, 'Add a limit'), name);
+  expect(labels()).toHaveLength(5);
+  await add('min_output_tokens');
   await expect.poll(labels).toContain('Minimum output tokens');
-  chooseValue(getElementByName(root, 'Add a limit'), 'alerts');
+  await add('alerts');
   await expect.poll(labels).toContain('Alerts, in % of each limit in dollars');
   fill(getElementByName(root, 'Minimum output tokens'), '512');
   fill(getElementByName(root, 'Alerts, in % of each limit in dollars'), '50, 80');

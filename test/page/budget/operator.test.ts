@@ -360,11 +360,14 @@ test('a rejected request names and links the group whose limit rejected it', asy
 });
 
 test('the search finds a request of any account by id, a token by id, and an account by name', async () => {
-  open(RequestSearch, ({ path }) => {
-    if (path.endsWith('req_1')) return { ...SENT, account: 'dev' };
-    if (path === '/tokens/tok_1') return { jti: 'tok_1', account: 'globex' };
-    return path.endsWith('req_2') ? REFUSED : createErrorResponse(404, 'not_found_error', 'None.');
-  });
+  open(
+    () => h(RequestSearch, { kind: undefined }),
+    ({ path }) => {
+      if (path.endsWith('req_1')) return { ...SENT, account: 'dev' };
+      if (path === '/tokens/tok_1') return { jti: 'tok_1', account: 'globex' };
+      return path.endsWith('req_2') ? REFUSED : createErrorResponse(404, 'not_found_error', 'None.');
+    },
+  );
   const search = async (text: string) => {
     fill(getElementByName(root, 'Request id, token id or account'), text);
     await click(root, 'Search');
@@ -886,7 +889,7 @@ test('a token is created, listed and revoked', async () => {
     const { label } = body as { label: string };
     const locations = [{ hour: '2026-11-20T10:00:00.000Z', country: 'DE', asn: null, client: 'claude-code' }];
     minted.push({ jti: 'j', label, scopes: null, first_seen_at: '2026-11-20T10:00:00Z', revoked_at: null, locations });
-    return { token: `minted ${label}` };
+    return { token: `minted ${label}`, expires_at: null };
   });
   root = renderForTest(h(Tokens, { account: 'ada' }));
   await waitForText(root, 'No tokens yet.');
@@ -919,19 +922,39 @@ test.each([
   expect(offered.filter((scope) => scope.startsWith('admin'))).toEqual(scopes);
 });
 
-test('a restricted token contains the restrictions from the form, and empty fields add none', async () => {
-  const asked = installFakeEdge(({ method }) => (method === 'POST' ? { token: 'minted' } : list([])));
+test('a restricted token contains the restrictions from the form, expires, and is never sent without restrictions', async () => {
+  const known: Record<string, string> = {
+    '/versions/agent': 'support',
+    '/versions/agent?account=ada': 'draft',
+    '/accounts/ada/conversations': 'web-7',
+  };
+  const asked = installFakeEdge(({ method, path }) => {
+    if (method === 'POST') return { token: 'minted', expires_at: '2030-11-20T10:15:00Z' };
+    const name = known[path.replace(/\?limit=\d+&?/, '?').replace(/\?$/, '')];
+    return list(name === undefined ? [] : [{ id: name }]);
+  });
   root = renderForTest(h(Tokens, { account: 'ada' }));
   await click(root, 'Create a token for ada');
   const minted = () => asked.filter(({ method }) => method === 'POST').map(({ body }) => body as { only?: object });
   await expect.poll(minted).toEqual([{ account: 'ada', scopes: ['messages'], expires_in: 3_600 }]);
-  fill(getElementByName(root, 'Agents'), 'support, own:draft');
+  await waitForText(root, /The token expires on .*2030/);
+  getElementByName(root, 'Restrict the token, for use in a page').click();
+  await expect.poll(() => getElementByName<HTMLSelectElement>(root, 'Expires after').value).toBe('900');
+  const lifetimes = [...getElementByName<HTMLSelectElement>(root, 'Expires after').options].map(({ value }) => value);
+  expect(lifetimes).not.toContain('0');
+  // Sluice rejects a token without agents and classifiers: the page must not send one without `only`.
+  await click(root, 'Create a token for ada');
+  await expect.poll(() => minted()[1]).toEqual({ account: 'ada', scopes: ['messages'], expires_in: 900, only: {} });
+  await click(root, 'Add support to Agents');
+  await click(root, 'Add own:draft to Agents');
+  await click(root, 'Add web-7 to Conversations');
+  expect(getElementByName(root, 'Agents').value).toBe('support, own:draft');
   fill(getElementByName(root, 'Conversations'), 'web-*');
   fill(getElementByName(root, 'Origins'), 'https://app.example.com https://www.example.com');
   fill(getElementByName(root, 'Total requests'), '20');
   await click(root, 'Create a token for ada');
   await expect
-    .poll(() => minted()[1]?.only)
+    .poll(() => minted()[2]?.only)
     .toEqual({
       agents: ['support', 'own:draft'],
       conversations: ['web-*'],

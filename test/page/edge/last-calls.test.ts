@@ -1,3 +1,4 @@
+// @vitest-environment jsdom
 import { afterEach, expect, test, vi } from 'vitest';
 import { fetchAndRecordCall, lastCalls } from '#page/edge/last-calls.ts';
 
@@ -9,6 +10,7 @@ test('fetchAndRecordCall returns a 204 response, even if it has the empty body t
   vi.stubGlobal('fetch', async () => answer);
   const passed = await fetchAndRecordCall('https://edge.example/conversations/c1/stream', { headers: {} });
   expect(passed.status).toBe(204);
-  expect(lastCalls.value[0]).toMatchObject({ status: 204, endedAt: expect.any(Number) });
-  expect(lastCalls.value[0]?.fault).toBeUndefined();
+  const response = lastCalls.value[0]?.response.value;
+  expect(response).toMatchObject({ status: 204, endedAt: expect.any(Number) });
+  expect(response?.fault).toBeUndefined();
 });

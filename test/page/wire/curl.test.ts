@@ -4,7 +4,7 @@ import { createCurlCommand } from '#page/wire/curl.ts';
 
 const BODY = JSON.stringify({ messages: [{ role: 'user', content: 'It\'s "$HOME" `x` \\ é\n' }] });
 const callOf = (more: Partial<RecordedCall>) =>
-  ({ method: 'POST', path: '/messages', headers: {}, body: BODY, events: [], ...more }) as unknown as RecordedCall;
+  ({ method: 'POST', path: '/messages', headers: {}, body: BODY, ...more }) as unknown as RecordedCall;
 
 /** @returns the words that a POSIX shell makes of a command: what stands in quotes, and between them, is one word */
 function wordsOf(code: string): string[] {

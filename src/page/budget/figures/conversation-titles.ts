@@ -1,8 +1,9 @@
 /** Keeps how the conversations of one's own account are called. Those of others have only ids. */
-import { signal } from '@preact/signals';
+
 import { useEffect } from 'preact/hooks';
 import { getClient } from '../../edge/client.ts';
-import { identity } from '../../edge/identity.ts';
+import { createTokenSignal } from '../../edge/credential.ts';
+import { hasUnrestrictedScope, identity } from '../../edge/identity.ts';
 import { shownAccount } from './report.ts';
 
 const MAX_TITLES = 1_000;
@@ -10,12 +11,13 @@ const MAX_TITLES = 1_000;
 const MAX_SHOWN_ID_CHARACTERS = 20;
 const SHOWN_ID_CHARACTERS = 8;
 
-const titles = signal<ReadonlyMap<string, string>>(new Map());
+const titles = createTokenSignal<ReadonlyMap<string, string>>(new Map());
 
 /** Loads the titles of the newest conversations where a list names those of one's own account. */
 export function useConversationTitles(): void {
-  const { account, canChat } = identity.value;
-  const isReadable = canChat && shownAccount.value === account;
+  const { account } = identity.value;
+  // GET /conversations
+  const isReadable = hasUnrestrictedScope('messages') && shownAccount.value === account;
   useEffect(() => {
     if (!isReadable) return;
     getClient()

@@ -1,20 +1,20 @@
 /** Loads what an admin sees of the whole deployment. */
 
-import { signal } from '@preact/signals';
 import type { DeploymentReport, OverviewResponse } from '../../../edge/answers.ts';
 import { setSpentToday } from '../../edge/account.ts';
 import { deploymentRejection, readJson } from '../../edge/client.ts';
+import { createTokenSignal } from '../../edge/credential.ts';
 import { pollIntoSignal, pollWhileVisible } from '../../edge/poll.ts';
 import { formatDateDaysAgo } from './days.ts';
 import { type DaySpend, readDailySpend } from './report.ts';
 
 /** The spending of the whole deployment; its `limits` are null if accounts share no budget. */
-export const deploymentReport = signal<DeploymentReport | undefined>(undefined);
-export const deploymentSpend = signal<DaySpend[]>([]);
-export const overviewFault = signal<string | undefined>(undefined);
+export const deploymentReport = createTokenSignal<DeploymentReport | undefined>(undefined);
+export const deploymentSpend = createTokenSignal<DaySpend[]>([]);
+export const overviewFault = createTokenSignal<string | undefined>(undefined);
 /** The current problems; undefined until they are known. */
-export const problems = signal<OverviewResponse | undefined>(undefined);
-export const problemsFault = signal<string | undefined>(undefined);
+export const problems = createTokenSignal<OverviewResponse | undefined>(undefined);
+export const problemsFault = createTokenSignal<string | undefined>(undefined);
 
 const OVERVIEW_POLL_MS = 10_000;
 

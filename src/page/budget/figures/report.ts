@@ -1,9 +1,10 @@
 /** Loads what the page shows of an account. */
 
-import { computed, effect, signal, untracked } from '@preact/signals';
+import { computed, effect, untracked } from '@preact/signals';
 import type { UsageReport } from '../../../client/index.ts';
 import { type AccountQuota, createAccountQuery, readAccountQuota, setSpentToday } from '../../edge/account.ts';
 import { getClient } from '../../edge/client.ts';
+import { createTokenSignal } from '../../edge/credential.ts';
 import { identity } from '../../edge/identity.ts';
 import { pollWhileVisible } from '../../edge/poll.ts';
 import { budgetName, budgetView } from '../../ui/route.ts';
@@ -16,11 +17,11 @@ export const shownAccount = computed(() => {
   return (isNamed ? budgetName.value : undefined) ?? own;
 });
 /** The account or group to which a link is leading. */
-export const focusTarget = signal<string | undefined>(undefined);
-export const reportedQuota = signal<AccountQuota | undefined>(undefined);
-export const dailySpend = signal<DaySpend[]>([]);
-export const usageByModel = signal<UsageReport | undefined>(undefined);
-export const reportFault = signal<string | undefined>(undefined);
+export const focusTarget = createTokenSignal<string | undefined>(undefined);
+export const reportedQuota = createTokenSignal<AccountQuota | undefined>(undefined);
+export const dailySpend = createTokenSignal<DaySpend[]>([]);
+export const usageByModel = createTokenSignal<UsageReport | undefined>(undefined);
+export const reportFault = createTokenSignal<string | undefined>(undefined);
 
 const REPORT_POLL_MS = 2_000;
 

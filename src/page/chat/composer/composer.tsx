@@ -1,9 +1,11 @@
 import { type Signal, useSignal, useSignalEffect } from '@preact/signals';
 import { useEffect, useLayoutEffect, useRef } from 'preact/hooks';
 import type { Approval } from '../../../client/index.ts';
-import { agents } from '../../edge/agents.ts';
+import { listUsableAgents } from '../../edge/agents.ts';
 import { formatErrorForUser, modelsFault, refreshModelList } from '../../edge/client.ts';
+import { connectionState } from '../../edge/credential.ts';
 import { isApprovalRequiredError } from '../../edge/error-messages.ts';
+import { isRestricted } from '../../edge/identity.ts';
 import { availableModels, currentModel, selectModel } from '../../edge/models.ts';
 import { announceToScreenReader } from '../../ui/announcer.tsx';
 import { SmallButton } from '../../ui/button.tsx';
@@ -13,7 +15,7 @@ import { Icon, IconButton } from '../../ui/icon.tsx';
 import { isInputMethodKey } from '../../ui/input-method.ts';
 import { conversationId } from '../../ui/route.ts';
 import { Usd } from '../../ui/usd.tsx';
-import { canUserDecideApproval } from '../session/approvals.ts';
+import { canReadApprovals, canUserDecideApproval } from '../session/approvals.ts';
 import { askInConversationCopy, sendInShownConversation, session } from '../session/conversations.ts';
 import { chosenAgent } from '../session/options.ts';
 import { listToolsForNextQuestion } from '../session/tools.ts';
@@ -84,12 +86,20 @@ export function Composer() {
       before !== undefined && current
         ? askInConversationCopy(current, before, content)
         : sendInShownConversation(content);
-    sending.then(restoreRejectedDraft).catch((thrown: unknown) => {
-      fault.value = formatErrorForUser(thrown);
-      announceToScreenReader(fault.value);
+    const restoreDraft = () => {
       draftText.value = [draft.text, draftText.value].filter(Boolean).join('\n\n');
       attachments.value = draft.attachments;
       editedMessageId.value = before;
+    };
+    const handleEnd = () => {
+      // The token was rejected, and the conversation is no longer shown: the draft waits for the next token.
+      if (connectionState.value === 'gate' && current && !current.hasArrived.value) restoreDraft();
+      else restoreRejectedDraft();
+    };
+    sending.then(handleEnd).catch((thrown: unknown) => {
+      fault.value = formatErrorForUser(thrown);
+      announceToScreenReader(fault.value);
+      restoreDraft();
     });
   };
   const handleKeyDown = (event: KeyboardEvent) => {
@@ -157,7 +167,7 @@ export function Composer() {
           <div class="field-foot">
             <IconButton icon="attach" label="Attach files" onClick={() => picker.current?.click()} />
             <ModelOrAgentPicker />
-            <QuestionOptions />
+            {!isRestricted() && <QuestionOptions />}
             {running ? (
               <button
                 ref={send}
@@ -205,11 +215,12 @@ function stopAnswerOnEscape(event: KeyboardEvent): void {
 
 /** Explains why nothing can be sent while calls wait. It replaces the token count of the draft, so that nothing moves. */
 function DecisionNote({ approvals }: { approvals: readonly Approval[] }) {
-  const isOthers = approvals.length > 0 && approvals.every((approval) => !canUserDecideApproval(approval));
+  const isOthers =
+    !canReadApprovals() || (approvals.length > 0 && approvals.every((approval) => !canUserDecideApproval(approval)));
   return (
     <p class="draft-count quiet waits" role="status">
       {isOthers
-        ? 'An admin must decide first. Your draft is kept.'
+        ? `${canReadApprovals() ? 'An admin' : 'Someone whose token allows it'} must decide first. Your draft is kept.`
         : 'Decide on the call above first. The response waits for your decision.'}
     </p>
   );
@@ -286,7 +297,9 @@ function ModelOrAgentPicker() {
   const current = session.value;
   const retained = current?.report.value?.agent?.name;
   const named = current ? retained : chosenAgent.value || undefined;
-  const names = current ? [retained ?? []].flat() : [...new Set(agents.value?.map(({ name }) => name))];
+  const names = current ? [retained ?? []].flat() : listUsableAgents();
+  // A restricted token cannot read the agent of a conversation that it did not just create.
+  if (isRestricted() && current && retained === undefined) return null;
   const chooseModelOrAgent = (value: string) => {
     chosenAgent.value = value.startsWith(AGENT_OPTION_PREFIX) ? value.slice(AGENT_OPTION_PREFIX.length) : '';
     if (chosenAgent.value === '') selectModel(value);
@@ -309,7 +322,7 @@ function ModelOrAgentPicker() {
       value={named === undefined ? chosen : AGENT_OPTION_PREFIX + named}
       onChange={(event) => chooseModelOrAgent(event.currentTarget.value)}
     >
-      {names.length === 0 ? options : <optgroup label="Models">{options}</optgroup>}
+      {names.length === 0 ? options : options.length > 0 && <optgroup label="Models">{options}</optgroup>}
       {names.length > 0 && (
         <optgroup label="Agents">
           {names.map((name) => (

@@ -1,8 +1,11 @@
 /** Keeps the draft of a question, and counts what it would cost. */
+
 import type { MessageParam } from '@anthropic-ai/sdk/resources/messages';
-import { computed, effect, signal } from '@preact/signals';
+import { computed, effect } from '@preact/signals';
 import type { CountRequest, TokenCountResponse } from '../../../client/index.ts';
-import { connectionState, getClient } from '../../edge/client.ts';
+import { getClient } from '../../edge/client.ts';
+import { connectionState, createTokenSignal } from '../../edge/credential.ts';
+import { createAccountSignal } from '../../edge/identity.ts';
 import { currentModel } from '../../edge/models.ts';
 import { joinTextParts, type MessageContent, toContentParts } from '../session/content.ts';
 import { session } from '../session/conversations.ts';
@@ -11,11 +14,11 @@ import { createThinkingRequestFields } from '../session/thinking.ts';
 import { listToolsForNextQuestion } from '../session/tools.ts';
 import { type Attachment, createAttachmentsFromBlocks } from './attachments.ts';
 
-export const draftText = signal('');
-export const attachments = signal<Attachment[]>([]);
+export const draftText = createAccountSignal('');
+export const attachments = createAccountSignal<Attachment[]>([]);
 /** The message that is replaced; undefined: the draft is added at the end. */
-export const editedMessageId = signal<string | undefined>(undefined);
-export const draftTokenCount = signal<TokenCountResponse | undefined>(undefined);
+export const editedMessageId = createAccountSignal<string | undefined>(undefined);
+export const draftTokenCount = createTokenSignal<TokenCountResponse | undefined>(undefined);
 
 const TYPING_PAUSE_MS = 400;
 /** Prices are those of a million tokens. */

@@ -2,7 +2,9 @@ import { useSignal } from '@preact/signals';
 import { prefixes, refreshPrefixList } from '../../edge/account.ts';
 import { useAsyncAction } from '../../edge/async-action.ts';
 import { edgeToolNames, getClient } from '../../edge/client.ts';
+import { hasUnrestrictedScope } from '../../edge/identity.ts';
 import { currentModel, describeModelFeatures } from '../../edge/models.ts';
+import { SmallButton } from '../../ui/button.tsx';
 import { Dialog } from '../../ui/dialog.tsx';
 import { FaultMessage } from '../../ui/fault.tsx';
 import { CheckboxChip, Field, Form, Select, SubmitButton } from '../../ui/form.tsx';
@@ -20,7 +22,6 @@ import {
 import { canDisableThinking, type ThinkingMode } from '../session/thinking.ts';
 import { ModelPrices } from './model-prices.tsx';
 
-const NEW_PREFIX_OPTION = '+';
 const MAX_TOKENS_OPTIONS = [256, 1_024, 4_096, 16_384];
 
 /** Shows the options of the next question behind one button: prefix, length, thinking, tools. */
@@ -33,10 +34,8 @@ export function QuestionOptions() {
   const hasAgent = current ? !!current.report.value?.agent : chosenAgent.value !== '';
   const skips = canDisableThinking(currentModel.value);
   const ownTools = 'An agent has its own tools.';
-  const choosePrefix = (value: string) => {
-    if (value === NEW_PREFIX_OPTION) asks.value = true;
-    else chosenPrefix.value = value;
-  };
+  // Disable the choice for an existing conversation, which keeps its initial prefix, and for an agent, which has its own prompt.
+  const isPrefixFixed = current !== undefined || chosenAgent.value !== '';
   return (
     <>
       <Popover icon="options" name="Options" changed={changedOptionCount.value}>
@@ -51,15 +50,18 @@ export function QuestionOptions() {
           }
         >
           {(ids) => (
-            <Select
-              {...ids}
-              // Disable the choice for an existing conversation, which keeps its initial prefix, and for an agent, which has
-              // its own prompt.
-              disabled={current !== undefined || chosenAgent.value !== ''}
-              value={current ? (retained ?? '') : chosenAgent.value === '' ? chosenPrefix.value : ''}
-              options={[['', 'None'], ...names, [NEW_PREFIX_OPTION, 'New prefix…']]}
-              onChoose={choosePrefix}
-            />
+            <span class="inline with-button">
+              <Select
+                {...ids}
+                disabled={isPrefixFixed}
+                value={current ? (retained ?? '') : chosenAgent.value === '' ? chosenPrefix.value : ''}
+                options={[['', 'None'], ...names]}
+                onChoose={(name) => (chosenPrefix.value = name)}
+              />
+              {hasUnrestrictedScope('prefixes') && (
+                <SmallButton name="New prefix…" disabled={isPrefixFixed} onClick={() => (asks.value = true)} />
+              )}
+            </span>
           )}
         </Field>
         <Field label="Maximum output">

@@ -3,6 +3,7 @@ import { useEffect } from 'preact/hooks';
 import type { ConversationMessage, ConversationRow, ConversationTurn } from '../../../client/index.ts';
 import { useAsyncAction } from '../../edge/async-action.ts';
 import { getClient } from '../../edge/client.ts';
+import { isRestricted } from '../../edge/identity.ts';
 import { FaultMessage } from '../../ui/fault.tsx';
 import { formatBytes, formatMilliseconds } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
@@ -63,7 +64,7 @@ export function EdgeToolCall({ conversation, part, result, report, isLive, isWai
           </>
         )}
       </dl>
-      {isOpen.value && <SubagentConversation parent={conversation} call={String(part.id)} />}
+      {isOpen.value && !isRestricted() && <SubagentConversation parent={conversation} call={String(part.id)} />}
     </details>
   );
 }

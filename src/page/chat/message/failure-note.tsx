@@ -1,5 +1,6 @@
 import type { SluiceError } from '../../../client/index.ts';
 import { describeErrorForUser, formatErrorDetails } from '../../edge/error-messages.ts';
+import { isRestricted } from '../../edge/identity.ts';
 import { SmallButton } from '../../ui/button.tsx';
 import { useEverySecond } from '../../ui/every-second.ts';
 import { FaultMessage } from '../../ui/fault.tsx';
@@ -35,7 +36,7 @@ export function FailureNote({ failure, session }: { failure: QuestionFailure; se
           />
         )}
         {question !== undefined && <SmallButton name="Edit" onClick={editFailedQuestion} />}
-        {SPENT_MESSAGE.includes(error.type) && (
+        {SPENT_MESSAGE.includes(error.type) && !isRestricted() && (
           <SmallButton name="Open Budget" onClick={() => navigateToSection('budget')} />
         )}
         <SmallButton name="Open Inspector" onClick={() => navigateToSection('wire')} />

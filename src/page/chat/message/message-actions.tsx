@@ -1,4 +1,5 @@
 import type { ConversationMessage } from '../../../client/index.ts';
+import { isRestricted } from '../../edge/identity.ts';
 import { hasPlugin } from '../../edge/plugins.ts';
 import { CopyButton } from '../../ui/copy-button.tsx';
 import { IconButton } from '../../ui/icon.tsx';
@@ -22,8 +23,8 @@ export function MessageActions({ row, session, getText: text }: MessageActionsPr
   const rows = session.rows.value;
   const choice = session.choices.value.get(rows.indexOf(row));
   const showActionFault = (thrown: unknown) => shownSession.value?.showFailure(thrown);
-  // Asking again creates a copy of the conversation, which needs the `transfer` plugin.
-  const canFork = hasPlugin('transfer');
+  // Asking again creates a copy of the conversation, which needs the `transfer` plugin, and changes the copy.
+  const canFork = hasPlugin('transfer') && !isRestricted();
   const question = rows.slice(0, rows.indexOf(row)).findLast(({ role }) => role === 'user');
   return (
     <Toolbar label="Actions">

@@ -39,9 +39,10 @@ function MessageView({ entry, session }: { entry: TranscriptEntry; session: Sess
   const isSummaryOpen = useSignal(false);
   // Read this signal to render again with each piece: the message object stays the same while it grows.
   if (stream) void session.growthCount.value;
-  // The page displays blocks of kinds that the SDK's type does not have.
+  // Copy the blocks, which the client changes while they grow: a component skips a render if its props are the same objects. The
+  // page displays blocks of kinds that the SDK's type does not have.
   const parts: readonly ContentPart[] = stream
-    ? ((stream.message?.content ?? []) as unknown as ContentPart[])
+    ? ((stream.message?.content ?? []) as unknown as ContentPart[]).map((part) => ({ ...part }))
     : entry.parts;
   const shown = parts.filter(({ type }) => type !== 'tool_result');
   const shownResults = getToolResults(session);
@@ -77,7 +78,7 @@ function MessageView({ entry, session }: { entry: TranscriptEntry; session: Sess
           <span class={model !== undefined && model === entry.modelAbove ? 'unseen' : 'message-name'}>
             {getModelDisplayName(model ?? 'Answer')}
           </span>
-          <MessageFigures entry={entry} />
+          <MessageFigures entry={entry} session={session} />
         </header>
       )}
       <div class="message-body">
@@ -118,7 +119,7 @@ function MessageView({ entry, session }: { entry: TranscriptEntry; session: Sess
           <ReconnectingNote at={session.reconnectsAt.value} />
         )}
         {entry.unsent && <p class="unsent">{entry.unsent}</p>}
-        {role === 'assistant' && turn !== undefined && session.truncatedTurns.has(turn) && (
+        {role === 'assistant' && turn !== undefined && session.truncatedTurns.value.has(turn) && (
           <p class="quiet clipped">Generated without the oldest turns of the conversation</p>
         )}
         {row && <MessageActions row={row} session={session} getText={() => joinTextParts(shown)} />}
@@ -204,7 +205,8 @@ function ModelChoiceNote({ reason: { why, label, classifier } }: { reason: Model
  * Shows the tokens of an answer; of one without a message, whose actions show no cost, also its cost. The line is rendered from
  * the start, so that nothing moves when the numbers arrive.
  */
-function MessageFigures({ entry: { row, stream, report } }: { entry: TranscriptEntry }) {
+function MessageFigures({ entry: { row, stream, report }, session }: { entry: TranscriptEntry; session: Session }) {
+  if (stream) void session.growthCount.value;
   const usage = row?.usage ?? stream?.message?.usage ?? report?.steps.at(-1)?.usage;
   const lowered = stream?.headers?.get('sluice-max-tokens');
   const header = stream?.headers?.get('sluice-model-chosen');

@@ -2,6 +2,7 @@ import { useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import type { Approval, ApprovalDecision } from '../../../client/index.ts';
 import { useAsyncAction } from '../../edge/async-action.ts';
+import { isRestricted } from '../../edge/identity.ts';
 import { currentModel } from '../../edge/models.ts';
 import { hasPlugin } from '../../edge/plugins.ts';
 import { SmallButton } from '../../ui/button.tsx';
@@ -12,7 +13,7 @@ import { formatCount } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
 import { navigateToSection } from '../../ui/route.ts';
 import { indentJson } from '../../wire/indented-json.ts';
-import { canUserDecideApproval } from '../session/approvals.ts';
+import { canReadApprovals, canUserDecideApproval } from '../session/approvals.ts';
 import { askInConversationCopy, session as shownSession } from '../session/conversations.ts';
 import type { AnswerWithoutText } from '../session/entries.ts';
 import type { Session } from '../session/session.ts';
@@ -41,11 +42,12 @@ interface PauseNoteProps {
 
 /** Explains why an answer is paused, and lets the user continue it. */
 export function PauseNote({ reason, session, isLast }: PauseNoteProps) {
-  if (reason === 'approval') return isLast ? <ApprovalCards session={session} /> : null;
+  if (reason === 'approval') return isLast && canReadApprovals() ? <ApprovalCards session={session} /> : null;
   return (
     <div class="pause">
       <p>{reason === undefined ? 'Paused by the API.' : (PAUSE_REASONS[reason] ?? `Paused: ${reason}.`)}</p>
-      {isLast && (
+      {/* A restricted token cannot send the paused response again. */}
+      {isLast && !isRestricted() && (
         <p class="row">
           <SmallButton
             kind="first"
@@ -80,7 +82,7 @@ export function NoTextNote({ silence: { question, step }, session }: { silence: 
           : `The model used all its max_tokens (${formatCount(used)}) for thinking, before any text.`}
         {used > 0 && isOfAgent && ' To allow more tokens, raise the agent’s maximum output tokens.'}
       </p>
-      {hasPlugin('transfer') && (
+      {hasPlugin('transfer') && !isRestricted() && (
         <p class="row">
           {room > used && !isOfAgent && (
             <SmallButton kind="first" name={`Ask again with ${formatCount(room)} tokens`} {...askAgain(room)} />
@@ -114,6 +116,8 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
   const input = useSignal(indented);
   const reason = useSignal('');
   const isMine = canUserDecideApproval(approval);
+  // Restricted tokens decide on calls without changes.
+  const canChangeInput = isMine && !isRestricted();
   const pressed = useRef<HTMLButtonElement | null>(null);
   // If the decision failed, the buttons are enabled again, but the pressed one lost the focus while it was disabled. Restore
   // the focus.
@@ -147,13 +151,13 @@ function ApprovalCard({ approval, session }: { approval: Approval; session: Sess
           <code>{approval.name}</code> {isMine ? 'needs your approval' : 'needs an admin’s approval'}
         </span>
       </p>
-      <Field label={isMine ? 'Input (you can change it)' : 'Input'}>
+      <Field label={canChangeInput ? 'Input (you can change it)' : 'Input'}>
         {(ids) => (
           <textarea
             {...ids}
             class="json"
             rows={Math.min(12, indented.split('\n').length)}
-            disabled={!isMine || busy.value}
+            disabled={!canChangeInput || busy.value}
             value={input.value}
             onInput={(event) => (input.value = event.currentTarget.value)}
           />

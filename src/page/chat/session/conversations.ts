@@ -1,8 +1,9 @@
 /** Keeps the list of conversations, and which one is open. */
-import { batch, computed, signal } from '@preact/signals';
+import { batch, computed } from '@preact/signals';
 import type { ConversationRow } from '../../../client/index.ts';
 import { getClient, modelsFault } from '../../edge/client.ts';
-import { token } from '../../edge/credential.ts';
+import { createTokenSignal } from '../../edge/credential.ts';
+import { identity, isRestricted } from '../../edge/identity.ts';
 import { currentModel } from '../../edge/models.ts';
 import { pollWhileVisible } from '../../edge/poll.ts';
 import { UndoableRemovals } from '../../edge/removals.ts';
@@ -19,28 +20,30 @@ import { ignoreNotFoundError } from './outcomes.ts';
 import { Session } from './session.ts';
 import { createTitleFromContent } from './titles.ts';
 
-const conversations = signal<ConversationRow[]>([]);
+const conversations = createTokenSignal<ConversationRow[]>([]);
 /** The conversations that were just deleted and can still be restored, by family. */
 export const conversationRemovals = new UndoableRemovals();
 /** The conversations as they are listed: copies that were made to ask again are one with their original. */
 export const listedConversations = computed(() => pickLatestConversationPerFamily(conversations.value));
-export const hasMoreConversations = signal(false);
+export const hasMoreConversations = createTokenSignal(false);
 /** The conversation that is shown; undefined for a new one. */
-export const session = signal<Session | undefined>(undefined);
+export const session = createTokenSignal<Session | undefined>(undefined);
 
 const CONVERSATIONS_PER_PAGE = 50;
 const CONVERSATIONS_POLL_MS = 10_000;
 /** The other windows of this browser. They are notified that something has changed, but not what. */
 const otherWindows = new BroadcastChannel('sluice');
 
-// Another token may belong to another account with other conversations, so forget what is shown.
-token.subscribe(() => {
-  session.peek()?.stopListening();
-  session.value = undefined;
-  conversations.value = [];
+let followed: Session | undefined;
+// Stop following a conversation that is no longer shown, also because another token is used.
+session.subscribe((shown) => {
+  if (followed !== shown) followed?.stopListening();
+  followed = shown;
 });
 
 export async function refreshConversationList(): Promise<void> {
+  // Restricted tokens cannot list conversations.
+  if (isRestricted()) return;
   const page = await getClient().conversations.list({
     limit: Math.min(1_000, Math.max(CONVERSATIONS_PER_PAGE, conversations.value.length)),
   });
@@ -86,7 +89,6 @@ export async function loadMoreConversations(limit = CONVERSATIONS_PER_PAGE): Pro
 /** Shows a conversation, or an empty page for a new one. */
 export function showConversation(id: string | undefined): void {
   if (session.value?.id === id) return;
-  session.value?.stopListening();
   session.value = id === undefined ? undefined : new Session(id, refreshConversationsInAllWindows);
   const opened = session.value;
   void opened?.loadAndFollow();
@@ -112,6 +114,7 @@ export async function sendInShownConversation(content: MessageContent): Promise<
 /** Creates a conversation and shows it. From now on it keeps its agent, or its prefix. */
 export async function createConversationSession(title: string, agentName = chosenAgent.value): Promise<Session> {
   const report = await getClient().conversations.create({
+    ...createAllowedConversationId(),
     title,
     // If an agent is chosen, send neither model nor prefix: the agent has its own.
     ...(agentName === ''
@@ -129,8 +132,13 @@ export async function createConversationSession(title: string, agentName = chose
   return created;
 }
 
+/** @returns an id that a restricted token can use; empty if the token can use any */
+function createAllowedConversationId(): { id?: string } {
+  const { conversations: [pattern] = [] } = identity.value.only ?? {};
+  return pattern === undefined ? {} : { id: pattern.replace(/\*$/, crypto.randomUUID()) };
+}
+
 function showCreatedSession(created: Session): void {
-  session.value?.stopListening();
   // Make both changes in one batch. Otherwise the page would briefly show a conversation without an address, or an address
   // without its conversation.
   batch(() => {

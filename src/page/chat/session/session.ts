@@ -16,8 +16,10 @@ import { encodePathSegment } from '../../../client/transport.ts';
 import type { ServedRoutePath } from '../../../edge/answers.ts';
 import { refreshSpentToday } from '../../edge/account.ts';
 import { getClient } from '../../edge/client.ts';
+import { isRestricted } from '../../edge/identity.ts';
 import { currentModel } from '../../edge/models.ts';
 import { announceToScreenReader } from '../../ui/announcer.tsx';
+import { canReadApprovals } from './approvals.ts';
 import {
   type ConversationBranch,
   createBranchMetadata,
@@ -78,7 +80,7 @@ export class Session {
    * The turns that were sent without the oldest ones and without a summary of them, as this page saw. The history does not
    * contain that.
    */
-  readonly truncatedTurns = new Set<string>();
+  readonly truncatedTurns = signal<ReadonlySet<string>>(new Set());
   readonly #isBranching = signal(false);
   /** The turns without a text whose reports were read after their end. */
   readonly #reportedTurns = new Set<string>();
@@ -118,9 +120,10 @@ export class Session {
   /** Reads the history, and follows the running turn, if there is one. */
   async loadAndFollow(): Promise<void> {
     try {
-      const { state } = await this.#readConversationReport();
+      // GET /conversations/:id. Restricted tokens read only the messages, which end with the question of a running turn.
+      const state = isRestricted() ? undefined : (await this.#readConversationReport()).state;
       const running = await this.#readMessageRows();
-      if (state === 'running') await this.#resumeRunningTurn(running);
+      if (state === 'running' || (state === undefined && running !== undefined)) await this.#resumeRunningTurn(running);
     } catch (thrown) {
       this.isMissing.value = thrown instanceof SluiceError && thrown.type === 'not_found_error';
       this.showFailure(thrown);
@@ -173,6 +176,7 @@ export class Session {
   }
 
   async readApprovals(): Promise<void> {
+    if (!canReadApprovals()) return;
     const { data } = await getClient().conversations.approvals(this.id);
     if (!this.#hasLeft) this.approvals.value = data.filter(({ decision }) => decision === null);
   }
@@ -189,6 +193,7 @@ export class Session {
 
   /** Reads what a run did so far, where it is not known, or may have changed. */
   async readRunReport(turn: string): Promise<void> {
+    if (isRestricted()) return;
     const path: ServedRoutePath = `/conversations/${encodePathSegment(this.id)}/turns/${encodePathSegment(turn)}`;
     const response = await getClient().fetch(path).catch(ignoreNotFoundError);
     const run = response && parseJsonPreservingNumbers(await response.text());
@@ -262,16 +267,15 @@ export class Session {
     const offered = listToolsForNextQuestion(!!this.report.value?.agent);
     this.hasArrived.value = false;
     this.#sendAttempts = 0;
-    return getClient().messages.stream(
-      {
-        conversation: this.id,
-        ...(this.modelToAsk === undefined ? {} : { model: this.modelToAsk }),
-        ...createThinkingRequestFields(thinkingChoice.value, currentModel.value, maxAnswerTokens),
-        messages,
-        ...(offered.length > 0 ? { tools: offered } : {}),
-      },
-      this.#streamOptions,
-    );
+    // The agent of a restricted token determines everything else.
+    const options = isRestricted()
+      ? {}
+      : {
+          ...(this.modelToAsk === undefined ? {} : { model: this.modelToAsk }),
+          ...createThinkingRequestFields(thinkingChoice.value, currentModel.value, maxAnswerTokens),
+          ...(offered.length > 0 ? { tools: offered } : {}),
+        };
+    return getClient().messages.stream({ conversation: this.id, messages, ...options }, this.#streamOptions);
   }
 
   /** Finds calls without results, because the page was closed in between. Their results go with the next question. */
@@ -335,7 +339,8 @@ export class Session {
   }
 
   #handleStreamStart({ headers, turn }: MessageStream): void {
-    if (turn !== undefined && headers?.get('sluice-history') === 'truncated') this.truncatedTurns.add(turn);
+    if (turn !== undefined && headers?.get('sluice-history') === 'truncated')
+      this.truncatedTurns.value = new Set(this.truncatedTurns.value).add(turn);
     this.#notifyChange();
   }
 

@@ -2,8 +2,8 @@ import type { RawMessageStreamEvent } from '@anthropic-ai/sdk/resources/messages
 
 /** When Claude began to think, and when it had thought; in milliseconds of `performance.now()`. */
 export interface ThinkingSpan {
-  startedAt: number;
-  endedAt: number | undefined;
+  readonly startedAt: number;
+  readonly endedAt: number | undefined;
 }
 
 /** Keeps how long Claude thought, as this page saw it. The history does not contain that. */
@@ -16,7 +16,7 @@ export class ThinkingTimeRecorder {
       this.#spans.set(`${turn} ${event.index}`, { startedAt: performance.now(), endedAt: undefined });
     } else if (event.type === 'content_block_stop') {
       const span = this.#spans.get(`${turn} ${event.index}`);
-      if (span) span.endedAt = performance.now();
+      if (span) this.#spans.set(`${turn} ${event.index}`, { ...span, endedAt: performance.now() });
     }
   }
 

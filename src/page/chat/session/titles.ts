@@ -1,12 +1,13 @@
 /** Makes titles from first messages, also for conversations that have none: those that SDKs began. */
-import { signal } from '@preact/signals';
+
 import { getClient } from '../../edge/client.ts';
+import { createTokenSignal } from '../../edge/credential.ts';
 import type { MessageContent } from './content.ts';
 
 /** More characters than any window shows. The visible part depends on the width of the window. */
 const MAX_TITLE_CHARACTERS = 200;
 
-const generatedTitles = signal<ReadonlyMap<string, string>>(new Map());
+const generatedTitles = createTokenSignal<ReadonlyMap<string, string>>(new Map());
 const titledIds = new Set<string>();
 
 /** @returns the title of a conversation: its own, or the one that its first message gives */

@@ -1,3 +1,4 @@
+// @vitest-environment jsdom
 import { expect, test, vi } from 'vitest';
 import type { Attachment } from '#page/chat/composer/attachments.ts';
 import {

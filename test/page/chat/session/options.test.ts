@@ -1,3 +1,4 @@
+// @vitest-environment jsdom
 import { expect, test } from 'vitest';
 import { MODELS } from '#edge/claude/models/models.ts';
 import { computeMinTokensForText } from '#edge/claude/pricing/minimal-thinking.ts';

@@ -1,3 +1,4 @@
+// @vitest-environment jsdom
 import { expect, test, vi } from 'vitest';
 import { createTitleFromContent } from '#page/chat/session/titles.ts';
 

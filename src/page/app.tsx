@@ -93,11 +93,7 @@ export function App() {
         </a>
         <nav class="parts" aria-label="Parts">
           {listAvailablePageParts().map((name) => (
-            <a
-              key={name}
-              href={`#/${name}`}
-              aria-current={name === getShownPart() && !isMissing ? 'page' : undefined}
-            >
+            <a key={name} href={`#/${name}`} aria-current={name === getShownPart() && !isMissing ? 'page' : undefined}>
               {PART_NAMES[name]}
             </a>
           ))}

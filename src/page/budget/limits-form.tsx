@@ -72,10 +72,11 @@ export function LimitsForm({ target: of, ownLimits: own, names: all, inForce = o
   };
   const others = names.filter((name) => !isLimitSet(name));
   const chosen = others.find((name) => name === chosenLimit.value);
+  // Run after each rendering: the new field is rendered after the press.
   useLayoutEffect(() => {
     if (newField.current !== undefined) document.querySelector<HTMLElement>(`form [name=${newField.current}]`)?.focus();
     newField.current = undefined;
-  }, [added.value, removed.value]);
+  });
   const hasAlerts = shown.includes('alerts');
   useEffect(() => {
     if (hasAlerts) void readAlertUrlState();

@@ -78,10 +78,7 @@ function mixColor(series: number, nth: number): string {
 /** @returns what a model takes, as sentences; an empty text for a model of which the edge knows nothing. */
 export function describeModelFeatures({ thinking, retires_at }: ListedModel): string {
   const thinks = { always: 'always thinks', adaptive: 'thinks by default', off: 'thinks on request' };
-  return [
-    thinking && `This model ${thinks[thinking.default]}.`,
-    retires_at && `Retires on ${retires_at.slice(0, 10)}.`,
-  ]
+  return [thinking && `This model ${thinks[thinking.default]}.`, retires_at && `Retires on ${retires_at.slice(0, 10)}.`]
     .filter(Boolean)
     .join(' ');
 }

@@ -103,7 +103,6 @@ function selectInCode(text: string): string {
     .replaceAll(/^ +(\w+),\n/gm, (line, name: string) => (absent.includes(name) ? '' : line))
     .replace(/(?<=^ +plugins: \[)[^\]]*(?=\])/m, (list) => listed(list).join(', '))
     .replace(/(?<=^export \{ ).*(?= \} from)/m, (list) => without(list).join(', '))
-    .replaceAll(/^ +createConsumer,\n|, queue: createConsumer\(\)/gm, (part) => ('QUEUE' in bindings ? part : ''))
     .replaceAll(/([{[])\n([^{}[\]]*?),?\n *([\]}])/g, (lines, open: string, list: string, close: string) => {
       const names = list.trim().split(/,\s*/).join(', ');
       const line = open === '{' ? `{ ${names} }` : `[${names}]`;

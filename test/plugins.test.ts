@@ -70,11 +70,9 @@ async function entriesOf(workers: readonly Without[]): Promise<ReadonlyMap<strin
       const code = `
         import { develop } from '#development';
         import { createApp } from './app.ts';
-        import { consumeQueueByPlugin } from './kit/delivery/queue.ts';
         ${plugins.map(([line]) => line).join('\n')}
         develop();
-        const app = createApp({ plugins: [${plugins.map(([, name]) => name).join()}] });
-        export default { fetch: app.fetch, queue: consumeQueueByPlugin };
+        export default createApp({ plugins: [${plugins.map(([, name]) => name).join()}] });
         ${classes.join('\n')}`;
       return [worker.name, code] as const;
     }),

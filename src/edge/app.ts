@@ -22,6 +22,7 @@ import { addWorkerPrices, parseSettingsOnce } from './config/settings.ts';
 import { CONVERSATION_ROUTES } from './conversations/object/conversations.route.ts';
 import { HEALTH_ROUTES } from './health/health.route.ts';
 import { OPENAPI_ROUTES } from './health/openapi.route.ts';
+import { addQueueHandler, type QueueHandler } from './kit/delivery/queue.ts';
 import { BodyMemoryShare, bodyMemory } from './kit/http/body-memory.ts';
 import { createHtmlErrorPage, isBrowserPageRequest } from './kit/http/error-page.ts';
 import {
@@ -94,12 +95,13 @@ export interface AppOptions<Inputs extends object = Record<string, unknown>> ext
 /**
  * Makes the edge: middleware in the order in which a request passes it, then the routes.
  *
- * @returns a Hono app: export it as a Worker, add routes to it, or mount it in another app, `app.route('/ai', edge)`
+ * @returns a Hono app with a `queue` handler: export it as a Worker, add routes to it, or mount it in another app,
+ *   `app.route('/ai', edge)`, and export `queue: edge.queue` beside that app's `fetch`
  * @throws Error for malformed prices and tools, and for other plugins than those of the Worker's first app
  */
 export function createApp<Inputs extends object = Record<string, unknown>>(
   options: AppOptions<Inputs> = {},
-): HonoBase<AppEnv> {
+): HonoBase<AppEnv> & QueueHandler {
   if (options.plugins) registerPlugins(options.plugins);
   if (options.fetch) shareFetchWithObjects(options.fetch);
   if (options.prices) addWorkerPrices(options.prices);
@@ -121,7 +123,7 @@ export function createApp<Inputs extends object = Record<string, unknown>>(
   const privateRoutes = routes.filter((route) => !isPublicRoute(route));
   for (const path of [...collectSubtrees(privateRoutes), ...(options.privatePaths ?? [])]) app.use(path, closePath);
   app.use(createOtherPathMiddleware(app));
-  return app;
+  return addQueueHandler(app, options);
 }
 
 /** @returns the error's type for the log. For an unexpected exception, it also says if a plugin’s route or code outside Sluice’s routes threw it. */

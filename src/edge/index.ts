@@ -1,11 +1,10 @@
 import { develop } from '#development';
 import { createApp } from './app.ts';
-import { consumeQueueByPlugin } from './kit/delivery/queue.ts';
 import { PLUGINS } from './plugins.ts';
 
 develop();
 
-export default { fetch: createApp({ plugins: PLUGINS }).fetch, queue: consumeQueueByPlugin };
+export default createApp({ plugins: PLUGINS });
 export { Conversation } from './conversations/object/conversation.ts';
 export { Account } from './money/account/account.ts';
 export { Batch } from './plugins/batches/batch.ts';

@@ -77,6 +77,8 @@ export function createTestApp(
       return await Promise.race([answer(one), rejectOnAbort(init.signal)]);
     },
   });
+  // As the runtime does when a Worker that exports the app starts.
+  void edge.queue;
   const app = overrides.around?.(edge) ?? edge;
   // What a developer has in .dev.vars is none of a test's business.
   const bindings = Object.fromEntries(Object.entries(env).filter(([, value]) => typeof value !== 'string'));

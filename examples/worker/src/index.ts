@@ -4,7 +4,6 @@ import {
   batches,
   clouds,
   createApp,
-  createConsumer,
   evaluation,
   files,
   operator,
@@ -25,4 +24,4 @@ const edge = createApp({
 // A route of your own. It asks for a credential, as those of the edge do.
 edge.get('/whoami', (c) => c.json({ account: c.get('identity').account }));
 
-export default { fetch: edge.fetch, queue: createConsumer() };
+export default edge;

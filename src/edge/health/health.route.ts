@@ -6,6 +6,7 @@ import type { KeyHealth } from '../claude/upstreams/key-health.ts';
 import type { UpstreamPool } from '../claude/upstreams/pool.ts';
 import type { Settings } from '../config/settings.ts';
 import { findUnusedSettings } from '../config/unused-settings.ts';
+import { findMissingQueueHandler } from '../kit/delivery/queue.ts';
 import { toIsoTimeOrNull } from '../kit/http/times.ts';
 import { findMissingBindings } from '../kit/plugins/needed-bindings.ts';
 import { getPluginMembers, getPluginNames } from '../kit/plugins/plugins.ts';
@@ -39,6 +40,7 @@ export const HEALTH_ROUTES = [
     const warnings = [
       ...listSettingsWarnings(c.get('settings')),
       ...findMissingBindings(c.env),
+      ...findMissingQueueHandler(c.get('app')),
       ...findUnusedSettings(c.env),
     ];
     if (warnings.length > 0) answer.warnings = warnings;

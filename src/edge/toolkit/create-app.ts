@@ -2,6 +2,7 @@ import type { Hono } from 'hono';
 import { develop } from '#development';
 import { type AppOptions, createApp as createEdge } from '../app.ts';
 import type { AppEnv } from '../auth/context.ts';
+import type { QueueHandler } from '../kit/delivery/queue.ts';
 import { getPluginMembers } from '../kit/plugins/plugins.ts';
 import type { PluginOptions } from '../plugins.ts';
 
@@ -33,11 +34,11 @@ develop();
  * @example
  * const edge = createApp({ plugins: [webhooks], publicPaths: ['/status'] });
  * edge.get('/status', (c) => c.text('up'));
- * export default { fetch: edge.fetch, queue: createConsumer() };
+ * export default edge;
  */
 export function createApp<Inputs extends object = Record<string, unknown>>(
   options: AppOptions<Inputs> = {},
-): Hono<AppEnv> {
+): Hono<AppEnv> & QueueHandler {
   const plugins = options.plugins?.toSorted(
     (left, right) => PLUGIN_ORDER.indexOf(left.name) - PLUGIN_ORDER.indexOf(right.name),
   );

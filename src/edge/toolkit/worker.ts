@@ -35,7 +35,6 @@ export { Inbox } from '../plugins/webhooks/inbox/inbox.ts';
 export { webhooks } from '../plugins/webhooks/plugin.ts';
 export { shippedWebhooks } from '../plugins/webhooks/shipped-sources.ts';
 export { type Deliver, defineWebhook, type Webhook } from '../plugins/webhooks/sources/define-webhook.ts';
-export { type ConsumerOptions, createConsumer } from '../plugins/webhooks/webhook-job.ts';
 export { PLUGINS as allPlugins } from '../plugins.ts';
 export { createApp } from './create-app.ts';
 export { defineRoute, type RouteDefinition } from './define-route.ts';

@@ -5,14 +5,48 @@ export type QueueConsumer = (batch: MessageBatch<string>, env: Bindings, ctx: Ex
 
 declare module '../plugins/plugins.ts' {
   interface Plugin {
-    /** Consumes the Worker's queue. Only one plugin may have it. */
-    readonly queue?: QueueConsumer;
+    /** Creates the consumer of the Worker's queue for an app with these options. Only one plugin may have it. */
+    readonly queue?: (app: object) => QueueConsumer;
   }
 }
 
-/** Lets a plugin consume the queue. Messages that no plugin consumes are delivered again, and end in the dead letter queue. */
-export const consumeQueueByPlugin: QueueConsumer = async (batch, env, ctx) => {
-  const consume = getSinglePluginMember('queue');
-  if (consume) await consume(batch, env, ctx);
-  else batch.retryAll();
-};
+/** An app with the handler of its Worker's queue, so that `export default app` is a complete Worker. */
+export interface QueueHandler {
+  /** Consumes the Worker's queue for this app. If another app is exported, export it as `queue` beside that app's `fetch`. */
+  queue: QueueConsumer;
+}
+
+/** The apps whose handler was read, by their options. */
+const appsWithReadHandler = new WeakSet<object>();
+
+/**
+ * Adds the handler of the Worker's queue to an app. It lets a plugin consume the queue. Messages that no plugin consumes are
+ * delivered again, and end in the dead letter queue.
+ *
+ * @param options the app's options
+ */
+export function addQueueHandler<App extends object>(app: App, options: object): App & QueueHandler {
+  const consume = getSinglePluginMember('queue')?.(options) ?? (async (batch) => batch.retryAll());
+  const define = (property: PropertyDescriptor) =>
+    // Enumerable, because `wrangler dev` copies the exported object.
+    Object.defineProperty(app, 'queue', { ...property, enumerable: true, configurable: true });
+  return define({
+    get: () => {
+      appsWithReadHandler.add(options);
+      return consume;
+    },
+    // Tools that trace a Worker replace its handlers.
+    set: (value: unknown) => define({ value, writable: true }),
+  }) as App & QueueHandler;
+}
+
+/**
+ * @returns a sentence if a plugin consumes the queue and the Worker does not export the app's handler. (The runtime reads the
+ *   handlers of the default export when the Worker starts.)
+ */
+export function findMissingQueueHandler(options: object): string[] {
+  if (getSinglePluginMember('queue') === undefined || appsWithReadHandler.has(options)) return [];
+  return [
+    'The queue handler is missing, so events are accepted but not processed: export the app itself, or `queue: app.queue` beside `fetch`, from your Worker’s main module.',
+  ];
+}

@@ -14,7 +14,7 @@ export const webhooks: Plugin = {
   name: 'webhooks',
   routes: [...WEBHOOK_ROUTES, ...ALERT_ROUTES],
   options: getWebhookSourceReader,
-  queue: createConsumer(),
+  queue: createConsumer,
   overview: readUndeliveredProblems,
   metrics: createUndeliveredMetrics,
   alertInbox: (env, alert) => getInboxStub(env, parseSettingsOnce(env), ALERT_SOURCE).acceptAlert(alert),

@@ -38,7 +38,7 @@ import type {
 } from './webhooks-answers.schema.ts';
 
 export interface ConsumerOptions {
-  /** The sources, the same as for `createApp`. Default: the sources that Sluice comes with. */
+  /** The sources. Default: the sources that Sluice comes with. */
   webhooks?: readonly Webhook[];
   /** Replaces `fetch` for everything that goes to the Claude API. */
   fetch?: Fetch;
@@ -51,13 +51,11 @@ const MESSAGE_PAUSES = [10, 30, 120, 600];
 const SPREAD_MS = 1_000;
 
 /**
- * Makes the `queue` handler of a Worker.
+ * Makes the `queue` handler of an app.
  *
  * The handler never throws: an error would bring back every message of the batch, even the finished ones.
  *
- * @example
- * const options = { plugins: [webhooks], webhooks: shippedWebhooks };
- * export default { fetch: createApp(options).fetch, queue: createConsumer(options) };
+ * @param options those of the app
  */
 export function createConsumer(options: ConsumerOptions = {}) {
   const webhooks = createWebhookSourceReader(options.webhooks ?? shippedWebhooks);

@@ -12,7 +12,7 @@ afterAll(() => void vi.resetModules());
 
 const A: Plugin = { name: 'a', headers: ['sluice-a'] };
 const B: Plugin = { name: 'b', headers: ['sluice-b'] };
-const consume = async () => undefined;
+const consume = () => async () => undefined;
 
 test('contributions are read in the order of the list', () => {
   expect(kit.getPluginMembers('headers')).toEqual([]);

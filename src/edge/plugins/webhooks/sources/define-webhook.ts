@@ -104,7 +104,7 @@ export function isValidCustomSourceName(name: string): boolean {
 }
 
 /**
- * Defines a source of webhooks for `createApp({ webhooks: […] })` and `createConsumer({ webhooks: […] })`.
+ * Defines a source of webhooks for `createApp({ webhooks: […] })`.
  *
  * @throws TypeError for a definition that could not work
  * @example

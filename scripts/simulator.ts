@@ -3,6 +3,7 @@
  * package. Any client can use it as its base URL.
  */
 import { readArguments } from './arguments.ts';
+import { onParentExit } from './parent.ts';
 import { startSimulatorServer } from './simulator-server.ts';
 
 const USAGE =
@@ -18,6 +19,7 @@ const { values } = readArguments(USAGE, {
   },
 });
 
+onParentExit(() => process.exit());
 try {
   const { url } = await startSimulatorServer(readNumber('port', 65_535), {
     ttftMs: readNumber('ttft-ms'),

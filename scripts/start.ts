@@ -15,6 +15,7 @@ import './all-plugins.mjs';
 import { printUsage } from './arguments.ts';
 import { addSecrets, readDevVars, readEnvFile } from './dev-vars.ts';
 import { findMisspeltSettings } from './misspelt-settings.ts';
+import { onParentExit } from './parent.ts';
 import { isInPackage, root } from './root.ts';
 import { missingWebhookSecrets } from './webhook-secrets.ts';
 
@@ -203,5 +204,6 @@ function run(command: string[]): void {
   // process, so forward them.
   process.on('SIGINT', () => {});
   for (const signal of ['SIGTERM', 'SIGHUP'] as const) process.on(signal, () => child.kill(signal));
+  onParentExit(() => child.kill());
   child.on('exit', (code) => process.exit(code ?? 1));
 }

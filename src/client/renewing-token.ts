@@ -39,11 +39,19 @@ export class RenewingToken {
   readonly #getToken: GetToken;
   readonly #renew: (token: string) => Promise<string>;
   #current: Promise<CachedToken> | undefined;
+  /** @internal makes `structuredClone` fail, whose copy would have no methods. Most engines show this text in the error. */
+  protected readonly uncloneable = () =>
+    'A token cannot be cloned or sent to a worker. Send the text that `get` returns.';
 
   /** @param renew requests the next token of a session from the edge */
   constructor(getToken: GetToken, renew: (token: string) => Promise<string>) {
     this.#getToken = getToken;
     this.#renew = renew;
+  }
+
+  /** Keeps Vue from wrapping it in a proxy, which has no access to private fields. */
+  get [Symbol.toStringTag](): string {
+    return 'RenewingToken';
   }
 
   /**

@@ -4,6 +4,11 @@ import { joinMessageText } from './message.ts';
 /** Reads an answer in the ways of the official SDK's streams: event by event, as text, or complete at its end. */
 export abstract class SdkStyleStreamReader implements AsyncIterable<RawMessageStreamEvent> {
   protected readonly feed = new ReplayableFeed<RawMessageStreamEvent>();
+  /** @internal makes `structuredClone` fail, whose copy would have no methods. Most engines show this text in the error. */
+  protected readonly uncloneable = () => 'A stream cannot be cloned or sent to a worker. Use its message.';
+
+  /** Keeps Vue from wrapping it in a proxy, which has no access to private fields. */
+  abstract get [Symbol.toStringTag](): string;
 
   /** Stops listening. */
   abstract close(): void;

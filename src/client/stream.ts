@@ -132,6 +132,10 @@ export class MessageStream extends SdkStyleStreamReader {
     });
   }
 
+  override get [Symbol.toStringTag](): string {
+    return 'MessageStream';
+  }
+
   /** The message so far; undefined before its first event. */
   get message(): Message | undefined {
     return this.#builder.message;

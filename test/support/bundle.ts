@@ -1,15 +1,21 @@
-import { build } from 'esbuild';
+import { build, type Plugin } from 'esbuild';
 import { root } from './root.ts';
 
 /**
  * Builds one module for a browser, as a frontend's own builder would.
  *
  * @param source the code of the module; it imports from the repository's root
+ * @param plugins compile what esbuild does not
  */
-export async function bundleForBrowser(source: string, loader: 'js' | 'ts' = 'ts'): Promise<string> {
+export async function bundleForBrowser(
+  source: string,
+  loader: 'js' | 'ts' = 'ts',
+  plugins: Plugin[] = [],
+): Promise<string> {
   const { outputFiles } = await build({
     stdin: { contents: source, resolveDir: root, loader },
     bundle: true,
+    plugins,
     minify: true,
     write: false,
     format: 'esm',

@@ -98,6 +98,10 @@ export class Run extends SdkStyleStreamReader {
       .finally(forget);
   }
 
+  override get [Symbol.toStringTag](): string {
+    return 'Run';
+  }
+
   /** The cost of all turns that have ended, in US dollars. */
   get costUsd(): number {
     return this.steps.reduce((sum, { costUsd = 0 }) => sum + Math.round(costUsd * 1e9), 0) / 1e9;
@@ -145,7 +149,8 @@ export class Run extends SdkStyleStreamReader {
         this.#unsentResults = [];
         this.feed.pushItem(event);
       }
-      if (stream.message === undefined || stream.message.stop_reason === null) return;
+      // A stopped response has no reason, and is a step nevertheless.
+      if (stream.message === undefined || (stream.message.stop_reason === null && !stream.stopped)) return;
       const message = await stream.finalMessage();
       const step: RunStep = { message, results: [], costUsd: stream.costUsd, turn: stream.turn };
       this.steps.push(step);

@@ -74,7 +74,7 @@ export function* createMissingEvents(
   if (openBlock !== undefined && openBlock >= content.length) yield { type: 'content_block_stop', index: openBlock };
   yield {
     type: 'message_delta',
-    delta: { stop_reason: row.stop_reason ?? 'end_turn', stop_sequence: null },
+    delta: { stop_reason: row.stop_reason ?? null, stop_sequence: null },
     usage: row.usage ?? { output_tokens: 0 },
   } as RawMessageStreamEvent;
   yield { type: 'message_stop' };

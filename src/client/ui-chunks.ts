@@ -74,8 +74,8 @@ export async function* streamToUiChunks(
     if (event.type !== 'message_start') yield* blocks.convertEventToChunks(event);
   }
   const { stop_reason: stopReason = null, usage } = stream.message ?? {};
-  if (stopReason === null || !usage) return;
   const { costUsd, used, fits, stopped, paused, turn } = stream;
+  if ((stopReason === null && !stopped) || !usage) return;
   for (const approval of paused === 'approval' ? await approvals() : []) {
     const { id, tool_use_id: toolCallId, name: toolName, input, input_text } = approval;
     if (!blocks.knownIds.has(toolCallId)) continue;
@@ -87,7 +87,7 @@ export async function* streamToUiChunks(
   yield { type: 'finish-step' };
   yield {
     type: 'finish',
-    finishReason: FINISH_REASONS[stopReason] ?? 'other',
+    finishReason: FINISH_REASONS[stopReason ?? ''] ?? 'other',
     messageMetadata: {
       // Omit the turn if the answer was continued after a pause, because it then spans several turns.
       ...(turn === undefined ? {} : { turn }),

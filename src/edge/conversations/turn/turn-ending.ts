@@ -136,7 +136,8 @@ export function addEndEvents(
   if (status !== 'stopped')
     return addErrorEvent({ type: 'api_error', message: status === 'failed' ? NOT_KEPT : QUESTION_KEPT });
   for (const index of open) addLogEvent('content_block_stop', { index });
-  const delta = { stop_reason: 'end_turn', stop_sequence: null };
+  // The reason that the stored row has: with `end_turn`, a client would take the fragment for the complete response.
+  const delta = { stop_reason: null, stop_sequence: null };
   addLogEvent('message_delta', { delta, usage: { output_tokens: output } });
   addLogEvent('message_stop', {}, formatEndComments(cost, budget, true));
   return undefined;
@@ -150,7 +151,7 @@ export function buildFinalMessage(
 ): JsonObject | undefined {
   if (turnEnd.kind === 'complete') return { ...message, content: blocks.map(({ value }) => value) };
   if (status !== 'stopped') return undefined;
-  return { ...message, content, stop_reason: 'end_turn', stop_sequence: null, usage };
+  return { ...message, content, stop_reason: null, stop_sequence: null, usage };
 }
 
 /**

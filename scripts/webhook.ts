@@ -23,7 +23,8 @@ import { signGithub, signHmac, signSlack, signStripe } from './sign-webhook.ts';
 type Json = Record<string, unknown>;
 
 const USAGE = `${isInPackage ? 'sluice webhook' : 'npm run webhook --'} ${SHIPPED_SOURCES.join('|')}|SOURCE FILE [--id ID]
-  SOURCE  a source that an entry of WEBHOOKS defines with \`verify\``;
+  SOURCE  a source that an entry of WEBHOOKS defines with \`verify\`
+Sends the event to http://localhost:8787, or to the address in SLUICE_URL.`;
 type Sign = (text: string, bytes: Uint8Array, key: string, event: string) => Promise<Headers>;
 const SIGNERS: Record<(typeof SHIPPED_SOURCES)[number], Sign> = {
   github: (text, _, key, event) => signGithub(text, key, kindOf(text), event),
@@ -165,7 +166,7 @@ function readSourceEntry(sender: string, vars: Record<string, string>) {
   }
 }
 
-/** @returns the source, if it is one that Sluice comes with. A Worker of its own signs its sources itself */
+/** @returns the source, if it is one that Sluice comes with */
 function shippedSource(sender: string): (typeof SHIPPED_SOURCES)[number] {
   return SHIPPED_SOURCES.find((known) => known === sender) ?? stop(`Unknown source ${sender}.\nUsage: ${USAGE}`);
 }

@@ -30,13 +30,14 @@ async function readExamples(): Promise<Example[]> {
   return (
     [...text.matchAll(/```sh\n([\s\S]*?)```(?:\n+```text\n([\s\S]*?)```)?/g)]
       .map(([, command = '', shown = '']) => ({ command: command.trim(), shown }))
-      // What needs a server of tools beside it is tried with one, in tools.test.ts; the guide's own plugin in toolkit.test.ts.
+      // What needs a server of tools beside it is tried with one, in tools.test.ts; the guide's own plugin and source in toolkit.test.ts.
       .filter(
         ({ command }) =>
           /^(curl|npm run|node examples\/difficulty)/m.test(command) &&
           !NOT_TOOLS.test(command) &&
           !command.includes('"run": {"url"') &&
-          !command.includes('/notes'),
+          !command.includes('/notes') &&
+          !command.includes('/webhooks/tickets'),
       )
   );
 }

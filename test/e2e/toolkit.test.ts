@@ -14,6 +14,7 @@ import { codeBlocksOf, filesOfSection, readGuide, sectionOf } from '#test/suppor
 import { bundlePackage } from '#test/support/package-bundles.ts';
 import { PackedProject } from '#test/support/packed-project.ts';
 import { root } from '#test/support/root.ts';
+import { runNpmStart } from '#test/support/start.ts';
 import { bearerHeader, createToken } from '#test/support/tokens.ts';
 
 interface PluginWithBindings extends Plugin {
@@ -377,4 +378,33 @@ describe('the plugin of the guide', () => {
       await edge.stop();
     }
   });
+});
+
+test('the guide’s source in code accepts, classifies and delivers an event under wrangler dev', async () => {
+  const guide = await readGuide('webhooks');
+  const section = sectionOf(guide, 'Add a source in code');
+  await project.init('source', '--plugins', 'webhooks', '--no-page');
+  const { 'wrangler.toml': settings = '', ...files } = Object.fromEntries(
+    filesOfSection(guide, 'Add a source in code'),
+  );
+  expect(Object.keys(files)).toEqual(['src/index.ts']);
+  for (const [file, code] of Object.entries(files)) await project.write(`source/${file}`, code);
+  await project.typeCheck(['source/src/index.ts'], { lib: ['es2024'], types: ['@cloudflare/workers-types'] });
+  const folder = join(project.folder, 'source');
+  const template = await readFile(join(folder, 'wrangler.toml'), 'utf8');
+  await project.write('source/wrangler.toml', `${template}\n${settings}`);
+  const edge = await runNpmStart([], undefined, { folder });
+  try {
+    expect(await (await fetch(`${edge.url}/health`)).json()).not.toHaveProperty('warnings');
+    const run = async (command = '') =>
+      await project.run('bash', ['-c', command.replaceAll('http://localhost:8787', edge.url)], 'source');
+    const [send, read] = codeBlocksOf(section, 'sh');
+    const [accepted, event] = codeBlocksOf(section, 'text');
+    expect(await run(send)).toBe(accepted);
+    await expect.poll(() => run(read)).toBe(event);
+    const [, printed = ''] = /prints `(tickets_.*)`/.exec(section) ?? [];
+    expect(edge.output()).toContain(printed);
+  } finally {
+    await edge.stop();
+  }
 });

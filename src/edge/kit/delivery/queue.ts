@@ -16,8 +16,8 @@ export interface QueueHandler {
   queue: QueueConsumer;
 }
 
-/** The apps whose handler was read, by their options. */
-const appsWithReadHandler = new WeakSet<object>();
+/** The apps whose handler the Worker exports, by their options. */
+const exportedApps = new WeakSet<object>();
 
 /**
  * Adds the handler of the Worker's queue to an app. It lets a plugin consume the queue. Messages that no plugin consumes are
@@ -27,25 +27,30 @@ const appsWithReadHandler = new WeakSet<object>();
  */
 export function addQueueHandler<App extends object>(app: App, options: object): App & QueueHandler {
   const consume = getSinglePluginMember('queue')?.(options) ?? (async (batch) => batch.retryAll());
-  const define = (property: PropertyDescriptor) =>
-    // Enumerable, because `wrangler dev` copies the exported object.
-    Object.defineProperty(app, 'queue', { ...property, enumerable: true, configurable: true });
-  return define({
-    get: () => {
-      appsWithReadHandler.add(options);
-      return consume;
-    },
-    // Tools that trace a Worker replace its handlers.
-    set: (value: unknown) => define({ value, writable: true }),
-  }) as App & QueueHandler;
+  defineHandler(app, 'queue', () => {
+    exportedApps.add(options);
+    return consume;
+  });
+  // The runtime reads `scheduled` of the default export when the Worker starts, but reads `queue` only for the first event.
+  defineHandler(app, 'scheduled', () => void exportedApps.add(options));
+  return app as App & QueueHandler;
 }
 
-/**
- * @returns a sentence if a plugin consumes the queue and the Worker does not export the app's handler. (The runtime reads the
- *   handlers of the default export when the Worker starts.)
- */
+/** Defines a handler of an app. @param read called each time the handler is read, for example because the Worker exports it */
+function defineHandler(app: object, name: string, read: () => QueueConsumer | undefined): void {
+  Object.defineProperty(app, name, {
+    get: read,
+    // Tools that trace a Worker replace its handlers.
+    set: (value: unknown) => Object.defineProperty(app, name, { value, writable: true, enumerable: true }),
+    // `wrangler dev` copies the exported object.
+    enumerable: true,
+    configurable: true,
+  });
+}
+
+/** @returns a sentence if a plugin consumes the queue and the Worker does not export the app's handler */
 export function findMissingQueueHandler(options: object): string[] {
-  if (getSinglePluginMember('queue') === undefined || appsWithReadHandler.has(options)) return [];
+  if (getSinglePluginMember('queue') === undefined || exportedApps.has(options)) return [];
   return [
     'The queue handler is missing, so events are accepted but not processed: export the app itself, or `queue: app.queue` beside `fetch`, from your Worker’s main module.',
   ];

@@ -25,6 +25,18 @@ test.each([
   expect(stderr).toContain(told);
 });
 
+test('ends when npm has been killed', async () => {
+  const edge = await runNpmStart();
+  try {
+    expect((await fetch(`${edge.url}/health`)).status).toBe(200);
+    process.kill(edge.pid);
+    const ask = async () => (await fetch(`${edge.url}/health`).catch(() => undefined))?.status;
+    await expect.poll(ask).toBeUndefined();
+  } finally {
+    await edge.stop();
+  }
+});
+
 describe('a development server with a key', () => {
   let edge: StartedProduct;
 

@@ -121,6 +121,23 @@ describe('npm run simulator', () => {
     await once(child, 'exit');
   });
 
+  test('ends when the process that started it has ended', async () => {
+    // With a second command, the shell does not replace itself with the first one. It forwards no signal, as npm's does not.
+    const shell = spawn('sh', ['-c', `"${process.execPath}" "${script}" --port 0; true`], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let printed = '';
+    for await (const chunk of shell.stdout.iterator({ destroyOnReturn: false })) {
+      printed += String(chunk);
+      if (printed.includes('Stop with')) break;
+    }
+    const [, url = ''] = /listens on (http\S+)\./.exec(printed) ?? [];
+    const ask = async () => (await fetch(`${url}/v1/models`).catch(() => undefined))?.status;
+    expect(await ask()).toBeDefined();
+    shell.kill();
+    await expect.poll(ask).toBeUndefined();
+  });
+
   test('explains an invalid option and a port that is in use', async () => {
     expect(await runScript(script, ['--ttft-ms', 'soon'])).toMatchObject({
       status: 1,

@@ -52,7 +52,9 @@ export function getShownContent({
 export function splitAroundContent(head: MessageFieldsWithoutContent): { before: string; after: string } {
   const { id, role, createdAt, status, cost, outcome, model, turnId, origin = null, paused = null } = head;
   const isAnswer = role === 'assistant' && outcome !== null;
-  const stopReason = isAnswer ? (paused === null ? outcome.stop_reason : 'pause_turn') : null;
+  // A stopped response has no reason, as in its stream. A run may have been stopped after a complete step.
+  const reason = status === 'stopped' ? null : (outcome?.stop_reason ?? null);
+  const stopReason = isAnswer ? (paused === null ? reason : 'pause_turn') : null;
   const loweredBy = stopReason === 'max_tokens' ? outcome?.lowered_by : undefined;
   const notes = isAnswer ? Object.entries(selectVisibleNotes(head) ?? {}) : [];
   const before = formatObjectFromTexts({ type: '"message"', id: JSON.stringify(id), role: JSON.stringify(role) });

@@ -80,7 +80,7 @@ describe.skipIf(isBrowserMissing())('a page whose framework wraps state in proxi
       const [, row] = data;
       expect(row).toMatchObject({ status: 'stopped', stop_reason: null });
       const blocks = (row?.content ?? []) as { text?: string }[];
-    const stored = blocks.map(({ text = '' }) => text).join('');
+      const stored = blocks.map(({ text = '' }) => text).join('');
       expect(await readText()).toBe(`${stored} (stopped)`);
       expect(faults).toEqual([]);
     },

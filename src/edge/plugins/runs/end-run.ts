@@ -47,9 +47,7 @@ export function showAndStoreRunEnd(
     for (const id of waits ? [] : shown.callIdsWithoutResult) shown.showToolResult(id, createFailedResult('stopped'));
     const { delta = {}, ...others } = last?.delta ?? {};
     const reason =
-      end.kind === 'complete'
-        ? {}
-        : { stop_reason: end.kind === 'paused' ? 'pause_turn' : null, stop_sequence: null };
+      end.kind === 'complete' ? {} : { stop_reason: end.kind === 'paused' ? 'pause_turn' : null, stop_sequence: null };
     const remark = end.kind === 'paused' ? `: sluice-paused=${end.reason}\n\n` : '';
     // A run without a step of its own has only continued approved calls. It ends with `tool_use`, because the client has to
     // make the remaining calls of the paused step.

@@ -1,6 +1,6 @@
 /** A chat in Solid, which stores the stream in a store. */
 import { createClient, type MessageStream } from 'sluice/client';
-import { createSignal, onMount } from 'solid-js';
+import { createSignal, type JSX, onMount } from 'solid-js';
 import h from 'solid-js/h';
 import { createStore } from 'solid-js/store';
 import { render } from 'solid-js/web';
@@ -42,4 +42,5 @@ function App() {
   ];
 }
 
-render(App, document.getElementById('app') as HTMLElement);
+// `h` returns functions, which `render` accepts and its type does not.
+render(App as unknown as () => JSX.Element, document.getElementById('app') as HTMLElement);

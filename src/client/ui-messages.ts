@@ -130,7 +130,7 @@ export function toUIMessages(rows: readonly ConversationMessage[]): UIMessage<Sl
     answer.parts.push({ type: 'step-start' }, ...blocks.flatMap(toAnswerParts));
     const calls = blocks.some(({ type }) => type === 'tool_use') && status === 'complete';
     answer.metadata = {
-      stopReason: calls ? 'tool_use' : (stop_reason ?? null),
+      stopReason: calls ? 'tool_use' : (stop_reason ?? (status === 'complete' ? 'end_turn' : null)),
       turn,
       ...(paused ? { paused } : {}),
       usage,

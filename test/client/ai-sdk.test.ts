@@ -247,6 +247,11 @@ test('a response with its tool calls becomes one message of the history', () => 
   ]);
 });
 
+test.each(['stopped', 'interrupted'])('a response that was %s has no reason in the history', (status) => {
+  const [message] = toUIMessages([row('m1', 'assistant', 'One, two', { status, stop_reason: null })]);
+  expect(message?.metadata).toMatchObject({ stopReason: null, stopped: status === 'stopped' });
+});
+
 describe('a call that waits for approval', () => {
   const call = { type: 'mcp_tool_use', id: 't1', name: 'save', input: { a: 1 }, server_name: 'edge' };
   const result = {

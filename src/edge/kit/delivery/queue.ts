@@ -1,7 +1,7 @@
 import type { Bindings } from '../plugins/bindings.ts';
 import { getSinglePluginMember } from '../plugins/plugins.ts';
 
-export type QueueConsumer = (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext) => Promise<void>;
+type QueueConsumer = (batch: MessageBatch<string>, env: Bindings, ctx: ExecutionContext) => Promise<void>;
 
 declare module '../plugins/plugins.ts' {
   interface Plugin {

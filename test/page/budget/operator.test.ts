@@ -388,6 +388,21 @@ test('the search finds a request of any account by id, a token by id, and an acc
   await expect.poll(() => [location.hash, listedToken.value]).toEqual(['#/budget/requests/umbrella', '']);
 });
 
+test('a search for an account or a token lists the same kind of requests as before', async () => {
+  const asked = open(BudgetRequests, ({ path }) => (path === '/tokens/tok_1' ? { account: 'globex' } : list([])));
+  for (const [text, account] of [
+    ['umbrella', 'umbrella'],
+    ['tok_1', 'globex'],
+  ] as const) {
+    navigateTo('#/budget/failed');
+    await waitForText(root, 'Failed requests of all accounts');
+    fill(getElementByName(root, 'Request id, token id or account'), text);
+    await click(root, 'Search');
+    await waitForText(root, `Requests of ${account}`);
+    await expect.poll(() => queryOf(asked, '/usage/requests')).toMatchObject({ account, outcome: 'failed' });
+  }
+});
+
 test('an operator is not asked to ask an admin about a rejected request', async () => {
   const message = 'This account is blocked, because its limit `requests_per_minute` is 0. Ask an admin to raise it.';
   const refusal = { limit: 'requests_per_minute', limited_by: 'account', reason: 'rate', never: true, message };
@@ -1074,6 +1089,8 @@ test('the list of webhook sources shows their state, and replays all undelivered
   await expect.poll(rows).toEqual([closed, 'shopreceivingtickets']);
   expect(asked.find(({ method }) => method === 'POST')?.path).toBe('/webhooks/shop/events/replay');
   expect(replayedEvents.value).toEqual({ shop: 2 });
+  // The receiver may still fail, so the page does not call it delivered.
+  await waitForText(root, 'Replay scheduled: 2 events from shop. They are not delivered yet.');
 });
 
 test('the alerts of a link from the Overview have their own view, and an unknown source shows an error', async () => {

@@ -4,6 +4,7 @@ type Path =
   | '/accounts'
   | '/accounts/:id'
   | '/accounts/:id/backup'
+  | '/accounts/:id/block'
   | '/accounts/:id/conversations'
   | '/accounts/:id/conversations/:conversation/backup'
   | '/accounts/:id/credit'

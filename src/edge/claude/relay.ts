@@ -57,6 +57,8 @@ export interface RelayOptions {
   settings: Settings;
   requestId: string;
   waitUntil(work: Promise<unknown>): void;
+  /** Aborted when the response must end before its end. The reason is the error for the caller. */
+  stop?: AbortSignal | undefined;
   /** Milliseconds to the end of the answer. Default: no limit. */
   wholeMs?: number;
   /** Pays for another attempt after an attempt that may have run. Default: the request costs nothing. */
@@ -94,7 +96,7 @@ export interface RelayOptions {
  * @throws ApiError when nothing can be relayed: no answer, the deployment's key was rejected, or the body was interrupted
  */
 export async function relayRequest(request: RelayRequest, options: RelayOptions): Promise<Response> {
-  const { upstream, settings, wholeMs, payment, onCallerLeft, waitUntil } = options;
+  const { upstream, settings, wholeMs, payment, onCallerLeft, stop, waitUntil } = options;
   const { signal } = request.caller;
   const exchange = new UpstreamExchange({
     upstream,
@@ -109,6 +111,7 @@ export async function relayRequest(request: RelayRequest, options: RelayOptions)
       },
     },
   });
+  stop?.addEventListener('abort', () => exchange.controller.abort(stop.reason), { once: true });
   const relayed = relayThroughExchange(exchange, request, options);
   try {
     return await exchange.raceWithCallerLeaving(relayed);

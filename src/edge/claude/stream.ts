@@ -7,10 +7,10 @@ import type { IdleTimeout } from '../kit/async/idle-timeout.ts';
 import { resolveWithin } from '../kit/async/timeout.ts';
 import { joinPieces } from '../kit/http/body-pieces.ts';
 import { encoder, NO_BYTES } from '../kit/http/bytes.ts';
-import { createSseErrorEvent } from '../kit/http/errors.ts';
+import { ApiError, createSseErrorEvent } from '../kit/http/errors.ts';
 import { createEventCompletion, createInterruptionEnding } from '../kit/sse/endings.ts';
 import { createCallerErrorFromEvent } from './classify-failure.ts';
-import { createCallerLeftError, createInterruptedError, getRequestEndOfError } from './failure.ts';
+import { createCallerLeftError, createInterruptedError, getRequestEndOfError, UpstreamFailure } from './failure.ts';
 import { toCallerHeaders } from './headers.ts';
 import { createOutputDeadline, FIRST_OUTPUT_MS } from './keep-alive.ts';
 import { StreamErrorMasker } from './relay/error-mask.ts';
@@ -258,10 +258,12 @@ async function forwardStreamToEnd(
           ending = `\nevent: ping\n\n${createSseErrorEvent(createInterruptedError(false), requestId)}`;
         finish(usage.currentReport, 'client_gone', firstByte);
       } else {
-        const isSilent = getRequestEndOfError(controller.signal.reason) === 'silent';
+        const { reason } = controller.signal as { reason: unknown };
+        const isSilent = getRequestEndOfError(reason) === 'silent';
+        const isStopped = reason instanceof ApiError && !(reason instanceof UpstreamFailure);
         ending += createInterruptionEnding(
           usage.positionInEventFormat,
-          createSseErrorEvent(createInterruptedError(isSilent), requestId),
+          createSseErrorEvent(isStopped ? reason : createInterruptedError(isSilent), requestId),
         );
         finish(usage.currentReport, isSilent ? 'silent' : 'cut', firstByte);
       }

@@ -17,7 +17,7 @@ import { addToolNameToMessage } from '../conversations/turn/tool-name-in-error.t
 import { restoreEdgeCallsInBody } from '../conversations/views/edge-blocks.ts';
 import { redactError } from '../conversations/views/redact-answer.ts';
 import type { JsonBody } from '../kit/http/body/json-body.ts';
-import { createInvalidRequestError } from '../kit/http/errors.ts';
+import { type ApiError, createInvalidRequestError } from '../kit/http/errors.ts';
 import { createCommonHeaders } from '../kit/http/headers/request-id.ts';
 import { removeRepeatedKeysFromBody } from '../kit/http/read-json.ts';
 import { getMember, isObject, parseJsonObject, toJsonText } from '../kit/json/object.ts';
@@ -209,7 +209,9 @@ async function relayAdmittedMessage(
   let settledCost: Pick<SettledCost, 'nanodollars' | 'budget'> | undefined;
   let answeredBy: string | undefined;
   let recordingCreatedIds: Promise<void> | undefined;
-  const renewHold = () => waitUntil(billed.renew().catch(() => false));
+  const stop = new AbortController();
+  const stopIfBlocked = (blocked: ApiError | undefined) => blocked && stop.abort(blocked);
+  const renewHold = () => waitUntil(billed.renew().then(stopIfBlocked, () => undefined));
   const renewing = isStreaming && !isUnmetered ? setInterval(renewHold, RENEW_STREAM_MS) : undefined;
   const response = await relayRequest(
     {
@@ -229,6 +231,7 @@ async function relayAdmittedMessage(
       settings,
       requestId,
       waitUntil,
+      stop: stop.signal,
       payment: isUnmetered ? undefined : billed,
       ownHeaders: (buffered) => ({
         // A buffered response has its cost in a header. A stream reports it in an SSE comment at the end.

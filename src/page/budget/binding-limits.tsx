@@ -28,6 +28,11 @@ const RATE_LIMITS = [
 
 const REJECTS_ALL_NOTE = 'rejects all requests';
 
+function describeBlockCause(cause: NonNullable<AccountQuota['blocked_by']>): string {
+  if (cause === 'blocked') return 'Blocked by an admin';
+  return `Blocked: the limit “${getLimitTitle(cause)}” ${cause === 'models' ? 'is empty' : 'is 0'}`;
+}
+
 /**
  * Shows which limits bind an account, the tightest first. A limit that rejects requests is red. Windows without a limit have no
  * card.
@@ -46,8 +51,8 @@ export function BindingLimits({ stands: quota }: { stands: AccountQuota | undefi
     <section id="quota" aria-label="Limits in effect" class="stack">
       {zero !== null && (
         <p class="state" data-look="refused">
-          Blocked: the limit “{getLimitTitle(zero)}” {zero === 'models' ? 'is empty' : 'is 0'}, so all requests are
-          rejected.{identity.value.admin && ' Change it or remove it below.'}
+          {describeBlockCause(zero)}, so all requests are rejected.
+          {identity.value.admin && zero !== 'blocked' && ' Change it or remove it below.'}
         </p>
       )}
       <BindingLimitCards
@@ -250,7 +255,11 @@ export function BindingLimitCell({ row, isOwn = false, isDeploymentIncluded = fa
     return (
       <LimitSummary
         look="refused"
-        text={`blocked: ${zero === 'models' ? 'no models' : `${getLimitTitle(zero).toLowerCase()} is 0`}`}
+        text={
+          zero === 'blocked'
+            ? 'blocked by an admin'
+            : `blocked: ${zero === 'models' ? 'no models' : `${getLimitTitle(zero).toLowerCase()} is 0`}`
+        }
         brief="blocked"
         usedShare={1}
       />

@@ -12,6 +12,8 @@ type ChangedObject = { account: string } | { group: string };
 const CHANGE_TITLES: Record<ChangeRow['kind'], string> = {
   'limits.updated': 'Limits changed',
   'credit.added': 'Credit given',
+  'account.blocked': 'Account blocked',
+  'account.unblocked': 'Account unblocked',
   'account.erased': 'Account erased',
   'account.restored': 'Account restored',
   'group.member_added': 'Added to a group',
@@ -32,6 +34,8 @@ const CHANGE_TITLES: Record<ChangeRow['kind'], string> = {
 
 /** The titles of the changed fields that are not limits. Empty for ids that only the API needs. */
 const FIELD_TITLES: Readonly<Record<string, string>> = {
+  reason: 'Reason',
+  message: 'Message for the user',
   credit: '',
   usd: 'Amount',
   expires_at: 'Expires',

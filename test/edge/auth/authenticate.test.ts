@@ -43,6 +43,7 @@ const LINES = `${JSON.stringify(['profile', EMPTY_PROFILE])}\n["end",null]\n`;
 const BODIES: Readonly<Record<string, unknown>> = {
   'PUT /accounts/:id/limits': {},
   'PATCH /accounts/:id/limits': {},
+  'PUT /accounts/:id/block': { reason: 'Scraping', message: 'This account is blocked.' },
   'POST /accounts/:id/credit': { usd: 1 },
   'PUT /groups/:id/limits': {},
   'PATCH /groups/:id/limits': {},

@@ -6,7 +6,7 @@ import { waitWithTimeout } from '../../kit/async/timeout.ts';
 import { bodyMemory } from '../../kit/http/body-memory.ts';
 import type { ApiError } from '../../kit/http/errors.ts';
 import { logBackgroundFailure } from '../../kit/http/log.ts';
-import { isCredentialRevoked } from '../../money/admission/refuse-revoked.ts';
+import { findCredentialRejection } from '../../money/admission/refuse-revoked.ts';
 import { findConversationRestrictionError } from '../history/guard.ts';
 import { findDamageInError } from '../history/storage/damaged-row.ts';
 import type { ConversationProfile } from '../history/storage/rows.ts';
@@ -120,15 +120,17 @@ export class ConversationState implements ConversationContext {
     }
   }
 
-  /** Ends all running work whose credential was revoked. @throws ObjectUnreachableError if the account cannot be reached */
+  /** Ends all running work whose credential was revoked, or whose account is blocked. @throws ObjectUnreachableError if the account cannot be reached */
   async stopIfCredentialEnded(): Promise<void> {
     this.recoverFromCrash();
     const { holder: runner } = this.lock;
-    if (runner && (await isCredentialRevoked(createAccountRequest(this, runner.identity))))
-      runner.stopForRevokedCredential();
+    const rejection = runner && (await findCredentialRejection(createAccountRequest(this, runner.identity)));
+    if (rejection?.outcome === 'revoked') runner?.stopForRevokedCredential();
+    else if (rejection) runner?.stopTurn();
     const working = callHookOfEachPlugin(this, 'getCaller', (part) => ({ part, caller: part.getCaller?.() }));
     for (const { part, caller } of working) {
-      if (caller && (await isCredentialRevoked(createAccountRequest(this, caller)))) await stopPluginWork(this, part);
+      if (caller && (await findCredentialRejection(createAccountRequest(this, caller))))
+        await stopPluginWork(this, part);
     }
   }
 

@@ -167,7 +167,7 @@ export class TurnExecutor implements TurnRunner {
     const now = this.#context.now();
     const attempt = this.#billed?.attempts.at(-1);
     if (!attempt || now - this.#renewedAt < RENEW_MS) return;
-    await attempt.renew('streaming');
+    if (await attempt.renew('streaming')) this.stopTurn();
     this.#renewedAt = now;
   }
 

@@ -60,6 +60,7 @@ export function createGenAiAttributes(line: ModelCallLogFields): object {
 export const ERROR_TYPES: ReadonlySet<string> = new Set([
   ...Object.keys(STATUS_BY_TYPE),
   'misconfigured',
+  'account_blocked',
   'upstream_auth',
   'upstream_timeout',
   'upstream_unreachable',

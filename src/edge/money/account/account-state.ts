@@ -39,6 +39,7 @@ import { AccountCredits } from './credits.ts';
 import { EffectiveAccountLimits } from './effective-limits.ts';
 import { createAccountBudgetPayer, type Payer, type SharedBudgetsOfAccount } from './payers.ts';
 import { RejectionLog } from './refusal-log.ts';
+import { AccountSuspension } from './suspension.ts';
 import { VisitorSession } from './visitor-session.ts';
 
 /** The key in `meta` of the time at which the account's own limits or its group were last set. */
@@ -73,6 +74,7 @@ export class AccountState {
   readonly publisher: VersionPublisher;
   readonly storage: StorageQuota;
   readonly limits: EffectiveAccountLimits;
+  readonly suspension: AccountSuspension;
   readonly budget: Budget;
   readonly alarm: DurableObjectAlarm;
   /** The budgets that it shares; undefined if no plugin provides shared budgets. */
@@ -128,6 +130,7 @@ export class AccountState {
     this.publisher = new VersionPublisher(this.versions, around);
     this.storage = new StorageQuota(ledger, this.conversations, this.versions, this.ownership);
     this.limits = new EffectiveAccountLimits(ledger);
+    this.suspension = new AccountSuspension(ledger);
     this.visitorSession = new VisitorSession(ledger, { account: ctx.id.name, alarm: this.alarm });
     this.#group = ledger.readMetaValue('group');
     this.sharedBudgets = getSinglePluginMember('sharedBudgets')?.(this, around);

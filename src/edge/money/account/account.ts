@@ -5,7 +5,7 @@ import { SETTINGS_RETRY_MS } from '../../config/retention.ts';
 import type { ListPage, PageSelection } from '../../durable/page.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import { toIsoTime, toIsoTimeOrNull } from '../../kit/http/times.ts';
-import type { Limits, LimitsPatch } from '../budget/limits.schema.ts';
+import type { AccountBlock, Limits, LimitsPatch } from '../budget/limits.schema.ts';
 import { createQuotaReport } from '../budget/quota-status.ts';
 import type { ChangeOrigin } from '../changes/change-origin.ts';
 import { compareFields, createLimitsChange, createMembershipChanges } from '../changes/change-outbox.ts';
@@ -14,6 +14,7 @@ import type {
   AccountObject,
   ErasureProgress,
   GiveCreditOutcome,
+  HoldRenewal,
   MintedToken,
   NewCredit,
   RequestsFilter,
@@ -112,9 +113,15 @@ export class Account extends AccountListsBase implements AccountObject {
    * Renews the hold of a running request: it lasts fifteen minutes from now, or as long as its admission specified. Writes a
    * row each time that a third of this has passed.
    *
-   * @returns whether it has a hold
+   * @returns whether it has a hold; for a blocked account the message for its user, because the request must end
    */
-  renewHold(requestId: string, stage?: string, holdMs = HOLD_MS): boolean {
+  renewHold(requestId: string, stage?: string, holdMs = HOLD_MS): HoldRenewal {
+    const isHeld = this.#renewHold(requestId, stage, holdMs);
+    const { block } = this.state.suspension;
+    return block ? { blocked: block.message } : isHeld;
+  }
+
+  #renewHold(requestId: string, stage: string | undefined, holdMs: number): boolean {
     const now = this.state.advanceBudgetToNow();
     const hold = this.state.budget.holds.get(requestId);
     if (!hold) return false;
@@ -135,9 +142,11 @@ export class Account extends AccountListsBase implements AccountObject {
     const insufficient = findInsufficientLimit(this.state);
     const all = { effective: limits.effectiveLimits, own: limits.ownLimits, token, insufficient };
     const quotaStatus = createQuotaReport(budget, limits.decisionRules, all, this.now());
-    const { erasedUntil } = this.state;
+    const { erasedUntil, suspension } = this.state;
     return {
       ...quotaStatus,
+      blocked_by: suspension.block ? 'blocked' : quotaStatus.blocked_by,
+      block: suspension.block,
       ...(erasedUntil === 0 ? {} : { erased_at: toIsoTime(erasedUntil) }),
       group,
       token: limitedTokens.reportTokenQuota(jti),
@@ -192,6 +201,21 @@ export class Account extends AccountListsBase implements AccountObject {
    */
   patchLimits(patch: LimitsPatch, by?: ChangeOrigin): string[] {
     return this.#changeLimits(by, () => this.state.limits.patchOwnLimits(patch));
+  }
+
+  /** Blocks the account, whatever its limits are; null ends the block. What runs in conversations is ended soon after. */
+  setBlock(block: AccountBlock | null, by?: ChangeOrigin): void {
+    const { suspension, changes } = this.state;
+    const before = suspension.block;
+    if (before === null && block === null) return;
+    const now = this.state.advanceBudgetToNow();
+    suspension.setBlock(block);
+    const fields = compareFields(before, block);
+    const kind = block ? 'account.blocked' : 'account.unblocked';
+    if (Object.keys(fields).length > 0) changes.recordChanges(by, [{ kind, subject: this.#subject, changes: fields }]);
+    this.state.recordConfigurationTime(now);
+    if (block) recordConversationsToStop(this.state, now);
+    this.state.sharedBudgets?.onAccountDataChanged();
   }
 
   /** Gives the account credit in addition to its limit `usd_total`, once for each key. */
@@ -308,12 +332,14 @@ export class Account extends AccountListsBase implements AccountObject {
    * Checks whether a credential is revoked, for routes without an admission. If it is not, records its use and counts the request.
    *
    * @param text the counted request as JSON; absent for a call that is not counted
-   * @returns for a request that exceeds the limit the rejection as JSON, like `admitJson`
+   * @returns for a suspended account, and for a request that exceeds the limit, the rejection as JSON, like `admitJson`
    */
   isTokenRevoked(token: CredentialClaims | undefined, text?: string): boolean | string {
     const now = this.state.advanceBudgetToNow();
+    if (token && (this.state.credentials.isTokenRevoked(token) || isRevocationForgotten(token, now))) return true;
+    const { decision } = this.state.suspension;
+    if (decision) return JSON.stringify(decision);
     if (token) {
-      if (this.state.credentials.isTokenRevoked(token) || isRevocationForgotten(token, now)) return true;
       this.state.recordCredentialUse(token, now);
       this.state.recordLocation(token, now);
     }

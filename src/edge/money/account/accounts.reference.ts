@@ -27,6 +27,7 @@ const quotaExample = {
   own_limits: limits,
   group: null,
   blocked_by: null,
+  block: null,
   binds: [
     {
       by: 'account',
@@ -95,6 +96,23 @@ export const accounts: ApiResource = {
       description: 'Null removes a limit; absent limits do not change.',
       body: { id: 'LimitsPatch', example: { usd_per_day: 2, models: null } },
       answer: createAccountResponseReference('The account with the new limits.'),
+    },
+    'PUT /accounts/:id/block': {
+      operation: 'blockAccount',
+      summary: 'Block an account',
+      description:
+        'Each request of the account returns a 403 with `message`, whatever its limits are. Running turns stop, and a stream without a conversation ends within a minute. Batches that were already sent continue.',
+      body: {
+        id: 'AccountBlock',
+        example: { reason: 'Scraping, ticket 812', message: 'This account is blocked. Write to support@example.com.' },
+      },
+      answer: createAccountResponseReference('The blocked account.'),
+    },
+    'DELETE /accounts/:id/block': {
+      operation: 'unblockAccount',
+      summary: 'End the block of an account',
+      description: 'Does nothing if the account is not blocked.',
+      answer: createAccountResponseReference('The account.'),
     },
     'POST /accounts/:id/credit': {
       operation: 'giveCredit',

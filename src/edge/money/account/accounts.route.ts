@@ -20,7 +20,7 @@ import { computeUsedShareOfLimit } from '../admission/budget-left.ts';
 import { readJsonBody } from '../admission/read-body.ts';
 import { sortByTightness } from '../budget/binding-limits.ts';
 import { getDefaultLimits } from '../budget/default-limits.ts';
-import { creditKey, creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
+import { blockSchema, creditKey, creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
 import { findUnaffordableSearches } from '../budget/unpaid-searches.ts';
 import { CALENDAR_PERIODS, mapPeriods } from '../budget/windows.ts';
 import { createChangeOrigin, logChange } from '../changes/change-origin.ts';
@@ -66,6 +66,28 @@ export const ACCOUNT_ROUTES = [
     logChange(c, { type: 'account', id }, changed);
     addNamedAccountToList(getRequestContext(c), id);
     return c.json(await fetchChangedAccountAnswer(c, id));
+  }),
+  defineRoute(
+    'PUT /accounts/:id/block',
+    { needs: 'admin', body: blockSchema, endsSpending: true },
+    async (c, { body }) => {
+      const id = c.req.param('id');
+      const block = validateBySchema(body, (await readJsonBody(c)).json);
+      if (id === c.get('identity').account)
+        throw createInvalidRequestError(
+          'This is the account of your own token, which the block would reject, too. Block it with a token of another account.',
+        );
+      await createAccountCaller(c, id)((object) => object.setBlock(block, createChangeOrigin(c)));
+      logChange(c, { type: 'account', id }, ['block']);
+      addNamedAccountToList(getRequestContext(c), id);
+      return c.json(await fetchAccountAnswer(c, id));
+    },
+  ),
+  defineRoute('DELETE /accounts/:id/block', { needs: 'admin' }, async (c) => {
+    const id = c.req.param('id');
+    await createAccountCaller(c, id)((object) => object.setBlock(null, createChangeOrigin(c)));
+    logChange(c, { type: 'account', id }, ['block']);
+    return c.json(await fetchAccountAnswer(c, id));
   }),
   defineRoute('POST /accounts/:id/credit', { needs: 'admin', body: creditRequest }, async (c, { body }) => {
     const id = c.req.param('id');

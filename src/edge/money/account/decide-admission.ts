@@ -170,6 +170,8 @@ export function findCallerRejection(
   state.limits.updateDefaultLimits(defaults);
   const now = state.advanceBudgetToNow();
   if (token && state.credentials.isTokenRevoked(token)) return { outcome: 'revoked' };
+  const suspended = state.suspension.decision;
+  if (suspended) return suspended;
   // Leave out payers that lease from a pool: how much they must lease depends on the cost, which is known only after the body
   // has been read.
   const budgetWindows = state.payers.flatMap((payer) => (payer.leases ? [] : payer.budgetWindows({ token }, now)));

@@ -117,6 +117,7 @@ function beginErasure(state: AccountState, until: number, now: number): void {
   refusals.pruneRejections(until);
   if (state.configuredAt <= until) {
     limits.setOwnLimits(null);
+    state.suspension.setBlock(null);
     state.storeChosenGroup(undefined);
   }
   state.sharedBudgets?.storeUnreportedBeforeErasure();

@@ -19,7 +19,7 @@ const PENDING_CONVERSATIONS_KEY = 'untold';
  * Records the conversations in which a turn may run with a token, so that the alarm notifies them at once. A run has no hold
  * while it executes tool calls, so its last step, which requested the tools, counts as well.
  *
- * @param jti the token; absent for all of the account
+ * @param jti the token; absent for all of the account, and requests without a token
  */
 export function recordConversationsToStop(
   { ledger, alarm }: AccountState,
@@ -28,8 +28,8 @@ export function recordConversationsToStop(
 ): void {
   const found = ledger.readAllRows<{ conversation: string }>(
     `select distinct conversation from ledger
-     where conversation is not null and token = coalesce(?, token)
-       and (status = 'held' or (stop_reason = 'tool_use' and at > ?))`,
+     where conversation is not null and (?1 is null or token = ?1)
+       and (status = 'held' or (stop_reason = 'tool_use' and at > ?2))`,
     jti,
     now - DAY_MS,
   );

@@ -67,6 +67,8 @@ export function tryAdmission(
     if (state.credentials.isTokenRevoked(token)) return { outcome: 'revoked' };
     state.recordCredentialUse(token, now);
   }
+  const suspended = state.suspension.decision;
+  if (suspended) return suspended;
   const { dimensions = {} } = request;
   for (const { name: kind, isVersion } of listDimensions()) {
     const ref = isVersion ? String(dimensions[kind] ?? '') : '';

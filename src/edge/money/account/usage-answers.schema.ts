@@ -3,7 +3,7 @@
 import { count, createObjectTypeSchema, time, usd } from '../../kit/http/fields.ts';
 import { CLIENT_FAMILIES } from '../../kit/http/headers/client-family.ts';
 import * as z from '../../kit/http/zod.ts';
-import { BLOCKING_LIMITS, limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';
+import { BLOCK_CAUSES, blockSchema, limitsSchema, tokenLimits, unpaidSearchesSchema } from '../budget/limits.schema.ts';
 import type { PluginRowFields } from '../contracts/dimensions.ts';
 import { loweredBySchema } from '../contracts/lowered-by.schema.ts';
 import { outcomeCounts } from '../lists/batches-answers.schema.ts';
@@ -91,8 +91,8 @@ const storedSchema = z.object({
 });
 
 export const blockedBy = z.addDescription(
-  z.nullable(z.enum(BLOCKING_LIMITS)),
-  'The limit that rejects all requests because it is 0 or lists no models. Null if no limit does.',
+  z.nullable(z.enum(BLOCK_CAUSES)),
+  'What rejects all requests: `blocked` if an admin has blocked the account, otherwise the limit that is 0 or lists no models. Null if nothing does.',
 );
 
 export const accountRow = z.object({
@@ -116,6 +116,7 @@ export const quotaReportSchema = z.object({
     'The group to which an admin has assigned the account. Null if no admin has assigned one.',
   ),
   blocked_by: blockedBy,
+  block: z.addDescription(z.nullable(blockSchema), 'The block by an admin. Null if the account is not blocked.'),
   binds: z.addDescription(
     z.array(bindingLimitSchema),
     'The limits in US dollars that apply to the account, the most used one first: its own, the tightest of its tokens, and for an admin those of its group and of the deployment.',

@@ -3,12 +3,14 @@
 import type { RequestOutcome } from '../../claude/outcome.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { takeUnreportedRateLimits } from '../../claude/upstream.ts';
+import type { ApiError } from '../../kit/http/errors.ts';
 import type { JsonObject } from '../../kit/json/object.ts';
 import { ABANDONED_STAGE } from '../budget/state.ts';
 import { callAccount, sendSettlement } from '../contracts/call-account.ts';
 import type { Settlement, SettlementResult } from '../contracts/settlement.ts';
 import { createAttemptSettlement, raiseAlertOnKeyChange, recordCachingUpstream } from './attempt-settlement.ts';
 import { computeRemainingBudget, type RemainingBudget } from './budget-left.ts';
+import { createBlockedError } from './limit-headers.ts';
 import { type StoredGrant, UNKNOWN_GRANT } from './price-outcome.ts';
 import type { RequestToSettle } from './request-to-bill.ts';
 
@@ -104,15 +106,21 @@ export class BilledAttempt {
     return this.#priceAndSend(outcome, extra, needsPromptCount(outcome) ? this.#addPromptCount(outcome) : undefined);
   }
 
-  /** Renews the hold, because the attempt still runs. @param stage the progress of the attempt */
-  renew(stage?: string): Promise<boolean> {
+  /**
+   * Renews the hold, because the attempt still runs.
+   *
+   * @param stage the progress of the attempt
+   * @returns the error with which the request must end if its account was blocked meanwhile
+   */
+  async renew(stage?: string): Promise<ApiError | undefined> {
     const { requestId, holdMs } = this.#request;
-    return callAccount(this.#request, (account) => account.renewHold(requestId, stage, holdMs));
+    const renewal = await callAccount(this.#request, (account) => account.renewHold(requestId, stage, holdMs));
+    return typeof renewal === 'object' ? createBlockedError(renewal.blocked) : undefined;
   }
 
   /** Reports that the caller no longer waits for the response, so that the attempt does not count as running. Never rejects. */
   async abandon(): Promise<void> {
-    await this.renew(ABANDONED_STAGE).catch(() => false);
+    await this.renew(ABANDONED_STAGE).catch(() => undefined);
   }
 
   /** Counts the prompt, once. Resolves to undefined where that is not worth a call, or fails. */

@@ -189,9 +189,9 @@ export class BilledRequest implements Payment {
     return this.latestAttempt.settle(outcome, extra, later);
   }
 
-  /** Renews the hold of the latest attempt. @param stage the progress of the attempt */
-  async renew(stage?: string): Promise<boolean> {
-    return (await this.attempts.at(-1)?.renew(stage)) ?? false;
+  /** Renews the hold of the latest attempt, as `BilledAttempt.renew`. */
+  async renew(stage?: string): ReturnType<BilledAttempt['renew']> {
+    return await this.attempts.at(-1)?.renew(stage);
   }
 
   /**

@@ -329,3 +329,8 @@ export function createStorageLimitError({ limit, most }: StorageLimitRejection):
       : `This account cannot store more than ${most} bytes (its limit \`stored_bytes\`). Delete conversations, files or versions, or ask an admin to raise the limit.`;
   return createNonRetryableError('invalid_request_error', message, { headers: { 'sluice-limited-by': 'account' } });
 }
+
+/** @returns the 403 for each request of a blocked account. @param message that of the admin, for the user */
+export function createBlockedError(message: string): ApiError {
+  return createNonRetryableError('permission_error', message, { logged: 'account_blocked' });
+}

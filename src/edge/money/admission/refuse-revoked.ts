@@ -9,7 +9,7 @@ import { isAdminScope } from '../../auth/identity/identity.ts';
 import { ApiError } from '../../kit/http/errors.ts';
 import { type AdmissionDecision, FREE_REQUESTS_LIMIT, type RateLimitedRequest } from '../contracts/admission.ts';
 import { type AccountTarget, callAccount } from '../contracts/call-account.ts';
-import { createRevokedError, requireAdmittedDecision, toCredentialUse } from './request-admission.ts';
+import { requireAdmittedDecision, toCredentialUse } from './request-admission.ts';
 
 /** The end of the path by which a stream is resumed. A conversation may be called `stream`, too. */
 const STREAM_SUFFIX = /conversations\/[^/]{1,200}\/stream$/;
@@ -73,30 +73,35 @@ function createRateLimitedRequest(
 }
 
 /**
- * Checks with the account whether a credential is revoked, for responses without an admission.
+ * Checks with the account whether a credential may be used, for responses without an admission.
  *
  * @param counted the request that is counted in the same call, and without a token, too
- * @throws ApiError 401 if it is, 429 for one request too many
+ * @throws ApiError 401 if the credential is revoked, 403 if its account is blocked, 429 for one request too many
  */
 export async function requireUnrevokedCaller(request: CallerToCheck, counted?: RateLimitedRequest): Promise<void> {
-  if (await isCredentialRevoked(request, counted)) throw createRevokedError();
+  // Without a token, only a counted request needs the call. In development, this saves the call.
+  if (!request.identity.token && !counted) return;
+  const rejection = await findCredentialRejection(request, counted);
+  if (rejection) requireAdmittedDecision(rejection);
 }
 
 /**
- * Checks with the account whether a credential is revoked. An expired one is not, so that turns which it began may continue.
+ * Checks with the account why turns of a caller may not continue. An expired credential is no reason.
  *
- * @returns true also if the secret that signed it is no longer configured
+ * @returns `revoked` also if the secret that signed the credential is no longer configured; undefined if they may continue
  * @throws ObjectUnreachableError 503 while the account's object cannot be reached
  */
-export async function isCredentialRevoked(request: CallerToCheck, counted?: RateLimitedRequest): Promise<boolean> {
+export async function findCredentialRejection(
+  request: CallerToCheck,
+  counted?: RateLimitedRequest,
+): Promise<AdmissionDecision | undefined> {
   const { account, token } = request.identity;
-  if (!token && !counted) return false;
   const mark = token?.mark;
-  if (mark !== undefined && !(await getAllAccountMarks(account, request.settings)).includes(mark)) return true;
+  if (mark !== undefined && !(await getAllAccountMarks(account, request.settings)).includes(mark))
+    return { outcome: 'revoked' };
   const use = toCredentialUse(request.identity);
   const text = counted && JSON.stringify(counted);
   const answer = await callAccount(request, (object) => object.isTokenRevoked(use, text));
-  if (typeof answer === 'boolean') return answer;
-  requireAdmittedDecision(JSON.parse(answer) as AdmissionDecision);
-  return false;
+  if (typeof answer === 'string') return JSON.parse(answer) as AdmissionDecision;
+  return answer ? { outcome: 'revoked' } : undefined;
 }

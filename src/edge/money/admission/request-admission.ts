@@ -15,7 +15,7 @@ import { collectCallerDimensions, omitRowOnlyDimensions } from '../contracts/dim
 import type { Settlement } from '../contracts/settlement.ts';
 import { addToAccountList } from '../lists/list-account.ts';
 import { createWithdrawnVersionError } from '../versions/kv-copies.ts';
-import { createLimitRejectionError, createStorageLimitError } from './limit-headers.ts';
+import { createBlockedError, createLimitRejectionError, createStorageLimitError } from './limit-headers.ts';
 import type { BillingContext, ForwardedAdmissionField } from './request-to-bill.ts';
 
 /** @returns the members that every request sends to its account. */
@@ -155,6 +155,8 @@ export function requireAdmittedDecision(
       return answer;
     case 'revoked':
       throw createRevokedError();
+    case 'blocked':
+      throw createBlockedError(answer.message);
     case 'withdrawn':
       throw createWithdrawnVersionError(answer.kind, answer.ref);
     case 'refused':
@@ -176,6 +178,6 @@ export function requireAdmittedDecision(
   }
 }
 
-export function createRevokedError(): ApiError {
+function createRevokedError(): ApiError {
   return createNonRetryableError('authentication_error', 'This credential has been revoked. Get a new one.');
 }

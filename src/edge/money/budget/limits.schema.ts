@@ -126,6 +126,11 @@ export const BLOCKING_LIMITS = [
 
 export type BlockingLimitName = (typeof BLOCKING_LIMITS)[number];
 
+/** Everything that rejects all requests of an account: a limit, or an admin. */
+export const BLOCK_CAUSES = ['blocked', ...BLOCKING_LIMITS] as const;
+
+export type BlockCause = (typeof BLOCK_CAUSES)[number];
+
 /** A change of limits: null removes one, absent ones stay. */
 const toPatchSchema = <Shape extends Readonly<Record<string, z.ZodMiniType>>>(
   shape: Shape,
@@ -205,6 +210,20 @@ export const unpaidSearchesSchema = z.createOptionalField(
 );
 
 export type UnaffordableSearches = NonNullable<z.output<typeof unpaidSearchesSchema>>;
+
+/** Why an admin has blocked an account. */
+export const blockSchema = z.strictObject({
+  reason: z.addDescription(
+    z.string().check(z.minLength(1), z.maxLength(1_000)),
+    'Why the account is blocked, for operators. Users do not receive it.',
+  ),
+  message: z.addDescription(
+    z.string().check(z.minLength(1), z.maxLength(1_000)),
+    'The message of the 403 that each request of the account returns.',
+  ),
+});
+
+export type AccountBlock = z.output<typeof blockSchema>;
 
 /** Why a credit was given. */
 const creditNote = z.string().check(z.maxLength(512));

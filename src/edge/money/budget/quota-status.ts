@@ -39,7 +39,7 @@ export function createQuotaReport(
     insufficient: InsufficientLimit | undefined;
   },
   now: number,
-): Omit<QuotaReport, 'conversations' | 'stored_bytes' | 'token' | 'group'> {
+): Omit<QuotaReport, 'block' | 'conversations' | 'stored_bytes' | 'token' | 'group'> {
   const quotaStatus = computeQuotaStatus(budget, rules, now);
   const reportPeriodSums = (period: Period) => {
     const { settled, held } = budget.windows[period];

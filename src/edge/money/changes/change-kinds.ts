@@ -2,6 +2,8 @@
 export const CHANGE_KINDS = [
   'limits.updated',
   'credit.added',
+  'account.blocked',
+  'account.unblocked',
   'account.erased',
   'account.restored',
   'group.member_added',

@@ -12,7 +12,7 @@ import type {
   TokenRow,
   UsageReport,
 } from '../account/usage-answers.schema.ts';
-import type { Limits, LimitsPatch, TokenLimits } from '../budget/limits.schema.ts';
+import type { AccountBlock, Limits, LimitsPatch, TokenLimits } from '../budget/limits.schema.ts';
 import type { ChangeOrigin } from '../changes/change-origin.ts';
 import type { ChangeRow } from '../changes/changes-answers.schema.ts';
 import type { MessageBatch } from '../lists/batches-answers.schema.ts';
@@ -52,15 +52,19 @@ interface AdmissionMethods {
   admitJson(request: string): string | Promise<string>;
   checkCallerJson(request: string): string;
   settleJson(settlement: string): string;
-  renewHold(requestId: string, stage?: string, holdMs?: number): boolean;
+  renewHold(requestId: string, stage?: string, holdMs?: number): HoldRenewal;
   getStoredHold(requestId: string): RecoverableHold | undefined;
 }
+
+/** Whether a request has a hold; for a blocked account, whose requests must end, the message for the user. */
+export type HoldRenewal = boolean | { blocked: string };
 
 /** Limits, credit, and the pools that an account shares. */
 interface BudgetMethods {
   getQuotaReport(defaults?: Limits, jti?: string): QuotaReport;
   setLimits(limits: Limits | null, by?: ChangeOrigin): string[];
   patchLimits(patch: LimitsPatch, by?: ChangeOrigin): string[];
+  setBlock(block: AccountBlock | null, by?: ChangeOrigin): void;
   getGroup(): string | null;
   setGroup(group: string | null, by?: ChangeOrigin): void;
   reportSpendingToPool(pool: string): Promise<void>;

@@ -98,6 +98,7 @@ export interface RecoverableHold {
  */
 export type AdmissionDecision =
   | { outcome: 'revoked' }
+  | SuspendedDecision
   /** A stored version that the request uses was withdrawn by the account itself. */
   | { outcome: 'withdrawn'; kind: string; ref: string }
   | { outcome: 'count_needed' }
@@ -132,6 +133,11 @@ export type AdmissionDecision =
       /** Whether this account is not on the list of accounts yet. The code that adds it then calls `markInAccountList`. */
       unlisted: boolean;
     };
+
+/** The account may send no requests at all. */
+export type SuspendedDecision =
+  /** An admin has blocked it. The message is for its user. */
+  { outcome: 'blocked'; message: string };
 
 export type SharedBudgetKind = Extract<LimitOwner, 'group' | 'deployment'>;
 

@@ -57,6 +57,8 @@ function tryAdmitBatch(
     if (credentials.isTokenRevoked(token)) return { outcome: 'revoked' };
     state.recordCredentialUse(token, now);
   }
+  const suspended = state.suspension.decision;
+  if (suspended) return suspended;
   const { decisionRules: rules } = state.limits;
   const jti = token?.jti;
   const most = order.rows.reduce((total, { cost }) => total + cost, 0);

@@ -16,7 +16,7 @@ import type { ConversationContext } from '../../conversations/object/hooks.ts';
 import { findToolOwnerOfConversation, readRetainedAgent } from '../../conversations/object/initial-context.ts';
 import { createAccountRequest } from '../../conversations/object/object-context.ts';
 import { isUnreportedRejection } from '../../conversations/turn/turn-handle.ts';
-import { isCredentialRevoked } from '../../money/admission/refuse-revoked.ts';
+import { findCredentialRejection } from '../../money/admission/refuse-revoked.ts';
 import type { CrashedRun } from './crashed-run.ts';
 import { getTurnEventSender } from './create-turn-events.ts';
 import { createResumedRun } from './retry-calls.ts';
@@ -74,7 +74,7 @@ function createRunContext(
     approvers: readRetainedAgent(conversation)?.definition.approvers ?? 'owner',
     carried,
     now,
-    isCallerRevoked: () => isCredentialRevoked(createAccountRequest(conversation, request.caller)),
+    findCredentialRejection: () => findCredentialRejection(createAccountRequest(conversation, request.caller)),
     planNextStep: (body) => replanStoredRequest(conversation, request, body, { isLaterStep: true }),
     storeAndCreateStep: (plan, step) => {
       const own = {

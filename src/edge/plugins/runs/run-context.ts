@@ -3,6 +3,7 @@ import type { TurnRow } from '../../conversations/history/storage/rows.ts';
 import type { MessageBuilder } from '../../conversations/turn/message-builder.ts';
 import type { TurnExecutor } from '../../conversations/turn/turn-executor.ts';
 import type { JsonObject } from '../../kit/json/object.ts';
+import type { AdmissionDecision } from '../../money/contracts/admission.ts';
 import type { SettlementResult } from '../../money/contracts/settlement.ts';
 import type { ToolCallRow } from './call-rows.ts';
 import type { PauseReason } from './limits.ts';
@@ -19,8 +20,8 @@ export interface RunContext extends ToolKindRunContext, Omit<RunPausingForApprov
   isStreaming: boolean;
   /** For a run that continues after approvals: the usage of the same limits by the run before it. */
   carried: EarlierRunsLimitsUsage | undefined;
-  /** @returns whether the credential of its caller has ended. @throws ObjectUnreachableError while the account cannot be reached */
-  isCallerRevoked(): Promise<boolean>;
+  /** @returns why its caller may not continue; undefined if it may. @throws ObjectUnreachableError while the account cannot be reached */
+  findCredentialRejection(): Promise<AdmissionDecision | undefined>;
   /** Plans the next step from a body. Writes nothing. @throws ApiError as `planNextRequest` */
   planNextStep(body: string): NextRequestPlan;
   /** Stores a step and makes its runner. */

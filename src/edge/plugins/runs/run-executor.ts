@@ -171,12 +171,14 @@ export class RunExecutor implements TurnRunner {
   }
 
   /**
-   * Ends the run if its credential was revoked. A run that was down or waiting did not get the account's notification. Never
+   * Ends the run if its credential was revoked, or if its account is blocked. A run that was down or waiting did not get the account's notification. Never
    * rejects.
    */
   async #endIfCredentialRevoked(): Promise<void> {
     try {
-      if (await this.#context.isCallerRevoked()) this.stopForRevokedCredential();
+      const rejection = await this.#context.findCredentialRejection();
+      if (rejection?.outcome === 'revoked') this.stopForRevokedCredential();
+      else if (rejection) this.stopTurn();
     } catch (thrown) {
       this.#over = { kind: 'error', error: thrown };
     }

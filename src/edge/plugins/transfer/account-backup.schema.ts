@@ -1,7 +1,7 @@
 import { isAccountName, isGroupName, isTokenId, MAX_TOKEN_ID_CHARACTERS } from '../../auth/identity/identity.ts';
 import { count, createObjectTypeSchema, instant } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
-import { limitsSchema, storedCredit, tokenLimits } from '../../money/budget/limits.schema.ts';
+import { blockSchema, limitsSchema, storedCredit, tokenLimits } from '../../money/budget/limits.schema.ts';
 import { tokenLabel } from '../../money/credentials/tokens.schema.ts';
 
 const nanodollars = count;
@@ -21,6 +21,7 @@ export const accountBackup = z.strictObject({
     z.nullable(limitsSchema),
     'The account’s own limits. Null if the account has only the deployment’s defaults.',
   ),
+  block: z.addDescription(z.nullable(blockSchema), 'The block by an admin. Null if the account is not blocked.'),
   group: z.addDescription(
     z.nullable(z.string().check(z.refine(isGroupName, 'must be 1 to 128 characters'))),
     'The group to which an admin has assigned the account. Null if no admin has assigned one.',

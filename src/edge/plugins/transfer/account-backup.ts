@@ -40,6 +40,7 @@ function createBackup(state: AccountState, id: string): AccountBackup {
     id,
     taken_at: state.now(),
     limits: limits.ownLimits,
+    block: state.suspension.block,
     group: state.chosenGroup ?? null,
     revoked_before: Number(ledger.readMetaValue('revoked_before') ?? 0),
     credits: ledger.readAllRows<Record<string, SqlStorageValue> & AccountBackup['credits'][number]>(
@@ -72,18 +73,20 @@ function restoreAccount(
   backup: AccountBackup,
   { digest, merges }: { digest: string; merges: boolean },
 ): RestoreOutcome {
-  const { ledger, limits, budget } = state;
+  const { ledger, limits, budget, suspension } = state;
   // Reject a backup from before the account's last erasure, because it would restore erased data.
   if (backup.taken_at <= state.erasedUntil) return 'erased';
   if (ledger.readMetaValue(RESTORED) === digest && !merges) return 'unchanged';
   if (budget.holds.size > 0) return merges ? 'held' : 'used';
   const isUsed = ['ledger', 'rollups', 'credits'].some((table) => ledger.hasRows(`${table} where true`));
-  if (!merges && (isUsed || limits.ownLimits !== null || state.chosenGroup !== undefined)) return 'used';
+  const isConfigured = limits.ownLimits !== null || state.chosenGroup !== undefined || suspension.block !== null;
+  if (!merges && (isUsed || isConfigured)) return 'used';
   ledger.runInTransaction(() => {
     // Add the settled ledger rows to the sums, so that the merge below compares complete sums.
     ledger.foldSettledRowsIntoRollups(true);
-    // If the backup contains no limits or no group, keep those of this account.
+    // If the backup contains no limits, no block or no group, keep those of this account.
     limits.setOwnLimits(backup.limits ?? limits.ownLimits);
+    suspension.setBlock(backup.block ?? suspension.block);
     state.storeChosenGroup(backup.group ?? state.chosenGroup);
     state.recordConfigurationTime(backup.taken_at);
     // Keep the later revocation time, so that a credential that was revoked here does not become valid again.

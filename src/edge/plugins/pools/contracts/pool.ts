@@ -5,7 +5,7 @@ import type { FailingTask, RetriedTaskName } from '../../../durable/retries.ts';
 import type { OverviewResponse } from '../../../health/overview-answers.schema.ts';
 import type { SpendLimitUsage } from '../../../money/account/usage-answers.schema.ts';
 import type { BatchHoldsTotal } from '../../../money/budget/budget-windows.ts';
-import type { BlockingLimitName, PoolLimits, PoolLimitsPatch } from '../../../money/budget/limits.schema.ts';
+import type { BlockCause, PoolLimits, PoolLimitsPatch } from '../../../money/budget/limits.schema.ts';
 import type { ChangeOrigin } from '../../../money/changes/change-origin.ts';
 import type { DailyRejectionCount } from '../../../money/contracts/account.ts';
 import type { InsufficientLimit, SpendLimitedToken } from '../../../money/contracts/admission.ts';
@@ -109,8 +109,8 @@ export type KeyLimitReport = Omit<NonNullable<OverviewResponse['key_limits']>[nu
 export interface ReportedAccountLimits extends Omit<PoolLimits, 'alerts'> {
   /** Whether all of `usd_total` is credit. */
   prepaid?: boolean | undefined;
-  /** The limit that refuses all of its requests. */
-  blockedBy?: BlockingLimitName | undefined;
+  /** What rejects all of its requests. */
+  blockedBy?: BlockCause | undefined;
   /** The limit of which too little is left for the account's last request. */
   insufficient?: InsufficientLimit | undefined;
   /** The token that has used up most of its own limit. */

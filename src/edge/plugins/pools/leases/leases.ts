@@ -170,13 +170,13 @@ export class AccountLeases implements SharedBudgetsOfAccount {
 
   /** @returns the fields of the account that lists show, except its sums */
   #describeAccountForPool(): Pick<LeaseRequest, 'group' | 'limits'> {
-    const { budget, chosenGroup: group, limits, limitedTokens } = this.#holder;
+    const { budget, chosenGroup: group, limits, limitedTokens, suspension } = this.#holder;
     const { decisionRules: rules } = limits;
     const total = computePeriodLimit(budget, rules, 'total');
     const { usd_per_hour, usd_per_day, usd_per_week, usd_per_month } = limits.effectiveLimits;
     const windows = { usd_per_hour, usd_per_day, usd_per_week, usd_per_month };
     const usd_total = total === undefined ? undefined : toUsd(total);
-    const blockedBy = findBlockingLimit(limits.effectiveLimits, budget.credit);
+    const blockedBy = suspension.block ? 'blocked' : findBlockingLimit(limits.effectiveLimits, budget.credit);
     const prepaid = isPrepaid(rules) || undefined;
     return {
       group,

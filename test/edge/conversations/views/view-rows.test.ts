@@ -235,3 +235,17 @@ describe('the history as clients see it', () => {
     ]);
   });
 });
+
+test('a run that is stopped during a tool call has no reason, as in its stream', async () => {
+  answerByScript(() => callsAnswer(weatherCall('toolu_1', 'Bern')));
+  const calls = answerTools(
+    ({ signal }) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
+  );
+  const running = runTurn(createBody(question, { tools }));
+  await eventually(() => expect(calls).toHaveLength(1));
+  await stubOf().stopRunningTurn();
+  const { events } = await running;
+  const { data: end } = events.findLast(({ event }) => event === 'message_delta') ?? {};
+  expect(end).toMatchObject({ delta: { stop_reason: null } });
+  expect((await list()).data.at(-1)).toMatchObject({ role: 'assistant', status: 'stopped', stop_reason: null });
+});

@@ -17,6 +17,7 @@ import { filterRestrictedScopes, type TokenRestrictions } from './identity/only.
 import { INVALID_TAGS_MESSAGE, parseTagsClaim, parseTagsHeader } from './identity/tags.ts';
 import { locateRequest } from './locate-request.ts';
 import { isPossibleDnsRebinding } from './loopback.ts';
+import { MAX_CREDENTIAL_CHARACTERS } from './mint.ts';
 import { canUseRestrictedTokens, isFromOriginAllowedByToken, isOpenToRestrictedTokens } from './restricted-routes.ts';
 import {
   createUnauthenticatedError,
@@ -37,6 +38,8 @@ const DEVELOPER_IDENTITY: Identity = { account: 'dev', scopes: SCOPES, token: un
  * sends it as a bearer.
  */
 const PLACEHOLDER_BEARER = 'any';
+
+const BEARER_SCHEME = 'bearer';
 
 const UNPROVEN_ORIGIN_MESSAGE =
   'This request needs a token, because it may come from a web page, and ANTHROPIC_API_KEY is set. Send the token that this command prints: npm run token -- --account dev --scopes admin';
@@ -185,10 +188,26 @@ interface RequestCredentials {
   key: string | undefined;
 }
 
-/** @returns the credentials of a request. Old official clients send `x-api-key`, new ones a bearer token, some both. */
+/**
+ * @returns the credentials of a request. Old official clients send `x-api-key`, new ones a bearer token, some both.
+ * @throws ApiError 401 for a credential that is too long to be read
+ */
 function readCredentials(headers: Headers): RequestCredentials {
-  const bearer = /^bearer(?: +(.*))?$/i.exec(headers.get('authorization') ?? '');
-  return { bearer: bearer ? (bearer[1] ?? '') : undefined, key: headers.get('x-api-key')?.trim() };
+  const authorization = readBoundedHeader(headers, 'authorization');
+  const scheme = authorization?.slice(0, BEARER_SCHEME.length + 1).toLowerCase();
+  const hasBearer = scheme === BEARER_SCHEME || scheme === `${BEARER_SCHEME} `;
+  return {
+    bearer: hasBearer ? authorization?.slice(BEARER_SCHEME.length).trim() : undefined,
+    key: readBoundedHeader(headers, 'x-api-key')?.trim(),
+  };
+}
+
+function readBoundedHeader(headers: Headers, name: string): string | undefined {
+  const value = headers.get(name) ?? undefined;
+  if (value === undefined || value.length <= MAX_CREDENTIAL_CHARACTERS) return value;
+  throw createUnauthenticatedError(
+    `${name}: the credential has ${value.length} characters. At most ${MAX_CREDENTIAL_CHARACTERS} are allowed. Ask the issuer for a shorter one.`,
+  );
 }
 
 /**

@@ -1,5 +1,6 @@
 import { type JWTPayload, SignJWT } from 'jose';
 import { encodeUtf8 } from '../kit/http/bytes.ts';
+import { createInvalidRequestError } from '../kit/http/errors.ts';
 import { getCachedOrComputeMark } from './account-mark.ts';
 import type { TokenRenewal } from './identity/caller.ts';
 import { isAdminScope, type Scope } from './identity/identity.ts';
@@ -40,6 +41,8 @@ export interface MintedCredential {
 const DEFAULT_ADMIN_TOKEN_SECONDS = 30 * 86_400;
 /** How long a restricted token is valid by default. A page cannot keep it secret. */
 const DEFAULT_RESTRICTED_TOKEN_SECONDS = 15 * 60;
+/** The longest credential that is read. A token with the most names, conversations and origins has about 40,000. */
+export const MAX_CREDENTIAL_CHARACTERS = 65_536;
 /** The only algorithm of this edge's own tokens. */
 export const TOKEN_ALGORITHM = 'HS256';
 
@@ -47,6 +50,7 @@ export const TOKEN_ALGORITHM = 'HS256';
  * Creates a credential of this edge: a JWT with its account and its permissions.
  *
  * @param secret the setting SIGNING_SECRET
+ * @throws ApiError 400 for a token that would be too long to be read
  */
 export async function mintToken(secret: string, options: MintOptions, now = Date.now()): Promise<MintedCredential> {
   const second = Math.floor(now / 1_000);
@@ -68,6 +72,10 @@ export async function mintToken(secret: string, options: MintOptions, now = Date
     .setIssuedAt(issuedAt);
   if (expiresAt !== undefined) jwt.setExpirationTime(expiresAt);
   const token = await jwt.sign(encodeUtf8(secret));
+  if (token.length > MAX_CREDENTIAL_CHARACTERS)
+    throw createInvalidRequestError(
+      `The token would have ${token.length} characters. At most ${MAX_CREDENTIAL_CHARACTERS} are allowed. Shorten \`only\`: list fewer or shorter names, conversations and origins.`,
+    );
   return { token, jti, account: options.account, scopes: options.scopes, issued_at: issuedAt, expires_at: expiresAt };
 }
 

@@ -188,6 +188,23 @@ test('returns 401 for incomplete tokens, HTML and arbitrary bytes in place of a 
   });
 });
 
+test('returns 401 for a credential that is too long, and reads the longest token', async () => {
+  const app = answering();
+  for (const text of ['x'.repeat(65_537), `${' '.repeat(65_536)}\u2028`, `eyJ${'a'.repeat(65_536)}.e.e`]) {
+    for (const headers of [bearerHeader(text), { 'x-api-key': `.${text}` }]) {
+      const message = await expectRefused(await app.post('/messages', ASK, headers), 401);
+      expect(message).toMatch(/^(authorization|x-api-key): the credential has \d+ characters\. At most 65536/);
+    }
+  }
+  const names = (count: number) => Array.from({ length: 64 }, (_, at) => `https://${at}.${'a'.repeat(count)}.example`);
+  const mint = async (count: number) =>
+    (await mintToken(SECRET, { account: 'alice', scopes: SCOPES, only: { agents: ['a'], origins: names(count) } })).token;
+  const longest = await mint(700);
+  expect(longest.length).toBeGreaterThan(60_000);
+  await expectRefused(await app.fetch('/usage', { headers: bearerHeader(longest) }), 403);
+  await expect(mint(800)).rejects.toThrow(/^The token would have \d+ characters\. At most 65536/);
+});
+
 test('prefers the bearer token over x-api-key, and a valid token over an invalid credential', async () => {
   const app = answering();
   const account = async (headers: Record<string, string>) => {

@@ -198,7 +198,8 @@ test('returns 401 for a credential that is too long, and reads the longest token
   }
   const names = (count: number) => Array.from({ length: 64 }, (_, at) => `https://${at}.${'a'.repeat(count)}.example`);
   const mint = async (count: number) =>
-    (await mintToken(SECRET, { account: 'alice', scopes: SCOPES, only: { agents: ['a'], origins: names(count) } })).token;
+    (await mintToken(SECRET, { account: 'alice', scopes: SCOPES, only: { agents: ['a'], origins: names(count) } }))
+      .token;
   const longest = await mint(700);
   expect(longest.length).toBeGreaterThan(60_000);
   await expectRefused(await app.fetch('/usage', { headers: bearerHeader(longest) }), 403);

@@ -6,7 +6,13 @@ import { createTestApp, readError } from '#test/support/app.ts';
 import { ROUTES } from '#test/support/routes.ts';
 import { bearerHeader, createToken, DEPLOYED_VARS } from '#test/support/tokens.ts';
 import { createWebhookVars } from '#test/support/webhook-vars.ts';
-import { createClassification, createEvent, getInbox, WEBHOOK_SECRET } from '#test/support/webhooks.ts';
+import {
+  createClassification,
+  createEvent,
+  createWebhookWorks,
+  getInbox,
+  WEBHOOK_SECRET,
+} from '#test/support/webhooks.ts';
 
 const OPERATOR_SCOPES = ['admin:read', 'admin:metrics', 'admin:backup'] as const satisfies Scope[];
 type OperatorScope = (typeof OPERATOR_SCOPES)[number];
@@ -217,23 +223,93 @@ test('rejects the parameter `account` on every route that does not read it', asy
   expect(app.sent).toEqual([]);
 });
 
-test('hides the subject, the text and the result’s texts of a webhook event from admin:read', async () => {
-  const app = createEdge();
-  const event = createEvent('github_1', 'The private text.');
-  await getInbox('github').acceptEvent(event);
-  const values = { fields: { name: 'private' }, output: { summary: 'private' } };
-  await getInbox('github').recordResult('github_1', { ...createClassification('bug'), ...values });
-  const read = async (scope: Scope) => {
-    const headers = bearerHeader(await createToken('desk', [scope]));
-    return (await (await app.fetch('/webhooks/github/events/github_1', { headers })).json()) as EventReport;
+describe('texts of webhook events', () => {
+  const PLANTED = 'PLANTED';
+  const ERROR = { type: 'api_error', message: `cannot read “${PLANTED}”` };
+  const attempt = { at: '2026-11-20T10:00:00.000Z', ms: 5, error: ERROR };
+  const answer = {
+    agent: 'support',
+    conversation: 'c1',
+    turn: 'turn_1',
+    status: 'interrupted' as const,
+    paused: null,
+    stop_reason: null,
+    text: PLANTED,
+    error: ERROR,
+    cost_usd: 0.1,
+    answered_at: '2026-11-20T10:00:00.000Z',
   };
-  expect(await read('admin')).toMatchObject({ subject: event.subject, text: event.text, result: values });
-  const redacted = await read('admin:read');
-  expect(redacted).toMatchObject({
-    event_id: 'github_1',
-    subject: null,
-    text: null,
-    result: { label: 'bug', fields: null },
+  const classification = {
+    ...createClassification('bug'),
+    fields: { name: PLANTED },
+    output: { summary: PLANTED },
+  };
+
+  /** Stores one event for each kind of result and each way an attempt can end. */
+  async function storeEvents(): Promise<string[]> {
+    const inbox = getInbox('github');
+    const ids: string[] = [];
+    for (const result of [undefined, answer, classification]) {
+      for (const to of [
+        { state: 'failed' as const },
+        { state: 'parked' as const },
+        { state: 'again' as const, pause: 60_000, notBefore: null },
+      ]) {
+        const id = `github_${ids.length}`;
+        ids.push(id);
+        await inbox.acceptEvent({ ...createEvent(id, PLANTED), subject: `https://example.com/${PLANTED}` });
+        const work = await inbox.leaseEvent(id, 60_000);
+        if (work.kind === 'none') throw new Error(`${id} cannot be leased.`);
+        if (result) await inbox.recordResult(id, result);
+        await inbox.recordJobEnd(id, { lease: work.lease, to, attempt });
+      }
+    }
+    return ids;
+  }
+
+  test('are shown to admin, and hidden from admin:read in the list and in each event', async () => {
+    const app = createEdge();
+    const ids = await storeEvents();
+    const read = async (scope: Scope, path: string) => {
+      const response = await app.fetch(path, { headers: bearerHeader(await createToken('desk', [scope])) });
+      expect(response.status).toBe(200);
+      return await response.json();
+    };
+    const paths = ['/webhooks/github/events', ...ids.map((id) => `/webhooks/github/events/${id}`)];
+    for (const path of paths) {
+      const [shown, hidden] = [await read('admin', path), await read('admin:read', path)];
+      expect(JSON.stringify(shown)).toContain(PLANTED);
+      expect(JSON.stringify(hidden)).not.toContain(PLANTED);
+      // Everything else is the same.
+      const withoutTexts = (value: unknown): unknown =>
+        JSON.parse(JSON.stringify(value), (name, member: unknown) =>
+          ['subject', 'text', 'fields', 'output', 'message'].includes(name) ? undefined : member,
+        );
+      expect(withoutTexts(hidden)).toEqual(withoutTexts(shown));
+    }
+    const report = (await read('admin:read', '/webhooks/github/events/github_8')) as EventReport;
+    expect(report).toMatchObject({
+      subject: null,
+      text: null,
+      result: { label: 'bug', fields: null },
+      attempts: [{ error: { type: 'api_error', message: '' } }],
+    });
   });
-  expect(JSON.stringify(redacted)).not.toContain('private');
+
+  test('are not in the alert that a delivery function fails', async () => {
+    const app = createEdge();
+    const inbox = getInbox('github');
+    await inbox.acceptEvent(createEvent('github_1'));
+    const work = await inbox.leaseEvent('github_1', 60_000);
+    if (work.kind === 'none') throw new Error('The event cannot be leased.');
+    await inbox.recordResult('github_1', createClassification('bug'));
+    const error = { ...ERROR, type: 'delivery_function_error' };
+    const to = { state: 'again' as const, pause: 60_000, notBefore: null };
+    await inbox.recordJobEnd('github_1', { lease: work.lease, to, attempt: { ...attempt, error } });
+    await createWebhookWorks().wakeAt('github', Date.now() + 3_600_000);
+    const headers = bearerHeader(await createToken('desk', ['admin:read']));
+    const alerts = await (await app.fetch('/alerts', { headers })).text();
+    expect(alerts).toContain('The delivery function threw an error.');
+    expect(alerts).not.toContain(PLANTED);
+  });
 });

@@ -53,6 +53,8 @@ export interface DeliveryOptions {
 
 type UrlDeliveryTarget = Extract<DeliveryTarget<unknown>, { kind: 'url' }>;
 
+/** The type of a failure whose message is the Worker's own, which may quote the result. */
+export const DELIVERY_FUNCTION_ERROR = 'delivery_function_error';
 const MAX_RETRY_AFTER_MS = 24 * 60 * 60_000;
 
 /**
@@ -76,7 +78,7 @@ export async function deliverResultOnce<Result extends { event_id: string }>(
     if (target.kind === 'url')
       return { type: 'api_error', message: `${describeReceiver(target)} could not be reached.` };
     const reason = thrown instanceof Error ? thrown.message.slice(0, 500) : 'The delivery function threw an error.';
-    return { type: 'api_error', message: reason };
+    return { type: DELIVERY_FUNCTION_ERROR, message: reason };
   }
 }
 

@@ -69,14 +69,12 @@ export const alertSchema = z.object({
   todo: z.addDescription(z.string(), 'What to do next, and who can do it.'),
 });
 
-/** Why an attempt has failed; null if it has not. */
-export const attemptError = z.nullable(
-  z.object({
-    type: z.addDescription(z.string(), 'The type of the error.'),
-    message: z.addDescription(z.string(), 'A sentence that explains the error.'),
-    status: z.createOptionalField(z.int(), 'The HTTP status that the receiver returned.'),
-  }),
-);
+/** Why an attempt has failed. */
+export const attemptErrorFields = {
+  type: z.addDescription(z.string(), 'The type of the error.'),
+  message: z.addDescription(z.string(), 'A sentence that explains the error.'),
+  status: z.createOptionalField(z.int(), 'The HTTP status that the receiver returned.'),
+};
 
 /** How often something was tried, and how that went. */
 export const triesSchema = {
@@ -86,7 +84,7 @@ export const triesSchema = {
     'When the delivery is tried again; ISO 8601, UTC. Null if no attempt is scheduled.',
   ),
   error: z.addDescription(
-    attemptError,
+    z.nullable(z.object(attemptErrorFields)),
     'The error of the last attempt. Null if the attempt succeeded, or there was no attempt.',
   ),
 };

@@ -1,8 +1,15 @@
 import { classifiedFields } from '../../classify/classify-answers.schema.ts';
 import { count, createObjectTypeSchema } from '../../kit/http/fields.ts';
 import * as z from '../../kit/http/zod.ts';
-import { attemptError, triesSchema } from '../../money/alerts/alerts-answers.schema.ts';
+import { attemptErrorFields, triesSchema } from '../../money/alerts/alerts-answers.schema.ts';
 import { eventState } from './webhooks.schema.ts';
+
+const errorMessage = z.addDescription(
+  z.string(),
+  'A sentence that explains the error. Empty for the scope `admin:read`, because it may quote the event.',
+);
+/** Why work on an event, or the delivery of its result, has failed. */
+const eventError = z.nullable(z.object({ ...attemptErrorFields, message: errorMessage }));
 
 /** The labels of a text, and their cost. */
 const classification = z.object({
@@ -30,12 +37,15 @@ const agentAnswer = z.object({
     z.nullable(z.string()),
     'Why the response ended, for example `end_turn`. Null if the response failed or was stopped.',
   ),
-  text: z.addDescription(z.string(), 'The text of the last response, cut off after 100,000 characters.'),
+  text: z.addDescription(
+    z.string(),
+    'The text of the last response, cut off after 100,000 characters. Empty for the scope `admin:read`.',
+  ),
   error: z.addDescription(
     z.nullable(
       z.object({
         type: z.addDescription(z.string(), 'The type of the error, such as `overloaded_error`.'),
-        message: z.addDescription(z.string(), 'A sentence that explains the error.'),
+        message: errorMessage,
       }),
     ),
     'The error with which the turn ended. Null if the turn ended without an error.',
@@ -48,7 +58,7 @@ const agentAnswer = z.object({
 const attempt = z.object({
   at: z.addDescription(z.iso.datetime(), 'When the attempt began; ISO 8601, UTC.'),
   ms: z.addDescription(z.int(), 'How long the attempt took, in milliseconds.'),
-  error: z.addDescription(attemptError, 'Why the attempt failed. Null if the attempt succeeded.'),
+  error: z.addDescription(eventError, 'Why the attempt failed. Null if the attempt succeeded.'),
 });
 
 /** An event in its source's list. */
@@ -71,6 +81,10 @@ export const eventRow = z.object({
   ),
   received_at: z.addDescription(z.iso.datetime(), 'When the event was received; ISO 8601, UTC.'),
   ...triesSchema,
+  error: z.addDescription(
+    eventError,
+    'The error of the last attempt. Null if the attempt succeeded, or there was no attempt.',
+  ),
 });
 
 export const eventReport = z.extend(z.omit(eventRow, { attempts: true, error: true }), {
@@ -86,7 +100,7 @@ export const eventReport = z.extend(z.omit(eventRow, { attempts: true, error: tr
   ),
   result: z.addDescription(
     z.nullable(z.union([classification, agentAnswer])),
-    'The classification, or the response of the agent. Null if there is no result yet. For the scope `admin:read`, extracted values and texts are left out.',
+    'The classification, or the response of the agent. Null if there is no result yet. For the scope `admin:read`, it has neither extracted values nor texts.',
   ),
   attempts: z.addDescription(z.array(attempt), 'The last fifty attempts, oldest first.'),
 });

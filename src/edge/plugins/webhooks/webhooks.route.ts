@@ -9,6 +9,7 @@ import { createListResponse, parsePageQuery } from '../../kit/http/page.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
 import { createChangeOrigin, logChange } from '../../money/changes/change-origin.ts';
 import type { InboxObject } from './contracts/inbox.ts';
+import { hideTextsOfReport, hideTextsOfRow } from './event-texts.ts';
 import { callInbox } from './inbox/call-inbox.ts';
 import { verifyAndReadWebhook } from './receive.ts';
 import { shippedWebhooks } from './shipped-sources.ts';
@@ -16,7 +17,7 @@ import { findSecretName, sourcesOf } from './source-settings.ts';
 import type { Webhook } from './sources/define-webhook.ts';
 import { createWebhookSourceReader, type WebhookSourceReader } from './sources-in-use.ts';
 import { eventsQuery } from './webhooks.schema.ts';
-import type { EventReplayReport, EventReport, EventResult, WebhookSourceRow } from './webhooks-answers.schema.ts';
+import type { EventReplayReport, WebhookSourceRow } from './webhooks-answers.schema.ts';
 
 export interface WebhooksOptions {
   /**
@@ -47,13 +48,14 @@ export const WEBHOOK_ROUTES = [
     async (c, { query }) => {
       const { state, undelivered } = validateBySchema(query, c.req.query());
       const filter = { ...parsePageQuery(c.req.query()), state, undelivered: undelivered !== undefined };
-      return c.json(await createInboxCaller(c, requireWebhookParam(c))((inbox) => inbox.listEvents(filter)));
+      const { data, ...page } = await createInboxCaller(c, requireWebhookParam(c))((inbox) => inbox.listEvents(filter));
+      return c.json({ ...page, data: canReadTexts(c) ? data : data.map(hideTextsOfRow) });
     },
   ),
   defineRoute('GET /webhooks/:source/events/:id', { needs: 'admin:read' }, async (c) => {
     const report = await createInboxCaller(c, requireWebhookParam(c))((inbox) => inbox.readEvent(c.req.param('id')));
     if (!report) throw createEventNotFoundError();
-    return c.json(hasScope(c.get('identity'), 'admin') ? report : redactEventTexts(report));
+    return c.json(canReadTexts(c) ? report : hideTextsOfReport(report));
   }),
   defineRoute('POST /webhooks/:source/events/:id/replay', { needs: 'admin' }, async (c) => {
     const id = c.req.param('id');
@@ -81,15 +83,8 @@ export const WEBHOOK_ROUTES = [
   }),
 ];
 
-/** @returns an event without the received text, its subject, and the values and texts of its result */
-function redactEventTexts(report: EventReport): EventReport {
-  return { ...report, subject: null, text: null, result: report.result && redactResultTexts(report.result) };
-}
-
-function redactResultTexts(result: EventResult): EventResult {
-  if ('agent' in result) return { ...result, text: '', error: result.error && { ...result.error, message: '' } };
-  const { output: _, ...classification } = result;
-  return { ...classification, fields: null };
+function canReadTexts(c: Context<AppEnv>): boolean {
+  return hasScope(c.get('identity'), 'admin');
 }
 
 /** @returns the function that reads the sources of an app, with their settings. @throws Error for two of one name */

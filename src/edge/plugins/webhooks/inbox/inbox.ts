@@ -5,6 +5,7 @@ import { EdgeDurableObject } from '../../../durable/edge-object.ts';
 import type { ListPage, PageSelection } from '../../../durable/page.ts';
 import { HOUR_MS, MINUTE_MS } from '../../../kit/async/durations.ts';
 import { waitWithTimeout } from '../../../kit/async/timeout.ts';
+import { DELIVERY_FUNCTION_ERROR } from '../../../kit/delivery/deliver.ts';
 import type { Bindings } from '../../../kit/plugins/bindings.ts';
 import { AlertOutbox, areAlertsDelivered, UNOWNED } from '../../../money/alerts/alert-outbox.ts';
 import { ALERT_SOURCE } from '../../../money/alerts/alert-source.ts';
@@ -437,7 +438,8 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     if (failing) return;
     const since = this.now();
     this.services.alarm.scheduleAt(since + RECEIVER_FAILING_MS);
-    const failures: FailingReceiver = { since, error: error.message, isAlerted: false };
+    const message = error.type === DELIVERY_FUNCTION_ERROR ? 'The delivery function threw an error.' : error.message;
+    const failures: FailingReceiver = { since, error: message, isAlerted: false };
     this.#events.writeMetaValue(RECEIVER_FAILING, JSON.stringify(failures));
   }
 

@@ -400,10 +400,10 @@ test('the guide’s source in code accepts, classifies and delivers an event und
       await project.run('bash', ['-c', command.replaceAll('http://localhost:8787', edge.url)], 'source');
     const [send, read] = codeBlocksOf(section, 'sh');
     const [accepted, event] = codeBlocksOf(section, 'text');
-    expect(await run(send)).toBe(accepted);
+    expect(`${await run(send)}\n`).toBe(accepted);
     await expect.poll(() => run(read)).toBe(event);
     const [, printed = ''] = /prints `(tickets_.*)`/.exec(section) ?? [];
-    expect(edge.output()).toContain(printed);
+    await expect.poll(edge.output).toContain(printed);
   } finally {
     await edge.stop();
   }

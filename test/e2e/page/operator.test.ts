@@ -301,7 +301,7 @@ describe.skipIf(isBrowserMissing())('With a token that only reads, in Chromium',
   });
 
   test('models have their display names, and colours that stand out on a light and a dark page', async () => {
-    vi.stubGlobal('localStorage', { getItem: () => null });
+    for (const name of ['localStorage', 'sessionStorage']) vi.stubGlobal(name, { getItem: () => null });
     onTestFinished(() => void vi.unstubAllGlobals());
     const { getModelColor, getModelDisplayName, loadModels } = await import('#page/edge/models.ts');
     await loadModels(server.client);

@@ -83,7 +83,7 @@ export const ACCOUNT_ROUTES = [
       return c.json(await fetchAccountAnswer(c, id));
     },
   ),
-  defineRoute('DELETE /accounts/:id/block', { needs: 'admin' }, async (c) => {
+  defineRoute('DELETE /accounts/:id/block', { needs: 'admin', endsSpending: true }, async (c) => {
     const id = c.req.param('id');
     await createAccountCaller(c, id)((object) => object.setBlock(null, createChangeOrigin(c)));
     logChange(c, { type: 'account', id }, ['block']);

@@ -25,6 +25,7 @@ const backup = {
   id: 'alice',
   taken_at: 1_795_168_800_000,
   limits: { usd_per_day: 0.5, requests_per_minute: 60 },
+  block: null,
   group: null,
   revoked_before: 0,
   credits: [],

@@ -114,7 +114,8 @@ test('counts resuming a stream as one read, including up to three resumptions wi
 
 /** Routes that end spending or access. A new route of this kind must state `endsSpending`. */
 const ENDING_ROUTES = ROUTES.filter(
-  ({ method, path }) => method === 'DELETE' || (method === 'POST' && /\/(cancel|stop|renew|revoke)$/.test(path)),
+  ({ method, path }) =>
+    method === 'DELETE' || /^POST .*\/(cancel|stop|renew|revoke)$|^PUT .*\/block$/.test(`${method} ${path}`),
 );
 
 test('never rejects a request that ends spending or access because of a limit on other requests', async () => {

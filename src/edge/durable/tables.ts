@@ -213,24 +213,8 @@ export class SqlTables {
     return this.queryNumber(query, ...bindings) ?? 0;
   }
 
-  /** @returns the stored totals of a table: how many rows it has, and their bytes; see `totals.ts` */
-  readTotals(name: string): { count: number; bytes: number } {
-    const [row] = this.readAllRows<{ count: number; bytes: number }>(
-      'select count, bytes from totals where name = ?',
-      name,
-    );
-    return row ?? { count: 0, bytes: 0 };
-  }
-
   readMetaValue(key: string): string | undefined {
     return this.readAllRows<{ value: string }>('select value from meta where key = ?', key)[0]?.value;
-  }
-
-  /** @returns the first keys in `meta` that begin with a prefix, without it */
-  listMetaKeys(prefix: string, limit: number): string[] {
-    const query = 'select key from meta where key >= ? and key < ? order by key limit ?';
-    const rows = this.readAllRows<{ key: string }>(query, prefix, `${prefix}\u{10ffff}`, limit);
-    return rows.map(({ key }) => key.slice(prefix.length));
   }
 
   /** Stores a value under a key in the table `meta`; undefined deletes it. */

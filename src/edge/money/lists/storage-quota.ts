@@ -15,11 +15,16 @@ const DEFAULT_STORED_BYTES = 1_000_000_000;
 /** If an admitted conversation has not reported itself after this time, it does not exist. Milliseconds. */
 const EXPECTED_MS = 30_000;
 
+type StoredCountsAndBytes = Record<'count' | 'bytes' | 'versions' | 'resources', number>;
+const NOTHING_STORED = { count: 0, bytes: 0, versions: 0, resources: 0, own: null };
+
 /** Compares what an account stores with what it may store. */
 export class StorageQuota extends TableRowsBase {
   readonly #conversations: ConversationList;
   readonly #versions: RegistryVersionStore;
   readonly #ownership: OwnershipList;
+  /** Whether the lists know their sums. */
+  #isRead = false;
   /**
    * Admitted conversations that are not in the list yet. Only in memory: after the object has slept, they count when they
    * report.
@@ -47,7 +52,7 @@ export class StorageQuota extends TableRowsBase {
     this.#dropOldExpectedBytes(now);
     const { conversation } = request;
     const { conversations, stored_bytes } = applyDefaultStorageLimits(limits);
-    const { count, bytes: used } = this.#computeUsedStorage();
+    const { count, bytes: used } = this.#computeUsedStorage(conversation);
     const isNew =
       conversation !== undefined && !this.#expected.has(conversation) && !this.#conversations.has(conversation);
     if (isNew && count >= conversations) return { limit: 'conversations', most: conversations };
@@ -91,7 +96,9 @@ export class StorageQuota extends TableRowsBase {
     return { conversations: { limit: conversations, used: count }, stored_bytes: { limit: stored_bytes, used: bytes } };
   }
 
-  #computeUsedStorage(): { count: number; bytes: number } {
+  /** @param besides a conversation about which more will be asked */
+  #computeUsedStorage(besides?: string): { count: number; bytes: number } {
+    if (!this.#isRead) this.#readStoredSums(besides);
     let { count, bytes } = this.#conversations.totals;
     bytes += this.#versions.totalBytes + this.#ownership.totalBytes;
     for (const [id, coming] of this.#expected) {
@@ -99,6 +106,23 @@ export class StorageQuota extends TableRowsBase {
       bytes += coming.bytes;
     }
     return { count, bytes };
+  }
+
+  /** Reads the sums of all three lists, and of one conversation, by one statement: four take twice as long. */
+  #readStoredSums(conversation: string | undefined): void {
+    const [row = NOTHING_STORED] = this.tables.readAllRows<StoredCountsAndBytes & { own: number | null }>(
+      `select count(*) as count, coalesce(sum(bytes), 0) as bytes,
+         (select bytes from conversations where id = ?) as own,
+         (select coalesce(sum(bytes), 0) from versions) as versions,
+         (select coalesce(sum(bytes), 0) from owned_resources where state != 'gone') as resources
+       from conversations`,
+      conversation ?? null,
+    );
+    this.#isRead = true;
+    const own = conversation === undefined || row.own === null ? undefined : { id: conversation, bytes: row.own };
+    this.#conversations.cacheTotals(row, own);
+    this.#versions.cacheTotalBytes(row.versions);
+    this.#ownership.cacheTotalBytes(row.resources);
   }
 
   /** @returns how many bytes a request stores, as far as they are known. */

@@ -6,10 +6,10 @@
  * the rows contain. If a name is written twice, the later write stays.
  */
 
-import type { SqliteRow } from '../../durable/columns.ts';
 import type { ListPage, PageSelection } from '../../durable/page.ts';
 import type { SqlTables } from '../../durable/tables.ts';
 import { joinPieces } from '../../kit/http/body-pieces.ts';
+import { paginateRowsInMemory } from '../../kit/http/page.ts';
 import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
 import type {
   NewVersion,
@@ -48,6 +48,8 @@ export class RegistryVersionStore {
    * The running write to KV by name. Writes of one name must not run at the same time, or the older one might be stored last.
    */
   readonly #publishing = new Map<string, Promise<void>>();
+  /** The sum of all bytes; undefined after a change, until it is read. */
+  #bytes: number | undefined;
 
   constructor(tables: SqlTables, store: KVNamespace, owner: string) {
     this.#tables = tables;
@@ -55,9 +57,14 @@ export class RegistryVersionStore {
     this.#owner = owner;
   }
 
-  /** The bytes of all versions together. */
+  /** Takes the bytes of all versions together, as they were just read. */
+  cacheTotalBytes(bytes: number): void {
+    this.#bytes = bytes;
+  }
+
   get totalBytes(): number {
-    return this.#tables.readTotals('versions').bytes;
+    this.#bytes ??= this.#tables.queryNumberOrZero('select sum(bytes) from versions');
+    return this.#bytes;
   }
 
   /**
@@ -95,6 +102,7 @@ export class RegistryVersionStore {
     const state = this.#readVersionState(version);
     if (state === undefined && this.totalBytes + bytes.length > mostBytes) return 'too_many_bytes';
     if (state === undefined && this.#hasMaxNames(kind, name)) return 'too_many_names';
+    this.#bytes = undefined;
     this.#tables.runInTransaction(() => {
       if (state === undefined) {
         const row = { at: now, bytes: bytes.length, description, state: 'new' };
@@ -171,20 +179,11 @@ export class RegistryVersionStore {
   listVersions(kind: string, name: string, page: PageSelection): ListPage<VersionRow> | undefined {
     const current = this.readNamePointer(kind, name);
     if (current.hash === '') return undefined;
-    const rows = this.#tables.selectPage<SqliteRow & { id: string }>(
-      {
-        select: `*, name || '@' || hash as id from versions where kind = ?3 and name = ?4 and state != 'doomed'`,
-        order: ['at', 'hash'],
-        edge: `select at, hash from versions where kind = ?3 and name = ?4 and hash = substr(?1, length(?4) + 2)`,
-      },
-      page,
-      kind,
-      name,
-    );
-    const data = rows.data.map(
+    const query = `select * from versions where ${NAME_CONDITION} and state != 'doomed' order by at desc, hash`;
+    const rows = this.#tables.readAllRows(query, kind, name).map(
       (row): VersionRow => ({
         type: `${kind}_version`,
-        version: row.id,
+        version: `${name}@${row.hash}`,
         current: row.hash === current.hash,
         pinned: current.pinned.includes(String(row.hash)),
         description: row.description === null ? null : String(row.description),
@@ -192,7 +191,7 @@ export class RegistryVersionStore {
         created_at: new Date(Number(row.at)).toISOString(),
       }),
     );
-    return { ...rows, data };
+    return paginateRowsInMemory(rows, page, ({ version }) => version);
   }
 
   /** Deletes a name, and its versions without a holder. */
@@ -320,6 +319,7 @@ export class RegistryVersionStore {
         ...toVersionSqlBindings(id),
       );
       this.#tables.runWriteStatement(`delete from versions where ${VERSION_CONDITION}`, ...toVersionSqlBindings(id));
+      this.#bytes = undefined;
     }
   }
 
@@ -387,8 +387,9 @@ export class RegistryVersionStore {
   }
 
   #hasMaxNames(kind: string, name: string): boolean {
-    const names = this.#tables.readTotals(`names:${kind}`).count;
-    return names >= MAX_NAMES && !this.#tables.hasRows(`names where ${NAME_CONDITION}`, kind, name);
+    return (
+      this.#tables.queryNumberOrZero('select count(*) from names where kind = ? and name != ?', kind, name) >= MAX_NAMES
+    );
   }
 
   #queryNames(condition: string, bindings: string[], rest: string): VersionedNameRow[] {

@@ -59,11 +59,13 @@ export const WEBHOOK_ROUTES = [
   }),
   defineRoute('POST /webhooks/:source/events/:id/replay', { needs: 'admin' }, async (c) => {
     const id = c.req.param('id');
-    const webhook = requireWebhookParam(c);
-    const report = await createInboxCaller(c, webhook)((inbox) => inbox.replayEvent(id, createChangeOrigin(c)));
+    const report = await createInboxCaller(
+      c,
+      requireWebhookParam(c),
+    )((inbox) => inbox.replayEvent(id, createChangeOrigin(c)));
     if (!report) throw createEventNotFoundError();
     logChange(c, { type: 'event', id, account: report.account }, ['state']);
-    enqueueEventInBackground(c, webhook, id);
+    enqueueEventInBackground(c, id);
     return c.json(report, 202);
   }),
   defineRoute('POST /webhooks/:source/events/replay', { needs: 'admin' }, async (c) => {
@@ -143,21 +145,13 @@ async function handleIncomingWebhook(c: Context<AppEnv>, webhook: Webhook): Prom
     queue,
     firstId = event.id,
   } = await createInboxCaller(c, webhook)((inbox) => inbox.acceptEvent(event));
-  if (queue) enqueueEventInBackground(c, webhook, firstId);
+  if (queue) enqueueEventInBackground(c, event.id);
   return c.json({ event_id: firstId, status }, status === 'accepted' ? 202 : 200);
 }
 
-/** Puts an event on the queue without waiting. If that fails, the inbox's alarm does it. */
-function enqueueEventInBackground(c: Context<AppEnv>, webhook: Webhook, id: string): void {
-  const enqueue = async () => {
-    try {
-      await c.env.QUEUE.send(id, { contentType: 'json' });
-    } catch (thrown) {
-      await createInboxCaller(c, webhook)((inbox) => inbox.recordEnqueueFailure(id));
-      throw thrown;
-    }
-  };
-  c.get('entry').keepAliveFor(enqueue());
+/** Puts an event on the queue without waiting. If it fails, the inbox's alarm does it later. */
+function enqueueEventInBackground(c: Context<AppEnv>, id: string): void {
+  c.get('entry').keepAliveFor(c.env.QUEUE.send(id, { contentType: 'json' }));
 }
 
 function createInboxCaller(c: Context<AppEnv>, { source }: Webhook) {

@@ -110,6 +110,8 @@ const CLOSED = [
   'DELETE /accounts/:id/tokens/:jti',
   'PUT /accounts/:id/limits',
   'PATCH /accounts/:id/limits',
+  'PUT /accounts/:id/block',
+  'DELETE /accounts/:id/block',
   'POST /accounts/:id/credit',
   'DELETE /accounts/:id',
   'PUT /accounts/:id/erasure',

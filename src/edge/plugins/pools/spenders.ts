@@ -101,7 +101,9 @@ export function listUsedPoolLimits(
 
 /** @param groups the tightest limit of groups, by their names. @returns a row with that of its group, where it is tighter */
 export function applyGroupLimitIfTighter(row: AccountSpendRow, groups: TightestLimitByGroup): AccountSpendRow {
-  return applySharedLimitIfTighter(row, row.group === null ? undefined : groups[row.group]);
+  // A group may have any name, and one such as `__proto__` would read an inherited property.
+  const limit = row.group !== null && Object.hasOwn(groups, row.group) ? groups[row.group] : undefined;
+  return applySharedLimitIfTighter(row, limit);
 }
 
 /** @returns a row with the limit of a shared budget, where it is tighter than its own */

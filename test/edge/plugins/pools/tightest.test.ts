@@ -8,6 +8,7 @@ import type { BlockingLimitName } from '#edge/money/budget/limits.schema.ts';
 import type { LeaseRequest } from '#edge/plugins/pools/contracts/pool.ts';
 import type { Pool } from '#edge/plugins/pools/pool.ts';
 import type { AccountSpendRow } from '#edge/plugins/pools/pools-answers.schema.ts';
+import { applyGroupLimitIfTighter, createUnknownAccountRow } from '#edge/plugins/pools/spenders.ts';
 import { createTestApp, type SentRequest, type TestApp } from '#test/support/app.ts';
 import { advanceClock, setClockToNoon } from '#test/support/calendar.ts';
 import { resetAll } from '#test/support/reset.ts';
@@ -482,4 +483,9 @@ test('a change that the list of accounts does not show causes no call to the poo
     await runInDurableObject(account, revoke);
     await expectRow(app, ofAccount('usd_per_day', 2, COST_USD, DAY_END));
   }
+});
+
+test('lists an account whose group has the name of an inherited property', () => {
+  const row = { ...createUnknownAccountRow('alice'), group: '__proto__' };
+  expect(applyGroupLimitIfTighter(row, {})).toEqual(row);
 });

@@ -278,7 +278,9 @@ describe('responses match the OpenAPI document', () => {
     await getInbox('github').acceptEvent(createEvent('github_issue-3001-2026-11-20T090000Z'));
     // A backup is only taken up by what is new.
     const restores = ({ key }: Asked) => Number(key.endsWith('/backup'));
-    const making = described.filter(({ key }) => makes(key) && !blocks(key)).sort((left, right) => restores(right) - restores(left));
+    const making = described
+      .filter(({ key }) => makes(key) && !blocks(key))
+      .sort((left, right) => restores(right) - restores(left));
     for (const one of making) await expectDescribed(one, await send(app, one, admin));
     const ask = { model: 'claude-haiku-5-5', max_tokens: 9, messages: [{ role: 'user', content: 'Where to?' }] };
     const turn = { ...ask, conversation: 'trip' };

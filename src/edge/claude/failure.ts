@@ -41,8 +41,16 @@ class ResponseTooLongError extends UpstreamFailure {
   }
 }
 
-/** @returns the error for an answer that broke off, or was too long. @param thrown what its reading has thrown */
+/** @returns the error for a response with an event that cannot be read: it ends there */
+export function createUnreadableError(cause?: unknown): UpstreamFailure {
+  const message =
+    'The upstream sent an event that is not JSON, so the response ended there. Send the request again for a complete response.';
+  return new UpstreamFailure('api_error', message, { end: 'cut', logged: 'upstream_unreadable', cause });
+}
+
+/** @returns the error for an answer that broke off, was too long, or cannot be read. @param thrown what its reading has thrown */
 export function toInterruptedError(thrown: unknown): UpstreamFailure {
+  if (thrown instanceof SyntaxError) return createUnreadableError(thrown);
   return thrown instanceof ResponseTooLongError ? thrown : createInterruptedError(false, thrown);
 }
 

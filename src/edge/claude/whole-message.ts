@@ -1,7 +1,7 @@
 import { editJson, findStringEnd, parseMemberTexts, splitArrayItems } from '../kit/json/edit.ts';
 import type { JsonObject } from '../kit/json/object.ts';
 import { parseJsonOrUndefined } from '../kit/json/parse.ts';
-import { DELTA_LINES, parseSseEvent, type SseEvent, SseEventReader } from '../kit/sse/frames.ts';
+import { DELTA_LINES, parseSseEvents, type SseEvent, SseEventReader } from '../kit/sse/frames.ts';
 import { ReportedUsage } from './usage/reported-usage.ts';
 import { parseEventTypeFromData } from './usage/usage-reader.ts';
 
@@ -103,15 +103,15 @@ export class StreamedMessageJson {
    */
   addPiece(piece: Uint8Array): void {
     this.#frames.scanCompletedEvents(piece, (text, start, end) => {
-      if (!this.#pushSimilarDelta(text, start, end)) this.#applyEvent(parseSseEvent(text, start, end));
+      if (!this.#pushSimilarDelta(text, start, end)) this.#applyEvents(parseSseEvents(text, start, end));
       return this.hasEnded ? undefined : end + 2;
     });
     this.#joinSimilarDeltas();
   }
 
-  /** Takes an event at the end of the stream that lacks only its empty line. */
+  /** Takes events at the end of the stream that lack only their empty lines. */
   endStream(): void {
-    if (!this.hasEnded) this.#applyEvent(this.#frames.unterminatedLastEvent);
+    this.#applyEvents(this.#frames.unterminatedLastEvents);
   }
 
   /** Whether it is a message, and complete. */
@@ -156,8 +156,11 @@ export class StreamedMessageJson {
     this.#currentStrings.push(joined);
   }
 
-  #applyEvent(frame: SseEvent | undefined): void {
-    if (!frame) return;
+  #applyEvents(events: readonly SseEvent[]): void {
+    for (const event of events) if (!this.hasEnded) this.#applyEvent(event);
+  }
+
+  #applyEvent(frame: SseEvent): void {
     const { data, text } = frame;
     const event = frame.event || parseEventTypeFromData(data);
     if (event === '' || event === 'ping') return;

@@ -7,6 +7,7 @@ import {
   createNetworkError,
   createNotApiResponseError,
   createRedirectError,
+  createUnreadableError,
 } from '#edge/claude/failure.ts';
 import { createUpstreamKeyRejectedError } from '#edge/kit/http/errors.ts';
 import { describeEdgeFailure, EDGE_FAILURES } from '#page/budget/figures/edge-failures.ts';
@@ -19,6 +20,7 @@ test('the page describes each recorded failure with the message that the caller 
     createHeadersTimeoutError(),
     createInterruptedError(true),
     createInterruptedError(false),
+    createUnreadableError(),
     createRedirectError(),
     createNotApiResponseError(),
     createCallerLeftError(),

@@ -5,6 +5,7 @@ import { getMember, toStringOrUndefined } from '../../kit/json/object.ts';
 import { parseJsonOrUndefined } from '../../kit/json/parse.ts';
 import { rangeStartsWith, skipOneSpace } from '../../kit/sse/bytes.ts';
 import type { StreamEndPosition } from '../../kit/sse/endings.ts';
+import { splitJoinedData } from '../../kit/sse/frames.ts';
 import { MAX_LINE_BYTES, StreamLineReader } from '../../kit/sse/lines.ts';
 import { findStoredSentence } from './api-sentences.ts';
 import { CreatedResourceIdCollector } from './created-ids.ts';
@@ -250,6 +251,9 @@ export class UsageReader {
         else if (this.#data.length <= MAX_LINE_BYTES) this.#data += `\n${value}`;
       }
     } else if (rangeStartsWith(bytes, start, end, EVENT)) {
+      // Some upstreams leave out the empty line between two events. Complete data belongs to the event before this line.
+      if (this.#data !== undefined && parseJsonOrUndefined(this.#data) !== undefined) this.#dispatchEvent();
+      this.#isAtBoundary = false;
       const from = skipOneSpace(bytes, start + EVENT.length);
       this.#isDelta = end - from === DELTA_BYTES.length && rangeStartsWith(bytes, from, end, DELTA_BYTES);
       this.#event = this.#isDelta ? DELTA_NAME : decoder.decode(bytes.subarray(from, end));
@@ -257,15 +261,24 @@ export class UsageReader {
   }
 
   #dispatchEvent(): void {
-    const data = this.#data;
-    // The API names each event in its `event:` line. Some gateways leave that line out, so fall back to `type` in the data.
-    const event = this.#event || (data === undefined ? '' : parseEventTypeFromData(data));
-    if (event === 'error' && this.#event === '') this.namelessError = data;
+    const data = this.#data ?? '';
+    const name = this.#event;
     this.#isAtBoundary = true;
     this.#isDelta = false;
     this.#event = '';
     this.#data = undefined;
-    if (event === '' || data === undefined) return;
+    if (data.trim() === '') return;
+    const parts = splitJoinedData(data);
+    // The API names each event in its `event:` line. Some gateways leave that line out, so fall back to `type` in the data.
+    if (parts.length === 1) this.#readEvent(name || parseEventTypeFromData(data), data, name !== '');
+    else
+      for (const part of parts)
+        this.#readEvent(part === MEASURED_DELTA_DATA ? name : parseEventTypeFromData(part), part, name !== '');
+  }
+
+  #readEvent(event: string, data: string, isNamed: boolean): void {
+    if (event === 'error' && !isNamed) this.namelessError = data;
+    if (event === '') return;
     if (event !== 'ping') this.#lastOutputAt = this.#at;
     if (event === DELTA_NAME) {
       // This delta could not be measured by its bytes: its data spans several lines or precedes its `event:` line. The API

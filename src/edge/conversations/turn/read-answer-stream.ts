@@ -17,7 +17,7 @@ import { readFirstBytes } from '../../claude/stream.ts';
 import { parseEventTypeFromData } from '../../claude/usage/usage-reader.ts';
 import { joinPieces } from '../../kit/http/body-pieces.ts';
 
-import { parseSseEvent, type SseEvent, SseEventReader } from '../../kit/sse/frames.ts';
+import { parseSseEvents, type SseEvent, SseEventReader } from '../../kit/sse/frames.ts';
 import type { TurnEventPublisher } from './publisher.ts';
 import type { TurnAborter } from './turn-abort.ts';
 import type { TurnEnd } from './turn-ending.ts';
@@ -97,7 +97,7 @@ export async function readAnswerStream(
       teeReader.cancel().catch(() => {});
     }
     if (abort.reason) throw abort.reason;
-    how ??= turn.takeUnfinishedEvent() ?? { kind: 'cut', error: createInterruptedError(false), end: 'cut' };
+    how ??= turn.takeUnfinishedEvents() ?? { kind: 'cut', error: createInterruptedError(false), end: 'cut' };
   } catch (thrown) {
     const reason = abort.reason ?? thrown;
     const end = classifyInterruption(reason);
@@ -123,8 +123,7 @@ export async function readFirstMeaningfulEvent(
     // Decode only until the event is complete: the piece may contain a long answer, which is decoded later.
     for (let at = 0; at < piece.length && !first; at += FIRST_EVENT_BYTES) {
       frames.scanCompletedEvents(piece.subarray(at, at + FIRST_EVENT_BYTES), (text, start, end) => {
-        const frame = parseSseEvent(text, start, end);
-        if (frame && isMeaningfulEvent(frame)) first = frame;
+        first = parseSseEvents(text, start, end).find(isMeaningfulEvent);
         return first ? undefined : end + 2;
       });
     }
@@ -137,7 +136,7 @@ export async function readFirstMeaningfulEvent(
     while (!first) {
       const { value, done }: StreamReadResult = await readFirstBytes(reader);
       if (done || !value) {
-        first = frames.unterminatedLastEvent;
+        first = frames.unterminatedLastEvents.find(isMeaningfulEvent);
         break;
       }
       timer.restartTimeLimit();

@@ -1,5 +1,5 @@
 /** One turn while it runs, and its end. The end is the same code for a turn that completes, is stopped, or is interrupted. */
-import { createInterruptedError } from '../../claude/failure.ts';
+import { createUnreadableError } from '../../claude/failure.ts';
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import type { SendProgress } from '../../claude/send-progress.ts';
 import { ADVISOR_BLOCK, HiddenOutputClock } from '../../claude/usage/hidden-output.ts';
@@ -9,7 +9,7 @@ import type { SteppedWork } from '../../kit/async/run-in-steps.ts';
 import { maskSecrets } from '../../kit/http/secrets.ts';
 import { parseEventRememberingInput } from '../../kit/json/input-texts.ts';
 import { isObject, type JsonObject, parseJsonObject } from '../../kit/json/object.ts';
-import { parseSseEvent, type SseEvent, SseEventReader } from '../../kit/sse/frames.ts';
+import { parseSseEvents, type SseEvent, SseEventReader } from '../../kit/sse/frames.ts';
 import type { BilledAttempt, SettledCost } from '../../money/admission/billed-attempt.ts';
 import type { RemainingBudget } from '../../money/admission/budget-left.ts';
 import { createDimensionValue } from '../../money/contracts/dimensions.ts';
@@ -145,14 +145,16 @@ export class TurnRecorder {
     this.#now = now;
     const all: StreamPieceContents = { hasFraming: false, hasEffect: false, hasDelta: false };
     this.#frames.scanCompletedEvents(piece, (text, start, end) => {
-      const frame = parseSseEvent(text, start, end);
-      if (!frame) return end + 2;
-      const { hasFraming, hasEffect, hasDelta, how } = this.#takeEvent(frame);
-      all.hasFraming ||= hasFraming;
-      all.hasEffect ||= hasEffect;
-      all.hasDelta ||= hasDelta;
-      if (how) all.how = how;
-      return how === undefined ? end + 2 : undefined;
+      for (const frame of parseSseEvents(text, start, end)) {
+        const { hasFraming, hasEffect, hasDelta, how } = this.#takeEvent(frame);
+        all.hasFraming ||= hasFraming;
+        all.hasEffect ||= hasEffect;
+        all.hasDelta ||= hasDelta;
+        if (!how) continue;
+        all.how = how;
+        return undefined;
+      }
+      return end + 2;
     });
     if (all.hasDelta) this.#clock?.recordVisibleOutput(now, now - lateMs);
     if (this.builder.message && (all.hasDelta || all.hasFraming)) this.lastContentAt = now;
@@ -164,13 +166,14 @@ export class TurnRecorder {
     this.#bytes += piece.length;
     this.#frames.scanCompletedEvents(piece, (text, start, end) => {
       this.#lateText += text.slice(start, end + 2);
-      const { event: name = 'ping', data = '' } = parseSseEvent(text, start, end) ?? {};
-      const event = name || parseEventTypeFromData(data);
-      if (event === 'content_block_start')
-        this.#clock?.recordBlockStart(getContentBlockType(parseEventRememberingInput(data) ?? {}), now);
-      else if (event === 'content_block_stop') this.#clock?.recordBlockEnd(now);
-      else if (event === 'content_block_delta') this.#clock?.recordVisibleOutput(now, now - lateMs);
-      else if (event === 'ping') this.#clock?.recordPing(now);
+      for (const { event: name, data } of parseSseEvents(text, start, end)) {
+        const event = name || parseEventTypeFromData(data);
+        if (event === 'content_block_start')
+          this.#clock?.recordBlockStart(getContentBlockType(parseEventRememberingInput(data) ?? {}), now);
+        else if (event === 'content_block_stop') this.#clock?.recordBlockEnd(now);
+        else if (event === 'content_block_delta') this.#clock?.recordVisibleOutput(now, now - lateMs);
+        else if (event === 'ping') this.#clock?.recordPing(now);
+      }
       return end + 2;
     });
   }
@@ -221,13 +224,16 @@ export class TurnRecorder {
   }
 
   /**
-   * Takes the last event of a stream that has ended, if only its empty line is missing.
+   * Takes the last events of a stream that has ended, if only their empty lines are missing.
    *
-   * @returns how that event ends the turn
+   * @returns how they end the turn
    */
-  takeUnfinishedEvent(): TurnEnd | undefined {
-    const { unterminatedLastEvent: last } = this.#frames;
-    return last && parseJsonObject(last.data) !== undefined ? this.#takeEvent(last).how : undefined;
+  takeUnfinishedEvents(): TurnEnd | undefined {
+    for (const last of this.#frames.unterminatedLastEvents) {
+      const how = parseJsonObject(last.data) && this.#takeEvent(last).how;
+      if (how) return how;
+    }
+    return undefined;
   }
 
   #takeEvent(original: SseEvent): StreamPieceContents {
@@ -241,10 +247,8 @@ export class TurnRecorder {
     if (isError) {
       return { ...framing, how: { kind: 'error', frame: { ...frame, data: maskSecrets(frame.data) } } };
     }
-    // Treat an event whose data is not JSON as a cut stream. The turn ends here, and the event is not shown, because no client
-    // could parse it.
-    if (data === undefined)
-      return { ...framing, how: { kind: 'cut', error: createInterruptedError(false), end: 'cut' } };
+    // An event whose data is not JSON ends the turn. The event is not shown, because no client could parse it.
+    if (data === undefined) return { ...framing, how: { kind: 'cut', error: createUnreadableError(), end: 'cut' } };
     if (getContentBlockType(data) === 'mcp_tool_result') {
       // Mask secrets in the result: an MCP server may repeat the secret that was sent to it.
       const shown = maskSecrets(frame.data);

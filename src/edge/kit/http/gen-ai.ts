@@ -65,6 +65,7 @@ export const ERROR_TYPES: ReadonlySet<string> = new Set([
   'upstream_timeout',
   'upstream_unreachable',
   'upstream_cut',
+  'upstream_unreadable',
   'upstream_silent',
   'upstream_redirect',
   'upstream_encoding',

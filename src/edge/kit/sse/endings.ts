@@ -1,3 +1,5 @@
+import { isJson, splitJoinedData } from './frames.ts';
+
 /** Where in the event format a stream stopped. */
 export interface StreamEndPosition {
   /** Whether no event has begun since the last empty line. */
@@ -42,10 +44,7 @@ export function createInterruptionEnding(end: StreamEndPosition, errorEvent: str
   return `${line === '' ? '' : '\n'}${ping}${errorEvent}`;
 }
 
-function isJsonText(text: string | undefined): boolean {
-  try {
-    return text !== undefined && JSON.parse(text) !== undefined;
-  } catch {
-    return false;
-  }
+/** @returns whether the data is JSON, or that of several events without empty lines between them */
+function isJsonText(data: string | undefined): boolean {
+  return data !== undefined && splitJoinedData(data).every(isJson);
 }

@@ -22,8 +22,7 @@ export class SseEventReader {
   readCompletedEvents(piece: Uint8Array): SseEvent[] {
     const frames: SseEvent[] = [];
     this.scanCompletedEvents(piece, (text, start, end) => {
-      const frame = parseSseEvent(text, start, end);
-      if (frame?.event) frames.push(frame);
+      for (const frame of parseSseEvents(text, start, end)) if (frame.event) frames.push(frame);
       return end + 2;
     });
     return frames;
@@ -60,22 +59,28 @@ export class SseEventReader {
     return this.#parts.join('') + this.#hasCarriageReturn;
   }
 
-  /** The last event, if it lacks only its empty line. It may have no name. */
-  get unterminatedLastEvent(): SseEvent | undefined {
+  /** The last event, if it lacks only its empty line; several if they lack the empty lines between them, too. */
+  get unterminatedLastEvents(): readonly SseEvent[] {
     const all = this.unfinishedEventText.replace('\r', '\n').replace(/\n+$/, '');
-    return all === '' ? undefined : parseSseEvent(`${all}\n\n`, 0, all.length);
+    return all === '' ? [] : parseSseEvents(`${all}\n\n`, 0, all.length);
   }
 }
 
 const DELTA = 'content_block_delta';
 /** The beginning of a delta, before its data. Most events are deltas. */
 export const DELTA_LINES = `event: ${DELTA}\ndata: `;
-/** @returns the event between two places of a text, whose name may be empty; undefined if it has no data */
-export function parseSseEvent(text: string, start: number, end: number): SseEvent | undefined {
+/**
+ * Parses the text between two empty lines. Events may have no name. An event without data, or with empty data, is no event
+ * (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+ *
+ * @returns usually one event; several if the upstream has left out the empty lines between them. Data of several lines is joined
+ *   by spaces
+ */
+export function parseSseEvents(text: string, start: number, end: number): readonly SseEvent[] {
   if (text.startsWith(DELTA_LINES, start)) {
     const from = start + DELTA_LINES.length;
     if (text.indexOf('\n', from) === end) {
-      return { event: DELTA, data: text.slice(from, end), text: text.slice(start, end + 2) };
+      return [{ event: DELTA, data: text.slice(from, end), text: text.slice(start, end + 2) }];
     }
   }
   // Parse the form in which the API writes each event, an `event:` line and a `data:` line, without the general parser below,
@@ -84,7 +89,8 @@ export function parseSseEvent(text: string, start: number, end: number): SseEven
     const line = text.indexOf('\n', start);
     if (line >= 0 && line < end && text.startsWith('data: ', line + 1)) {
       const data = text.slice(line + 7, end);
-      if (!data.includes('\n')) return { event: text.slice(start + 7, line), data, text: text.slice(start, end + 2) };
+      if (data !== '' && !data.includes('\n'))
+        return [{ event: text.slice(start + 7, line), data, text: text.slice(start, end + 2) }];
     }
   }
   let event = '';
@@ -97,5 +103,46 @@ export function parseSseEvent(text: string, start: number, end: number): SseEven
     if (field === 'event') event = value;
     else if (field === 'data') data = data === undefined ? value : `${data}\n${value}`;
   }
-  return data === undefined ? undefined : { event, data };
+  if (data === undefined || data.trim() === '') return [];
+  if (!data.includes('\n')) return [{ event, data }];
+  // The name is that of the last event only, and an event without data may have replaced it.
+  const parts = splitJoinedData(data);
+  return parts.map((part, at) => ({
+    event: readType(part) || (at === parts.length - 1 ? event : ''),
+    // Between tokens of JSON, a space is the same as a line end, which would need another `data:` line.
+    data: part.trim().replaceAll('\n', ' '),
+  }));
+}
+
+/**
+ * Splits the joined data of events between which an upstream has left out the empty lines. Each of them names itself by the
+ * `type` in its data.
+ *
+ * @returns the data itself if it is JSON, or does not begin with a line of JSON; otherwise each line that is JSON, up to the first
+ *   that is not, and the rest
+ */
+export function splitJoinedData(data: string): readonly string[] {
+  if (!data.includes('\n') || isJson(data)) return [data];
+  const lines = data.split('\n').filter((line) => line.trim() !== '');
+  const first = lines.findIndex((line) => !isJson(line));
+  if (first === 0) return [data];
+  return first < 0 ? lines : [...lines.slice(0, first), lines.slice(first).join('\n')];
+}
+
+/** @returns whether a text is JSON */
+export function isJson(text: string): boolean {
+  try {
+    JSON.parse(text);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** @returns the `type` of an event's data; empty if it has none */
+function readType(data: string): string {
+  const value: unknown = isJson(data) ? JSON.parse(data) : undefined;
+  return typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string'
+    ? value.type
+    : '';
 }

@@ -10,6 +10,8 @@ export const EDGE_FAILURES = {
     'The upstream stopped sending before the response was complete. The part that you received is valid. Send the request again for a complete response.',
   upstream_cut:
     'The connection to the upstream broke before the response was complete. Send the request again for a complete response.',
+  upstream_unreadable:
+    'The upstream sent an event that is not JSON, so the response ended there. Send the request again for a complete response.',
   upstream_redirect:
     'The upstream responded with a redirect. The operator must set ANTHROPIC_BASE_URL, or `base_url` in UPSTREAMS, to the final address.',
   upstream_no_answer:

@@ -9,6 +9,7 @@ const FAILURE_MESSAGES: Readonly<Record<string, string>> = {
   upstream_timeout: 'The upstream did not respond in time.',
   upstream_silent: 'The upstream stopped sending before the response was complete.',
   upstream_cut: 'The connection to the upstream broke before the response was complete.',
+  upstream_unreadable: 'The upstream sent an event that is not JSON, so the response ended there.',
   upstream_redirect:
     'The upstream responded with a redirect. Set ANTHROPIC_BASE_URL, or base_url in UPSTREAMS, to the final address.',
   upstream_no_answer:

@@ -27,25 +27,43 @@ test.each([
     const cuts = [0, ...places.sort((a, b) => a - b), bytes.length];
     const frames = cuts.slice(1).flatMap((to, index) => reader.readCompletedEvents(bytes.slice(cuts[index], to)));
     // A carriage return at the very end may be half of a line end: then the last event is told by `last`.
-    const { unterminatedLastEvent: last } = reader;
+    const {
+      unterminatedLastEvents: [last],
+    } = reader;
     expect(last === undefined || stream.endsWith('\r\r')).toBe(true);
     const all = last === undefined ? frames : [...frames, last];
     expect(all).toEqual(framesOf(stream.replace(/^\uFEFF/, '').replace(/\r\n?/g, '\n')));
   });
 });
 
-test('comments, other fields and events without a name or data are omitted; multi-line data is joined', () => {
+test('comments, other fields and events without a name or data are omitted; data of several lines is joined', () => {
   const text =
     ': hi\n\nid: 1\nevent: a\ndata: {"x":\ndata: 1}\nretry: 5\n\ndata: {}\n\nevent: b\n\nevent:c\ndata:{}\n\n';
   expect(new SseEventReader().readCompletedEvents(encoder.encode(text))).toEqual([
-    { event: 'a', data: '{"x":\n1}' },
+    { event: 'a', data: '{"x": 1}' },
     { event: 'c', data: '{}' },
   ]);
 });
 
-test('unterminatedLastEvent returns an event that lacks only its empty line', () => {
+test('unterminatedLastEvents returns an event that lacks only its empty line', () => {
   const reader = new SseEventReader();
   reader.readCompletedEvents(encoder.encode('event: message_stop\ndata: {"type":"message_stop"}\r'));
   const text = 'event: message_stop\ndata: {"type":"message_stop"}\n\n';
-  expect(reader.unterminatedLastEvent).toEqual({ event: 'message_stop', data: '{"type":"message_stop"}', text });
+  expect(reader.unterminatedLastEvents).toEqual([{ event: 'message_stop', data: '{"type":"message_stop"}', text }]);
+});
+
+test('events without empty lines between them are named by their data', () => {
+  const read = (text: string) => new SseEventReader().readCompletedEvents(encoder.encode(`${text}\n\n`));
+  const delta = { event: 'content_block_delta', data: '{"type":"content_block_delta"}' };
+  const lines = `event: ${delta.event}\ndata: ${delta.data}`;
+  expect(read(`${lines}\nevent: ping\ndata:`)).toEqual([delta]);
+  expect(read(`event: ping\ndata:\n${lines}`)).toEqual([delta]);
+  expect(read(`${lines}\nevent: ping\ndata: {"type": "ping"}`)).toEqual([
+    delta,
+    { event: 'ping', data: '{"type": "ping"}' },
+  ]);
+  expect(read(`${lines}\nevent: message_delta\ndata: {"type":\ndata: "mess`)).toEqual([
+    delta,
+    { event: 'message_delta', data: '{"type": "mess' },
+  ]);
 });

@@ -34,6 +34,8 @@ export interface StreamStart {
 const MAX_COST_REQUESTS = 10;
 /** A stream that ended properly without the cost counts as so many requests: something on the way may remove it. */
 const REQUESTS_WITHOUT_COST = 5;
+/** The longest time, in milliseconds, for which the stored answer is looked up before a failure is reported. */
+const LAST_LOOK_MS = 5_000;
 /** A page that was hidden reconnects if the connection was idle for longer than the edge's own pings allow. */
 const MAX_IDLE_MS = 16_000;
 /** How long `stop()` waits for the answer to start, before it stops the turn for the first time. */
@@ -210,7 +212,7 @@ export class MessageStream extends SdkStyleStreamReader {
         const response = await this.#connect();
         if (response) await this.#readResponse(response);
         else {
-          const end = await this.#completeFromHistory(undefined);
+          const end = await this.#completeFromHistory(undefined, signal);
           if (this.#requestPausedContinuation()) continue;
           return end;
         }
@@ -219,7 +221,10 @@ export class MessageStream extends SdkStyleStreamReader {
         error = thrown;
         if (!isRetryable(thrown)) {
           if (this.#requestPausedContinuation()) continue;
-          return this.#isComplete || this.#isStopped() ? undefined : error;
+          if (this.#isComplete || this.#isStopped()) return undefined;
+          const end = await this.#completeOrFail(error);
+          if (this.#requestPausedContinuation()) continue;
+          return end;
         }
         wait = (thrown.retryAfter ?? 0) * 1_000;
       }
@@ -236,7 +241,7 @@ export class MessageStream extends SdkStyleStreamReader {
       if (this.conversation === undefined) return error;
       this.#lostAt ??= Date.now();
       if (Date.now() - this.#lostAt > (this.headers === undefined ? beginMs : resumeMs)) {
-        const end = await this.#completeFromHistory(error).catch(() => error);
+        const end = await this.#completeOrFail(error);
         if (this.#requestPausedContinuation()) continue;
         return end;
       }
@@ -299,19 +304,43 @@ export class MessageStream extends SdkStyleStreamReader {
   }
 
   /**
+   * Looks at the stored answer once before a failure is reported: the edge may have completed the turn in the meantime.
+   *
+   * @returns the failure if there is no stored answer, or it cannot be read in time
+   */
+  async #completeOrFail(failure: unknown): Promise<unknown> {
+    // Without streams, no response can be read, and this one has only begun.
+    if (failure instanceof UnreadableError) return failure;
+    const { signal } = this.#closeController;
+    const look = new AbortController();
+    const abortLook = () => look.abort();
+    const timer = setTimeout(abortLook, LAST_LOOK_MS);
+    signal.addEventListener('abort', abortLook, { once: true });
+    try {
+      return await this.#completeFromHistory(failure, look.signal);
+    } catch {
+      // The failure that led here explains more than that of this request.
+      return failure;
+    } finally {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', abortLook);
+    }
+  }
+
+  /**
    * Completes the answer from the stored conversation, because its events are no longer stored or cannot be received.
    *
    * @param connectionFailure why they cannot be received; undefined if the edge has no more of them
+   * @param signal aborts the request for the history
    * @returns the error of an incomplete answer
    * @throws SluiceError if the history cannot be read
    */
-  async #completeFromHistory(connectionFailure: unknown): Promise<unknown> {
+  async #completeFromHistory(connectionFailure: unknown, signal: AbortSignal): Promise<unknown> {
     const { conversation, turn } = this;
     if (conversation === undefined || turn === undefined || this.#isComplete || this.#isStopped())
       return connectionFailure;
-    const { signal } = this.#closeController;
     const stored = await readStoredAnswer(this.#transport, conversation, turn, signal);
-    if (signal.aborted) return undefined;
+    if (this.#closeController.signal.aborted) return undefined;
     // The edge has no record of this turn, so return the reason why the connection failed.
     if (!stored) return connectionFailure ?? (this.#isStarted ? createNotStoredError() : this.#expiredError);
     this.#isStarted = true;

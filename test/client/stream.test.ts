@@ -231,6 +231,31 @@ describe('a stream in a conversation', () => {
       }
     });
 
+    test('looks at the history before it reports that the stream is rejected', async () => {
+      for (const rejected of [401, 403, 404, 422]) {
+        const { client, sent, until } = fakeEdge(({ path }, count) => {
+          if (count === 1) return beforeSleep(4);
+          if (path.includes('/messages?')) return historyOf(answer);
+          return Response.json(envelope('not_found_error'), { status: rejected });
+        });
+        expect(await until(client.messages.stream(inConversation).text())).toBe(answer.content[0]?.text);
+        expect(sent.filter(({ path }) => path.includes('/messages?'))).toHaveLength(1);
+      }
+    });
+
+    test('looks at the history for at most five seconds', async () => {
+      let lookedAt = 0;
+      const { client, until } = fakeEdge(({ path, signal }, count) => {
+        if (count === 1) return beforeSleep(4);
+        if (!path.includes('/messages?')) return Response.json(envelope('permission_error'), { status: 403 });
+        lookedAt = Date.now();
+        return new Promise<Response>((_, reject) => signal?.addEventListener('abort', () => reject(signal.reason)));
+      });
+      await expect(until(client.messages.stream(inConversation).text())).rejects.toMatchObject({ status: 403 });
+      expect(Date.now() - lookedAt).toBeGreaterThanOrEqual(5_000);
+      expect(Date.now() - lookedAt).toBeLessThan(6_000);
+    });
+
     test('completes the message from the history if only streams cannot be received', async () => {
       const { client, until } = fakeEdge(({ path }, count) => {
         if (count === 1) return beforeSleep(4);

@@ -101,7 +101,7 @@ describe('a signed event', () => {
       'github',
       'an edited title',
       { ...issue, action: 'edited', changes: { title: { from: 'Crash' } } },
-      ISSUE_EVENT,
+      `${ISSUE_EVENT}-title`,
       /^Crash with an error/,
     ],
     ['stripe', 'a dispute', dispute, 'stripe_evt_1', /^Dispute, reason: fraudulent.*order: A-1009.*somebody else/s],
@@ -122,6 +122,11 @@ describe('a signed event', () => {
       'github',
       'an edit of something else',
       { ...pullRequest, action: 'edited', changes: { base: { ref: { from: 'main' } } } },
+    ],
+    [
+      'github',
+      'an edit that changes nothing',
+      { ...issue, action: 'edited', changes: { title: { from: issue.issue.title }, body: { from: issue.issue.body } } },
     ],
     ['github', 'an issue that was closed', { ...issue, action: 'closed' }],
     ['github', 'an event of another kind', { ref: 'refs/heads/main', commits: [] }],
@@ -227,7 +232,7 @@ describe('a signed event', () => {
       const edited = { ...opened, action: 'edited', changes: { body: { from: 'It crashes.' } } };
       edited.issue = { ...opened.issue, updated_at: '2026-11-20T12:00:09Z' };
       expect(await comes('edited', edited)).toEqual({
-        event_id: 'github_issue-42-2026-11-20T120009Z',
+        event_id: 'github_issue-42-2026-11-20T120009Z-body',
         status: 'accepted',
       });
       const commented = { ...opened, action: 'created', comment: { ...comment.comment, ...at } };

@@ -1,4 +1,4 @@
-import { toStringOrUndefined } from '../../../kit/json/object.ts';
+import { getMember, toStringOrUndefined } from '../../../kit/json/object.ts';
 import { defineWebhook, type VerifiedWebhookRequest } from './define-webhook.ts';
 import { verifyGithub } from './signatures.ts';
 
@@ -31,26 +31,35 @@ function findAuthoredItem({
   body,
 }: VerifiedWebhookRequest<GithubBody>): (GithubContentItem & { kind: string }) | undefined {
   if (!WRITING.has(body.action)) return undefined;
-  // Ignore edits that change neither the title nor the body, such as another base branch of a pull request.
-  if (body.action === 'edited' && body.changes?.title === undefined && body.changes?.body === undefined)
-    return undefined;
   const kind = WRITTEN_KINDS.find((name) => body[name]);
   const written = kind && body[kind];
+  // Ignore edits that change neither the title nor the body, such as another base branch of a pull request.
+  if (body.action === 'edited' && listChangedFields(body, written).length === 0) return undefined;
   // Ignore bots: a receiver that posts the label as a comment would otherwise cause an endless loop.
   return !written || isBotActor(body.sender) || isBotActor(written.user) ? undefined : { ...written, kind };
 }
 
+/** @returns the text fields that an edit has changed. Some edits name a field whose value is still the same. */
+function listChangedFields({ changes }: GithubBody, item: GithubContentItem | undefined): string[] {
+  return (['title', 'body'] as const).filter(
+    (field) => changes?.[field] !== undefined && getMember(changes[field], 'from') !== item?.[field],
+  );
+}
+
 /**
- * Identifies a text by its kind, its id and the time at which it was written. The webhook of an app and that of a repository
- * deliver the same event under different delivery ids.
+ * Identifies a text by its kind, its id and the time at which it was written; an edit also by the fields that it has changed. The
+ * webhook of an app and that of a repository deliver the same event under different delivery ids.
  *
- * @returns undefined if the event does not contain all three
+ * @returns undefined if the event does not contain its id and time
  */
 function createTextId(event: VerifiedWebhookRequest<GithubBody>): string | undefined {
-  const { kind, id, updated_at, submitted_at } = findAuthoredItem(event) ?? {};
+  const item = findAuthoredItem(event);
+  const { action } = event.body;
   // Use `submitted_at` only for the submission itself: an edited review keeps it, so it would not distinguish the edit.
-  const at = updated_at ?? (event.body.action === 'submitted' ? submitted_at : undefined);
-  return typeof id === 'number' && typeof at === 'string' ? `${kind}-${id}-${at.replaceAll(':', '')}` : undefined;
+  const at = item?.updated_at ?? (action === 'submitted' ? item?.submitted_at : undefined);
+  if (typeof item?.id !== 'number' || typeof at !== 'string') return undefined;
+  const changed = action === 'edited' ? listChangedFields(event.body, item) : [];
+  return [`${item.kind}-${item.id}`, at.replaceAll(':', ''), ...changed].join('-');
 }
 
 /** Issues, pull requests, discussions, and comments on them, as GitHub sends them with the content type JSON. */

@@ -33,7 +33,7 @@ export const FIRST_SCHEMAS: Readonly<
       required: ['priority', 'category', 'requires_human'],
     },
     output: { priority: 'high', category: 'billing', requires_human: true },
-    property: 'priority',
+    property: 'category',
   },
   'two enums and a text, nothing required': {
     schema: {
@@ -49,7 +49,7 @@ export const FIRST_SCHEMAS: Readonly<
   },
   'a model of Pydantic': {
     schema: PYDANTIC,
-    output: { priority: 'low', category: null, requires_human: false },
-    property: 'priority',
+    output: { priority: 'low', category: 'bug', requires_human: false },
+    property: 'category',
   },
 };

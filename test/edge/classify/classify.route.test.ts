@@ -230,8 +230,8 @@ describe.each(Object.entries(FIRST_SCHEMAS))('a schema with %s', (_, { schema, o
 test('the label is the property that `label_property` names', async () => {
   const { schema, output } = FIRST_SCHEMAS['two enums and a boolean'];
   const { request: ask } = await createClassifyCaller(() => textMessage(JSON.stringify(output)));
-  const answer = await answerOf(await ask({ input: 'x', schema, label_property: 'category' }));
-  expect(answer).toMatchObject({ label: 'billing', output });
+  const answer = await answerOf(await ask({ input: 'x', schema, label_property: 'priority' }));
+  expect(answer).toMatchObject({ label: 'high', output });
 });
 
 test('returns `label: null` for a null or absent property, and `labels` for a list', async () => {
@@ -280,7 +280,7 @@ test('sends the schema as a tool’s input schema to a model without structured 
   const content = [{ type: 'tool_use', id: 't', name: 'classify', input: output }];
   const { request: ask, app } = await createClassifyCaller(() => textMessage('', { content, stop_reason: 'tool_use' }));
   expect(await answerOf(await ask({ input: 'x', schema, model: 'some-model' }))).toMatchObject({
-    label: 'low',
+    label: 'bug',
     output,
   });
   const sent = JSON.parse(app.sent[0]?.text ?? '') as { tools: { input_schema: object }[] };

@@ -201,6 +201,9 @@ export function resolveSchema(schema: JsonObject): JsonObject {
   return resolved;
 }
 
+/** The names by which a property is taken for the label, before any other enum of the schema. */
+const LABEL_NAMES = ['label', 'labels', 'category', 'class', 'type'];
+
 /** A property that can be the label: an enum of strings, or with `multi` a list of them. */
 interface LabelProperty extends Pick<NormalizedClassifier, 'labels' | 'multi' | 'allow_none'> {
   name: string;
@@ -234,8 +237,7 @@ function parseAnswerForm(sentSchema: JsonObject, wanted: string | undefined): An
   const isNamed = (wantedName: string) => possible.find(({ name }) => name === wantedName);
   const chosen =
     (wanted === undefined ? undefined : isNamed(wanted)) ??
-    isNamed('label') ??
-    isNamed('labels') ??
+    LABEL_NAMES.map(isNamed).find((property) => property !== undefined) ??
     required.flatMap((wantedName) => labels.filter(({ name }) => name === wantedName))[0] ??
     labels[0];
   if (!chosen) {

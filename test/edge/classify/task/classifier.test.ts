@@ -52,6 +52,11 @@ describe('the label of a schema', () => {
     ['the only enum', object({ sentiment: choice, why: text }), 'sentiment'],
     ['`label`', object({ priority: { enum: ['low', 'high'] }, label: choice }), 'label'],
     ['`labels`', object({ priority: { enum: ['low', 'high'] }, labels: { type: 'array', items: choice } }), 'labels'],
+    ...['category', 'class', 'type'].map((name): [string, ReturnType<typeof object>, string] => [
+      `\`${name}\``,
+      object({ priority: { enum: ['low', 'high'] }, [name]: choice, requires_human: { type: 'boolean' } }),
+      name,
+    ]),
     [
       'the only enum of two or more',
       object({ kind: { enum: ['ticket'] }, label: { enum: ['x'] }, mood: choice }),
@@ -107,7 +112,10 @@ describe('the label of a schema', () => {
 
   test('is found through references, and the schema is stored as it was sent', () => {
     const classifier = normalizeClassifier({ schema: PYDANTIC });
-    expect(classifier).toMatchObject({ label_property: 'priority', labels: [{ name: 'low' }, { name: 'high' }] });
+    expect(classifier).toMatchObject({
+      label_property: 'category',
+      labels: ['billing', 'bug', 'other'].map((name) => ({ name })),
+    });
     expect(classifier.schema).toEqual(PYDANTIC);
   });
 

@@ -106,7 +106,7 @@ describe('a source that only settings define', () => {
       await edge.works.consume();
       const { state, label, result } = await edge.works.report('shop_ticket-1');
       const output = (result && 'output' in result && result.output) || {};
-      expect([state, label]).toEqual(['delivered', output[property]]);
+      expect([state, label]).toEqual(['delivered', output[property] ?? null]);
       expect(Object.keys(output)).toEqual(
         expect.arrayContaining(
           (schema.required as string[] | undefined) ?? Object.keys(schema.properties as JsonObject),

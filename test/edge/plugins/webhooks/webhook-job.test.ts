@@ -96,7 +96,7 @@ describe('an event', () => {
       expect(await works.consume()).toEqual([]);
       const { label, result } = await works.report('tickets_1');
       const output = (result && 'output' in result && result.output) || {};
-      expect(label).toBe(output[property]);
+      expect(label).toBe(output[property] ?? null);
       expect(Object.keys(output)).toEqual(
         expect.arrayContaining(
           (schema.required as string[] | undefined) ?? Object.keys(schema.properties as JsonObject),

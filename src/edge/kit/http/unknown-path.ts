@@ -2,6 +2,7 @@
  * Creates the response for a path that does not exist. The usual cause is a wrong base URL, so the response contains the right
  * one.
  */
+import { findNearestName } from '../json/nearest-name.ts';
 import { type ApiError, createNonRetryableError, createNotFoundError } from './errors.ts';
 
 /** A longer path is cut before it is shown. */
@@ -39,7 +40,10 @@ export function createUnknownPathError(path: string, edge: EdgeRoutes): ApiError
   if (meant) {
     const [method] = edge.listMethodsOfPath(meant.path);
     const advice = meant.extra ? ` Remove “${meant.extra}” from the end of your client’s base URL.` : '';
-    return createNotFoundError(`${shown} does not exist. Did you mean ${method} ${edge.base}${meant.path}?${advice}`);
+    return createNonRetryableError(
+      'not_found_error',
+      `${shown} does not exist. Did you mean ${method} ${edge.base}${meant.path}?${advice}`,
+    );
   }
   const plugin = edge.findMissingPlugin(path);
   if (plugin !== undefined) {
@@ -57,7 +61,7 @@ export function createUnknownPathError(path: string, edge: EdgeRoutes): ApiError
 /** @returns the path that was meant, and the superfluous part of the client's base URL: `/v1` in `/v1/v1/messages`. */
 function findIntendedPath(
   path: string,
-  { listMethodsOfPath: methodsOf }: EdgeRoutes,
+  { listMethodsOfPath: methodsOf, routes, findMissingPlugin }: EdgeRoutes,
 ): { extra?: string; path: string } | undefined {
   const pathExists = (one: string) => methodsOf(one).length > 0;
   const at = path.lastIndexOf('/v1/');
@@ -66,7 +70,25 @@ function findIntendedPath(
   const single = path.replace(/^\/{2,}/, '/');
   if (single !== path && pathExists(single)) return { extra: '/', path: single };
   const open = path.replace(/\/$/, '');
-  return open !== path && pathExists(open) ? { path: open } : undefined;
+  if (open !== path && pathExists(open)) return { path: open };
+  const similar = findMissingPlugin(path) === undefined ? findSimilarPath(open, routes) : undefined;
+  return similar === undefined ? undefined : { path: similar };
+}
+
+/** @returns the path of a route that differs only by typing errors: each of its segments is the same or similar */
+function findSimilarPath(path: string, routes: EdgeRoutes['routes']): string | undefined {
+  const segments = path.split('/');
+  for (const { method, path: route } of routes) {
+    const parts = route.split('/');
+    if (method === 'ALL' || parts.length !== segments.length) continue;
+    const similar = parts.map((part, at) => {
+      const segment = segments[at];
+      if (part === segment || (part.startsWith(':') && segment !== '')) return segment;
+      return segment ? findNearestName(segment, [part]) : undefined;
+    });
+    if (similar.every((part) => part !== undefined)) return similar.join('/');
+  }
+  return undefined;
 }
 
 /** @returns the routes of the Claude API that the edge has, as part of a sentence. */

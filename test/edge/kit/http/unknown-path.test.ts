@@ -26,6 +26,35 @@ describe('an unknown path', () => {
     await app.waitUntilSettled();
   });
 
+  test.each([
+    ['POST', '/v1/message', 'POST /v1/messages'],
+    ['POST', '/v1/mesages/count_tokens', 'POST /v1/messages/count_tokens'],
+    ['GET', '/conversation/trip', 'GET /conversations/trip'],
+    ['GET', '/conversations/trip/message', 'GET /conversations/trip/messages'],
+    ['POST', '/clasify', 'POST /classify'],
+    ['POST', `/v1/messages/batches/${'x'.repeat(100)}/cancell`, `POST /v1/messages/batches/${'x'.repeat(100)}/cancel`],
+  ])('close to an existing one: the error names that one (%s %s)', async (method, path, meant) => {
+    const response = await edge().fetch(path, { method });
+    expect([response.status, response.headers.get('x-should-retry')]).toEqual([404, 'false']);
+    expect((await readError(response)).message).toBe(`${path} does not exist. Did you mean ${meant}?`);
+  });
+
+  test.each([
+    '/v1/skills',
+    '/v1/skills/x/versions',
+    '/v1/agents',
+    '/v1/sessions/x/events',
+    '/v1/environments',
+    '/v1/organizations/users',
+    '/v1/files/x/y',
+    '/v1/messages/batches/x/y',
+    '/v1/messages/batches/x/cancel/y',
+  ])('of the Claude API that is close to no existing one: not supported (%s)', async (path) => {
+    const response = await edge().fetch(path, { method: 'POST' });
+    expect([response.status, response.headers.get('x-should-retry')]).toEqual([501, 'false']);
+    await response.body?.cancel();
+  });
+
   test('with a trailing slash: the error names the route without it', async () => {
     const { message } = await readError(await edge().post('/v1/messages/', BODY));
     expect(message).toBe('/v1/messages/ does not exist. Did you mean POST /v1/messages?');

@@ -39,6 +39,7 @@ const withOwnIsolate = ['test/edge/toolkit/**/*.test.ts'];
 /** how many hostile requests are tried, and from which seed on: a failure is repeated by its seed. By night 10,000. */
 const {
   FUZZ_RUNS = '1000',
+  FUZZ_MS = '0',
   FUZZ_SEED = '1',
   PROPERTY_RUNS = '20%',
   // More than a page of them, which has 500.
@@ -50,6 +51,7 @@ const {
 /** Vitest takes the names out of what it is given, so each project has its own. */
 const define = () => ({
   FUZZ_RUNS: String(Number(FUZZ_RUNS)),
+  FUZZ_MS: String(Number(FUZZ_MS)),
   BATCH_TICKETS: String(Number(BATCH_TICKETS)),
   FUZZ_SEED: String(Number(FUZZ_SEED)),
   METRICS_REQUESTS: String(Number(METRICS_REQUESTS)),

@@ -58,6 +58,11 @@ function partsOf(seed: number): Part[] {
       args: vitest('test/e2e/visitors.night.test.ts'),
     },
     { name: 'crowd', env: { CROWD_ACCOUNTS: '300' }, args: vitest('test/simulation/batch-crowd.test.ts') },
+    {
+      name: 'openapi',
+      env: { FUZZ_MS: '600000', FUZZ_SEED: String(seed) },
+      args: vitest('test/edge/app/openapi-fuzz.test.ts'),
+    },
     { name: 'fuzz', env: { FUZZ_RUNS: '10000', FUZZ_SEED: String(seed) }, args: vitest('test/edge/app/fuzz.test.ts') },
     { name: 'planted', env: {}, args: ['test/planted/plant.ts'] },
     {

@@ -7,8 +7,7 @@ import {
   type ZodOpenApiPathsObject,
   type ZodOpenApiResponseObject,
 } from 'zod-openapi';
-import { isAdminScope } from './auth/identity/identity.ts';
-import { getRequiredScopes } from './auth/route.ts';
+import { listGuardErrors } from './auth/guard-errors.ts';
 import { classification } from './classify/classification.reference.ts';
 import { findPluginOfPath } from './config/plugin-paths.ts';
 import { conversations } from './conversations/object/conversations.reference.ts';
@@ -108,7 +107,7 @@ export function createOpenApiDocument() {
     for (const [key, route] of Object.entries(resource.routes)) {
       const [method = '', path = ''] = key.split(' ');
       const template = toPathTemplate(path);
-      paths[template] = { ...paths[template], [method.toLowerCase()]: createOperation(resource, path, route, method) };
+      paths[template] = { ...paths[template], [method.toLowerCase()]: createOperation(resource, path, route) };
     }
   }
   return createDocument(
@@ -156,17 +155,12 @@ function moveDefaultToDescription(schema: { default?: unknown; description?: str
   schema.description = `${description} Default: \`${text}\`.`.trimStart();
 }
 
-function createOperation(
-  resource: ApiResource,
-  path: string,
-  route: DescribedRoute,
-  method: string,
-): ZodOpenApiOperationObject {
+function createOperation(resource: ApiResource, path: string, route: DescribedRoute): ZodOpenApiOperationObject {
   const names = [...path.matchAll(/:(\w+)/g)].map(([, name = '']) => name);
   const answers = Object.entries(getResponsesByStatus(route)).map(
     ([status, answer]) => [status, createOpenApiResponse(answer)] as const,
   );
-  const errors = listErrorStatusesOfRoute(resource, route, names.length > 0, method === 'GET').map(
+  const errors = listErrorStatusesOfRoute(resource, route, names.length > 0).map(
     (status) => [String(status), { $ref: `#/components/responses/Error${status}` }] as const,
   );
   const requirements = describeRequirements(route.needs, findPluginOfPath(path));
@@ -199,20 +193,11 @@ function createPathParameter(resource: ApiResource, name: string) {
 function listErrorStatusesOfRoute(
   resource: ApiResource,
   route: DescribedRoute,
-  named: boolean,
-  isRead: boolean,
+  hasPathParameters: boolean,
 ): ErrorStatus[] {
-  const { needs, body, query, errors = resource.errors ?? [] } = route;
-  const all = new Set<ErrorStatus>([...errors, 500]);
-  if (needs !== 'nothing') all.add(401);
-  const scopes = getRequiredScopes(route.needs);
-  if (scopes.length > 0) all.add(403);
-  // Reads are rate limited (429), except on routes that only admins and operators can use.
-  const isForOperators = scopes.length > 0 && scopes.every(isAdminScope);
-  if (isRead && !isForOperators && needs !== 'nothing') all.add(429);
-  if (body) for (const status of [400, 413, 415] as const) all.add(status);
-  if (query) all.add(400);
-  if (named) all.add(404);
+  const { body, query, errors = resource.errors ?? [] } = route;
+  const parts = { hasBody: body !== undefined, hasQuery: query !== undefined, hasPathParameters };
+  const all = new Set<ErrorStatus>([...errors, ...listGuardErrors(route, parts)]);
   return [...all].sort((left, right) => left - right);
 }
 

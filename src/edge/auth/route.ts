@@ -2,7 +2,9 @@ import type { Context, Handler, MiddlewareHandler } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { HonoBase } from 'hono/hono-base';
 import { createInvalidRequestError } from '../kit/http/errors.ts';
-import type * as z from '../kit/http/zod.ts';
+import { pageSchema } from '../kit/http/page.ts';
+import { validateBySchema } from '../kit/http/validate.ts';
+import * as z from '../kit/http/zod.ts';
 import { assertScope } from './authenticate.ts';
 import type { AppConfig, AppEnv, RouteTerms } from './context.ts';
 import type { Scope } from './identity/identity.ts';
@@ -90,15 +92,19 @@ export function mountRoutes(
     const request = {
       body: route.body,
       get query() {
-        return getQuerySchema(route.query);
+        return getOwnQuerySchema(route.query);
       },
     };
+    let querySchema: z.ZodMiniObject | undefined;
     const setTerms: MiddlewareHandler<AppEnv> = (c, next) => {
       c.set('route', route);
       return next();
     };
     const handleRoute: Handler<AppEnv> = (c) => {
-      if (!isPublicRoute(route)) rejectUnreadAccount(c, request.query);
+      querySchema ??= getQuerySchema(route);
+      if (!isPublicRoute(route)) rejectUnreadAccount(c, querySchema);
+      // Validate the whole query here, also for routes that read only a part of it.
+      if (querySchema) validateBySchema(querySchema, c.req.query());
       return route.handle(c, request);
     };
     app.on(method, [path], setTerms, ...getMiddleware(route), handleRoute);
@@ -130,8 +136,15 @@ export function isPublicRoute({ needs }: RouteTerms): boolean {
   return needs === 'nothing' || needs === 'signature';
 }
 
-export function getQuerySchema(query: AnyRoute['query']): z.ZodMiniObject | undefined {
+function getOwnQuerySchema(query: AnyRoute['query']): z.ZodMiniObject | undefined {
   return typeof query === 'function' ? query() : query;
+}
+
+/** @returns the schema of a route's whole query, including the parameters that select a page; undefined if it reads none */
+export function getQuerySchema({ pages, query }: Pick<AnyRoute, 'pages' | 'query'>): z.ZodMiniObject | undefined {
+  const own = getOwnQuerySchema(query);
+  if (!pages) return own;
+  return own ? z.extend(pageSchema, own.shape) : pageSchema;
 }
 
 /** @returns the scopes each of which is enough for a route; none if any credential will do, or no credential is needed */

@@ -7,18 +7,33 @@ import type { UpstreamPool } from '../claude/upstreams/pool.ts';
 import type { Settings } from '../config/settings.ts';
 import { findUnusedSettings } from '../config/unused-settings.ts';
 import { findMissingQueueHandler } from '../kit/delivery/queue.ts';
+import { flagSchema } from '../kit/http/page.ts';
 import { toIsoTimeOrNull } from '../kit/http/times.ts';
+import { validateBySchema } from '../kit/http/validate.ts';
+import * as z from '../kit/http/zod.ts';
 import { findMissingBindings } from '../kit/plugins/needed-bindings.ts';
 import { getPluginMembers, getPluginNames } from '../kit/plugins/plugins.ts';
 import { requireUnrevokedCredential } from '../money/admission/refuse-revoked.ts';
 import type { HealthAnswer } from './health-answers.schema.ts';
 
+const healthQuery = z.object({
+  strict: z.createOptionalField(
+    flagSchema,
+    'Returns 503 instead of 200 while the deployment is degraded and no other upstream is available.',
+  ),
+  upstreams: z.createOptionalField(
+    flagSchema,
+    'Includes the state of each upstream. Requires the scope `admin:metrics`.',
+  ),
+});
+
 /**
  * Reports whether the settings are valid, and which upstream is used; to admins, with `?upstreams`, the state of each upstream.
  */
 export const HEALTH_ROUTES = [
-  defineRoute('GET /health', { needs: 'nothing' }, async (c) => {
-    const shouldIncludeUpstreams = c.req.query('upstreams') !== undefined;
+  defineRoute('GET /health', { needs: 'nothing', query: healthQuery }, async (c, { query }) => {
+    const { strict, upstreams } = validateBySchema(query, c.req.query());
+    const shouldIncludeUpstreams = upstreams !== undefined;
     if (shouldIncludeUpstreams) {
       await authenticateRequest(c);
       await requireUnrevokedCredential(c);
@@ -46,7 +61,7 @@ export const HEALTH_ROUTES = [
     if (warnings.length > 0) answer.warnings = warnings;
     for (const tell of getPluginMembers('health')) Object.assign(answer, tell(c.get('settings')));
     if (shouldIncludeUpstreams) answer.upstreams = pool ? listUpstreamStates(pool, Date.now()) : [];
-    return c.json(answer, isDown && c.req.query('strict') !== undefined ? 503 : 200);
+    return c.json(answer, isDown && strict !== undefined ? 503 : 200);
   }),
 ];
 

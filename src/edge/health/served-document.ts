@@ -1,3 +1,4 @@
+import { listGuardErrors } from '../auth/guard-errors.ts';
 import { type AnyRoute, getQuerySchema, getRequiredScopes, isPublicRoute } from '../auth/route.ts';
 import { findPluginOfPath } from '../config/plugin-paths.ts';
 import type * as z from '../kit/http/zod.ts';
@@ -79,16 +80,18 @@ function describePluginRoute(
     const { '~standard': standard } = (schema ?? {}) as Partial<ConvertibleSchema>;
     return hoistDefinitions(standard?.jsonSchema?.[io]({ target: 'draft-2020-12' }) ?? {}, plugin, schemas);
   };
-  const query = getQuerySchema(route.query);
+  const query = getQuerySchema(route);
   const { properties = {}, required = [] } = convert(query, 'input') as {
     properties?: JsonObject;
     required?: readonly string[];
   };
   const words = [texts?.description, describeRequirements(route.needs, plugin)].filter((text) => text !== undefined);
-  const errors = ['500', ...(isPublicRoute(route) ? [] : ['401', '403', '429'])];
-  if (name.includes(':')) errors.push('404');
-  if (route.body) errors.push('400', '413', '415');
-  else if (query) errors.push('400');
+  const parts = {
+    hasBody: route.body !== undefined,
+    hasQuery: query !== undefined,
+    hasPathParameters: name.includes(':'),
+  };
+  const errors = [...new Set(listGuardErrors(route, parts))].map(String).sort();
   return {
     ...(texts && { operationId: texts.operation }),
     tags: [plugin],

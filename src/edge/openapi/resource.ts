@@ -1,7 +1,8 @@
+import type { GuardedRoute } from '../auth/guard-errors.ts';
 import { type AnyRoute, getQuerySchema } from '../auth/route.ts';
 import { getOrCreate } from '../kit/cache/get-or-create.ts';
-import { pageSchema } from '../kit/http/page.ts';
 import * as z from '../kit/http/zod.ts';
+import { removeUndefined } from '../kit/json/object.ts';
 import type { ErrorStatus } from './errors.ts';
 
 /** The body of a request or an answer. The example must satisfy the schema. */
@@ -62,7 +63,7 @@ type DescriptionOfRoute<R extends AnyRoute> = RouteDescription &
  * A route as a caller sees it. Everything that all routes have is added automatically: the parameters of the path, the errors
  * of bodies and credentials, the headers with ids.
  */
-export interface DescribedRoute extends RouteDescription, Pick<AnyRoute, 'needs'> {
+export interface DescribedRoute extends RouteDescription, GuardedRoute {
   query?: z.ZodMiniObject | undefined;
   body?: BodyContent | undefined;
 }
@@ -103,19 +104,14 @@ export function describeDynamicRoutes(
     Object.entries(wordsOfAll).map(([name, { body, query, ...texts }]) => {
       const route = byName.get(name);
       if (!route) throw new Error(`There is no route ${name}.`);
-      const { needs } = route;
+      const { needs, endsSpending, tokenLimit, checksRevocation } = route;
+      const terms = { needs, ...removeUndefined({ endsSpending, tokenLimit, checksRevocation }) };
       return [
         name,
-        { ...texts, needs, query: query ?? createQuerySchema(route), body: body && createBodyContent(route, body) },
+        { ...texts, ...terms, query: query ?? getQuerySchema(route), body: body && createBodyContent(route, body) },
       ];
     }),
   );
-}
-
-function createQuerySchema({ pages, ...route }: AnyRoute): z.ZodMiniObject | undefined {
-  const query = getQuerySchema(route.query);
-  if (!pages) return query;
-  return query ? z.extend(pageSchema, query.shape) : pageSchema;
 }
 
 function createBodyContent({ body }: AnyRoute, { id, schema = body, ...content }: RequestBodyDescription): BodyContent {

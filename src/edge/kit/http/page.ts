@@ -2,14 +2,33 @@ import { createInvalidRequestError } from './errors.ts';
 import { validateBySchema } from './validate.ts';
 import * as z from './zod.ts';
 
-/** How many rows are listed at most, in a query. */
-export const limitSchema = z.coerce
+/** An integer as a query contains it: in decimal digits, without spaces, exponents or other bases. */
+const INTEGER = /^-?\d+$/;
+
+/** @returns a schema of an integer in a query. @param integer checks its range */
+function createQueryIntegerSchema<T extends z.ZodMiniNumber>(integer: T) {
+  return z.pipe(
+    z.transform((value: unknown) => (typeof value === 'string' && INTEGER.test(value) ? Number(value) : value)),
+    integer,
+  );
+}
+
+const positiveInteger = z
   .number({ error: 'Input should be a valid integer' })
   .check(z.int('Input should be a valid integer'), z.gte(1, 'Input should be greater than or equal to 1'));
 
+/** How many rows are listed at most, in a query. */
+export const limitSchema = createQueryIntegerSchema(positiveInteger);
+
+/** A parameter without a value, such as `?strict`. */
+export const flagSchema = z.literal('', { error: 'Send this parameter without a value' });
+
 /** The query of a list. */
 export const pageSchema = z.object({
-  limit: z._default(limitSchema.check(z.lte(1_000, 'Input should be less than or equal to 1000')), 20),
+  limit: z._default(
+    createQueryIntegerSchema(positiveInteger.check(z.lte(1_000, 'Input should be less than or equal to 1000'))),
+    20,
+  ),
   after_id: z.createOptionalField(z.string().check(z.minLength(1)), 'Returns the page after the row with this id.'),
   before_id: z.createOptionalField(z.string().check(z.minLength(1)), 'Returns the page before the row with this id.'),
 });

@@ -2,13 +2,6 @@ import * as z from '../../kit/http/zod.ts';
 import { type ApiResource, describeRoutes } from '../../openapi/resource.ts';
 import { METRICS_ROUTES } from './metrics.route.ts';
 
-const metricsQuery = z.object({
-  isolate: z.createOptionalField(
-    z.literal(''),
-    'Includes metrics of the responding isolate. A scrape reaches only one of many isolates, so these metrics are samples.',
-  ),
-});
-
 const example = `# TYPE sluice_requests counter
 sluice_requests_total{model="claude-haiku-5-5"} 12
 # EOF
@@ -27,7 +20,6 @@ export const metrics: ApiResource = {
       summary: 'Retrieve metrics as OpenMetrics text',
       description:
         'The metrics describe all accounts. Counters count the current day (UTC), so they are reset at midnight. With `?isolate`, metrics named `sluice_isolate_…` describe the responding isolate since its start, which the label `isolate` identifies. `Accept` chooses the format: OpenMetrics 1.0.0, or Prometheus text 0.0.4 (default). `docs/grafana.json` is a dashboard, and `docs/alerts.yml` contains alert rules.',
-      query: metricsQuery,
       answer: {
         description: 'The metrics.',
         content: [

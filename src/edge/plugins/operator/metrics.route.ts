@@ -2,18 +2,29 @@ import { accepts } from 'hono/accepts';
 import { defineRoute } from '../../auth/route.ts';
 import { getUpstreamOfContext } from '../../claude/upstream.ts';
 import type { MetricFamily } from '../../health/plugin-hooks.ts';
+import { flagSchema } from '../../kit/http/page.ts';
+import { validateBySchema } from '../../kit/http/validate.ts';
+import * as z from '../../kit/http/zod.ts';
 import { getPluginMembers } from '../../kit/plugins/plugins.ts';
 import { createIsolateMetricFamilies } from './isolate-families.ts';
+
+const metricsQuery = z.object({
+  isolate: z.createOptionalField(
+    flagSchema,
+    'Includes metrics of the responding isolate. A scrape reaches only one of many isolates, so these metrics are samples.',
+  ),
+});
 
 /**
  * Metrics for Prometheus: those of plugins, such as the sums of the deployment's pool; with `?isolate` also the counts of this
  * isolate.
  */
 export const METRICS_ROUTES = [
-  defineRoute('GET /metrics', { needs: 'admin:metrics' }, async (c) => {
+  defineRoute('GET /metrics', { needs: 'admin:metrics', query: metricsQuery }, async (c, { query }) => {
+    const { isolate } = validateBySchema(query, c.req.query());
     const { pool } = getUpstreamOfContext(c);
     const families = await Promise.all(getPluginMembers('metrics').map((tell) => tell(c, pool)));
-    const ofIsolate = c.req.query('isolate') === undefined ? [] : createIsolateMetricFamilies(pool, Date.now());
+    const ofIsolate = isolate === undefined ? [] : createIsolateMetricFamilies(pool, Date.now());
     const all = [createVersionFamily(c.env.CF_VERSION_METADATA?.id), ...families.flat(), ...ofIsolate];
     const isOpenMetrics = accepts(c, ACCEPTED) === OPEN_METRICS;
     return c.text(formatMetrics(all, isOpenMetrics), 200, {

@@ -180,8 +180,6 @@ class SimulatedQueue {
 function classificationOf(run: number, now: number): EventClassification {
   return {
     label: `label ${run}`,
-    confidence: null,
-    fields: null,
     cached: false,
     model: 'claude-opus-5-5',
     classifier: null,

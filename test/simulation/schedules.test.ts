@@ -153,7 +153,7 @@ test('an event that is being processed does not become due when another event sh
     const to = { state: 'waiting', at: clock.now } as const;
     await call((inbox) => inbox.recordJobEnd('tickets_1', { lease, attempt, to }));
     await call((inbox) => inbox.leaseEvent('tickets_1', 150_000));
-    const label = { label: 'a', confidence: null, fields: null, cached: false, model: 'm', classifier: null };
+    const label = { label: 'a', cached: false, model: 'm', classifier: null };
     const facts = { usage: {}, cost_usd: 0, classified_at: attempt.at };
     await call((inbox) => inbox.recordResult('tickets_2', { ...label, ...facts }));
     enqueued = 0;

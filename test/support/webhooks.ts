@@ -133,8 +133,6 @@ export const createEvent = (
 /** A classification as it is recorded. */
 export const createClassification = (label: string) => ({
   label,
-  confidence: null,
-  fields: null,
   cached: false,
   model: 'claude-haiku-5-5',
   classifier: null,

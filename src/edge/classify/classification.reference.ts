@@ -26,7 +26,7 @@ const schema = {
 const named = { type: 'classifier', name: 'tickets', version, owner: 'account' };
 const stored = { ...named, labels, multi: false, allow_none: false };
 const usage = { input_tokens: 259, output_tokens: 9, cache_read_input_tokens: 0, cache_creation_input_tokens: 0 };
-const singleRequest = { label: 'billing', confidence: null, fields: null, cached: false };
+const singleRequest = { label: 'billing', cached: false };
 const spent = { usage, cost_usd: 0.0000304, model: 'claude-haiku-5-5' };
 export const batchExample = z.addReferenceMeta(messageBatch, { id: 'MessageBatch' });
 
@@ -65,9 +65,7 @@ const evaluationContent: BodyContent = {
     z.addReferenceMeta(classifyAnswer, { id: 'Classification' }),
   ]),
   example: {
-    label: 'high',
-    confidence: null,
-    fields: null,
+    label: 'billing',
     cached: false,
     output: { priority: 'high', category: 'billing', requires_human: true },
     ...spent,

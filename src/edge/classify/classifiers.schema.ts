@@ -72,7 +72,7 @@ export const classifierParts = {
   ),
   label_property: z.createOptionalField(
     text.check(z.minLength(1), z.maxLength(256)),
-    'The property of `schema` that is the label. Default: `label` or `labels`, the only enum, the first one in `required`, the first one.',
+    'The property of `schema` that is the label. Default: the property `label`, `labels`, `category`, `class` or `type`, else the first enum in `required`, else the first enum.',
   ),
   multi: z.createOptionalField(z.boolean(), 'Whether a text can have any number of labels instead of exactly one.'),
   allow_none: z.createOptionalField(z.boolean(), 'Whether a text can have no label.'),

@@ -11,13 +11,13 @@ export const classifyUsage = z.object({
 export const classifiedFields = {
   label: z.createOptionalField(z.nullable(z.string()), 'The label. Null if none of the labels applies.'),
   labels: z.createOptionalField(z.array(z.string()), 'The labels, instead of `label`, for a classifier with `multi`.'),
-  confidence: z.addDescription(
-    z.nullable(z.number()),
-    'The share of the votes that agree, from 0 to 1. Null if there was only one vote.',
+  confidence: z.createOptionalField(
+    z.number(),
+    'The share of the votes that agree, from 0 to 1, if there were several `votes`.',
   ),
-  fields: z.addDescription(
+  fields: z.createOptionalField(
     z.nullable(z.record(z.string(), z.unknown())),
-    'The extracted values. Null if the classifier has no `fields`, or there is an error.',
+    'The extracted values, for a classifier with `fields`. Null if there is an error.',
   ),
   output: z.createOptionalField(
     z.nullable(z.record(z.string(), z.unknown())),

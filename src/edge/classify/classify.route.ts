@@ -148,14 +148,21 @@ type UnclassifiedInput = Pick<NotClassified, 'outcome'> & { error: { type: strin
 
 /** @returns the result of one of several inputs, as it is sent */
 export function toItemResult(
-  { classifier: { multi, schema } }: { classifier: Pick<ClassificationTask['classifier'], 'multi' | 'schema'> },
+  {
+    classifier: { multi, schema, fields },
+  }: { classifier: Pick<ClassificationTask['classifier'], 'multi' | 'schema' | 'fields'> },
   outcome: Pick<LabelledOutcome, 'outcome' | 'result'> | UnclassifiedInput,
 ): Omit<ClassifyResult, 'id'> {
   if (outcome.outcome === 'classified') return { ...outcome.result, error: null };
   const { type, message } = outcome.error;
   const none = multi ? { labels: null } : { label: null };
-  const output = schema ? { output: null } : {};
-  return { ...none, confidence: null, fields: null, ...output, cached: false, error: { type, message } };
+  return {
+    ...none,
+    ...(fields && { fields: null }),
+    ...(schema && { output: null }),
+    cached: false,
+    error: { type, message },
+  };
 }
 
 /**

@@ -177,6 +177,6 @@ function createResultFacts({ cost_usd, usage, confidence }: ClassifyAnswer) {
   return [
     ['Cost', <Usd key="cost" value={cost_usd} />],
     ['Tokens', `${formatCount(input)} in, ${formatCount(usage.output_tokens)} out`],
-    ...(confidence === null ? [] : [['Agreement of votes', formatPercentage(confidence)]]),
+    ...(confidence === undefined ? [] : [['Agreement of votes', formatPercentage(confidence)]]),
   ] as [string, string | JSX.Element][];
 }

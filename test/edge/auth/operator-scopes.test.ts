@@ -293,9 +293,10 @@ describe('texts of webhook events', () => {
     expect(report).toMatchObject({
       subject: null,
       text: null,
-      result: { label: 'bug', fields: null },
+      result: { label: 'bug' },
       attempts: [{ error: { type: 'api_error', message: '' } }],
     });
+    expect(report.result).not.toHaveProperty('fields');
   });
 
   test('are not in the alert that a delivery function fails', async () => {

@@ -44,8 +44,6 @@ test('returns one label and its exact cost for one text, and adds a row to the l
   expect(response.headers.get('sluice-cost-usd')).toBe('0.0000245');
   expect(await answerOf(response)).toEqual({
     label: 'billing',
-    confidence: null,
-    fields: null,
     cached: false,
     usage: { ...USAGE, ...NO_USAGE },
     cost_usd: usd(COST_NANODOLLARS),
@@ -196,8 +194,6 @@ describe.each(Object.entries(FIRST_SCHEMAS))('a schema with %s', (_, { schema, o
     const { request: ask, app } = await createClassifyCaller(() => textMessage(JSON.stringify(output)));
     expect(await answerOf(await ask({ input: 'x', schema }))).toEqual({
       label,
-      confidence: null,
-      fields: null,
       output,
       cached: false,
       usage: { ...USAGE, ...NO_USAGE },
@@ -261,7 +257,7 @@ test('repeats the request once if the object violates the schema, then returns a
   expect(corrected).toMatchObject({ label: 'bad', output: { score: 5 }, cost_usd: usd(2 * COST_NANODOLLARS) });
   expect(app.sent[1]?.text).toContain('output.score did not match the schema');
   const { results } = await resultsOf(await ask({ inputs: ['y'], schema }));
-  expect(results[0]).toMatchObject({ id: '0', label: null, fields: null, output: null, error: { type: 'api_error' } });
+  expect(results[0]).toMatchObject({ id: '0', label: null, output: null, error: { type: 'api_error' } });
 });
 
 test('counts votes by label, and returns an object with the winning label', async () => {
@@ -329,7 +325,7 @@ test('forces a tool call of a model for which PRICES sets `forced_tools`', async
   expect(JSON.stringify(sent.system)).not.toContain('classify');
 });
 
-test('confidence is the share of votes that agree, and null for a single vote', async () => {
+test('confidence is the share of votes that agree, and absent for a single vote', async () => {
   const votes = ['bug', 'billing', 'billing', 'other', 'billing'];
   const { request: ask, readLedgerRows: rows, app } = await createClassifyCaller((_, nth) => labelMessage(votes[nth]));
   expect(await answerOf(await ask({ ...ticket('x'), votes: 5 }))).toMatchObject({
@@ -360,8 +356,6 @@ test('returns a repeated input from the cache at no cost, and never shares the c
   await first.app.waitUntilSettled();
   expect(await answerOf(await first.request(ticket('It crashes')))).toEqual({
     label: 'bug',
-    confidence: null,
-    fields: null,
     cached: true,
     usage: { input_tokens: 0, output_tokens: 0, ...NO_USAGE },
     cost_usd: 0,

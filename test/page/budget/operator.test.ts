@@ -1056,7 +1056,7 @@ test.each(Object.entries(FIRST_SCHEMAS))(
           subject: null,
           text: 'I was charged twice',
           attempts: [],
-          result: { label, confidence: null, fields: null, output, cached: false },
+          result: { label, output, cached: false },
         };
       return list([{ ...event, attempts: 1, error: null }]);
     });

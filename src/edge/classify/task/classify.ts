@@ -107,12 +107,12 @@ export function chooseMajorityLabels(
   for (const choice of choices) counts.set(toVoteKey(choice), (counts.get(toVoteKey(choice)) ?? 0) + 1);
   const most = Math.max(...counts.values());
   const chosen = choices.find((choice) => counts.get(toVoteKey(choice)) === most);
-  const { labels = [], fields = null, output } = chosen ?? {};
+  const { labels = [], fields, output } = chosen ?? {};
   return {
     ...(multi ? { labels } : { label: labels[0] ?? null }),
     // Divide by the number of requested votes, so that failed votes lower the confidence.
-    confidence: votes === 1 ? null : most / votes,
-    fields,
+    ...(votes > 1 && { confidence: most / votes }),
+    ...(fields && { fields }),
     ...(output && { output }),
   };
 }

@@ -41,7 +41,8 @@ export interface ClassificationPrompt extends ModelPromptOptions {
 /** The answer of a model to one input. `labels` are in the classifier's order. */
 export interface ChosenLabels {
   labels: string[];
-  fields: JsonObject | null;
+  /** With `fields`: the extracted values. */
+  fields?: JsonObject;
   /** With a schema: the whole object. */
   output?: JsonObject;
 }
@@ -264,7 +265,7 @@ function getParsedAnswerReader(classifier: AnswerRules): ParsedAnswerReader {
       const fault = check(value);
       if (fault || !isObject(value)) return createSchemaMismatchFault(fault ?? { path: 'output', problem: '' });
       const given = Object.hasOwn(value, label_property) ? value[label_property] : undefined;
-      return { labels: readSortedLabels(given), fields: null, output: value };
+      return { labels: readSortedLabels(given), output: value };
     };
   }
   const labelled = createLabelsPropertySchema(classifier);
@@ -273,7 +274,7 @@ function getParsedAnswerReader(classifier: AnswerRules): ParsedAnswerReader {
     const read = labelled.safeParse(value);
     if (!read.success) return createInvalidAnswerFault('its label was not one of the given labels');
     const labels = readSortedLabels('labels' in read.data ? read.data.labels : read.data.label);
-    if (!check) return { labels, fields: null };
+    if (!check) return { labels };
     const extracted = isObject(value) ? value.fields : undefined;
     const fault = check(extracted);
     if (fault || !isObject(extracted)) return createSchemaMismatchFault(fault ?? { path: 'fields', problem: '' });

@@ -12,7 +12,7 @@ const ended = {
   ended_at: '2026-11-20T10:31:02.000Z',
   results_url: `https://claude.example.com/classifications/${runningBatchExample.id}/results`,
 };
-const label = { type: 'result', id: 'a', label: 'billing', confidence: null, fields: null, cached: false, error: null };
+const label = { type: 'result', id: 'a', label: 'billing', cached: false, error: null };
 const summary = { type: 'summary', usage, cost_usd: ended.cost_usd, model: 'claude-haiku-5-5' };
 
 export const classifications: ApiResource = {

@@ -114,5 +114,5 @@ function toScoredOutcome(outcome: ClassificationResult): {
   confidence: number | null;
 } {
   if (outcome.outcome !== 'classified') return { given: null, confidence: null };
-  return { given: toLabelList(outcome.result), confidence: outcome.result.confidence };
+  return { given: toLabelList(outcome.result), confidence: outcome.result.confidence ?? null };
 }

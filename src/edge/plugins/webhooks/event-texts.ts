@@ -21,7 +21,7 @@ const RESULT: Visibility<EventResult> = {
   label: VISIBLE,
   labels: VISIBLE,
   confidence: VISIBLE,
-  fields: { instead: null },
+  fields: { instead: undefined },
   output: { instead: undefined },
   cached: VISIBLE,
   model: VISIBLE,

@@ -28,8 +28,6 @@ const report = {
   digest: 'sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08',
   result: {
     label: 'bug',
-    confidence: null,
-    fields: null,
     cached: false,
     model: 'claude-haiku-5-5',
     classifier: null,

@@ -9,7 +9,7 @@ import {
 import type { Bindings } from '#edge/kit/plugins/bindings.ts';
 
 const { STORE } = env as unknown as Bindings;
-const ANSWER = { label: 'bug', confidence: null, fields: null };
+const ANSWER = { label: 'bug' };
 
 test('deletes all cached answers of an account page by page, and none of accounts with similar names', async () => {
   // As long as a hash, and before every hash in the order of the keys.

@@ -53,8 +53,8 @@ describe('a batch classification', () => {
       const body = { labels: undefined, schema };
       const { rows } = await edge.readResults(await edge.settleJob(await edge.createJob({ ...body, inputs })));
       expect(rows).toMatchObject([
-        { id: '0', fields: null, output: expect.any(Object) as object, error: null },
-        { id: '1', fields: null, output: expect.any(Object) as object, error: null },
+        { id: '0', output: expect.any(Object) as object, error: null },
+        { id: '1', output: expect.any(Object) as object, error: null },
       ]);
       expect(rows.map(({ label }) => label)).toEqual(rows.map(({ output }) => output?.[property] ?? null));
       const named = inputs.map((input, id) => ({ id: `${id}`, input }));

@@ -8,7 +8,7 @@ import { hasPlugin } from '../edge/plugins.ts';
 import { FaultMessage } from '../ui/fault.tsx';
 import { Icon } from '../ui/icon.tsx';
 import { NotFound } from '../ui/not-found.tsx';
-import { conversationId, navigateToSection } from '../ui/route.ts';
+import { conversationId, currentPart, navigateToSection } from '../ui/route.ts';
 import { Composer } from './composer/composer.tsx';
 import { countDraftTokensWhileTyping, discardEditOfOtherConversation } from './composer/draft.ts';
 import { ConversationList } from './conversation-list.tsx';
@@ -37,6 +37,8 @@ export function Chat() {
     () =>
       effect(() => {
         const id = conversationId.value;
+        // While another part is shown, keep following the running turn: the Inspector shows its events.
+        if (currentPart.value !== 'chat') return;
         untracked(() => {
           discardEditOfOtherConversation(id);
           showConversation(id);

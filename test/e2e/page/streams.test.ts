@@ -34,7 +34,7 @@ describe.skipIf(isBrowserMissing())('Every view that shows a running stream, in 
       await expect
         .poll(async () => Number(await counted.textContent()) - (await rows.count()))
         .toBeGreaterThanOrEqual(-1);
-      await page.getByRole('link', { name: 'Chat', exact: true }).click();
+      await page.goBack();
       await page.getByRole('button', { name: 'Stop' }).click();
       await waitForAnswer(page);
     }));

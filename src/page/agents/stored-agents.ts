@@ -5,7 +5,7 @@ import { encodePathSegment } from '../../client/transport.ts';
 import type { AgentContent, PathRemainderBelow, ServedRoutePath, VersionRow } from '../../edge/answers.ts';
 import { createAccountQuery } from '../edge/account.ts';
 import { parseVersionName, refreshAgentList } from '../edge/agents.ts';
-import { getClient, readJson } from '../edge/client.ts';
+import { getClient, readJson, sendRequest } from '../edge/client.ts';
 import { createTokenSignal } from '../edge/credential.ts';
 import { identity } from '../edge/identity.ts';
 import { hasPlugin } from '../edge/plugins.ts';
@@ -129,7 +129,7 @@ export function removeAgentWithUndo(name: string): void {
   agentRemovals.startRemoval(name, {
     leave: () => navigateToSection('agents'),
     deletePermanently: async () => {
-      await getClient().fetch(createAgentPath(name), { method: 'DELETE', keepalive: true });
+      await sendRequest(createAgentPath(name), { method: 'DELETE', keepalive: true });
       await refreshAgentList();
     },
   });

@@ -3,7 +3,7 @@ import { useEffect } from 'preact/hooks';
 import { encodePathSegment } from '../../client/transport.ts';
 import type { AccountSpendRow, GroupReport, ServedRoutePath } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
-import { getClient, readJson } from '../edge/client.ts';
+import { readJson, sendRequest } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { pollIntoSignal, refreshAllPolls } from '../edge/poll.ts';
@@ -88,7 +88,7 @@ function AddGroupMemberForm({ group }: { group: string }) {
   const addMember = (form: FormData) =>
     run(async () => {
       const account = String(form.get('account')).trim();
-      await getClient().fetch(`/groups/${encodePathSegment(group)}/accounts/${encodePathSegment(account)}`, {
+      await sendRequest(`/groups/${encodePathSegment(group)}/accounts/${encodePathSegment(account)}`, {
         method: 'PUT',
       });
       announceToScreenReader(`${account} is in this group. The account is listed after its first request.`);

@@ -3,7 +3,7 @@ import { useEffect } from 'preact/hooks';
 import type { Page } from '../../client/index.ts';
 import { encodePathSegment } from '../../client/transport.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
-import { getClient, readJson } from '../edge/client.ts';
+import { readJson, sendRequest } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { refreshAllPolls } from '../edge/poll.ts';
 import { announceToScreenReader } from '../ui/announcer.tsx';
@@ -27,11 +27,11 @@ export function GroupMembership({ account, group }: { account: string; group: st
     run(async () => {
       const to = String(form.get('group')).trim();
       if (to !== '')
-        await getClient().fetch(`/groups/${encodePathSegment(to)}/accounts/${encodePathSegment(account)}`, {
+        await sendRequest(`/groups/${encodePathSegment(to)}/accounts/${encodePathSegment(account)}`, {
           method: 'PUT',
         });
       else if (group !== null)
-        await getClient().fetch(`/groups/${encodePathSegment(group)}/accounts/${encodePathSegment(account)}`, {
+        await sendRequest(`/groups/${encodePathSegment(group)}/accounts/${encodePathSegment(account)}`, {
           method: 'DELETE',
         });
       announceToScreenReader(to === '' ? 'The account is in no group.' : `The account is in the group ${to}.`);

@@ -4,7 +4,7 @@ import type { Page } from '../../client/index.ts';
 import { encodePathSegment } from '../../client/transport.ts';
 import type { MintedTokenAnswer, Scope, ServedRoutePath, TokenRow } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
-import { getClient, readJson } from '../edge/client.ts';
+import { readJson, sendRequest } from '../edge/client.ts';
 import { identity } from '../edge/identity.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
 import { hasPlugin } from '../edge/plugins.ts';
@@ -69,7 +69,7 @@ export function Tokens({ account }: { account: string }) {
       minted.value = await readJson<MintedTokenAnswer>('/tokens', { method: 'POST', body });
     });
   const revokeToken = (jti: string) =>
-    runAndRefresh(() => getClient().fetch(`${path}/${encodePathSegment(jti)}`, { method: 'DELETE' }));
+    runAndRefresh(() => sendRequest(`${path}/${encodePathSegment(jti)}`, { method: 'DELETE' }));
   const columns: ListColumn<TokenRow>[] = [
     {
       name: 'Token',

@@ -2,7 +2,7 @@ import { signal, useSignal } from '@preact/signals';
 import { encodePathSegment } from '../../client/transport.ts';
 import type { EventReplayReport, EventRow, ServedRoutePath, WebhookSourceRow } from '../../edge/answers.ts';
 import { useAsyncAction } from '../edge/async-action.ts';
-import { getClient, readJson } from '../edge/client.ts';
+import { readJson, sendRequest } from '../edge/client.ts';
 import { createTokenSignal } from '../edge/credential.ts';
 import { identity } from '../edge/identity.ts';
 import { type ListColumn, PolledList } from '../edge/list.tsx';
@@ -171,7 +171,7 @@ function SourceEvents({ source }: { source: string }) {
   const path: ServedRoutePath = `/webhooks/${encodePathSegment(source)}/events`;
   const replayEvent = (id: string) =>
     run(async () => {
-      await getClient().fetch(`${path}/${encodePathSegment(id)}/replay`, { method: 'POST' });
+      await sendRequest(`${path}/${encodePathSegment(id)}/replay`, { method: 'POST' });
       addReplayedEvents(source, 1);
       notice.value = describeReplay(1, source);
       refreshAllPolls();

@@ -40,6 +40,11 @@ export async function readJson<T>(path: ServedRoutePath, call?: Parameters<Clien
   return (await (await getClient().fetch(path, call)).json()) as T;
 }
 
+/** Sends a request whose response does not matter. An unread body would occupy one of the browser's few connections. */
+export async function sendRequest(path: ServedRoutePath, call: Parameters<Client['fetch']>[1]): Promise<void> {
+  await (await getClient().fetch(path, call)).text();
+}
+
 /** Finds out whether the edge answers and the credential is valid. */
 export async function checkConnection(): Promise<void> {
   try {

@@ -15,7 +15,7 @@ export function parseEventNumber(id: string | undefined): number | undefined {
 
 /**
  * Reads an event stream that arrives in pieces of any size, in linear time. Lines end with LF or CRLF, as at this edge and at
- * the API. A comment counts only if an empty line follows it: any other may be incomplete.
+ * the API. A comment counts at the end of its line: no empty line follows the comments at the end of a stream.
  *
  * @returns a function that takes the next piece
  */
@@ -29,13 +29,10 @@ export function createEventReader(
   let id: string | undefined;
   let event = '';
   let data: string[] = [];
-  let comment: string | undefined;
   let remark: string | undefined;
   const parseEventLine = (line: string) => {
     if (line === '') {
-      if (comment !== undefined) onComment(comment);
       if (data.length > 0) onEvent({ id, event, data: data.join('\n'), remark });
-      comment = undefined;
       remark = undefined;
       id = undefined;
       event = '';
@@ -43,9 +40,10 @@ export function createEventReader(
       return;
     }
     const [, field, value = ''] = /^([^:]*):? ?(.*)$/s.exec(line) ?? [];
-    comment = field === '' ? value : undefined;
-    remark = comment ?? remark;
-    if (field === 'data') data.push(value);
+    if (field === '') {
+      remark = value;
+      onComment(value);
+    } else if (field === 'data') data.push(value);
     else if (field === 'event') event = value;
     else if (field === 'id') id = value;
   };

@@ -372,6 +372,7 @@ export class MessageStream extends SdkStyleStreamReader {
         const headers = Object.fromEntries(new Headers(this.#options.headers));
         if (conversation !== undefined || 'idempotency-key' in headers)
           headers['idempotency-key'] = this.#idempotencyKey;
+        if (conversation === undefined) headers['sluice-stream-cost'] = 'true';
         return this.#transport.sendRequest('/messages' satisfies ServedRoutePath, {
           method: 'POST',
           body,

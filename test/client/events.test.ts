@@ -33,6 +33,13 @@ test.each([
   });
 });
 
+test('a comment counts at the end of its line, without an empty line after it', () => {
+  const encode = (text: string) => new TextEncoder().encode(text);
+  const end = `${TEXT_STREAM}: sluice-budget-used=0.5\n: sluice-cost-usd=0.1\n`;
+  expect(read([encode(end)]).comments).toEqual(['sluice-budget-used=0.5', 'sluice-cost-usd=0.1']);
+  expect(read([encode(end.slice(0, -1))]).comments).toEqual(['sluice-budget-used=0.5']);
+});
+
 test('an event without its final empty line is not yielded', () => {
   expect(read([new TextEncoder().encode('event: a\ndata: {}\n')]).events).toEqual([]);
 });

@@ -142,7 +142,7 @@ export function answerOf(text: string, stopReason = 'end_turn'): { type: string;
   ];
 }
 
-export const PRICE = ': sluice-cost-usd=0.000012\n\n';
+export const PRICE = ': sluice-cost-usd=0.000012\n';
 export const request = {
   model: 'claude-haiku-4-5',
   max_tokens: 100,

@@ -320,7 +320,7 @@ describe('a stream in a conversation', () => {
     const { client, sent, until } = fakeEdge(async ({ path }) => {
       if (path.includes('/stop?')) return Response.json({});
       await begun;
-      return streamed(bytesOf(`${frames.join('')}: sluice-stopped\n\n${PRICE}`));
+      return streamed(bytesOf(`${frames.join('')}: sluice-stopped\n${PRICE}`));
     });
     const stream = client.messages.stream(inConversation);
     const stopping = stream.stop();
@@ -415,7 +415,7 @@ describe('a stream without a conversation', () => {
     const stream = whole.client.messages.stream(request);
     expect(await whole.until(stream.text())).toContain('river');
     expect([stream.costUsd, stream.used, stream.fits]).toEqual([0.000012, undefined, undefined]);
-    const budget = ': sluice-budget-used=0.5\n\n: sluice-budget-fits=false\n\n';
+    const budget = ': sluice-budget-used=0.5\n: sluice-budget-fits=false\n';
     const limited = fakeEdge(() => streamed(bytesOf(frames.join('') + budget + PRICE)));
     const told = limited.client.messages.stream(request);
     await limited.until(told.text());

@@ -237,7 +237,11 @@ test("a Worker's own fetch, prices and auth also apply in its Durable Objects, o
       const cost = (input_tokens * 1_000 + output_tokens * 2_000) / 1_000_000;
       expect(Number(response.headers.get('sluice-cost-usd'))).toBeCloseTo(cost, 9);
       costs.push(cost);
-      const streamed = await post(`${edge.url}/messages`, { ...ASK, ...more }, alice);
+      const streamed = await post(
+        `${edge.url}/messages`,
+        { ...ASK, ...more },
+        { ...alice, 'sluice-stream-cost': 'true' },
+      );
       const [, told] = /^: sluice-cost-usd=([\d.]+)$/m.exec(await streamed.text()) ?? [];
       costs.push(Number(told ?? 0));
     }

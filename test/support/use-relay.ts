@@ -63,9 +63,6 @@ export const JSON_HEADERS = { 'content-type': 'application/json' };
 export const postToMessages = (path: string, init: RequestInit = {}) =>
   fetch(edge.url + path, { method: 'POST', body: messageBody, ...init, headers: { ...JSON_HEADERS, ...init.headers } });
 
-/** What Sluice says behind a complete stream. */
-export const PRICE_COMMENT = /: sluice-cost-usd=[\d.]+\n\n$/;
-
 export async function readResponseText(response: Response): Promise<string> {
   const text = await response.text();
   returnedText.push(text, JSON.stringify([...response.headers]));

@@ -303,5 +303,5 @@ function appendSseComment(bytes: Uint8Array, comment: string | undefined): Uint8
 }
 
 function formatComment(comment: string | undefined): string {
-  return comment === undefined ? '' : `: ${comment}\n\n`;
+  return comment === undefined ? '' : `: ${comment}\n`;
 }

@@ -128,6 +128,10 @@ const requestHeaders = z.object({
     z.string().check(z.maxLength(256)),
     'In a conversation, a repeated request attaches to the turn that the first request started. Without a conversation, `POST /messages` rejects the header, and `POST /v1/messages` ignores it, as the API does.',
   ),
+  'sluice-stream-cost': z.createOptionalField(
+    z.literal('true'),
+    'Adds comments about the cost and the budget after the last event of a stream, as in the example. The streams of conversations always contain these comments.',
+  ),
   'anthropic-version': z.createOptionalField(z.string(), 'The version of the API. Default: `2023-06-01`.'),
   'anthropic-beta': z.createOptionalField(z.string(), 'Beta features of the API. Forwarded unchanged.'),
 });

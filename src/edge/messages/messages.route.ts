@@ -87,6 +87,8 @@ const RENEW_STREAM_MS = 60_000;
 interface AdmittedMessage extends Pick<PreparedStatelessMessage, 'caller' | 'agent' | 'chosen'> {
   billed: BilledRequest;
   isStreaming: boolean;
+  /** Whether the caller has requested comments about the cost at the end of a stream. */
+  addsCost: boolean;
   /** Whether it has the API's own parameter `fallbacks`. */
   hasApiFallbacks: boolean;
   /** The names of an agent's tools, in the order in which they are sent. */
@@ -161,6 +163,7 @@ async function admitStatelessMessage(
   const model = settings.models.resolveAlias(request.model);
   c.get('entry').line.model = model.slice(0, 128);
   const isStreaming = request.stream ?? isSluiceRoute;
+  const addsCost = readRequestField('stream_cost', headers, {}) !== undefined;
   const billed = new BilledRequest(
     {
       ...context,
@@ -192,13 +195,13 @@ async function admitStatelessMessage(
   const { tools: sentTools } = body.json;
   const tools = agent && Array.isArray(sentTools) ? sentTools.map((tool) => getMember(tool, 'name')) : [];
   const hasApiFallbacks = request.fallbacks !== undefined;
-  return { billed, isStreaming, caller, agent, chosen, hasApiFallbacks, tools, idempotencyKey };
+  return { billed, isStreaming, addsCost, caller, agent, chosen, hasApiFallbacks, tools, idempotencyKey };
 }
 
 /** Relays an admitted message, and settles it at its end. */
 async function relayAdmittedMessage(
   c: Context<AppEnv>,
-  { billed, isStreaming, caller, agent, chosen, hasApiFallbacks, tools, idempotencyKey }: AdmittedMessage,
+  { billed, isStreaming, addsCost, caller, agent, chosen, hasApiFallbacks, tools, idempotencyKey }: AdmittedMessage,
   { upstream, isUnmetered }: { upstream: Upstream; isUnmetered: boolean },
 ): Promise<Response> {
   const { requestId, settings, waitUntil } = getRequestContext(c);
@@ -234,7 +237,7 @@ async function relayAdmittedMessage(
       stop: stop.signal,
       payment: isUnmetered ? undefined : billed,
       ownHeaders: (buffered) => ({
-        // A buffered response has its cost in a header. A stream reports it in an SSE comment at the end.
+        // A buffered response has its cost in a header. A stream reports it in comments at its end, on request.
         ...billed.createAnswerHeaders(answeredBy, buffered?.ok ? settledCost : undefined),
         ...(agent && { 'sluice-agent': formatVersionReference(agent.agent) }),
         ...choiceHeaders,
@@ -260,7 +263,7 @@ async function relayAdmittedMessage(
         if (!settled) return undefined;
         waitUntil(settled.done);
         settledCost = settled;
-        return formatCostComments(settled.nanodollars, settled.budget);
+        return addsCost ? formatCostComments(settled.nanodollars, settled.budget) : undefined;
       },
     },
   );

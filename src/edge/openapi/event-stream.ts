@@ -20,11 +20,8 @@ event: message_stop
 data: {"type":"message_stop"}
 
 : sluice-budget-used=0.0341
-
 : sluice-budget-fits=true
-
 : sluice-cost-usd=0.0000038
-
 `;
 
 export const eventStream: BodyContent = {

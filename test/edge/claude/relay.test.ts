@@ -210,11 +210,13 @@ test('returns a non-streaming response unchanged with both request ids, and logs
   });
 });
 
+const COST = { 'sluice-stream-cost': 'true' };
+
 test('returns a stream byte for byte with a cost comment after it, and headers that prevent proxy buffering', async () => {
   const app = createTestApp(() =>
     sse(createBody([TEXT_STREAM]), { 'cache-control': 'max-age=60', 'anthropic-ratelimit-requests-limit': '9' }),
   );
-  const response = await app.post('/messages', REQUEST);
+  const response = await app.post('/messages', REQUEST, COST);
   expect(Object.fromEntries(response.headers)).toMatchObject({
     'content-type': 'text/event-stream; charset=utf-8',
     'cache-control': 'no-cache, no-transform',
@@ -224,7 +226,7 @@ test('returns a stream byte for byte with a cost comment after it, and headers t
   });
   expect(response.headers.has('anthropic-ratelimit-requests-limit')).toBe(false);
   // 25 uncached tokens, 2 and 10 written, 7 read, 15 of output, at Haiku 4.5's prices, × 1.1 for the geography.
-  expect(await response.text()).toBe(`${TEXT_STREAM}: sluice-cost-usd=0.00013552\n\n`);
+  expect(await response.text()).toBe(`${TEXT_STREAM}: sluice-cost-usd=0.00013552\n`);
   const line = await only(app);
   expect(line).toMatchObject({
     status: 200,
@@ -407,7 +409,7 @@ test('relays a body that is a transform stream of the runtime, in pieces of diff
       })();
       return sse(readable);
     });
-    const text = await (await app.post('/messages', REQUEST)).text();
+    const text = await (await app.post('/messages', REQUEST, COST)).text();
     expect(text.slice(0, TEXT_STREAM.length)).toBe(TEXT_STREAM);
     expect(text.slice(TEXT_STREAM.length)).toMatch(/^: sluice-cost-usd=/);
     await app.waitUntilSettled();

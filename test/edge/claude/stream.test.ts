@@ -212,7 +212,7 @@ test('keeps the bytes and remark of a fully buffered response while others reuse
       relayed.push({ text, remark, ...(await relayFrom(url, body, { remark })) });
     }
     for (const { text, remark, down, works, endings } of relayed.toReversed()) {
-      expect(await down.text()).toBe(remark === undefined ? text : `${text}: ${remark}\n\n`);
+      expect(await down.text()).toBe(remark === undefined ? text : `${text}: ${remark}\n`);
       await Promise.all(works);
       expect(endings).toEqual(['complete']);
     }

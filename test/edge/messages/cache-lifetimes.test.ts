@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { requestEdge } from '#test/support/agents.ts';
-import { installSimulator } from '#test/support/conversations.ts';
-import { authorizationFor, createSimulatedEdge } from '#test/support/prefixes.ts';
+import { createBody } from '#test/support/app.ts';
+import { installSimulator, setConversationUpstream } from '#test/support/conversations.ts';
+import { authorizationFor, createSimulatedEdge, createSimulatedUpstream } from '#test/support/prefixes.ts';
 import { caseCount, tryAsyncCases } from '#test/support/property-cases.ts';
 
 type Lifetime = '5m' | '1h';
@@ -41,8 +42,9 @@ function lifetimesOf(body: string): Lifetime[] {
 
 const mark = fc.constantFrom<Mark>(undefined, '5m', '1h');
 const shape = fc.record({
-  from: fc.constantFrom('nothing', 'agent', 'prefix'),
+  from: fc.constantFrom('nothing', 'agent', 'prefix', 'agent with a prefix'),
   ttl: fc.constantFrom(...LIFETIMES),
+  prefixTtl: fc.constantFrom(...LIFETIMES),
   isInConversation: fc.boolean(),
   tools: mark,
   system: mark,
@@ -53,7 +55,18 @@ const shape = fc.record({
 
 test('a breakpoint that Sluice adds never makes a valid request invalid, and each hold covers its price', async () => {
   installSimulator();
-  const app = createSimulatedEdge();
+  const simulate = createSimulatedUpstream({ now: Date.now() });
+  const sentBodies: string[] = [];
+  const record: typeof simulate = async (input, init) => {
+    const request = new Request(input, init);
+    if (new URL(request.url).pathname.endsWith('/messages')) sentBodies.push(await request.clone().text());
+    return await simulate(request);
+  };
+  setConversationUpstream(async (url, init) => {
+    const answer = await record(url, init);
+    return new Response(createBody([await answer.text()]), answer);
+  });
+  const app = createSimulatedEdge({}, undefined, record);
   const alice = await authorizationFor('alice');
   const root = await authorizationFor('root', 'admin');
   for (const ttl of LIFETIMES) {
@@ -61,16 +74,22 @@ test('a breakpoint that Sluice adds never makes a valid request invalid, and eac
     expect((await requestEdge(app, 'PUT', `/agents/a${ttl}`, alice, { ...OWN, ...parts })).status).toBe(200);
     expect((await requestEdge(app, 'PUT', `/prefixes/p${ttl}`, alice, parts)).status).toBe(200);
   }
+  for (const ttl of LIFETIMES)
+    for (const prefix of LIFETIMES) {
+      const agent = { ...OWN, prefix: `p${prefix}`, cache_ttl: ttl };
+      expect((await requestEdge(app, 'PUT', `/agents/a${ttl}-p${prefix}`, alice, agent)).status).toBe(200);
+    }
   const limits = { usd_total: 1_000 };
   expect((await requestEdge(app, 'PUT', '/accounts/alice/limits', root, limits)).status).toBe(200);
   let turns = 0;
-  await tryAsyncCases(caseCount(400, 0.5), shape, async ({ from, ttl, isInConversation, ...marks }) => {
+  await tryAsyncCases(caseCount(400, 0.5), shape, async ({ from, ttl, prefixTtl, isInConversation, ...marks }) => {
     const own = [marks.tools, marks.system, marks.first, marks.last, marks.automatic];
     // The last block has one lifetime, whether it is marked itself or by automatic caching.
     if (!areOrdered(own) || (marks.last && marks.automatic && marks.last !== marks.automatic)) return true;
     const body = {
       ...OWN,
       ...(from === 'agent' && { agent: `a${ttl}` }),
+      ...(from === 'agent with a prefix' && { agent: `a${ttl}-p${prefixTtl}` }),
       ...(from === 'prefix' && { prefix: `p${ttl}` }),
       ...(isInConversation && { conversation: `c${turns++}` }),
       stream: false,
@@ -82,7 +101,8 @@ test('a breakpoint that Sluice adds never makes a valid request invalid, and eac
     const response = await app.post('/messages', body, alice);
     const text = await response.text();
     expect(`${response.status} ${response.ok ? '' : text}`).toBe('200 ');
-    const sent = lifetimesOf(app.sent.findLast(({ url }) => url.pathname.endsWith('/messages'))?.text ?? '{}');
+    const sent = lifetimesOf(sentBodies.pop() ?? '');
+    sentBodies.length = 0;
     expect(areOrdered(sent)).toBe(true);
     // Sluice leaves out its own only if the caller uses the API's four.
     const used = own.filter((ttl) => ttl !== undefined).length;

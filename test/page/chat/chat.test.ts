@@ -83,10 +83,10 @@ async function answer({ method, path, body }: PageRequest): Promise<unknown> {
     if (isShort) {
       const thought =
         contentBlock({ type: 'thinking', thinking: '' }) + messageEnd({ output_tokens: 300 }, 'max_tokens');
-      return sseResponse(`${begin({ model }) + thought}: sluice-cost-usd=0.1\n\n`, { 'sluice-turn': turn });
+      return sseResponse(`${begin({ model }) + thought}: sluice-cost-usd=0.1\n`, { 'sluice-turn': turn });
     }
     rows?.push({ ...row, id: `a${rows.length}`, role: 'assistant', content, model });
-    return sseResponse(`${begin({ model }) + textBlock(['Answer']) + messageEnd()}: sluice-cost-usd=0.1\n\n`, {
+    return sseResponse(`${begin({ model }) + textBlock(['Answer']) + messageEnd()}: sluice-cost-usd=0.1\n`, {
       'sluice-turn': turn,
     });
   }

@@ -5,6 +5,7 @@ import { SHOW_MEMBER } from '../../conversations/views/show.schema.ts';
 import { createInvalidRequestError } from '../../kit/http/errors.ts';
 import type { JsonObject } from '../../kit/json/object.ts';
 import { getPluginMembers, memoizeFromPlugins } from '../../kit/plugins/plugins.ts';
+import { STREAM_COST_MEMBER } from '../../messages/stream-cost.schema.ts';
 import { PREFIX_MEMBER } from '../../registry/prefixes/prefixes.schema.ts';
 import {
   type CoreRequestFieldDefinitions,
@@ -15,7 +16,12 @@ import {
 } from './field-definition.ts';
 
 const allFields = memoizeFromPlugins(() => {
-  let all: RequestFieldDefinitions = { conversation: CONVERSATION_MEMBER, prefix: PREFIX_MEMBER, show: SHOW_MEMBER };
+  let all: RequestFieldDefinitions = {
+    conversation: CONVERSATION_MEMBER,
+    prefix: PREFIX_MEMBER,
+    show: SHOW_MEMBER,
+    stream_cost: STREAM_COST_MEMBER,
+  };
   for (const members of getPluginMembers('members')) all = { ...all, ...members };
   return all;
 });

@@ -36,6 +36,7 @@ export interface RequestFieldValues {
   prefix: string;
   agent: string;
   show: string;
+  stream_cost: 'true';
   background: boolean;
   retry: boolean;
   deliver_url: string;

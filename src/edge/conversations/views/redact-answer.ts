@@ -146,7 +146,8 @@ export function redactAnswer(
   const viewer = { shouldHideTools: hides, textOnly: isTextOnlyTurn(answer.turn) };
   if (!hides && !viewer.textOnly) return answer;
   const reader = new EventRedactor(viewer, log?.id === answer.turn ? log.blocks : undefined);
-  if (answer.kind === 'complete_stream') return { ...answer, events: reader.redactText(answer.events) };
+  if (answer.kind === 'complete_stream')
+    return { ...answer, events: reader.redactText(answer.events) + reader.unfinishedEventText };
   if (answer.kind === 'stream') {
     const first = reader.redactText(answer.first ?? '');
     return { ...answer, first, body: reader.redactStream(answer.body) };

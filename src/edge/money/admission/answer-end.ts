@@ -26,12 +26,15 @@ export function createEndHeaders(
   };
 }
 
-/** @returns the comments that say behind a stream what it leaves and has cost, without the colon of the first */
+/**
+ * @returns the comments at the end of a stream about its cost and the remaining budget, without the colon of the first. No empty
+ *   line follows them, because some parsers take each text before an empty line for an event
+ */
 export function formatCostComments(nanodollars: Nanodollars, budget?: RemainingBudget): string {
   const headers = createEndHeaders(undefined, nanodollars, budget);
   return Object.entries(headers)
     .map(([name, value]) => `${name}=${value}`)
-    .join('\n\n: ');
+    .join('\n: ');
 }
 
 /** @returns the comments behind the last event of a turn. @param nanodollars undefined where its cost is not known yet */
@@ -40,8 +43,8 @@ export function formatEndComments(
   budget?: RemainingBudget,
   isStopped = false,
 ): string {
-  const cost = nanodollars === undefined ? '' : `: ${formatCostComments(nanodollars, budget)}\n\n`;
-  return `${isStopped ? ': sluice-stopped\n\n' : ''}${cost}`;
+  const cost = nanodollars === undefined ? '' : `: ${formatCostComments(nanodollars, budget)}\n`;
+  return `${isStopped ? ': sluice-stopped\n' : ''}${cost}`;
 }
 
 /** Records the upstream, the usage and the cost in a log line. */

@@ -176,9 +176,9 @@ describe('a complete response', () => {
   test('is settled the same as a stream, with the cost after the last event', async () => {
     const stream = start() + block() + text('Hello') + ending({ output_tokens: 30 });
     const { ask, row, app } = caller(() => sseResponse(createBody([stream])));
-    const response = await ask(ASK, { path: '/messages' });
+    const response = await ask(ASK, { path: '/messages', headers: { 'sluice-stream-cost': 'true' } });
     expect(response.headers.has('sluice-cost-usd')).toBe(false);
-    expect(await response.text()).toBe(`${stream}: sluice-cost-usd=0.00017\n\n`);
+    expect(await response.text()).toBe(`${stream}: sluice-cost-usd=0.00017\n`);
     expect(await row()).toMatchObject({ status: 'complete', cost_usd: 0.00017, estimated: false });
     expect(app.log.at(-1)).toMatchObject({ cost_usd: 0.00017, status: 200 });
   });
@@ -443,7 +443,10 @@ test('reports the cost of all tries together, each of which is settled separatel
     return new Response('<html>', { status: 502, headers: { 'retry-after-ms': '1' } });
   };
   const { app, object, ask } = caller(answer, {}, { UPSTREAM_MAX_RETRIES: '2' });
-  const response = await ask({ ...ASK, max_tokens: 16_000, stream: true });
+  const response = await ask(
+    { ...ASK, max_tokens: 16_000, stream: true },
+    { headers: { 'sluice-stream-cost': 'true' } },
+  );
   const [, price] = /sluice-cost-usd=([\d.]+)/.exec(await response.text()) ?? [];
   await app.waitUntilSettled();
   const { data } = await object().listRequests({});

@@ -368,7 +368,10 @@ test('reports the cost of a request as the sum of its tries', async () => {
     {},
     { UPSTREAM_MAX_RETRIES: '1' },
   );
-  const [, price] = /sluice-cost-usd=([\d.]+)/.exec(await (await broken.ask()).text()) ?? [];
+  const [, price] =
+    /sluice-cost-usd=([\d.]+)/.exec(
+      await (await broken.ask(ASK, { headers: { 'sluice-stream-cost': 'true' } })).text(),
+    ) ?? [];
   const rows = await broken.rows();
   const spent = rows.reduce((sum, { cost_usd }) => sum + cost_usd, 0);
   expect(rows).toHaveLength(2);

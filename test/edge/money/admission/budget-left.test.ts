@@ -38,13 +38,19 @@ interface Heard {
 /** Asks, and reads what is said of the budget: in headers, or behind a stream. */
 async function ask(path: string, more: object = {}, token?: string): Promise<Heard> {
   const body = { model: MODEL, max_tokens: 100, messages: [{ role: 'user', content: 'Hi' }], ...more };
-  const response = await app.post(path, body, bearerHeader(token ?? (await createToken(account))));
+  const headers = { ...bearerHeader(token ?? (await createToken(account))), 'sluice-stream-cost': 'true' };
+  const response = await app.post(path, body, headers);
   const text = await response.text();
   await app.waitUntilSettled();
   const said = (name: string) => response.headers.get(name) ?? new RegExp(`^: ${name}=(.*)$`, 'm').exec(text)?.[1];
   const [used, fits] = [said('sluice-budget-used'), said('sluice-budget-fits')];
-  const { status, headers } = response;
-  return { status, used: used === undefined ? used : Number(used), fits: fits && fits === 'true', headers } as Heard;
+  const { status } = response;
+  return {
+    status,
+    used: used === undefined ? used : Number(used),
+    fits: fits && fits === 'true',
+    headers: response.headers,
+  } as Heard;
 }
 
 /** The share as the ledger has it, rounded down. */
@@ -126,6 +132,6 @@ test('reports the budget of a run after all its steps', async () => {
   const { text } = await runTurn(createBody('How is the weather?', { tools: [weatherTool()] }));
   const { day } = await object().getQuotaReport();
   expect(text).toContain(
-    `: sluice-budget-used=${share(day.settled_usd, 0.02)}\n\n: sluice-budget-fits=true\n\n: sluice-cost`,
+    `: sluice-budget-used=${share(day.settled_usd, 0.02)}\n: sluice-budget-fits=true\n: sluice-cost`,
   );
 });

@@ -81,7 +81,7 @@ describe('a run', () => {
       usage: { input_tokens: 200, output_tokens: 20, iterations: [{ input_tokens: 100 }, { input_tokens: 100 }] },
     });
     expect(events.map(({ id }) => id)).toEqual(events.map((_, number) => `${turn}-${number + 1}`));
-    expect(text).toMatch(/: sluice-cost-usd=0\.0012\n\n$/);
+    expect(text).toMatch(/: sluice-cost-usd=0\.0012\n$/);
 
     expect(tools.map(({ body }) => body)).toEqual([
       {

@@ -215,24 +215,29 @@ const row = (id: string, role: 'user' | 'assistant', content: ConversationMessag
     ...more,
   }) as ConversationMessage;
 
-test.each([
-  ['is rejected', 'at once', () => Response.json(envelope('permission_error'), { status: 403 })],
-  ['is not found', 'at once', () => Response.json(envelope('not_found_error'), { status: 404 })],
-  ['cannot be reached', 'after its time limit', () => Promise.reject(new TypeError('fetch failed'))],
-  ['fails', 'after its time limit', () => Response.json(envelope('api_error'), { status: 500 })],
-  ['is silent', 'after its time limit', () => streamed(bytesOf(''), 'silence')],
-])('shows the stored response if the rest of its stream %s (%s)', async (_, _when, fail) => {
-  const text = 'The river is long and wide.';
-  const frames = framesOf('turn_a', answerOf(text)).slice(0, 4).join('');
-  const answer = row('msg_1', 'assistant', [{ type: 'text', text }], { turn: 'turn_a', stop_reason: 'end_turn' });
-  const { client, until } = fakeEdge(({ path }, count) => {
-    if (count === 1) return streamed(bytesOf(frames), 'break');
-    return path.includes('/messages?') ? Response.json({ data: [answer], has_more: false, last_id: null }) : fail();
-  });
-  const stream = await createChatTransport({ client }).sendMessages(sending([hello]));
-  expect(await until(messageOf(stream))).toMatchObject({
-    metadata: { turn: 'turn_a', stopReason: 'end_turn' },
-    parts: [{ type: 'step-start' }, { type: 'text', text, state: 'done' }],
+describe.each([0, 1_000, 600_000])('if streams are resumed for %d ms', (resumeMs) => {
+  test.each<[string, () => Response | Promise<Response>]>([
+    ['is rejected', () => Response.json(envelope('permission_error'), { status: 403 })],
+    ['is not found', () => Response.json(envelope('not_found_error'), { status: 404 })],
+    ['cannot be reached', () => Promise.reject(new TypeError('fetch failed'))],
+    ['fails', () => Response.json(envelope('api_error'), { status: 500 })],
+    ['is silent', () => streamed(bytesOf(''), 'silence')],
+  ])('shows the stored response if the rest of its stream %s', async (_, fail) => {
+    const text = 'The river is long and wide.';
+    const frames = framesOf('turn_a', answerOf(text)).slice(0, 4).join('');
+    const answer = row('msg_1', 'assistant', [{ type: 'text', text }], { turn: 'turn_a', stop_reason: 'end_turn' });
+    const { client, until } = fakeEdge(
+      ({ path }, count) => {
+        if (count === 1) return streamed(bytesOf(frames), 'break');
+        return path.includes('/messages?') ? Response.json({ data: [answer], has_more: false, last_id: null }) : fail();
+      },
+      { patience: { silenceMs: 45_000, beginMs: 60_000, resumeMs } },
+    );
+    const stream = await createChatTransport({ client }).sendMessages(sending([hello]));
+    expect(await until(messageOf(stream))).toMatchObject({
+      metadata: { turn: 'turn_a', stopReason: 'end_turn' },
+      parts: [{ type: 'step-start' }, { type: 'text', text, state: 'done' }],
+    });
   });
 });
 

@@ -1,3 +1,5 @@
+import * as z from '../kit/http/zod.ts';
+import { errorSchema } from '../openapi/errors.ts';
 import { type ApiResource, describeRoutes } from '../openapi/resource.ts';
 import { describeJsonResponse } from '../openapi/responses.ts';
 import { HEALTH_ROUTES } from './health.route.ts';
@@ -18,6 +20,19 @@ export const health: ApiResource = {
         upstream: 'anthropic',
         plugins: ['agents', 'webhooks'],
       }),
+      answers: {
+        503: describeJsonResponse(
+          'With `strict`: the health while every upstream rejects the deployment. With `upstreams`: an error if the account of the credential cannot be reached.',
+          z.union([healthAnswer, errorSchema]),
+          {
+            status: 'degraded',
+            upstream: 'anthropic',
+            plugins: ['agents', 'webhooks'],
+            since: '2026-11-20T10:06:16.310Z',
+            todo: 'Replace the key: npx wrangler secret put ANTHROPIC_API_KEY',
+          },
+        ),
+      },
     },
   }),
 };

@@ -4,11 +4,14 @@ import * as z from '../kit/http/zod.ts';
 /** The envelope of every error. */
 export const errorSchema: z.ZodMiniType<ErrorBody> = z.addReferenceMeta(
   z.object({
-    type: z.literal('error'),
-    error: z.object({
-      type: z.addDescription(z.string(), 'The type of the error. Clients should use it together with the status.'),
-      message: z.addDescription(z.string(), 'What is wrong, and what to do.'),
-    }),
+    type: z.addDescription(z.literal('error'), 'Always `error`.'),
+    error: z.addDescription(
+      z.object({
+        type: z.addDescription(z.string(), 'The type of the error. Clients should use it together with the status.'),
+        message: z.addDescription(z.string(), 'What is wrong, and what to do.'),
+      }),
+      'The error.',
+    ),
     request_id: z.addDescription(
       z.string(),
       'The id of the request, as in the header `sluice-request-id`, unless the upstream returned the error.',

@@ -161,7 +161,7 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: a lease is used before its pool has written it',
     file: 'src/edge/plugins/pools/leases/lease.ts',
-    edits: [['if (now >= this.#usableUntil) return false;', 'if (now >= this.#usableUntil) return this.#seq > 1;']],
+    edits: [['if (!this.#isUsable(now)) return false;', 'if (!this.#isUsable(now)) return this.#seq > 1;']],
     foundBy: 'test/simulation/pool.test.ts',
   },
   {

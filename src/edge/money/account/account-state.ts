@@ -12,7 +12,14 @@ import { getSinglePluginMember } from '../../kit/plugins/plugins.ts';
 import { AlertOutbox } from '../alerts/alert-outbox.ts';
 import { createNewCountryAlert } from '../alerts/create-alert.ts';
 import { RecentAnswerLengths } from '../budget/answer-lengths.ts';
-import { addHold, advanceBudgetTo, type Budget, createEmptyBudget, getOrCreateGroupWindows } from '../budget/state.ts';
+import {
+  addHold,
+  advanceBudgetTo,
+  type Budget,
+  createEmptyBudget,
+  mustRereadAmounts,
+  replaceAmountsAfterClockChange,
+} from '../budget/state.ts';
 import { mapPeriods, PERIODS, type Period } from '../budget/windows.ts';
 import { ChangeOutbox } from '../changes/change-outbox.ts';
 import type { AdmissionContext, CredentialClaims } from '../contracts/admission.ts';
@@ -192,9 +199,18 @@ export class AccountState {
     return this.#surroundings.env;
   }
 
-  /** Moves the budget to the present. @returns the time to decide by. It is never earlier than an earlier result */
+  /**
+   * Moves the budget to the present.
+   *
+   * @returns the time to decide by. It is never earlier than an earlier result, unless the clock was ahead
+   */
   advanceBudgetToNow(): number {
-    const now = advanceBudgetTo(this.budget, this.now());
+    const time = this.now();
+    if (mustRereadAmounts(this.budget, time)) {
+      const starts = getWindowStarts(createEmptyBudget(time));
+      replaceAmountsAfterClockChange(this.budget, time, this.ledger.readStateAfterClockChange(starts));
+    }
+    const now = advanceBudgetTo(this.budget, time);
     this.budget.credit = this.credits.computeAddedLimit(now);
     return now;
   }
@@ -279,17 +295,13 @@ function restoreBudgetFromLedger(ledger: Ledger, now: number): { budget: Budget;
   let memory = ledger.readStateAfterWake(starts);
   const budget = createEmptyBudget(Math.max(memory.last, now));
   const latest = getWindowStarts(budget);
-  // Time never runs backwards for a budget. If the clock is earlier than the last stored time, the windows are those of the
-  // stored time, so read the sums of these windows instead.
+  // If the clock is earlier than the last stored time, the windows are those of the stored time, so read the sums of these
+  // windows instead. If the clock was ahead, the next decision corrects that.
   if (PERIODS.some((period) => latest[period] !== starts[period])) memory = ledger.readStateAfterWake(latest);
   const requests = Math.max(memory.fullAt.requests, Number(ledger.readMetaValue('requests_full_at') ?? 0));
   budget.fullAt = { ...memory.fullAt, requests, counts: 0 };
-  for (const period of PERIODS) budget.windows[period].settled = memory.settled[period];
-  for (const { group, settled } of memory.groups) {
-    const windows = getOrCreateGroupWindows(budget, group);
-    for (const period of PERIODS) windows[period].settled = settled[period];
-  }
   for (const hold of memory.holds) addHold(budget, hold, budget.fullAt);
+  replaceAmountsAfterClockChange(budget, budget.last, memory);
   return { budget, hasCredit: memory.hasCredit };
 }
 

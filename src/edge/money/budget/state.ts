@@ -1,6 +1,7 @@
 /** The state of an account's budget, and how it changes: windows, buckets, holds. */
 
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
+import { advanceTime, correctTime } from '../../kit/async/clock.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { LoweredBy } from '../contracts/lowered-by.schema.ts';
 import { takeUnitsFromBucket } from './bucket.ts';
@@ -50,8 +51,10 @@ export interface BucketRefillTimes {
 
 /** The budget of one account, in memory. */
 export interface Budget {
-  /** The latest time seen. If the clock goes back, this does not change. */
+  /** The time by which the last decision was made. A small correction of the clock does not set it back; see `clock.ts`. */
   last: number;
+  /** The latest time that the clock has ever shown. */
+  latest: number;
   windows: Record<Period, WindowAmounts>;
   /** The windows of each group for which the account has held or settled something. */
   groups: Map<string, Record<Period, WindowAmounts>>;
@@ -76,6 +79,7 @@ export interface TokensTakenFromBuckets {
 export function createEmptyBudget(now: number): Budget {
   return {
     last: now,
+    latest: now,
     windows: createEmptyWindows(now),
     groups: new Map(),
     fullAt: { requests: 0, input: 0, output: 0, counts: 0 },
@@ -88,15 +92,67 @@ export function createEmptyBudget(now: number): Budget {
 }
 
 /**
- * Moves the budget to `now`: replaces windows that have ended by new ones.
+ * Moves the budget to `now`: replaces windows that have ended by new ones. `replaceAmountsAfterClockChange` comes first if
+ * `mustRereadAmounts` says so.
  *
- * @returns the time to decide by. It is never earlier than an earlier result
+ * @returns the time to decide by. It is never earlier than an earlier result, unless the clock was ahead
  */
 export function advanceBudgetTo(budget: Budget, now: number): number {
-  if (now > budget.last) budget.last = now;
+  budget.last = Math.max(budget.last, now);
+  budget.latest = Math.max(budget.latest, now);
   replaceEndedWindows(budget.windows, budget.last);
   for (const windows of budget.groups.values()) replaceEndedWindows(windows, budget.last);
   return budget.last;
+}
+
+/**
+ * @returns whether the amounts of the windows must be read again: the clock was ahead and is right now, or it reaches a window
+ *   again in which it has been before
+ */
+export function mustRereadAmounts(budget: Budget, now: number): boolean {
+  const time = advanceTime(budget.last, now);
+  return (
+    time < budget.last ||
+    PERIODS.some((period) => {
+      const { end } = budget.windows[period];
+      return time >= end && budget.latest >= end;
+    })
+  );
+}
+
+/** The settled amounts of an account's requests, by window. */
+export interface SettledAmounts {
+  settled: Readonly<Record<Period, Nanodollars>>;
+  groups: readonly { group: string; settled: Readonly<Record<Period, Nanodollars>> }[];
+}
+
+/**
+ * Moves the budget to `now`, in either direction, with the amounts that were settled since its windows have begun. What was
+ * settled while the clock was ahead is part of them, and may exceed a limit. So are holds of that time.
+ */
+export function replaceAmountsAfterClockChange(budget: Budget, now: number, { settled, groups }: SettledAmounts): void {
+  const { last, fullAt } = budget;
+  const correct = (time: number) => correctTime(time, last, now);
+  budget.fullAt = {
+    requests: correct(fullAt.requests),
+    input: correct(fullAt.input),
+    output: correct(fullAt.output),
+    counts: correct(fullAt.counts),
+  };
+  budget.last = now;
+  budget.latest = Math.max(budget.latest, last, now);
+  budget.windows = createEmptyWindows(now);
+  budget.groups.clear();
+  for (const period of PERIODS) budget.windows[period].settled = settled[period];
+  for (const { group, settled: ofGroup } of groups) {
+    const windows = getOrCreateGroupWindows(budget, group);
+    for (const period of PERIODS) windows[period].settled = ofGroup[period];
+  }
+  for (const hold of budget.holds.values()) {
+    hold.at = Math.min(hold.at, now);
+    hold.deadline = correct(hold.deadline);
+    for (const window of findWindowsAt(budget, hold.at, hold.group)) window.held += hold.nanodollars;
+  }
 }
 
 /** @returns the windows of a group. Makes empty ones if it has none yet. */

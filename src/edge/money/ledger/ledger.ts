@@ -322,6 +322,14 @@ export class Ledger extends SqlTables {
     return memory;
   }
 
+  /** Reads the same after the clock has changed. @param starts when the windows of the new time began */
+  readStateAfterClockChange(starts: WindowStarts): WakeState {
+    // While the clock was ahead, a fold may have stored the sum of a later hour. It counts in this hour.
+    const { hour } = this.#fold;
+    if (hour.start > starts.hour) this.#fold = { ...this.#fold, hour: { ...hour, start: starts.hour } };
+    return this.readStateAfterWake(starts);
+  }
+
   /** @returns the highest values in the rows that are not folded; null if there are none. */
   #readHighestUnfoldedValues() {
     return this.readAllRows<{ id: string } & Record<'latest' | 'last' | keyof WakeState['fullAt'], number>>(

@@ -672,7 +672,12 @@ test('keeps settled + held ≤ limit, and settles every hold once, across crashe
       if (result.outcome !== 'duplicate') costs.set(id, result.cost);
       return result.outcome;
     };
+    // Once the clock has gone back, a window also has what was spent in later ones, and that may exceed its limit. Nothing is
+    // admitted then.
+    let hasGoneBack = false;
     for (const next of steps) {
+      const admittedBefore = ids.length;
+      hasGoneBack ||= next.do === 'wait' && next.ms < 0;
       if (next.do === 'wait') clock += next.ms;
       else if (next.do === 'crash') await abortAllDurableObjects();
       else if (next.do === 'alarm') await wake();
@@ -690,13 +695,14 @@ test('keeps settled + held ≤ limit, and settles every hold once, across crashe
           }
         });
       }
+      if (hasGoneBack && ids.length === admittedBefore) continue;
       await inAccount((account) => {
         const { day, month } = account.getQuotaReport(limits);
         expect(Math.round((day.settled_usd + day.held_usd) * 1e9)).toBeLessThanOrEqual(60_000);
         expect(Math.round((month.settled_usd + month.held_usd) * 1e9)).toBeLessThanOrEqual(200_000);
       });
     }
-    // Until now the clock may have gone back; it stands still until it is where it was.
+    // Now it is later than it has ever been.
     clock += 100 * DAY;
     await inAccount((account) => account.getQuotaReport());
     await wake();

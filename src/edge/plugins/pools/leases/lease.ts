@@ -1,4 +1,5 @@
 import type { Nanodollars } from '../../../claude/pricing/cost.ts';
+import { wasClockAhead } from '../../../kit/async/clock.ts';
 import type { HoldDemand, LeasedMoney } from '../../../money/account/payers.ts';
 import type { BatchHoldsTotal, BudgetWindow } from '../../../money/budget/budget-windows.ts';
 import type { WindowAmounts } from '../../../money/budget/state.ts';
@@ -83,9 +84,13 @@ export class Lease {
     });
   }
 
+  #isUsable(now: number): boolean {
+    return now < this.#usableUntil && !wasClockAhead(this.#sentAt, now);
+  }
+
   /** @returns whether an amount may be held from this lease now, in every window. */
   coversAmount(amount: Nanodollars, now: number): boolean {
-    if (now >= this.#usableUntil) return false;
+    if (!this.#isUsable(now)) return false;
     return this.#listWindows().every(({ id, window }) => {
       const grant = this.#grants.get(id);
       return grant !== undefined && (grant.granted === null || computeUnusedGrant(grant.granted, window) >= amount);
@@ -97,7 +102,7 @@ export class Lease {
    *   by nobody. An empty list if the lease cannot be used now
    */
   createBudgetWindows(now: number): BudgetWindow[] {
-    if (now >= this.#usableUntil) return [];
+    if (!this.#isUsable(now)) return [];
     return this.#listWindows().flatMap(({ id, period, window }) => {
       const grant = this.#grants.get(id);
       if (!grant || grant.granted === null) return [];
@@ -142,7 +147,7 @@ export class Lease {
     const flow = Math.ceil((this.#flow * USABLE_MS) / span);
     const most = Math.min(demand.most, own);
     const wish = returns ? 0 : Math.min(own - most, Math.max(0, this.#peak - held - demand.most) + flow);
-    const isUsable = now < this.#usableUntil;
+    const isUsable = this.#isUsable(now);
     const windows = this.#listWindows().map(({ id, period, window }): LeaseRequestWindow => {
       const { settled, held, end } = window;
       const grant = this.#grants.get(id);

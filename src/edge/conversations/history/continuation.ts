@@ -1,4 +1,5 @@
 /** Checks that messages continue a history, before anything is stored or sent. */
+import { runAtOnce, type SteppedWork } from '../../kit/async/run-in-steps.ts';
 import { createInvalidRequestError } from '../../kit/http/errors.ts';
 import { getMember, isObject, type JsonObject } from '../../kit/json/object.ts';
 import { listAnsweredCallIds, listToolCallIds } from './replayable-blocks.ts';
@@ -133,16 +134,17 @@ export interface ComparableHistoryMessage extends SentMessage {
  * @returns the new messages (the first one may have only its last blocks); undefined if the messages do not begin with the
  *   whole history
  */
-export function dropResentMessages(
+export function* dropResentMessagesInSteps(
   history: Iterable<ComparableHistoryMessage>,
   messages: readonly SentMessage[],
   leftOut: ReadonlySet<string> = NO_OMITTED_CALLS,
-): readonly SentMessage[] | undefined {
+): SteppedWork<readonly SentMessage[] | undefined> {
   let at = 0;
   /** How many blocks of the message there are known. */
   let within = 0;
   for (const stored of groupAnswers(history)) {
     const [one] = stored;
+    yield stored.reduce((sum, { content }) => sum + computeTextLength(content), 0);
     const isAnswer = one?.role === 'assistant';
     if (isAnswer) at = findFirstAfterRepeatedQuestions(messages, at);
     else if (within === 0) at = findFirstAfterSilentAnswers(messages, at, leftOut);
@@ -209,9 +211,19 @@ function findFirstAfterRepeatedQuestions(messages: readonly SentMessage[], from:
 }
 
 /** @returns how many of the messages are in the history already; 0 if they do not begin with the whole history */
-export function countResent(...args: Parameters<typeof dropResentMessages>): number {
+export function countResent(...args: Parameters<typeof dropResentMessagesInSteps>): number {
   const [, messages] = args;
-  return messages.length - (dropResentMessages(...args) ?? messages).length;
+  return messages.length - (runAtOnce(dropResentMessagesInSteps(...args)) ?? messages).length;
+}
+
+/** @returns about how many characters a content has: those of its long texts */
+function computeTextLength(content: unknown): number {
+  if (typeof content === 'string') return content.length;
+  if (!Array.isArray(content)) return 0;
+  return content.reduce<number>((sum, block) => {
+    const text = getMember(block, 'text') ?? getMember(block, 'content');
+    return sum + (Array.isArray(text) ? computeTextLength(text) : typeof text === 'string' ? text.length : 0);
+  }, 0);
 }
 
 /** Yields each message as a list of one, and answers in a row as one list. */

@@ -1,5 +1,6 @@
 /** Finds which messages of a request are new, and prepares them for the model and for views. */
 import { readRequestField } from '../../claude/request/all-fields.ts';
+import type { SteppedWork } from '../../kit/async/run-in-steps.ts';
 import { createInvalidRequestError } from '../../kit/http/errors.ts';
 import { editJson, parseMemberTexts, splitArrayItems } from '../../kit/json/edit.ts';
 import { isObject, parseJsonObject, toJsonText } from '../../kit/json/object.ts';
@@ -10,7 +11,7 @@ import {
   checkContinuation,
   countResent,
   createEmptyHistoryState,
-  dropResentMessages,
+  dropResentMessagesInSteps,
   type HistoryState,
   type PendingResults,
   type SentMessage,
@@ -57,17 +58,17 @@ export interface IncomingMessage {
 }
 
 /**
- * Reads the messages of a request.
+ * Reads the messages of a request in steps.
  *
  * @param limit about how many characters of the history are read
  * @throws ApiError 400 for messages that do not continue the history, 403 for those that a restricted token may not send
  */
-export function readIncomingMessages(
+export function* readIncomingMessages(
   { json, members, profile, cached }: ResolvedRequest,
   transcript: Transcript,
   limit: number,
   { agent, isAgain = false, isRestricted = false }: RequestOptions,
-): IncomingMessages {
+): SteppedWork<IncomingMessages> {
   const end = cached
     ? { lastTurn: cached.lastTurn, tail: cached.tail, history: undefined }
     : readStoredEnd(transcript, profile?.sentFrom ?? 0, limit);
@@ -75,7 +76,7 @@ export function readIncomingMessages(
   const stored: StoredEnd = { ...end, pendingResults: findPendingResults(transcript, end.lastTurn, state) };
   const texts = splitArrayItems(members.get('messages') ?? '[]');
   const received = (json.messages as SentMessage[]).map((message, at) => ({ message, text: texts[at] ?? '' }));
-  const { messages, isPauseAbandoned } = separateNewMessages(received, transcript, stored, { state, answers });
+  const { messages, isPauseAbandoned } = yield* separateNewMessages(received, transcript, stored, { state, answers });
   const omittedCallIds = listOmittedCallIdsOfConversation(transcript);
   const toSent = (one: IncomingMessage) => convertOmittedResults(one, omittedCallIds);
   if (isRestricted) {
@@ -84,7 +85,11 @@ export function readIncomingMessages(
   }
   const isCancelling = readRequestField('on_pending_tools', undefined, json) === 'cancel';
   const complete = isAgain ? messages : addPendingResults(messages, state, stored.pendingResults, isCancelling);
-  const sent = complete.map(toSent);
+  const sent: IncomingMessage[] = [];
+  for (const one of complete) {
+    yield one.text.length;
+    sent.push(toSent(one));
+  }
   if (sent.length > 0) {
     const isFirstTurn = (profile?.turns ?? 0) === 0;
     checkContinuation(state, getParsedMessages(sent), isFirstTurn);
@@ -113,14 +118,14 @@ function readStoredEnd(transcript: Transcript, sentFrom: number, limit: number):
 }
 
 /** Separates the new messages from those that resend the history. */
-function separateNewMessages(
+function* separateNewMessages(
   received: readonly IncomingMessage[],
   transcript: Transcript,
   { lastTurn, pendingResults }: StoredEnd,
   { state, answers }: ReturnType<typeof computeHistoryState>,
-): { messages: readonly IncomingMessage[]; isPauseAbandoned: boolean } {
+): SteppedWork<{ messages: readonly IncomingMessage[]; isPauseAbandoned: boolean }> {
   const omittedCallIds = listOmittedCallIdsOfConversation(transcript);
-  const messages = dropStoredMessages(received, transcript, omittedCallIds);
+  const messages = yield* dropStoredMessages(received, transcript, omittedCallIds);
   const parsed = getParsedMessages(messages);
   // If the newest turn has an empty answer, check the turn before it: an empty answer does not end a paused one, which can
   // still be continued.
@@ -145,19 +150,19 @@ function separateNewMessages(
 }
 
 /** @returns the messages that are not in the history yet. If the first blocks of a message are stored, only its other blocks. */
-function dropStoredMessages(
+function* dropStoredMessages(
   received: readonly IncomingMessage[],
   transcript: Transcript,
   omittedCallIds: ReadonlySet<string>,
-): readonly IncomingMessage[] {
+): SteppedWork<readonly IncomingMessage[]> {
   const incoming = getParsedMessages(received);
   // A single message cannot repeat the history, so return it unchanged. The exception is a message with several blocks: some
   // clients merge a stored question and a new one into it.
   const isOne = incoming.length < 2;
   if (isOne && !(Array.isArray(incoming[0]?.content) && incoming[0].content.length > 1)) return received;
   const dropResent = (isSentOnly: boolean) =>
-    dropResentMessages(readShownMessages(transcript, isSentOnly), incoming, omittedCallIds);
-  const parsed = dropResent(false) ?? dropResent(true);
+    dropResentMessagesInSteps(readShownMessages(transcript, isSentOnly), incoming, omittedCallIds);
+  const parsed = (yield* dropResent(false)) ?? (yield* dropResent(true));
   if (!parsed || (isOne && parsed.length === 0)) return received;
   const messages = received.slice(received.length - parsed.length);
   const [[first], [whole]] = [parsed, messages];

@@ -115,7 +115,7 @@ export function* planNextRequestInSteps(
   yield length;
   const request = resolveRequest(text, transcript, settings, options);
   yield length;
-  const incoming = readIncomingMessages(request, transcript, settings.MAX_BODY_BYTES, options);
+  const incoming = yield* readIncomingMessages(request, transcript, settings.MAX_BODY_BYTES, options);
   const { agent } = options;
   yield length;
   const { json, callerMembers, frozen, maxTokens, modelName } = request;

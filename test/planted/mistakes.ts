@@ -444,7 +444,12 @@ export const MISTAKES: readonly Mistake[] = [
   {
     name: 'money: an event that is sent again is classified again',
     file: 'src/edge/plugins/webhooks/inbox/inbox.ts',
-    edits: [["if (firstId !== undefined) return { status: 'duplicate', queue: false, firstId };", '']],
+    edits: [
+      [
+        "if (firstId !== undefined) return { status: 'duplicate', queue: this.#shouldQueueDuplicate(firstId, now), firstId };",
+        '',
+      ],
+    ],
     foundBy: 'test/edge/plugins/webhooks/webhooks.route.test.ts',
   },
   {

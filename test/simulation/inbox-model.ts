@@ -89,7 +89,7 @@ export class InboxModel {
   }
 
   get #readPending() {
-    return readRows(this.#inbox, "select key from meta where key like 'announced:%' and value = 'pending'");
+    return readRows(this.#inbox, "select key from meta where key like 'announcing:%'");
   }
 
   /** Until when the account was erased. */

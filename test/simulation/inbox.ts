@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { parseSettingsOnce } from '#edge/config/settings.ts';
 import type { RemoteMethods } from '#edge/durable/call-object.ts';
-import { computeEventLeaseMs, SCHEDULE } from '#edge/kit/delivery/schedule.ts';
+import { SCHEDULE } from '#edge/kit/delivery/schedule.ts';
 import { callAccount } from '#edge/money/contracts/call-account.ts';
 import type { InboxObject, JobConclusion } from '#edge/plugins/webhooks/contracts/inbox.ts';
 import { callInbox } from '#edge/plugins/webhooks/inbox/call-inbox.ts';
@@ -31,7 +31,7 @@ const SOURCE = 'tickets';
 const ACCOUNT = 'webhook-tickets';
 const STEPS = 400;
 const REST_MS = 3 * 60 * 60_000;
-const LEASE_MS = computeEventLeaseMs(SCHEDULE);
+const LEASE_MS = SCHEDULE.lease;
 const WELL: Fate = { classify: 'well', deliver: 'well' };
 const ids = fc.constantFrom('tickets_1', 'tickets_2', 'tickets_3');
 

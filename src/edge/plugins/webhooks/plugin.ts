@@ -27,7 +27,7 @@ export const webhooks: Plugin = {
     },
     listKept: ({ ledger }) => new InboxList(ledger),
     erase: async ({ env }, { account, id: source }, until) =>
-      (await getInboxStub(env, parseSettingsOnce(env), source).eraseAccountEvents(account, until)).remaining === 0,
+      (await getInboxStub(env, parseSettingsOnce(env), source).eraseAccountEvents(account, until)).done,
   },
   bindings: { INBOX: 'Inbox', QUEUE: null },
   settings: {

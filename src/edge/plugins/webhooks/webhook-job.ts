@@ -8,15 +8,9 @@ import { type Fetch, getUpstreamBySettings } from '../../claude/upstream.ts';
 import { parseSettingsOnce, type Settings } from '../../config/settings.ts';
 import type { RemoteMethods } from '../../durable/call-object.ts';
 import { type DeliveryFailure, type DeliveryTarget, deliverResultOnce } from '../../kit/delivery/deliver.ts';
-import {
-  ALERT_SCHEDULE,
-  computeEventLeaseMs,
-  type EventRetrySchedule,
-  findRetryPauseMs,
-  SCHEDULE,
-} from '../../kit/delivery/schedule.ts';
+import { ALERT_SCHEDULE, type EventRetrySchedule, findRetryPauseMs, SCHEDULE } from '../../kit/delivery/schedule.ts';
 import { toApiError } from '../../kit/http/errors.ts';
-import { type EventWorkLogLine, logEventWork } from '../../kit/http/log.ts';
+import { type EventWorkLogLine, logBackgroundFailure, logEventWork } from '../../kit/http/log.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
 import { parseLimitingCause } from '../../money/admission/limitation.ts';
 import { getAlertTarget } from '../../money/alerts/alert-outbox.ts';
@@ -106,13 +100,15 @@ class WebhookJob {
   async processEvent(): Promise<void> {
     if (this.#source === '') return;
     const webhook = this.#worker.webhooks(this.#settings).get(this.#source);
-    const lease = computeEventLeaseMs(webhook?.schedule ?? SCHEDULE);
-    const work = await this.#callInbox((inbox) => inbox.leaseEvent(this.#id, lease));
+    const { lease: leaseMs } = webhook?.schedule ?? SCHEDULE;
+    const work = await this.#callInbox((inbox) => inbox.leaseEvent(this.#id, leaseMs));
     if (work.kind === 'none') return;
     this.#line.account = work.account;
+    const extension = setInterval(() => this.#extendLease(work.lease, leaseMs), leaseMs / 3);
     try {
       await this.#processLeasedEvent(work, webhook);
     } finally {
+      clearInterval(extension);
       this.#line.ms = Date.now() - this.#began;
       logEventWork(this.#line);
     }
@@ -291,6 +287,13 @@ class WebhookJob {
     this.#line.state = to.state;
     this.#line.error_type = error?.type;
     await this.#callInbox((inbox) => inbox.recordJobEnd(this.#id, { lease, to, attempt: this.#createAttempt(error) }));
+  }
+
+  /** Keeps the event for this job. If the call fails, the next one does it; if all fail, another job may repeat the work. */
+  #extendLease(lease: number, leaseMs: number): void {
+    this.#callInbox((inbox) => inbox.extendLease(this.#id, lease, leaseMs)).catch((thrown: unknown) =>
+      logBackgroundFailure({ event_id: this.#id }, thrown),
+    );
   }
 
   #createAttempt(error: AttemptError | null): EventAttempt {

@@ -59,13 +59,11 @@ export const WEBHOOK_ROUTES = [
   }),
   defineRoute('POST /webhooks/:source/events/:id/replay', { needs: 'admin' }, async (c) => {
     const id = c.req.param('id');
-    const report = await createInboxCaller(
-      c,
-      requireWebhookParam(c),
-    )((inbox) => inbox.replayEvent(id, createChangeOrigin(c)));
+    const webhook = requireWebhookParam(c);
+    const report = await createInboxCaller(c, webhook)((inbox) => inbox.replayEvent(id, createChangeOrigin(c)));
     if (!report) throw createEventNotFoundError();
     logChange(c, { type: 'event', id, account: report.account }, ['state']);
-    enqueueEventInBackground(c, id);
+    enqueueEventInBackground(c, webhook, id);
     return c.json(report, 202);
   }),
   defineRoute('POST /webhooks/:source/events/replay', { needs: 'admin' }, async (c) => {
@@ -145,13 +143,21 @@ async function handleIncomingWebhook(c: Context<AppEnv>, webhook: Webhook): Prom
     queue,
     firstId = event.id,
   } = await createInboxCaller(c, webhook)((inbox) => inbox.acceptEvent(event));
-  if (queue) enqueueEventInBackground(c, event.id);
+  if (queue) enqueueEventInBackground(c, webhook, firstId);
   return c.json({ event_id: firstId, status }, status === 'accepted' ? 202 : 200);
 }
 
-/** Puts an event on the queue without waiting. If it fails, the inbox's alarm does it later. */
-function enqueueEventInBackground(c: Context<AppEnv>, id: string): void {
-  c.get('entry').keepAliveFor(c.env.QUEUE.send(id, { contentType: 'json' }));
+/** Puts an event on the queue without waiting. If that fails, the inbox's alarm does it. */
+function enqueueEventInBackground(c: Context<AppEnv>, webhook: Webhook, id: string): void {
+  const enqueue = async () => {
+    try {
+      await c.env.QUEUE.send(id, { contentType: 'json' });
+    } catch (thrown) {
+      await createInboxCaller(c, webhook)((inbox) => inbox.recordEnqueueFailure(id));
+      throw thrown;
+    }
+  };
+  c.get('entry').keepAliveFor(enqueue());
 }
 
 function createInboxCaller(c: Context<AppEnv>, { source }: Webhook) {

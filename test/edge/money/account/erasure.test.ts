@@ -57,7 +57,7 @@ test('asks the objects of plugins to erase their data, and again those that have
   vi.spyOn(bindings.BATCH, 'get').mockReturnValue({ erase: async () => void asked.push('batch') } as never);
   const erase = async (...of: unknown[]) => {
     asked.push(of);
-    return { remaining: left-- };
+    return { done: left-- === 0 };
   };
   vi.spyOn(bindings.INBOX, 'get').mockReturnValue({ eraseAccountEvents: erase } as never);
   const until = pass(1_000);
@@ -90,7 +90,7 @@ test.each([
   const inboxes: unknown[] = [];
   const ofInbox = async (account: unknown) => {
     inboxes.push(account);
-    return { remaining: 0 };
+    return { done: true };
   };
   vi.spyOn(bindings.INBOX, 'get').mockReturnValue({ eraseAccountEvents: ofInbox } as never);
   const erase = vi.spyOn(batchesInAccounts(), 'erase').mockImplementation(fail);

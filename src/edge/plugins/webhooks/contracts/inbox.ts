@@ -14,7 +14,9 @@ declare module '../../../kit/plugins/bindings.ts' {
 export interface InboxObject extends Rpc.DurableObjectBranded {
   acceptEvent(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string };
   acceptAlert(event: NewEvent): void;
+  recordEnqueueFailure(id: string): void;
   leaseEvent(id: string, leaseMs: number): LeasedEventWork;
+  extendLease(id: string, lease: number, leaseMs: number): void;
   recordAgentTurn(id: string, place: AgentTurnRef): void;
   recordResult(id: string, result: EventResult, last?: { lease: number; attempt: EventAttempt }): EventResult | null;
   recordJobEnd(id: string, conclusion: JobConclusion): void;
@@ -25,7 +27,7 @@ export interface InboxObject extends Rpc.DurableObjectBranded {
   readEvent(id: string): EventReport | undefined;
   replayEvent(id: string, by?: ChangeOrigin): EventReport | undefined;
   replayUndelivered(after: number, by?: ChangeOrigin): { scheduled: number; last: number | undefined };
-  eraseAccountEvents(account: string, until: number): { remaining: number };
+  eraseAccountEvents(account: string, until: number): { done: boolean };
 }
 
 /** A page of a source's events. */

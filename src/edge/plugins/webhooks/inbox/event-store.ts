@@ -4,10 +4,14 @@ import { type SqliteRow, toColumns, toMembers } from '../../../durable/columns.t
 import type { ListPage, PageSelection } from '../../../durable/page.ts';
 import { createDeferredTableCreator } from '../../../durable/schema.ts';
 import { SqlTables } from '../../../durable/tables.ts';
+import { ALERT_SOURCE } from '../../../money/alerts/alert-source.ts';
 import type { AlertBody, AlertRow } from '../../../money/alerts/alerts-answers.schema.ts';
 import type { EventPageQuery, NewEvent } from '../contracts/inbox.ts';
 import type { WebhookEventState } from '../webhooks.schema.ts';
 import type { EventAttempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
+
+/** Selects events that wait for a budget, and that no job works on. */
+const WAITING = "state = 'waiting' and waits = 1";
 
 /** Of events that were tried in vain. What waits for a budget, or for an agent, has not failed. */
 const UNDELIVERED = "state = 'parked' or (failures > 0 and due_at is not null)";
@@ -38,8 +42,13 @@ const EVENT_TABLES = `
     text text
   ) strict;
   create index due on events (due_at) where due_at is not null;
+  create index waiting on events (seq) where ${WAITING};
+  create index finished on events (received_at) where due_at is null;
   create unique index bodies on events (only_body) where only_body is not null;
   create index undelivered on events (seq) where ${UNDELIVERED};`;
+
+/** Alerts concern many accounts. The events of any other source belong to one, so an index would only cost a row each. */
+const ALERT_INDEX = 'create index by_account on events (account, received_at);';
 
 /** How many attempts of an event are kept. These are the newest. */
 const ATTEMPTS_KEPT = 50;
@@ -86,18 +95,12 @@ export class EventStore extends SqlTables {
 
   /** @param abort resets the object after a failed write; see `SqlTables` */
   constructor(storage: DurableObjectStorage, source: string, abort?: (thrown: unknown) => void) {
-    super(storage, createDeferredTableCreator(storage, EVENT_TABLES), abort);
-    this.#source = source;
-  }
-
-  /** @returns the keys that begin with the prefix and have this value, without the prefix */
-  listMetaKeys(prefix: string, value: string): string[] {
-    const rows = this.readAllRows<{ key: string }>(
-      'select key from meta where key >= ?1 and substr(key, 1, length(?1)) = ?1 and value = ?2',
-      prefix,
-      value,
+    super(
+      storage,
+      createDeferredTableCreator(storage, EVENT_TABLES + (source === ALERT_SOURCE ? ALERT_INDEX : '')),
+      abort,
     );
-    return rows.map(({ key }) => key.slice(prefix.length));
+    this.#source = source;
   }
 
   /** Adds an event if it is new. @returns undefined if it was new; otherwise the id under which it is stored already */
@@ -159,7 +162,7 @@ export class EventStore extends SqlTables {
 
   /** Makes events due that wait for a budget, the oldest first. Skips events that a job works on. @returns how many */
   releaseEventsWaitingForBudget(now: number, limit: number): number {
-    const waiting = "due_at > ?1 and state = 'waiting' and waits = 1 order by seq limit ?2";
+    const waiting = `due_at > ?1 and ${WAITING} order by seq limit ?2`;
     return this.#executeAndCountChanges(
       `update events set due_at = ?1 where seq in (select seq from events where ${waiting})`,
       now,
@@ -169,7 +172,7 @@ export class EventStore extends SqlTables {
 
   /** Deletes finished events that were received before a time. @returns how many */
   deleteFinishedEventsBefore(before: number, limit: number): number {
-    const done = 'received_at < ? and due_at is null order by seq limit ?';
+    const done = 'received_at < ? and due_at is null order by received_at limit ?';
     return this.#executeAndCountChanges(
       `delete from events where seq in (select seq from events where ${done})`,
       before,
@@ -210,11 +213,11 @@ export class EventStore extends SqlTables {
 
   /** @returns when the oldest finished event was received */
   findOldestFinishedTime(): number | undefined {
-    return this.queryNumber('select received_at from events where due_at is null order by seq limit 1');
+    return this.queryNumber('select min(received_at) from events where due_at is null');
   }
 
-  /** Erases events of an account that were received up to a time. @returns how many of them are left */
-  eraseAccountEvents(account: string, until: number, limit: number): number {
+  /** Erases events of an account that were received up to a time. @returns whether some of them are left */
+  eraseAccountEvents(account: string, until: number, limit: number): boolean {
     const where = 'account = ? and received_at <= ?';
     this.runWriteStatement(
       `delete from events where seq in (select seq from events where ${where} limit ?)`,
@@ -222,7 +225,7 @@ export class EventStore extends SqlTables {
       until,
       limit,
     );
-    return this.queryNumberOrZero(`select count(*) from events where ${where}`, account, until);
+    return this.hasRows(`events where ${where}`, account, until);
   }
 
   hasEventsOfAccount(account: string): boolean {

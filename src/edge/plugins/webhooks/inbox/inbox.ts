@@ -3,7 +3,7 @@ import { readRetentionMs } from '../../../config/retention.ts';
 import { parseSettingsOnce } from '../../../config/settings.ts';
 import { EdgeDurableObject } from '../../../durable/edge-object.ts';
 import type { ListPage, PageSelection } from '../../../durable/page.ts';
-import { HOUR_MS } from '../../../kit/async/durations.ts';
+import { HOUR_MS, MINUTE_MS } from '../../../kit/async/durations.ts';
 import { waitWithTimeout } from '../../../kit/async/timeout.ts';
 import { DELIVERY_FUNCTION_ERROR } from '../../../kit/delivery/deliver.ts';
 import type { Bindings } from '../../../kit/plugins/bindings.ts';
@@ -26,8 +26,10 @@ import type { WebhookEventState } from '../webhooks.schema.ts';
 import type { EventAttempt, EventReport, EventResult, EventRow } from '../webhooks-answers.schema.ts';
 import { EventStore, type StoredEvent } from './event-store.ts';
 
-/** After this time a message on the queue counts as lost. It is longer than any job takes, so it also covers crashed jobs. */
-const LOST_ON_QUEUE_MS = 4 * 60_000;
+/** After this time a message on the queue counts as lost. Milliseconds. */
+const LOST_ON_QUEUE_MS = MINUTE_MS;
+/** A sender's repetition of an event queues the event again if its message is older than this. Milliseconds. */
+const QUEUED_JUST_NOW_MS = 10_000;
 const REPEAT_MS = 15_000;
 const CALL_MS = 30_000;
 const WAKE_GRAIN_MS = 1_000;
@@ -44,8 +46,10 @@ const ERASED_AT_ONCE_ROWS = 5_000;
 const RECEIVER_FAILING_MS = HOUR_MS;
 /** The key in `meta` of the receiver's failures since its last success; absent while it works. */
 const RECEIVER_FAILING = 'receiver_failing';
-/** The key `announced:<account>` stores whether the account has confirmed that it knows this inbox: `pending` or `done`. */
+/** The key `announced:<account>` records that an account knows this inbox; `announcing:<account>` that it does not know it yet. */
 const ANNOUNCED = 'announced:';
+const ANNOUNCING = 'announcing:';
+const ANNOUNCED_AT_ONCE = 100;
 
 /**
  * Keeps the events of one source of webhooks, each once, with its state and its result.
@@ -63,7 +67,9 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
   /**
    * When the lease of each event ends. It is not stored: after a crash the stored `due_at` counts, which is never earlier.
    */
-  readonly #leases = new Map<string, number>();
+  readonly #leases = new Map<string, EventLease>();
+  /** When each event was queued last, in milliseconds since 1970; of the last seconds only. */
+  readonly #queuedAt = new Map<string, number>();
   /** Accounts that know this inbox, so that erasing them reaches it. */
   readonly #announced = new Set<string>();
   #erasures = 0;
@@ -88,7 +94,8 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
   /**
    * Stores an event once; from here on it cannot be lost. The caller puts it on the queue.
    *
-   * @returns whether it belongs on the queue, and for a duplicate the id under which the event is stored
+   * @returns whether it belongs on the queue, and for a duplicate the id under which the event is stored. A duplicate is queued
+   *   if the message of the first one may be lost
    */
   acceptEvent(event: NewEvent): { status: 'accepted' | 'duplicate'; queue: boolean; firstId?: string } {
     const now = this.now();
@@ -100,25 +107,64 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
         ? { state: 'failed' as const, dueAt: null, failure: createTooLongAttempt(now, bytes) }
         : { state: 'accepted' as const, dueAt: now + this.getQueueTimeoutMs() };
     const firstId = this.#events.addEventIfNew(stored, now, place);
-    if (firstId !== undefined) return { status: 'duplicate', queue: false, firstId };
+    if (firstId !== undefined) return { status: 'duplicate', queue: this.#shouldQueueDuplicate(firstId, now), firstId };
+    if (place.dueAt !== null) this.#queuedAt.set(event.id, now);
     this.#scheduleNextAlarm();
     if (!this.#isRegisteredWithAccount(event.account)) this.ctx.waitUntil(this.#registerWithAccount(event.account));
     return { status: 'accepted', queue: place.dueAt !== null };
   }
 
-  /** Stores an alert once, and puts it on the queue. If that fails, the object's alarm does it later. */
+  /**
+   * Decides whether a repeated event is queued again: only if no job works on it and its message is not new. The sender may repeat
+   * an event because it got no response; then the event may never have been queued. If its message is new, the alarm queues the
+   * event soon, unless a job has taken it by then.
+   */
+  #shouldQueueDuplicate(id: string, now: number): boolean {
+    const event = this.#findUnleasedEvent(id, now);
+    if (!event) return false;
+    const rememberedAt = this.#queuedAt.get(id);
+    // The alarm queues it soon.
+    if (rememberedAt === undefined && event.dueAt > now && event.dueAt <= now + QUEUED_JUST_NOW_MS) return false;
+    const queuedAt = rememberedAt ?? event.dueAt - this.getQueueTimeoutMs();
+    const nextAt = queuedAt + QUEUED_JUST_NOW_MS;
+    const isQueued = nextAt <= now;
+    if (isQueued) this.#queuedAt.set(id, now);
+    const dueAt = isQueued ? now + this.getQueueTimeoutMs() : Math.min(nextAt, event.dueAt);
+    if (dueAt !== event.dueAt) this.#events.updateEvent(event, { dueAt });
+    this.services.alarm.scheduleAt(dueAt);
+    return isQueued;
+  }
+
+  /** Makes an event due now that the queue has rejected, so that the alarm queues it. */
+  recordEnqueueFailure(id: string): void {
+    const now = this.now();
+    const event = this.#findUnleasedEvent(id, now);
+    if (!event) return;
+    this.#events.updateEvent(event, { dueAt: now });
+    this.services.alarm.scheduleAt(now);
+  }
+
+  /** @returns an event that a job may take now, and that none has taken */
+  #findUnleasedEvent(id: string, now: number): (StoredEvent & { dueAt: number }) | undefined {
+    const event = this.#events.findEvent(id);
+    if (!event || event.dueAt === null || event.waits || this.#isEventLeased(id, now)) return undefined;
+    return { ...event, dueAt: event.dueAt };
+  }
+
+  /** Stores an alert once, and puts it on the queue. If that fails, the object's alarm does it. */
   acceptAlert(alert: NewEvent): void {
     const enqueueAlert = () =>
       this.enqueue([alert.id]).catch((thrown: unknown) => {
-        this.services.retries.recordFailure('webhook_queue', thrown, this.now() + this.getQueueTimeoutMs());
+        this.services.retries.recordFailure('webhook_queue', thrown, this.now());
+        this.recordEnqueueFailure(alert.id);
       });
     if (this.acceptEvent(alert).queue) this.ctx.waitUntil(enqueueAlert());
   }
 
   /**
-   * Gives an event to a job. Until the lease ends no other job gets it.
+   * Gives an event to a job. Until the lease ends no other job gets it. The job extends its lease while it works.
    *
-   * @param leaseMs how long the job may take
+   * @param leaseMs after which time without an extension the job counts as crashed
    */
   leaseEvent(id: string, leaseMs: number): LeasedEventWork {
     const now = this.now();
@@ -126,14 +172,27 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     if (!event || event.dueAt === null) return { kind: 'none' };
     if (this.#isEventLeased(id, now) || (event.waits && event.dueAt > now)) return { kind: 'none' };
     const lease = now + leaseMs;
-    this.#leases.set(id, lease);
-    if (event.dueAt < lease) {
-      this.#events.updateEvent(event, { dueAt: lease, waits: false });
-      this.services.alarm.scheduleAt(lease);
-    }
+    this.#holdEventUntil({ ...event, dueAt: event.dueAt }, { lease, until: lease });
     const { account, text, subject, receivedAt, result, turn, failures } = event;
     const kind = result === null ? 'work' : 'deliver';
     return { kind, lease, account, text, subject, receivedAt, result, turn, failures };
+  }
+
+  /** Extends the lease of a job that still works on an event, unless another job has taken the event. */
+  extendLease(id: string, lease: number, leaseMs: number): void {
+    const event = this.#events.findEvent(id);
+    const current = this.#leases.get(id);
+    // An event that waits was left by its job: this call was overtaken.
+    if (!event || event.dueAt === null || event.waits || (current !== undefined && current.lease !== lease)) return;
+    this.#holdEventUntil({ ...event, dueAt: event.dueAt }, { lease, until: this.now() + leaseMs });
+  }
+
+  #holdEventUntil(event: StoredEvent & { dueAt: number }, lease: EventLease): void {
+    this.#leases.set(event.id, lease);
+    this.#queuedAt.delete(event.id);
+    if (event.dueAt >= lease.until) return;
+    this.#events.updateEvent(event, { dueAt: lease.until, waits: false });
+    this.services.alarm.scheduleAt(lease.until);
   }
 
   /** Stores in which conversation and turn an agent works on an event. */
@@ -169,7 +228,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     const event = this.#events.findEvent(id);
     if (!event || event.dueAt === null) return;
     const current = this.#leases.get(id);
-    if (current !== undefined && current !== lease && to.state !== 'delivered') return;
+    if (current !== undefined && current.lease !== lease && to.state !== 'delivered') return;
     this.#leases.delete(id);
     if (to.state === 'running') {
       // Checking whether the agent is done is not an attempt, so do not count it as one.
@@ -243,6 +302,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
       const changes = { state: { from: event.state, to: state } };
       const subject = { type: 'event', id, account: event.account } as const;
       this.#changes.recordChanges(by, [{ kind: 'event.replayed', subject, changes }]);
+      this.#queuedAt.set(id, now);
       this.#scheduleNextAlarm();
     }
     return this.#events.readEventReport(id);
@@ -266,25 +326,28 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
     return page;
   }
 
-  /** Erases events of an account that were received up to a time, one page a call. @returns how many are left */
-  eraseAccountEvents(account: string, until: number): { remaining: number } {
+  /** Erases events of an account that were received up to a time, one page a call. @returns whether all of them are erased */
+  eraseAccountEvents(account: string, until: number): { done: boolean } {
     this.#erasures += 1;
     this.#announced.delete(account);
-    const remaining = this.#events.eraseAccountEvents(account, until, ERASED_AT_ONCE_ROWS);
+    const done = !this.#events.eraseAccountEvents(account, until, ERASED_AT_ONCE_ROWS);
     // The remaining events belong to the account that was created after the erasure. Announce this inbox to that account.
-    const hasNewer = remaining === 0 && this.#events.hasEventsOfAccount(account);
-    this.#events.writeMetaValue(ANNOUNCED + account, hasNewer ? 'pending' : undefined);
+    const hasNewer = done && this.#events.hasEventsOfAccount(account);
+    this.#events.writeMetaValue(ANNOUNCED + account, undefined);
+    this.#events.writeMetaValue(ANNOUNCING + account, hasNewer ? '' : undefined);
     if (hasNewer) this.services.alarm.scheduleAt(this.now() + REPEAT_MS);
-    return { remaining };
+    return { done };
   }
 
   /** Puts due events on the queue, repeats unconfirmed announcements, and deletes events that are too old. */
   override async alarm(): Promise<void> {
     this.services.alarm.markFired();
     const now = this.now();
-    for (const [id, lease] of this.#leases) if (lease <= now) this.#leases.delete(id);
+    for (const [id, { until }] of this.#leases) if (until <= now) this.#leases.delete(id);
+    for (const [id, at] of this.#queuedAt) if (at <= now - QUEUED_JUST_NOW_MS) this.#queuedAt.delete(id);
     const isEnqueued = await this.#enqueueDueEvents(now);
-    for (const account of this.#events.listMetaKeys(ANNOUNCED, 'pending')) await this.#registerWithAccount(account);
+    for (const account of this.#events.listMetaKeys(ANNOUNCING, ANNOUNCED_AT_ONCE))
+      await this.#registerWithAccount(account);
     this.#raiseAlertIfReceiverFails();
     await this.#alerts.sendUnconfirmedAlerts();
     await this.#changes.sendUnconfirmedChanges();
@@ -322,22 +385,23 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
   /** Registers this inbox with an account, so that an erasure of the account also deletes its events here. */
   async #registerWithAccount(account: string): Promise<void> {
     const erasures = this.#erasures;
-    this.#events.writeMetaValue(ANNOUNCED + account, 'pending');
+    this.#events.writeMetaValue(ANNOUNCING + account, '');
     this.services.alarm.scheduleAt(this.now() + REPEAT_MS);
     try {
       const request = { identity: { account }, accounts: this.env, settings: parseSettingsOnce(this.env) };
       const source = this.ctx.id.name ?? '';
       const noted = callAccount(request, (object) => object.noteInbox(source));
       const { erasedUntil } = await waitWithTimeout(noted, CALL_MS);
-      while (this.#events.eraseAccountEvents(account, erasedUntil, ERASED_AT_ONCE_ROWS) > 0);
+      while (this.#events.eraseAccountEvents(account, erasedUntil, ERASED_AT_ONCE_ROWS));
       this.services.retries.recordSuccess('inbox_announcement', account);
       // If any account was erased during the await, this account may not know the inbox any more, so do not mark it as
       // announced.
       if (erasures !== this.#erasures) return;
-      this.#events.writeMetaValue(ANNOUNCED + account, 'done');
+      this.#events.writeMetaValue(ANNOUNCED + account, '');
+      this.#events.writeMetaValue(ANNOUNCING + account, undefined);
       this.#announced.add(account);
     } catch (thrown) {
-      // The announcement stays `pending`, so the alarm repeats it.
+      // The account stays among those that do not know the inbox, so the alarm repeats it.
       const nextAt = this.now() + REPEAT_MS;
       this.services.alarm.scheduleAt(nextAt);
       this.services.retries.recordFailure('inbox_announcement', thrown, nextAt, { subject: account });
@@ -346,7 +410,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
 
   #isRegisteredWithAccount(account: string): boolean {
     if (account === UNOWNED || this.#announced.has(account)) return true;
-    const isAnnounced = this.#events.readMetaValue(ANNOUNCED + account) !== undefined;
+    const isAnnounced = [ANNOUNCED, ANNOUNCING].some((key) => this.#events.readMetaValue(key + account) !== undefined);
     if (isAnnounced) this.#announced.add(account);
     return isAnnounced;
   }
@@ -402,7 +466,7 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
   }
 
   #isEventLeased(id: string, now: number): boolean {
-    return (this.#leases.get(id) ?? 0) > now;
+    return (this.#leases.get(id)?.until ?? 0) > now;
   }
 
   /** @param earliest the earliest time of the alarm for due events */
@@ -415,6 +479,13 @@ export class Inbox extends EdgeDurableObject implements InboxObject {
         Math.max(oldest + (readRetentionMs(() => parseSettingsOnce(this.env)) ?? 0), this.now() + HOUR_MS),
       );
   }
+}
+
+/** The lease of the job that works on an event. The number identifies the job. */
+interface EventLease {
+  lease: number;
+  /** When it ends; milliseconds since 1970. */
+  until: number;
 }
 
 /** The failures of a receiver since its last success. */

@@ -2,6 +2,7 @@ import { getOrCreate } from '../kit/cache/get-or-create.ts';
 import { createPageResponse } from '../kit/http/page.ts';
 import type { SqliteRow } from './columns.ts';
 import type { PageSelection } from './page.ts';
+import type { Totals } from './totals.ts';
 
 /** A statement, and the statements that continue its words. */
 interface StatementTrieNode {
@@ -213,8 +214,25 @@ export class SqlTables {
     return this.queryNumber(query, ...bindings) ?? 0;
   }
 
+  /** @returns the stored totals with these names; see `totals.ts` */
+  readTotals<Name extends string>(...names: Name[]): Record<Name, Totals> {
+    const rows = this.readAllRows<SqliteRow & Totals & { name: string }>(
+      'select name, count, bytes from totals where name in (select value from json_each(?))',
+      JSON.stringify(names),
+    );
+    const find = (name: Name) => rows.find((row) => row.name === name) ?? { count: 0, bytes: 0 };
+    return Object.fromEntries(names.map((name) => [name, find(name)])) as Record<Name, Totals>;
+  }
+
   readMetaValue(key: string): string | undefined {
     return this.readAllRows<{ value: string }>('select value from meta where key = ?', key)[0]?.value;
+  }
+
+  /** @returns the first keys in `meta` that begin with a prefix, without it */
+  listMetaKeys(prefix: string, limit: number): string[] {
+    const query = 'select key from meta where key >= ? and key < ? order by key limit ?';
+    const rows = this.readAllRows<{ key: string }>(query, prefix, `${prefix}\u{10ffff}`, limit);
+    return rows.map(({ key }) => key.slice(prefix.length));
   }
 
   /** Stores a value under a key in the table `meta`; undefined deletes it. */

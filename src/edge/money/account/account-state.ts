@@ -128,7 +128,7 @@ export class AccountState {
     this.ownership = new OwnershipList(ledger);
     this.versions = new RegistryVersionStore(ledger, around.env.STORE, ctx.id.name ?? '');
     this.publisher = new VersionPublisher(this.versions, around);
-    this.storage = new StorageQuota(ledger, this.conversations, this.versions, this.ownership);
+    this.storage = new StorageQuota(ledger, this.conversations);
     this.limits = new EffectiveAccountLimits(ledger);
     this.suspension = new AccountSuspension(ledger);
     this.visitorSession = new VisitorSession(ledger, { account: ctx.id.name, alarm: this.alarm });

@@ -293,9 +293,14 @@ function deleteRowsBefore(ledger: Ledger, time: number): number {
  * @returns how many rows were deleted, and how many are left
  */
 function eraseRowsUntil(ledger: Ledger, time: number): { erased: number; remaining: number } {
-  const found = ledger.queryNumberOrZero('select count(*) from ledger where at <= ?', time);
+  // Ids begin with their time, so what is left is among the oldest ids.
+  const oldest = (limit: number) => `select id, at from ledger order by id limit ${limit}`;
+  const found = ledger.queryNumberOrZero(
+    `select count(*) from (${oldest(2 * MAX_ROWS_PER_DELETE)}) where at <= ?`,
+    time,
+  );
   const erased = ledger.runWriteStatement(
-    `delete from ledger where id in (select id from ledger where at <= ? and status != 'held' limit ${MAX_ROWS_PER_DELETE})`,
+    `delete from ledger where id in (select id from (${oldest(MAX_ROWS_PER_DELETE)}) where at <= ?) and status != 'held'`,
     time,
   );
   return { erased, remaining: Math.max(0, found - erased) };

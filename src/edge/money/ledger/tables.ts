@@ -1,6 +1,7 @@
 /** The tables of an account, and the forms of their rows. */
 import type { Nanodollars } from '../../claude/pricing/cost.ts';
 import { FIRST_EVENT_BOUNDS_MS, SUM_COLUMNS, WAIT_BOUNDS_MS } from '../../claude/pricing/usage-sums.ts';
+import { createTotalsTriggers, TOTALS_SQL } from '../../durable/totals.ts';
 import type { TokenUsage } from '../contracts/settlement.ts';
 import { VERSIONS_SQL } from '../versions/version-tables.ts';
 import { TOKEN_LOCATIONS_SQL } from './token-locations.ts';
@@ -20,7 +21,11 @@ const OWNERSHIP_SQL = `
     tries integer not null default 0,
     expires_at integer,
     description text
-  ) strict, without rowid;`;
+  ) strict, without rowid;
+  create index owned_by_time on owned_resources (created_at, id);
+  create index owned_due on owned_resources (due_at) where due_at is not null;
+  create index owned_expiring on owned_resources (expires_at) where expires_at is not null and state = 'kept';
+  ${createTotalsTriggers('owned_resources', { bytes: (row) => `iif(${row}.state = 'gone', 0, ${row}.bytes)` })}`;
 
 /** The facts about a request when it is settled. */
 export interface SettledRequestFields {
@@ -86,6 +91,7 @@ const COURSE = Object.entries({
  * `dimensions` has a number, `seq`. A row of `refusals` has the rejected requests of one second, as JSON.
  */
 export const LEDGER_TABLES = `
+  ${TOTALS_SQL}
   create table ledger (
     id text primary key,
     at integer not null,
@@ -205,7 +211,9 @@ export const LEDGER_TABLES = `
     tool_use_id text,
     paused text
   ) strict, without rowid;
+  create index conversations_by_time on conversations (created_at, id) where parent is null;
   create index conversations_by_parent on conversations (parent, created_at, id) where parent is not null;
+  ${createTotalsTriggers('conversations', { bytes: (row) => `${row}.bytes` })}
   ${TOKEN_LOCATIONS_SQL}
   ${VERSIONS_SQL}
   ${OWNERSHIP_SQL}`;

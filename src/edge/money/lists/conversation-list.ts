@@ -26,8 +26,6 @@ const MAX_KNOWN_CONVERSATIONS = 1_000;
 export class ConversationList extends ErasableRows {
   /** The bytes of recently used conversations, by id. Reading them each time would cost each turn two queries. */
   readonly #known = new Map<string, number>();
-  /** The sums over all rows; undefined until it is first read. */
-  #totals: { count: number; bytes: number } | undefined;
 
   constructor(tables: SqlTables) {
     super(tables, 'conversations');
@@ -40,24 +38,6 @@ export class ConversationList extends ErasableRows {
     const nothing = { version: 0, turns: 0, messages: 0, cost: 0 };
     const of = parent ? { parent: parent.conversation, tool_use_id: parent.toolUseId } : {};
     this.tables.insertRow('conversations', { id, created_at: now, updated_at: now, ...nothing, ...of });
-    this.#updateTotals(undefined, 0);
-  }
-
-  /** Takes the sums over all rows, as they were just read. @param one a conversation that was read with them */
-  cacheTotals({ count, bytes }: { count: number; bytes: number }, one?: { id: string; bytes: number }): void {
-    this.#totals = { count, bytes };
-    if (one) this.#cacheBytes(one.id, one.bytes);
-  }
-
-  /** @returns how many conversations there are, and how many bytes they have reported. */
-  get totals(): { count: number; bytes: number } {
-    if (!this.#totals) {
-      const [row] = this.tables.readAllRows<{ count: number; bytes: number }>(
-        'select count(*) as count, coalesce(sum(bytes), 0) as bytes from conversations',
-      );
-      this.#totals = { count: row?.count ?? 0, bytes: row?.bytes ?? 0 };
-    }
-    return { ...this.#totals };
   }
 
   /** @returns the bytes that a conversation has reported; undefined if it is not in the list. */
@@ -80,11 +60,8 @@ export class ConversationList extends ErasableRows {
    * @param cost the cost of the request with which the report comes
    */
   storeReport(report: ConversationReport, cost: Nanodollars): void {
-    const { id } = report;
-    const before = this.getReportedBytes(id);
-    const after = this.#writeReport(report, cost);
-    if (after !== undefined) this.#cacheBytes(id, after);
-    this.#updateTotals(before, this.getReportedBytes(id));
+    const bytes = this.#writeReport(report, cost);
+    if (bytes !== undefined) this.#cacheBytes(report.id, bytes);
   }
 
   /** @returns the bytes that the conversation has now; undefined if it may be gone */
@@ -95,7 +72,7 @@ export class ConversationList extends ErasableRows {
       this.tables.runWriteStatement('delete from conversations where id = ? and version <= ?', id, version);
       return undefined;
     }
-    return this.tables.queryNumber(
+    const reportedBytes = this.tables.queryNumber(
       NOTE,
       id,
       version,
@@ -110,6 +87,10 @@ export class ConversationList extends ErasableRows {
       parent?.conversation ?? null,
       parent?.toolUseId ?? null,
     );
+    // A separate statement, which seldom finds a row: `created_at` is part of an index, and each write of it would cost a row.
+    const isOther = 'id = ?1 and created_at != ?2 and version = ?3';
+    this.tables.runWriteStatement(`update conversations set created_at = ?2 where ${isOther}`, id, createdAt, version);
+    return reportedBytes;
   }
 
   /**
@@ -134,17 +115,8 @@ export class ConversationList extends ErasableRows {
   }
 
   override deleteRow(id: string): void {
-    const before = this.getReportedBytes(id);
     this.#known.delete(id);
     super.deleteRow(id);
-    this.#updateTotals(before, undefined);
-  }
-
-  /** Updates the totals when a row is added, changed or removed. */
-  #updateTotals(before: number | undefined, after: number | undefined): void {
-    if (!this.#totals) return;
-    this.#totals.count += (after === undefined ? 0 : 1) - (before === undefined ? 0 : 1);
-    this.#totals.bytes += (after ?? 0) - (before ?? 0);
   }
 
   override has(id: string): boolean {
@@ -159,7 +131,6 @@ const NOTE = `insert into conversations (id, version, created_at, updated_at, ti
     values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     on conflict (id) do update set
       cost = iif(${NEWER}, excluded.cost, cost),
-      created_at = iif(${NEWER}, excluded.created_at, created_at),
       updated_at = iif(${NEWER}, excluded.updated_at, updated_at),
       title = iif(${NEWER}, excluded.title, title),
       turns = iif(${NEWER}, excluded.turns, turns),

@@ -3,11 +3,14 @@
 import { TableRowsBase } from '../../durable/rows.ts';
 import type { SqlTables } from '../../durable/tables.ts';
 
+/** A list counts what is left to erase only up to this number. */
+const MAX_COUNTED = 1_000;
+
 /** A list of resources that are erased with their account. */
 export interface ErasableResourceList {
   /** @returns the ids of at most `limit` that were made up to a time. */
   listIdsCreatedUntil(time: number, limit: number): string[];
-  /** @returns how many were made up to a time. */
+  /** @returns how many were made up to a time; of many, only that there are at least `MAX_COUNTED`. */
   countCreatedUntil(time: number): number;
   deleteRow(id: string): void;
 }
@@ -27,7 +30,10 @@ export class ErasableRows extends TableRowsBase implements ErasableResourceList 
   }
 
   countCreatedUntil(time: number): number {
-    return this.tables.queryNumberOrZero(`select count(*) from ${this.table} where created_at <= ?`, time);
+    return this.tables.queryNumberOrZero(
+      `select count(*) from (select 1 from ${this.table} where created_at <= ? limit ${MAX_COUNTED})`,
+      time,
+    );
   }
 
   has(id: string): boolean {

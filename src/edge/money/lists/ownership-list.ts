@@ -35,22 +35,8 @@ export const UPLOAD_MS = 20 * MINUTE_MS;
 const GONE_MS = 90 * DAY_MS;
 
 export class OwnershipList extends ErasableRows {
-  /** The sum of all bytes that count; undefined until it is first read. */
-  #bytes: number | undefined;
-
   constructor(tables: SqlTables) {
     super(tables, 'owned_resources');
-  }
-
-  /** Takes the sum of all bytes that count, as it was just read. */
-  cacheTotalBytes(bytes: number): void {
-    this.#bytes = bytes;
-  }
-
-  /** The bytes of all files that exist or may exist. */
-  get totalBytes(): number {
-    this.#bytes ??= this.tables.queryNumberOrZero("select sum(bytes) from owned_resources where state != 'gone'");
-    return this.#bytes;
   }
 
   /** @returns the given ids that belong to the account, each with its upstream. */
@@ -103,7 +89,6 @@ export class OwnershipList extends ErasableRows {
     const due = now + UPLOAD_MS;
     const row = { id, kind: 'file', upstream, state: 'uploading', bytes, created_at: now, due_at: due };
     this.tables.insertRow('owned_resources', { ...row, is_exact: Number(announced !== undefined) }, 'insert or ignore');
-    this.#bytes = undefined;
     return due;
   }
 
@@ -119,14 +104,12 @@ export class OwnershipList extends ErasableRows {
         end.bytes,
         id,
       );
-      this.#bytes = undefined;
       return;
     }
     this.tables.runInTransaction(() => {
       this.tables.runWriteStatement("delete from owned_resources where id = ? and state = 'uploading'", id);
       if (end.outcome === 'made') this.#storeFile(end.file, { upstream, at, isErased });
     });
-    this.#bytes = undefined;
   }
 
   #storeFile(
@@ -148,7 +131,6 @@ export class OwnershipList extends ErasableRows {
       text,
       id,
     );
-    this.#bytes = undefined;
   }
 
   /** Records that something is no longer there. The row of a container or thread is deleted, because these are never listed. */
@@ -158,7 +140,6 @@ export class OwnershipList extends ErasableRows {
       "update owned_resources set state = 'gone', description = null where id = ? and state = 'kept'",
       id,
     );
-    this.#bytes = undefined;
   }
 
   /** @returns a page of the existing files, newest first. */
@@ -207,17 +188,11 @@ export class OwnershipList extends ErasableRows {
     this.tables.runWriteStatement('update owned_resources set due_at = ?, tries = tries + 1 where id = ?', at, id);
   }
 
-  override deleteRow(id: string): void {
-    super.deleteRow(id);
-    this.#bytes = undefined;
-  }
-
   #deleteExpiredResources(now: number): void {
-    const written = this.tables.runWriteStatement(
+    this.tables.runWriteStatement(
       "update owned_resources set state = 'gone', description = null where state = 'kept' and expires_at <= ?",
       now,
     );
-    if (written > 0) this.#bytes = undefined;
   }
 
   #pruneDeletedRows(now: number): void {

@@ -5,9 +5,7 @@ import type { SqlTables } from '../../durable/tables.ts';
 import type { QuotaReport } from '../account/usage-answers.schema.ts';
 import type { Limits } from '../budget/limits.schema.ts';
 import type { StorageLimitRejection, StorageReservationRequest } from '../contracts/admission.ts';
-import type { RegistryVersionStore } from '../versions/version-rows.ts';
 import type { ConversationList } from './conversation-list.ts';
-import type { OwnershipList } from './ownership-list.ts';
 
 /** How many conversations an account may store if its limits do not say it. */
 const DEFAULT_MAX_CONVERSATIONS = 10_000;
@@ -15,32 +13,18 @@ const DEFAULT_STORED_BYTES = 1_000_000_000;
 /** If an admitted conversation has not reported itself after this time, it does not exist. Milliseconds. */
 const EXPECTED_MS = 30_000;
 
-type StoredCountsAndBytes = Record<'count' | 'bytes' | 'versions' | 'resources', number>;
-const NOTHING_STORED = { count: 0, bytes: 0, versions: 0, resources: 0, own: null };
-
 /** Compares what an account stores with what it may store. */
 export class StorageQuota extends TableRowsBase {
   readonly #conversations: ConversationList;
-  readonly #versions: RegistryVersionStore;
-  readonly #ownership: OwnershipList;
-  /** Whether the lists know their sums. */
-  #isRead = false;
   /**
    * Admitted conversations that are not in the list yet. Only in memory: after the object has slept, they count when they
    * report.
    */
   readonly #expected = new Map<string, { bytes: number; until: number }>();
 
-  constructor(
-    tables: SqlTables,
-    conversations: ConversationList,
-    versions: RegistryVersionStore,
-    ownership: OwnershipList,
-  ) {
+  constructor(tables: SqlTables, conversations: ConversationList) {
     super(tables);
     this.#conversations = conversations;
-    this.#versions = versions;
-    this.#ownership = ownership;
   }
 
   /** @returns the limit that a request would exceed; undefined if it exceeds none. */
@@ -52,7 +36,7 @@ export class StorageQuota extends TableRowsBase {
     this.#dropOldExpectedBytes(now);
     const { conversation } = request;
     const { conversations, stored_bytes } = applyDefaultStorageLimits(limits);
-    const { count, bytes: used } = this.#computeUsedStorage(conversation);
+    const { count, bytes: used } = this.#computeUsedStorage();
     const isNew =
       conversation !== undefined && !this.#expected.has(conversation) && !this.#conversations.has(conversation);
     if (isNew && count >= conversations) return { limit: 'conversations', most: conversations };
@@ -76,9 +60,8 @@ export class StorageQuota extends TableRowsBase {
   /** @returns the bytes that all versions together may have. */
   computeBytesLeftForVersions(limits: Limits, now: number): number {
     this.#dropOldExpectedBytes(now);
-    return (
-      applyDefaultStorageLimits(limits).stored_bytes - (this.#computeUsedStorage().bytes - this.#versions.totalBytes)
-    );
+    const { bytes, versionBytes } = this.#computeUsedStorage();
+    return applyDefaultStorageLimits(limits).stored_bytes - (bytes - versionBytes);
   }
 
   /** @returns how many bytes a file may have, and the limit from which this follows. */
@@ -96,33 +79,16 @@ export class StorageQuota extends TableRowsBase {
     return { conversations: { limit: conversations, used: count }, stored_bytes: { limit: stored_bytes, used: bytes } };
   }
 
-  /** @param besides a conversation about which more will be asked */
-  #computeUsedStorage(besides?: string): { count: number; bytes: number } {
-    if (!this.#isRead) this.#readStoredSums(besides);
-    let { count, bytes } = this.#conversations.totals;
-    bytes += this.#versions.totalBytes + this.#ownership.totalBytes;
+  /** @returns how many conversations there are, and the bytes of everything, those of versions among them */
+  #computeUsedStorage(): { count: number; bytes: number; versionBytes: number } {
+    const totals = this.tables.readTotals('conversations', 'versions', 'owned_resources');
+    let { count, bytes } = totals.conversations;
+    bytes += totals.versions.bytes + totals.owned_resources.bytes;
     for (const [id, coming] of this.#expected) {
       if (!this.#conversations.has(id)) count += 1;
       bytes += coming.bytes;
     }
-    return { count, bytes };
-  }
-
-  /** Reads the sums of all three lists, and of one conversation, by one statement: four take twice as long. */
-  #readStoredSums(conversation: string | undefined): void {
-    const [row = NOTHING_STORED] = this.tables.readAllRows<StoredCountsAndBytes & { own: number | null }>(
-      `select count(*) as count, coalesce(sum(bytes), 0) as bytes,
-         (select bytes from conversations where id = ?) as own,
-         (select coalesce(sum(bytes), 0) from versions) as versions,
-         (select coalesce(sum(bytes), 0) from owned_resources where state != 'gone') as resources
-       from conversations`,
-      conversation ?? null,
-    );
-    this.#isRead = true;
-    const own = conversation === undefined || row.own === null ? undefined : { id: conversation, bytes: row.own };
-    this.#conversations.cacheTotals(row, own);
-    this.#versions.cacheTotalBytes(row.versions);
-    this.#ownership.cacheTotalBytes(row.resources);
+    return { count, bytes, versionBytes: totals.versions.bytes };
   }
 
   /** @returns how many bytes a request stores, as far as they are known. */

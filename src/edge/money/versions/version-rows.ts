@@ -6,10 +6,10 @@
  * the rows contain. If a name is written twice, the later write stays.
  */
 
+import type { SqliteRow } from '../../durable/columns.ts';
 import type { ListPage, PageSelection } from '../../durable/page.ts';
 import type { SqlTables } from '../../durable/tables.ts';
 import { joinPieces } from '../../kit/http/body-pieces.ts';
-import { paginateRowsInMemory } from '../../kit/http/page.ts';
 import type { VersionRow } from '../../registry/versions/versions-answers.schema.ts';
 import type {
   NewVersion,
@@ -48,8 +48,6 @@ export class RegistryVersionStore {
    * The running write to KV by name. Writes of one name must not run at the same time, or the older one might be stored last.
    */
   readonly #publishing = new Map<string, Promise<void>>();
-  /** The sum of all bytes; undefined after a change, until it is read. */
-  #bytes: number | undefined;
 
   constructor(tables: SqlTables, store: KVNamespace, owner: string) {
     this.#tables = tables;
@@ -57,14 +55,9 @@ export class RegistryVersionStore {
     this.#owner = owner;
   }
 
-  /** Takes the bytes of all versions together, as they were just read. */
-  cacheTotalBytes(bytes: number): void {
-    this.#bytes = bytes;
-  }
-
+  /** The bytes of all versions together. */
   get totalBytes(): number {
-    this.#bytes ??= this.#tables.queryNumberOrZero('select sum(bytes) from versions');
-    return this.#bytes;
+    return this.#tables.readTotals('versions').versions.bytes;
   }
 
   /**
@@ -102,7 +95,6 @@ export class RegistryVersionStore {
     const state = this.#readVersionState(version);
     if (state === undefined && this.totalBytes + bytes.length > mostBytes) return 'too_many_bytes';
     if (state === undefined && this.#hasMaxNames(kind, name)) return 'too_many_names';
-    this.#bytes = undefined;
     this.#tables.runInTransaction(() => {
       if (state === undefined) {
         const row = { at: now, bytes: bytes.length, description, state: 'new' };
@@ -179,11 +171,20 @@ export class RegistryVersionStore {
   listVersions(kind: string, name: string, page: PageSelection): ListPage<VersionRow> | undefined {
     const current = this.readNamePointer(kind, name);
     if (current.hash === '') return undefined;
-    const query = `select * from versions where ${NAME_CONDITION} and state != 'doomed' order by at desc, hash`;
-    const rows = this.#tables.readAllRows(query, kind, name).map(
+    const rows = this.#tables.selectPage<SqliteRow & { id: string }>(
+      {
+        select: `*, name || '@' || hash as id from versions where kind = ?3 and name = ?4 and state != 'doomed'`,
+        order: ['at', 'hash'],
+        edge: `select at, hash from versions where kind = ?3 and name = ?4 and hash = substr(?1, length(?4) + 2)`,
+      },
+      page,
+      kind,
+      name,
+    );
+    const data = rows.data.map(
       (row): VersionRow => ({
         type: `${kind}_version`,
-        version: `${name}@${row.hash}`,
+        version: row.id,
         current: row.hash === current.hash,
         pinned: current.pinned.includes(String(row.hash)),
         description: row.description === null ? null : String(row.description),
@@ -191,7 +192,7 @@ export class RegistryVersionStore {
         created_at: new Date(Number(row.at)).toISOString(),
       }),
     );
-    return paginateRowsInMemory(rows, page, ({ version }) => version);
+    return { ...rows, data };
   }
 
   /** Deletes a name, and its versions without a holder. */
@@ -319,7 +320,6 @@ export class RegistryVersionStore {
         ...toVersionSqlBindings(id),
       );
       this.#tables.runWriteStatement(`delete from versions where ${VERSION_CONDITION}`, ...toVersionSqlBindings(id));
-      this.#bytes = undefined;
     }
   }
 
@@ -387,9 +387,9 @@ export class RegistryVersionStore {
   }
 
   #hasMaxNames(kind: string, name: string): boolean {
-    return (
-      this.#tables.queryNumberOrZero('select count(*) from names where kind = ? and name != ?', kind, name) >= MAX_NAMES
-    );
+    const key = `names:${kind}` as const;
+    const { [key]: names } = this.#tables.readTotals(key);
+    return (names?.count ?? 0) >= MAX_NAMES && !this.#tables.hasRows(`names where ${NAME_CONDITION}`, kind, name);
   }
 
   #queryNames(condition: string, bindings: string[], rest: string): VersionedNameRow[] {

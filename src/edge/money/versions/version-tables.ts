@@ -1,3 +1,5 @@
+import { createTotalsTriggers } from '../../durable/totals.ts';
+
 /**
  * The rows of what is stored in versions: names, each with the version that it points to, and lists of hashes, separated by
  * commas: the pinned versions beside it, and the withdrawn ones; versions, the bytes of each in pieces below the platform's
@@ -17,6 +19,8 @@ export const VERSIONS_SQL = `
     withdrawn text not null default '',
     primary key (kind, name)
   ) strict, without rowid;
+  create index unpublished_names on names (kind, name) where told = 0;
+  ${createTotalsTriggers('names', { name: (row) => `'names:' || ${row}.kind` })}
   create table versions (
     kind text not null,
     name text not null,
@@ -27,6 +31,9 @@ export const VERSIONS_SQL = `
     state text not null,
     primary key (kind, name, hash)
   ) strict, without rowid;
+  create index versions_by_time on versions (kind, name, at, hash);
+  create index unpublished_versions on versions (kind, name, hash) where state != 'told';
+  ${createTotalsTriggers('versions', { bytes: (row) => `${row}.bytes` })}
   create table version_pieces (
     kind text not null,
     name text not null,

@@ -16,7 +16,10 @@ const BATCH_TABLE = `
     key text,
     digest text not null,
     report text
-  ) strict, without rowid`;
+  ) strict, without rowid;
+  create index if not exists batches_by_time on batches (created_at);
+  create index if not exists batches_by_key on batches (key, id) where key is not null;
+  create index if not exists batches_by_digest on batches (digest, id);`;
 
 /** Keeps the rows of an account's batches. */
 export class BatchList extends ErasableRows {
@@ -37,14 +40,14 @@ export class BatchList extends ErasableRows {
     { key, digest, repeats }: { key: string | undefined; digest: string; repeats: boolean },
     now: number,
   ): { id: string; isSame: boolean } | undefined {
-    const [row] = this.tables.readAllRows<{ id: string; digest: string }>(
-      `select id, digest from batches where created_at > ?1 and (key = ?2 or (?3 and digest = ?4))
-       order by key is ?2 desc, id desc limit 1`,
-      now - ATTACHES_MS,
-      key ?? '',
-      repeats ? 1 : 0,
-      digest,
-    );
+    const findNewest = (column: 'key' | 'digest', value: string) =>
+      this.tables.readAllRows<{ id: string; digest: string }>(
+        `select id, digest from batches where ${column} = ? and created_at > ? order by id desc limit 1`,
+        value,
+        now - ATTACHES_MS,
+      )[0];
+    const row =
+      (key === undefined ? undefined : findNewest('key', key)) ?? (repeats ? findNewest('digest', digest) : undefined);
     return row && { id: row.id, isSame: row.digest === digest };
   }
 

@@ -2,6 +2,7 @@ import { DEPLOYMENT } from '../../auth/identity/identity.ts';
 import { parseSettingsOnce } from '../../config/settings.ts';
 import type { ListPage } from '../../durable/page.ts';
 import { TableRowsBase } from '../../durable/rows.ts';
+import { createTotalsTriggers } from '../../durable/totals.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { getOrCreate } from '../../kit/cache/get-or-create.ts';
 import type { Bindings } from '../../kit/plugins/bindings.ts';
@@ -15,6 +16,10 @@ import { callAccount } from '../../money/contracts/call-account.ts';
 /** For how long changes are listed, and how many of them. */
 const KEPT_MS = 90 * DAY_MS;
 const MAX_CHANGES = 100_000;
+/** How many rows one alarm deletes at most of each table. */
+const DELETED_AT_ONCE = 1_000;
+/** Milliseconds until the alarm deletes more. */
+const CONTINUE_MS = 1_000;
 
 /** `erased_names` has the accounts that were erased: a change of before may still be on its way here. */
 const CHANGE_TABLES = `
@@ -35,7 +40,9 @@ const CHANGE_TABLES = `
   create index if not exists changes_by_actor on changes (actor, at, id) where actor is not null;
   create index if not exists changes_by_account on changes (account, at, id) where account is not null;
   create index if not exists changes_by_group on changes (pool_group, at, id) where pool_group is not null;
-  create table if not exists erased_names (account text primary key, until integer not null) strict, without rowid;`;
+  create table if not exists erased_names (account text primary key, until integer not null) strict, without rowid;
+  create index if not exists erased_names_by_time on erased_names (until);
+  ${createTotalsTriggers('changes')}`;
 
 type ChangeSqlRow = Record<string, SqlStorageValue> & {
   id: string;
@@ -51,9 +58,6 @@ type ChangeSqlRow = Record<string, SqlStorageValue> & {
 /** Keeps what admins have changed, in the object of the deployment. */
 class ChangeList extends TableRowsBase {
   readonly #state: AccountState;
-  /** How many changes are listed; undefined until the first one comes. */
-  #count: number | undefined;
-
   constructor(state: AccountState) {
     super(state.ledger.getPluginTables('changes', CHANGE_TABLES));
     this.#state = state;
@@ -67,8 +71,6 @@ class ChangeList extends TableRowsBase {
     this.tables.runInTransaction(() => {
       for (const change of changes) this.#insertChange(change);
     });
-    // Forget the cached number of rows, because `insert or ignore` does not report how many changes were new.
-    this.#count = undefined;
     this.#deleteSurplus();
   }
 
@@ -143,23 +145,23 @@ class ChangeList extends TableRowsBase {
   deleteExpired(): void {
     if (this.tables.areTablesMissing) return;
     const until = this.#state.now() - KEPT_MS;
-    this.tables.runWriteStatement('delete from changes where at <= ?', until);
-    this.tables.runWriteStatement('delete from erased_names where until <= ?', until);
-    this.#count = undefined;
+    const expired = (id: string, table: string, time: string) =>
+      `delete from ${table} where ${id} in (select ${id} from ${table} where ${time} <= ? order by ${time} limit ${DELETED_AT_ONCE})`;
+    this.tables.runWriteStatement(expired('id', 'changes', 'at'), until);
+    this.tables.runWriteStatement(expired('account', 'erased_names', 'until'), until);
     const oldest = this.tables.queryNumber(
       'select min(at) from (select min(at) as at from changes union all select min(until) from erased_names)',
     );
-    if (oldest !== undefined) this.#state.alarm.scheduleAt(oldest + KEPT_MS);
+    if (oldest !== undefined) this.#state.alarm.scheduleAt(Math.max(oldest + KEPT_MS, this.#state.now() + CONTINUE_MS));
   }
 
   #deleteSurplus(): void {
-    this.#count ??= this.tables.queryNumberOrZero('select count(*) from changes');
-    if (this.#count <= MAX_CHANGES) return;
+    const surplus = this.tables.readTotals('changes').changes.count - MAX_CHANGES;
+    if (surplus <= 0) return;
     this.tables.runWriteStatement(
       'delete from changes where id in (select id from changes order by at, id limit ?)',
-      this.#count - MAX_CHANGES,
+      surplus,
     );
-    this.#count = MAX_CHANGES;
   }
 }
 

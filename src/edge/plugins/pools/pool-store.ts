@@ -53,13 +53,13 @@ export class PoolStore extends SqlTables {
    * thousand leases takes several times as long.
    *
    * @param windows the ids of the windows whose sums are read
-   * @param names reads only these accounts
+   * @param names reads only these accounts. Without it, all leases are read
    */
   *iterateLeaseListRows(windows: Readonly<Record<Period, string>>, names?: readonly string[]): Generator<LeaseListRow> {
     const rows = this.iterateRows<SqliteRow>(
       `select id, account, pool_group, seen_at, limits, refused, erased,
          ${PERIODS.map((period, at) => `coalesce(windows ->> ?${at + 2}, 0) as ${period}`).join(', ')}
-       from leases where ?1 is null or account in (select value from json_each(?1))`,
+       from leases${names ? ' where account in (select value from json_each(?1))' : ' where ?1 is null'}`,
       names ? JSON.stringify(names) : null,
       ...PERIODS.map((period) => `$.windows."${windows[period]}".spent`),
     );
@@ -94,14 +94,14 @@ export class PoolStore extends SqlTables {
 
   /** @returns when the newest failed request of any account began, in milliseconds since 1970; null if none is known */
   findLastFailureTime(): number | null {
-    return this.queryNumber('select max(failed_at) from leases') ?? null;
+    return this.queryNumber('select max(failed_at) from leases where failed_at is not null') ?? null;
   }
 
   /** @returns how many requests of all accounts were refused on a day, by the limit's owner and the reason; the most frequent first */
   countRejectionsOfDay(day: number): { limited_by: string; reason: string; requests: number }[] {
     return this.readAllRows<{ cause: string; requests: number }>(
       `select causes.key as cause, sum(causes.value) as requests from leases, json_each(leases.refused, '$.by') as causes
-       where leases.refused ->> '$.day' = ? group by 1 order by 2 desc, 1`,
+       where refused is not null and refused ->> '$.day' = ? group by 1 order by 2 desc, 1`,
       day,
     ).map(({ cause, requests }) => {
       const [limited_by = '', reason = ''] = cause.split(' ');
@@ -113,7 +113,7 @@ export class PoolStore extends SqlTables {
   countRejectionsByGroup(day: number, groups: readonly string[]): Record<string, number> {
     const rows = this.readAllRows<{ name: string; count: number }>(
       `select causes.key as name, sum(causes.value) as count from leases, json_each(leases.refused, '$.groups') as causes
-       where leases.refused ->> '$.day' = ?1 and causes.key in (select value from json_each(?2)) group by 1`,
+       where refused is not null and refused ->> '$.day' = ?1 and causes.key in (select value from json_each(?2)) group by 1`,
       day,
       JSON.stringify(groups),
     );
@@ -147,6 +147,10 @@ export class PoolStore extends SqlTables {
       refused: refused && JSON.stringify(refused),
       outcomes: outcomes && JSON.stringify(outcomes),
     };
+    // A change of the name is seldom, and without it the index by name costs no row.
+    const { id, account, ...others } = row;
+    const isKnown = 'id = ? and account is ?';
+    if (this.updateRows('leases', others, isKnown, id ?? null, account ?? null) > 0) return;
     this.insertRow('leases', row, 'insert or replace');
   }
 }

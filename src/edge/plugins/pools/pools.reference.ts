@@ -97,7 +97,7 @@ export const spenders: ApiResource = {
       operation: 'listAccounts',
       summary: 'List accounts',
       description:
-        'Spending is updated within a minute. Unless accounts are sorted by name, `first_id` and `last_id` contain the sort value, so that the next page continues correctly even if the spending changes.',
+        'Spending is updated within a minute. Sorted by name, a page reads only its own accounts; any other order reads all accounts, which takes longer in a large deployment. Unless accounts are sorted by name, `first_id` and `last_id` contain the sort value, so that the next page continues correctly even if the spending changes.',
       answer: describePageResponse(
         createNamedListSchema('AccountList', accountSpendRow),
         spendRow,

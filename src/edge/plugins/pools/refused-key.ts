@@ -11,6 +11,8 @@ import { type AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
 import { createUpstreamKeyAlert } from '../../money/alerts/create-alert.ts';
 import type { UpstreamIncident } from './contracts/pool.ts';
 
+/** How many upstreams' keys are tried again at once. */
+const MAX_REJECTED_KEYS = 1_000;
 /** The key in `meta` for a rejected key, followed by the name of its upstream; absent while the key works. */
 const KEY_REFUSED = 'key_refused';
 const TRY_KEY_MS = MINUTE_MS;
@@ -29,12 +31,12 @@ interface ReportedKeyRejection {
 
 /** Knows for the whole deployment whether upstreams refuse its key. */
 export class UpstreamKeyMonitor {
-  readonly #tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue' | 'readAllRows'>;
+  readonly #tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue' | 'listMetaKeys'>;
   readonly #alerts: AlertOutbox;
   readonly #around: UpstreamObjectServices;
 
   constructor(
-    tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue' | 'readAllRows'>,
+    tables: Pick<SqlTables, 'readMetaValue' | 'writeMetaValue' | 'listMetaKeys'>,
     alerts: AlertOutbox,
     around: UpstreamObjectServices,
   ) {
@@ -85,8 +87,7 @@ export class UpstreamKeyMonitor {
   }
 
   #listStoredKeys(): string[] {
-    const query = 'select key from meta where substr(key, 1, ?) = ? order by key';
-    return this.#tables.readAllRows<{ key: string }>(query, KEY_REFUSED.length, KEY_REFUSED).map(({ key }) => key);
+    return this.#tables.listMetaKeys(KEY_REFUSED, MAX_REJECTED_KEYS).map((upstream) => KEY_REFUSED + upstream);
   }
 
   /** Tries refused keys, by the alarm, and closes what belongs to an upstream that is gone. */

@@ -38,6 +38,10 @@ export const POOL_TABLES = `
     told integer not null default -1,
     joined_at integer
   ) strict, without rowid;
+  create index leases_by_account on leases (account) where account is not null;
+  create index leases_by_refusal on leases (refused_at desc, account) where refused_at is not null;
+  create index leases_by_failure on leases (failed_at desc, account) where failed_at is not null;
+  create index leases_by_refused_day on leases (refused ->> '$.day') where refused is not null;
   create index joined on leases (joined_at) where joined_at is not null;
   create table used (
     dimension text not null,

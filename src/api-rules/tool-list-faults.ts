@@ -41,11 +41,12 @@ export function findToolListFaults(
   requested: RequestedBetas,
 ): string[] {
   const list = filterEntries(tools);
+  const names = new Set(list.map(({ name }) => name));
   const skills = isJsonObject(container) ? container.skills : undefined;
   return [
     ...(areAllDeferred(list) ? ['At least one tool must have defer_loading=false'] : []),
     ...list.flatMap((tool, index) =>
-      findToolFaults(tool, list).map((fault) => `tools.${index}.${toText(tool.type) || 'custom'}${fault}`),
+      findToolFaults(tool, names).map((fault) => `tools.${index}.${toText(tool.type) || 'custom'}${fault}`),
     ),
     ...(mcp_servers === undefined ? [] : findToolsetFaults(list, filterEntries(mcp_servers), requested)),
     ...(filterEntries(skills).length > 0 && !list.some(isCodeTool)
@@ -60,7 +61,7 @@ function filterEntries(value: unknown): Entry[] {
 
 function findToolFaults(
   { defer_loading, cache_control, input_schema, max_uses, url_sources }: Entry,
-  tools: readonly Entry[],
+  toolNames: ReadonlySet<unknown>,
 ): string[] {
   const ofSchema = isJsonObject(input_schema) ? findToolSchemaFault(input_schema) : undefined;
   const sources = isJsonObject(url_sources) ? Object.values(url_sources) : [];
@@ -73,7 +74,7 @@ function findToolFaults(
     ...(typeof max_uses === 'number' && max_uses <= 0 ? ['.max_uses: Input should be greater than 0'] : []),
     ...named
       .map(({ name }) => jsonToText(name))
-      .filter((name) => !tools.some((tool) => tool.name === name))
+      .filter((name) => !toolNames.has(name))
       .map((name) => `.url_sources: there is no tool '${name.slice(0, 128)}' in tools`),
   ];
 }
@@ -81,13 +82,14 @@ function findToolFaults(
 function findToolsetFaults(tools: readonly Entry[], servers: readonly Entry[], requested: RequestedBetas): string[] {
   const named = tools.flatMap(({ type, mcp_server_name: name }) => (type === 'mcp_toolset' ? [toText(name)] : []));
   const names = servers.map(({ name }) => toText(name));
+  const [namedSet, nameSet] = [new Set(named), new Set(names)];
   const needsToolsets = !isBetaRequested(requested, WITHOUT_TOOLSETS);
   return [
     ...names
-      .filter((name) => needsToolsets && !named.includes(name))
+      .filter((name) => needsToolsets && !namedSet.has(name))
       .map((name) => `MCP server '${name}' is defined but not referenced by any \`mcp_toolset\` in \`tools\``),
     ...named
-      .filter((name) => !names.includes(name))
+      .filter((name) => !nameSet.has(name))
       .map((name) => `the \`mcp_toolset\` of '${name}' has no server of this name in \`mcp_servers\``),
     ...servers.flatMap(({ url }, index) =>
       toText(url).startsWith('https://') ? [] : [`mcp_servers.${index}.url.url: must start with https://`],

@@ -4,7 +4,7 @@
 
 import { countOptionalProperties, MAX_OPTIONAL_PROPERTIES } from '../../claude/request/schema-faults.ts';
 import { createInvalidRequestError } from '../../kit/http/errors.ts';
-import { createValueChecker, findJsonSchemaFault } from '../../kit/json/json-schema.ts';
+import { CheckBudget, createValueChecker, findJsonSchemaFault } from '../../kit/json/json-schema.ts';
 import { isObject, type JsonObject, removeUndefined } from '../../kit/json/object.ts';
 import { resolveSchemaReferences } from '../../kit/json/schema-references.ts';
 import type { StoredResourceKind } from '../../registry/versions/find-stored.ts';
@@ -147,7 +147,9 @@ function validateFieldsDerivedFromSchema(
 
 /** @throws ApiError 400 for an example that the classifier could not answer */
 function checkExamples(examples: NonNullable<ClassifierFields['examples']>, form: AnswerForm): void {
-  const check = form.schema && createValueChecker(resolveSchema(form.schema), { root: 'output', closed: true });
+  const check =
+    form.schema &&
+    createValueChecker(resolveSchema(form.schema), { root: 'output', closed: true, budget: new CheckBudget() });
   for (const [index, example] of examples.entries()) {
     const path = `examples.${index}`;
     if (!check) {
@@ -168,7 +170,9 @@ function checkExamples(examples: NonNullable<ClassifierFields['examples']>, form
       );
     }
     const fault = check(output);
-    if (fault) throw createInvalidRequestError(`${path}.${fault.path}: does not match the schema. ${fault.problem}`);
+    // An example that is too large to be checked costs only accuracy if it is wrong.
+    if (fault && !fault.isUnchecked)
+      throw createInvalidRequestError(`${path}.${fault.path}: does not match the schema. ${fault.problem}`);
   }
 }
 

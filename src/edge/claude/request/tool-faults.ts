@@ -11,7 +11,7 @@ import { FIELD_BETAS } from '../../../api-rules/field-betas.ts';
 import { findFieldFault, listAvailableTags } from '../../../api-rules/field-types.ts';
 import { findToolListFaults } from '../../../api-rules/tool-list-faults.ts';
 import { TOOL_TYPES } from '../../../api-rules/tool-types.ts';
-import { createValueChecker } from '../../kit/json/json-schema.ts';
+import { CheckBudget, createValueChecker, type SchemaValueFault } from '../../kit/json/json-schema.ts';
 import { isObject, type JsonObject, toJsonText } from '../../kit/json/object.ts';
 import { resolveSchemaReferences } from '../../kit/json/schema-references.ts';
 
@@ -34,43 +34,56 @@ const TOOL_TAGS: ReadonlySet<unknown> = new Set(listAvailableTags('ToolUnion', T
 export function findStoredToolFaults({ tools, betas, ...others }: StoredTools): string[] {
   const named = Array.isArray(betas) ? betas.map(toJsonText) : [];
   const unknown = findUnknownBetasFault(named);
+  const types = new Set(tools.map(({ type }) => type));
+  const budget = new CheckBudget();
   return [
     ...(unknown === undefined ? [] : [unknown]),
     ...findToolListFaults({ tools, ...others }, { betas: named }),
-    ...tools.flatMap((tool, index) => findToolFaults(tool, tools, `tools.${index}`)),
+    ...tools.flatMap((tool, index) => findToolFaults(tool, `tools.${index}`, { types, budget })),
   ];
 }
 
-function findToolFaults(tool: JsonObject, tools: readonly JsonObject[], path: string): string[] {
+function findToolFaults(
+  tool: JsonObject,
+  path: string,
+  { types, budget }: { types: ReadonlySet<unknown>; budget: CheckBudget },
+): string[] {
   const { allowed_domains: allowed, blocked_domains: blocked } = tool;
   // Skip the field check for a tool type that the table does not list: it may be newer and have other fields.
   const isKnown = TOOL_TAGS.has(tool.type ?? 'custom');
   const ofFields = isKnown ? findFieldFault(tool, 'ToolUnion', path, TOOL_FIELDS, ANY_BETAS) : undefined;
-  const example = findExampleFault(tool);
+  const example = findExampleFault(tool, budget);
   return [
     ...(ofFields === undefined ? [] : [ofFields]),
     ...(Array.isArray(allowed) && Array.isArray(blocked)
       ? [`${path}: only one of \`allowed_domains\` and \`blocked_domains\` may be given`]
       : []),
-    ...findUnknownCallers(tool, tools).map((name) => `${path}.allowed_callers: there is no tool of the type ${name}`),
-    ...(example === undefined ? [] : [`${path}.${example}`]),
+    ...findUnknownCallers(tool, types).map((name) => `${path}.allowed_callers: there is no tool of the type ${name}`),
+    ...(example === undefined || example.isUnchecked ? [] : [`${path}.${example.problem}`]),
   ];
 }
 
-/** @returns the callers of a tool that are not among the tools */
-export function findUnknownCallers({ allowed_callers }: JsonObject, tools: readonly JsonObject[]): string[] {
+/** @returns the callers of a tool that are not among the types of the tools */
+export function findUnknownCallers({ allowed_callers }: JsonObject, types: ReadonlySet<unknown>): string[] {
   const callers = Array.isArray(allowed_callers) ? allowed_callers.map(toJsonText) : [];
-  return callers.filter((name) => CODE_TOOL.test(name) && !tools.some(({ type }) => type === name));
+  return callers.filter((name) => CODE_TOOL.test(name) && !types.has(name));
 }
 
-/** @returns what is wrong with the first example that does not fit the tool's schema; undefined if all fit */
-export function findExampleFault({ input_examples, input_schema }: JsonObject): string | undefined {
+/**
+ * @param budget for the tools of a list
+ * @returns what is wrong with the first example that does not fit the tool's schema, or whose check would take too long;
+ *   undefined if all fit
+ */
+export function findExampleFault(
+  { input_examples, input_schema }: JsonObject,
+  budget: CheckBudget,
+): Pick<SchemaValueFault, 'problem' | 'isUnchecked'> | undefined {
   if (!Array.isArray(input_examples) || !isObject(input_schema)) return undefined;
   const { schema } = resolveSchemaReferences(input_schema);
-  const check = schema && createValueChecker(schema, { root: 'input' });
+  const check = schema && createValueChecker(schema, { root: 'input', budget });
   for (const [index, example] of input_examples.entries()) {
     const fault = check?.(example);
-    if (fault) return `input_examples.${index}: ${fault.path}: ${fault.problem}`;
+    if (fault) return { ...fault, problem: `input_examples.${index}: ${fault.path}: ${fault.problem}` };
   }
   return undefined;
 }

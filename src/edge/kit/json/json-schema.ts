@@ -6,6 +6,7 @@
 import { type Schema, Validator } from '@cfworker/json-schema';
 import { isObject, type JsonObject } from './object.ts';
 import { MAX_SCHEMA_DEPTH, SCHEMA_KEYWORDS, SCHEMA_LIST_KEYWORDS, SCHEMA_MAP_KEYWORDS } from './schema-references.ts';
+import { weighJson } from './weigh-json.ts';
 
 const SCHEMA_TYPES = ['string', 'number', 'integer', 'boolean', 'null', 'array', 'object'];
 const SCHEMA_LISTS = ['anyOf', 'oneOf', 'allOf'] as const;
@@ -96,6 +97,23 @@ export function findJsonSchemaFault(schema: unknown, path = '', depth = 0): stri
 export interface SchemaValueFault {
   path: string;
   problem: string;
+  /** Whether the value was not checked, because that would take too long. */
+  isUnchecked?: true;
+}
+
+/**
+ * The steps that checks may still take. Checking compares up to each part of a value with each part of its schema, and callers
+ * choose both. A step takes about 30 ns.
+ */
+export class CheckBudget {
+  #steps = 1_000_000;
+
+  /** @returns whether the budget covers the check of a value */
+  takeSteps(schemaWeight: number, value: unknown): boolean {
+    if (this.#steps <= 0) return false;
+    this.#steps -= schemaWeight * weighJson(value, Math.ceil(this.#steps / schemaWeight) + 1);
+    return this.#steps >= 0;
+  }
 }
 
 /**
@@ -103,15 +121,20 @@ export interface SchemaValueFault {
  *
  * @param schema the result of `resolveSchemaReferences`; malformed keywords are ignored
  * @param closed whether objects may only have the properties that their schema lists, as in structured output
+ * @param budget for several checks; by default, each has its own
  * @returns a function that returns the first fault in a value, whose path begins with `root`; undefined if there is none
  */
 export function createValueChecker(
   schema: JsonObject,
-  { root, closed: isClosed = false }: { root: string; closed?: boolean },
+  { root, closed: isClosed = false, budget }: { root: string; closed?: boolean; budget?: CheckBudget },
 ): (value: unknown) => SchemaValueFault | undefined {
-  const validator = new Validator(pickCheckedKeywords(schema, isClosed) as Schema, '2020-12');
+  const checked = pickCheckedKeywords(schema, isClosed) as Schema;
+  const weight = weighJson(checked, Number.POSITIVE_INFINITY);
+  const validator = new Validator(checked, '2020-12');
   return (value) => {
     if (value === undefined) return { path: root, problem: 'The value is missing.' };
+    if (!(budget ?? new CheckBudget()).takeSteps(weight, value))
+      return { path: root, problem: 'The value and its schema are too large to be checked.', isUnchecked: true };
     try {
       const { valid, errors } = validator.validate(value);
       if (valid) return undefined;

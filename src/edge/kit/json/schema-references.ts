@@ -1,6 +1,7 @@
 /** Resolves the local references of JSON Schemas: `{"$ref": "#/$defs/Priority"}`. */
 
 import { isObject, type JsonObject } from './object.ts';
+import { weighJson } from './weigh-json.ts';
 
 /** Keywords whose value is a schema. */
 export const SCHEMA_KEYWORDS = [
@@ -33,6 +34,8 @@ const DESCRIPTIVE_KEYWORDS: ReadonlySet<string> = new Set([
 export const MAX_SCHEMA_DEPTH = 16;
 /** How many schemas a schema may contain once its references are resolved. */
 const MAX_SCHEMAS = 2_000;
+/** How much a schema may weigh once its references are resolved. A list of choices counts once for each reference to it. */
+const MAX_SCHEMA_WEIGHT = 200_000;
 
 /** A schema without references, or the reason why there is none. */
 export type ResolvedSchema = { schema: JsonObject; fault?: undefined } | { schema?: undefined; fault: string };
@@ -60,6 +63,7 @@ class SchemaReferenceResolver {
   /** The references that are being resolved. */
   readonly #openReferences = new Set<string>();
   #schemas = 0;
+  #weight = 0;
 
   constructor(root: JsonObject) {
     this.#root = root;
@@ -92,13 +96,25 @@ class SchemaReferenceResolver {
     if (SCHEMA_LIST_KEYWORDS.includes(keyword) && Array.isArray(value)) {
       return value.map((inner: unknown, index) => this.resolveSchema(inner, `${path}.${index}`, depth));
     }
-    if (!SCHEMA_MAP_KEYWORDS.includes(keyword) || !isObject(value)) return value;
+    if (!SCHEMA_MAP_KEYWORDS.includes(keyword) || !isObject(value)) {
+      if (!DESCRIPTIVE_KEYWORDS.has(keyword)) this.#addWeight(value);
+      return value;
+    }
     const inner = Object.entries(value).map(([name, schema]) => {
       if (!name.isWellFormed())
         throw new UnresolvedReferenceError(`${path} contains a name with a lone surrogate. Use another name`);
       return [name, this.resolveSchema(schema, `${path}.${name}`, depth)];
     });
     return Object.fromEntries(inner);
+  }
+
+  /** @throws UnresolvedReferenceError if the schema weighs too much */
+  #addWeight(value: unknown): void {
+    this.#weight += weighJson(value, MAX_SCHEMA_WEIGHT);
+    if (this.#weight <= MAX_SCHEMA_WEIGHT) return;
+    throw new UnresolvedReferenceError(
+      `the schema contains more than ${MAX_SCHEMA_WEIGHT} values once its references are resolved. Use fewer references or choices`,
+    );
   }
 
   #resolveReference(reference: unknown, others: JsonObject, { path, depth }: { path: string; depth: number }): unknown {

@@ -6,6 +6,7 @@ import { findDefaultModel } from '../../claude/pricing/default-model.ts';
 import { getUpstreamOfContext } from '../../claude/upstream.ts';
 import { createPieceStream, replacePlaceholdersByPieces } from '../../kit/http/body-pieces.ts';
 import { encoder } from '../../kit/http/bytes.ts';
+import { ApiError } from '../../kit/http/errors.ts';
 import { admitVersionStorageRequest } from '../../money/admission/admit-free.ts';
 import { admitTokenCount } from '../../money/admission/reserve-attempt.ts';
 import type { FoundVersion } from '../../money/versions/kv-copies.ts';
@@ -15,7 +16,7 @@ import { createVersionedRoutes, toOwnerField } from '../versions/versioned-route
 import { computeBreakEvenRequests, computePrefixCachingCosts } from './break-even.ts';
 import { createCanonicalPrefixText, createTokenCountBodies, type ParsedPrefix } from './prefix.ts';
 import { PREFIXES } from './prefix-kind.ts';
-import { MAX_PREFIX_BYTES, putPrefix } from './prefixes.schema.ts';
+import { MAX_PREFIX_BYTES, MAX_PREFIX_TOOLS_BYTES, putPrefix } from './prefixes.schema.ts';
 import type { PrefixResponse } from './prefixes-answers.schema.ts';
 
 const TOOLS_NOTE =
@@ -27,13 +28,31 @@ export const PREFIX_ROUTES = createVersionedRoutes({
   scope: 'messages',
   schemas: putPrefix,
   maxBytes: MAX_PREFIX_BYTES,
-  readPutBody: (c, warn) => readBodyWithStoredTools(c, 'count', warn),
+  readPutBody: async (c, warn) => {
+    // Check the size twice: before the work that grows with it, and once the tools of MCP servers are inserted.
+    const body = await readBodyWithStoredTools(c, 'count', warn, (sent) => {
+      rejectTooLargeTools(sent.tools);
+      return sent;
+    });
+    rejectTooLargeTools(body.tools);
+    return body;
+  },
   serializeVersion: (fields) => encoder.encode(createCanonicalPrefixText(fields)),
   createGetResponse: respondWithPrefix,
   // Send the prefix to count_tokens before storing it, so that a prefix that the upstream rejects is not stored.
   createPutResponse: createPrefixResponse,
   admitPut: admitVersionStorageRequest,
 });
+
+/** @throws ApiError 413 */
+function rejectTooLargeTools(tools: unknown): void {
+  const bytes = tools === undefined ? 0 : encoder.encode(JSON.stringify(tools)).length;
+  if (bytes <= MAX_PREFIX_TOOLS_BYTES) return;
+  throw new ApiError(
+    'request_too_large',
+    `tools: ${bytes} bytes. At most ${MAX_PREFIX_TOOLS_BYTES} are allowed in a prefix. Store fewer or smaller tools, or send them with each request.`,
+  );
+}
 
 function respondWithPrefix(c: Context<AppEnv>, { name, hash, owner, value }: FoundVersion<ParsedPrefix>): Response {
   const { content } = value;

@@ -8,6 +8,8 @@ import { createPutSchemas, createVersionRefSchema } from '../versions/versions.s
 
 /** The largest version, in the bytes of its stored form. */
 export const MAX_PREFIX_BYTES = 20 * 1024 * 1024;
+/** The most that the tools of a version may take of this, as much as a whole agent. */
+export const MAX_PREFIX_TOOLS_BYTES = 512 * 1024;
 
 export const cacheLifetime = z.enum(['5m', '1h'], { error: "Input should be '5m' or '1h'" });
 export const prefixRef = createVersionRefSchema('prefix');

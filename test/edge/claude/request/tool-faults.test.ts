@@ -18,6 +18,8 @@ const fetching = (name: string) => ({
 const searching = { type: 'web_search_20260318', name: 'web_search' };
 const skills = { skills: [{ type: 'anthropic', skill_id: 'pdf' }] };
 
+const NAMES = Array.from({ length: 20_000 }, (_, at) => `name ${at}`);
+
 test.each<[string, StoredTools, RegExp]>([
   ['only deferred tools', { tools: [deferred] }, /At least one tool must have defer_loading=false/],
   ['a caller that is not there', { tools: [ofCode] }, /^tools\.0\.allowed_callers: .*code_execution_20260120/],
@@ -80,6 +82,18 @@ test.each<[string, StoredTools]>([
   ],
   ['a tool that is newer than this list', { tools: [{ type: 'web_search_20990101', name: 'web_search', dreams: 1 }] }],
   ['a beta that is newer than this list', { tools: [], betas: ['dreams-2099-01-01'] }],
+  [
+    'examples that are too large to be checked',
+    {
+      tools: [
+        {
+          name: 'a',
+          input_schema: { type: 'object', properties: { a: { type: 'array', items: { enum: NAMES } } } },
+          input_examples: [{ a: [...NAMES, 'other'] }],
+        },
+      ],
+    },
+  ],
   ['skills beside code execution', { tools: [code], container: skills }],
 ])('findStoredToolFaults reports no fault in a request that the API accepts: %s', (_, request) => {
   expect(findStoredToolFaults(request)).toEqual([]);

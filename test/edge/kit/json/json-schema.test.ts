@@ -1,7 +1,7 @@
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { createValueChecker, findJsonSchemaFault } from '#edge/kit/json/json-schema.ts';
+import { CheckBudget, createValueChecker, findJsonSchemaFault } from '#edge/kit/json/json-schema.ts';
 import { tryCases } from '#test/support/property-cases.ts';
 
 const scalar = fc.oneof(
@@ -103,6 +103,29 @@ test('createValueChecker does not check patterns and formats, and ignores malfor
   expect(check({ type: 'object' })({ '\ud800': { a: 1 } })).toBeUndefined();
   const nested = { type: 'object', properties: {}, additionalProperties: { type: 'string' } };
   expect(check(nested)({ '\ud800': 1 })).toMatchObject({ path: 'it' });
+});
+
+test('createValueChecker does not check a value that has too many parts for its schema', () => {
+  const names = Array.from({ length: 20_000 }, (_, at) => `name ${at}`);
+  const schema = { type: 'object', properties: { names: { type: 'array', items: { enum: names } } } };
+  const check = createValueChecker(schema, { root: 'it' });
+  expect(check({ names: names.slice(-20) })).toBeUndefined();
+  expect(check({ names: ['other'] })).toMatchObject({ path: 'it.names.0' });
+  const unchecked = { path: 'it', problem: expect.stringContaining('too large'), isUnchecked: true };
+  expect(check({ names: Array.from({ length: 20_000 }, () => 'other') })).toEqual(unchecked);
+  expect(check({ names: ['other'.repeat(100_000)] })).toEqual(unchecked);
+});
+
+test('createValueChecker checks values until their common budget is spent', () => {
+  const names = Array.from({ length: 1_000 }, (_, at) => `name ${at}`);
+  const list = { type: 'array', items: { enum: names } };
+  const budget = new CheckBudget();
+  const results = Array.from({ length: 20 }, () =>
+    createValueChecker(list, { root: 'it', budget })(names.slice(0, 90)),
+  );
+  const [first, last] = [results.findIndex((fault) => fault), results.findLastIndex((fault) => !fault)];
+  expect(first).toBe(last + 1);
+  expect(first).toBeGreaterThan(5);
 });
 
 test.each([

@@ -102,3 +102,13 @@ describe('resolveSchemaReferences', () => {
     });
   });
 });
+
+test('rejects a schema whose lists count too much once its references are resolved', () => {
+  const choices = Array.from({ length: 1_000 }, (_, at) => `choice ${at}`);
+  const repeat = (count: number) => ({
+    $defs: { choice: { enum: choices } },
+    anyOf: Array.from({ length: count }, () => ({ $ref: '#/$defs/choice' })),
+  });
+  expect(resolveSchemaReferences(repeat(100)).fault).toBeUndefined();
+  expect(resolveSchemaReferences(repeat(1_000)).fault).toContain('more than 200000 values');
+});

@@ -188,6 +188,7 @@ describe('PUT /prefixes/:name', () => {
         /^max_tokens: this value is not supported by claude-opus-5-5 \(supported: 2048 or more with thinking\)\. Change it, or use another/,
       ],
       [{ system: 'x'.repeat(20 * 1024 * 1024) }, 413, /20971520/],
+      [{ tools: [{ name: 'a', description: 'x'.repeat(512 * 1024) }] }, 413, /^tools: 524\d{3} bytes\. At most 524288/],
       [{ version: 'support' }, 400, /^version: /],
       [{ version: 'other@0123456789abcdef0123456789abcdef' }, 400, /^version: /],
       [{ version: 'support@0123456789abcdef0123456789abcdef' }, 404, /does not exist/],

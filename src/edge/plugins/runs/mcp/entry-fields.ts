@@ -8,6 +8,7 @@ import {
   MAX_STRICT_TOOLS,
 } from '../../../claude/request/schema-faults.ts';
 import { findExampleFault, findUnknownCallers } from '../../../claude/request/tool-faults.ts';
+import { CheckBudget } from '../../../kit/json/json-schema.ts';
 import { isObject, type JsonObject, toJsonText } from '../../../kit/json/object.ts';
 
 /** The tools of an entry, and whether an MCP server has listed them. */
@@ -29,6 +30,8 @@ export function removeRejectedFields(
 ): unknown[] {
   const all = entries.flatMap(({ tools }) => tools.filter(isObject));
   const isDeferred = areAllDeferred(all);
+  const types = new Set(all.map(({ type }) => type));
+  const budget = new CheckBudget();
   const strict = new StrictTools();
   for (const { tools, isServer } of entries)
     if (!isServer) for (const tool of tools) if (isStrict(tool)) strict.add(tool);
@@ -43,10 +46,10 @@ export function removeRejectedFields(
         reasons.add(`${field} is left out, because ${why}.`);
       };
       if (isDeferred) omit('defer_loading', 'Claude needs a tool that is not deferred. Add a tool search tool');
-      const unknown = findUnknownCallers(fit, all);
+      const unknown = findUnknownCallers(fit, types);
       if (unknown.length > 0) omit('allowed_callers', `there is no tool of the type ${unknown.join(', ')}`);
-      const example = findExampleFault(fit);
-      if (example !== undefined) omit('input_examples', `the tool ${toJsonText(fit.name)} does not accept ${example}`);
+      const example = findExampleFault(fit, budget);
+      if (example) omit('input_examples', `the tool ${toJsonText(fit.name)} does not accept ${example.problem}`);
       const fault = isStrict(fit) ? strict.findFault(fit) : undefined;
       if (fault !== undefined) omit('strict', `Claude rejects it for the tool ${toJsonText(fit.name)}: ${fault}`);
       else if (isStrict(fit)) strict.add(fit);

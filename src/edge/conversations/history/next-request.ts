@@ -186,7 +186,8 @@ export function* planNextRequestInSteps(
             transcript,
             results,
             isStep: options.isLaterStep === true,
-            planAgain: () => planNextRequest(callerBody, transcript, settings, options),
+            planAgain: (rejectedTools) =>
+              planNextRequest(callerBody, transcript, settings, { ...options, rejectedTools }),
           })
         : undefined,
     defaults: {

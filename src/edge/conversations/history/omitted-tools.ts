@@ -7,44 +7,53 @@ import { getMember, isObject, parseJsonObject, toJsonText } from '../../kit/json
 import { formatVersionReference } from './storage/rows.ts';
 import type { Transcript } from './storage/transcript.ts';
 
-/** How the API names a tool: by its position in the list that was sent. */
-const PATH_OF_TOOL = /\btools[.[/](\d+)/;
-
-/** @returns whether the API's words are about a tool */
-export function isErrorAboutTool(words: string): boolean {
-  return PATH_OF_TOOL.test(words);
+/** A tool that the API has rejected, and its words. */
+export interface RejectedTool {
+  name: string;
+  words: string;
 }
 
 /**
- * Omits the tool that the API has rejected from all later requests of a conversation with an agent.
- *
  * @param tools the tools that were sent
  * @param runs the tools that Sluice calls, by name: the client needs its own, and knows them
- * @returns the name of the tool; undefined if the conversation has no agent, or the tool is not one that Sluice calls
+ * @returns the name of the rejected tool; undefined if the conversation has no agent, or the tool is not one that Sluice calls
  */
-export function storeRejectedToolAsOmitted(
-  transcript: Transcript,
-  words: string,
+export function findRejectedToolName(
+  { storedProfile: profile }: Transcript,
+  index: number,
   tools: unknown,
   runs: ReadonlyMap<string, unknown> | undefined,
 ): string | undefined {
-  const { storedProfile: profile } = transcript;
-  const [, number] = PATH_OF_TOOL.exec(words) ?? [];
-  const tool: unknown = Array.isArray(tools) ? tools[Number(number)] : undefined;
+  const tool: unknown = Array.isArray(tools) ? tools[index] : undefined;
   const name = isObject(tool) ? toJsonText(tool.name) : '';
-  if (!profile?.agent || !runs?.has(name)) return undefined;
-  transcript.saveProfile({ ...profile, omittedTools: [...(profile.omittedTools ?? []), name] });
-  logSettingsWarning(
-    maskSecrets(
-      `The API rejects the tool ${name} of the agent ${formatVersionReference(profile.agent)}, so it is not sent: ${words}`,
-    ),
-  );
-  return name;
+  return profile?.agent && runs?.has(name) ? name : undefined;
 }
 
-/** @returns a request as JSON text without omitted tools */
-export function removeOmittedTools(text: string, { storedProfile: profile }: Transcript): string {
-  const omitted = new Set(profile?.omittedTools);
+/** @returns the names of the tools that are omitted from the requests of a conversation. Another version has its own */
+export function listOmittedTools({ storedProfile: profile }: Transcript): readonly string[] {
+  const { agent, omittedTools: omitted } = profile ?? {};
+  return agent && omitted?.version === formatVersionReference(agent) ? omitted.names : [];
+}
+
+/** Omits tools from all later requests of a conversation with this version of its agent. */
+export function storeOmittedTools(transcript: Transcript, rejected: readonly RejectedTool[]): void {
+  const { storedProfile: profile } = transcript;
+  if (!profile?.agent || rejected.length === 0) return;
+  const version = formatVersionReference(profile.agent);
+  const names = [...listOmittedTools(transcript), ...rejected.map(({ name }) => name)];
+  transcript.saveProfile({ ...profile, omittedTools: { version, names } });
+  for (const { name, words } of rejected) {
+    const warning = `The API rejects the tool ${name} of the agent ${version}, so it is not sent: ${words}`;
+    logSettingsWarning(maskSecrets(warning));
+  }
+}
+
+/**
+ * @param rejected the names of tools that are omitted from this request only
+ * @returns a request as JSON text without omitted tools
+ */
+export function removeOmittedTools(text: string, transcript: Transcript, rejected: readonly string[] = []): string {
+  const omitted = new Set([...listOmittedTools(transcript), ...rejected]);
   const tools = omitted.size > 0 ? parseMemberTexts(text).get('tools') : undefined;
   if (tools === undefined || !tools.startsWith('[')) return text;
   const rest = splitArrayItems(tools).filter(

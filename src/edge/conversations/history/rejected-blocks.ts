@@ -4,6 +4,7 @@
  */
 
 import { getMember, isObject, type JsonObject, toJsonText } from '../../kit/json/object.ts';
+import type { ErrorPath } from './error-path.ts';
 import { convertResultsToText } from './omitted-calls.ts';
 import { isServerToolCall } from './replayable-blocks.ts';
 
@@ -23,9 +24,6 @@ type OmittedBlocks = ReadonlySet<string>;
 export const ALL_THINKING = 'thinking';
 const TYPES_OF_THINKING: ReadonlySet<unknown> = new Set([ALL_THINKING, 'redacted_thinking', 'connector_text']);
 
-/** A path to a message, to a block, or to a block within a tool's result. Services write paths with dots, brackets or slashes. */
-const BLOCK_PATH =
-  /\bmessages[.[/](\d+)(?:\]?[./]content[.[/](\d+)(?:\]?[./](?:tool_result[./])?content[.[/](\d+))?)?/g;
 /** The name of a block in the sentence that replaces it. */
 const NAMES_OF_BLOCKS: ReadonlyMap<unknown, string> = new Map([
   ['image', 'an image'],
@@ -95,32 +93,28 @@ function listBlocksInToolResult({ type, content }: JsonObject): JsonObject[] {
 }
 
 /**
- * Finds the blocks that a rejection names by their paths.
+ * Finds the blocks that a rejection names by a path.
  *
- * @param words the API's words, or the body of its answer
  * @param messages the messages that were sent
  */
-export function findBlocksAtPaths(words: string, messages: readonly ParsedRequestMessage[]): RejectedBlockReference[] {
-  return [...words.matchAll(BLOCK_PATH)].flatMap(([, message, block, inner]) => {
-    const at = Number(message);
-    const { content } = messages[at] ?? {};
-    const blocks = toContentBlockList(content);
-    if (block === undefined) {
-      const others = blocks.filter(({ type }) => type !== 'text');
-      return (others.length > 0 ? others : blocks).map((one) => ({ at, key: createBlockKey(one) }));
-    }
-    // The API's error paths treat a string `content` as a list with one text block, so look up the position in that list.
-    const outer =
-      typeof content === 'string'
-        ? blocks[0]
-        : Array.isArray(content)
-          ? toBlockObject(content[Number(block)])
-          : undefined;
-    if (!outer) return [];
-    const one =
-      inner === undefined || !Array.isArray(outer.content) ? undefined : toBlockObject(outer.content[Number(inner)]);
-    return [{ at, key: createBlockKey(one && outer.type === 'tool_result' ? one : outer) }];
-  });
+export function findBlocksAtPath(
+  path: ErrorPath | undefined,
+  messages: readonly ParsedRequestMessage[],
+): RejectedBlockReference[] {
+  if (!path || 'tool' in path) return [];
+  const { message: at, block, inner } = path;
+  const { content } = messages[at] ?? {};
+  const blocks = toContentBlockList(content);
+  if (block === undefined) {
+    const others = blocks.filter(({ type }) => type !== 'text');
+    return (others.length > 0 ? others : blocks).map((one) => ({ at, key: createBlockKey(one) }));
+  }
+  // The API's error paths treat a string `content` as a list with one text block, so look up the position in that list.
+  const outer =
+    typeof content === 'string' ? blocks[0] : Array.isArray(content) ? toBlockObject(content[block]) : undefined;
+  if (!outer) return [];
+  const one = inner === undefined || !Array.isArray(outer.content) ? undefined : toBlockObject(outer.content[inner]);
+  return [{ at, key: createBlockKey(one && outer.type === 'tool_result' ? one : outer) }];
 }
 
 function toBlockObject(value: unknown): JsonObject | undefined {

@@ -3,8 +3,8 @@
  * calls, or blocks of the history that were accepted before. Otherwise, every later question would be rejected, too.
  *
  * First it omits the blocks that the error names, or the results that the edge's calls have just returned, and then the blocks
- * that have most likely become unreadable. A guess is stored only once the API has accepted the request without these blocks,
- * so a request that is rejected for another reason changes nothing in the history.
+ * that have most likely become unreadable. Omitted blocks and tools are stored only once the API has accepted the request
+ * without them, so a request that is rejected for another reason changes nothing.
  */
 
 import { RequestBody } from '../../claude/request/request-body.ts';
@@ -16,7 +16,8 @@ import { parseJsonOrUndefined } from '../../kit/json/parse.ts';
 import { stringifyWithRememberedTexts } from '../../kit/json/remembered-text.ts';
 import type { ParsedEdgeTools } from '../../registry/tools/edge-tools.ts';
 import { isContainerError } from './container.ts';
-import { isErrorAboutTool, storeRejectedToolAsOmitted } from './omitted-tools.ts';
+import { type ErrorPath, parseErrorPath } from './error-path.ts';
+import { findRejectedToolName, listOmittedTools, type RejectedTool, storeOmittedTools } from './omitted-tools.ts';
 import {
   createHiddenResultBlocks,
   findResultCallId,
@@ -30,7 +31,7 @@ import {
   ALL_THINKING,
   chooseNextBlocksToOmit,
   createFileBlockKey,
-  findBlocksAtPaths,
+  findBlocksAtPath,
   findNamedKeys,
   groupBlocksByLikelyRejection,
   isExternalBlockKey,
@@ -52,6 +53,8 @@ export interface RejectedRequest {
   messages: readonly JsonObject[];
   /** The tools that were sent. */
   tools: unknown;
+  /** The names of the fields that were sent. */
+  fields: readonly string[];
   /** The container that the request named; undefined without one. */
   container: unknown;
   /** The model as the Claude API names it: an alias is already resolved. */
@@ -81,16 +84,16 @@ export interface RepairablePlan {
 /** The input of a repair. */
 interface RepairContext<Plan> {
   transcript: Transcript;
-  /** Plans the request anew, from what is stored. */
-  planAgain(): Plan;
+  /** Plans the request anew, from what is stored, without these tools. */
+  planAgain(rejectedTools: readonly string[]): Plan;
   results: StepResults | undefined;
   /** Whether the edge itself wrote the request. Then only the tool results are new, apart from the answer before them. */
   isStep: boolean;
 }
 
 export class RequestRepair<Plan extends RepairablePlan> {
-  /** The names of the agent's tools that were left out. */
-  readonly omittedTools: string[] = [];
+  /** The agent's tools that are left out of this request, because the API has rejected them. */
+  readonly #rejectedTools: RejectedTool[] = [];
   readonly #context: RepairContext<Plan>;
   #tries = 0;
   /** How many of the messages are new; undefined while that is not known. */
@@ -109,6 +112,15 @@ export class RequestRepair<Plan extends RepairablePlan> {
     this.#context = context;
   }
 
+  /** The names of the agent's tools that are left out, also of those that were rejected in an earlier turn. */
+  get omittedTools(): readonly string[] {
+    return [...new Set([...listOmittedTools(this.#context.transcript), ...this.#rejectedToolNames])];
+  }
+
+  get #rejectedToolNames(): readonly string[] {
+    return this.#rejectedTools.map(({ name }) => name);
+  }
+
   /** How many blocks of the history are left out. */
   get omittedBlockCount(): number {
     return this.#allOmittedKeys.size;
@@ -122,13 +134,14 @@ export class RequestRepair<Plan extends RepairablePlan> {
   repairOnce(rejection: RejectedRequest): { plan: Plan; messages?: Plan['messages'] } | undefined {
     const { results, isStep } = this.#context;
     const words = getErrorText(rejection.text);
-    if (isErrorAboutTool(words)) return this.#omitTool(words, rejection.tools);
+    const path = parseErrorPath(rejection.text, rejection.fields);
+    if (path && 'tool' in path) return this.#omitTool(path.tool, words, rejection.tools);
     if (this.#tries >= MAX_REPAIRS) return undefined;
     this.#tries += 1;
-    this.#newMessageCount ??= this.#context.planAgain().messages.length;
+    this.#newMessageCount ??= this.#planAgain().messages.length;
     // The index of the first new message. The messages before it are the history.
     const firstNew = rejection.messages.length - this.#newMessageCount;
-    const paths = findBlocksAtPaths(rejection.text, rejection.messages);
+    const paths = findBlocksAtPath(path, rejection.messages);
     // The API rejected the container, not a message, so omitting blocks would not help. Give up; the end of the turn removes
     // the lost container from the conversation.
     if (rejection.container !== undefined && paths.length === 0 && isContainerError(words)) return undefined;
@@ -140,7 +153,7 @@ export class RequestRepair<Plan extends RepairablePlan> {
       ...paths.filter((block) => block.at < firstNew && canBeInvalid(block)).map(({ key }) => key),
       ...findNamedKeys(rejection.text, old),
     ].filter((key) => !this.#allOmittedKeys.has(key) && !(key === ALL_THINKING && this.#allOmittedKeys.size > 0));
-    const ofResults = results ? findResultsNamedInRejection(rejection, firstNew, results) : [];
+    const ofResults = results ? findResultsNamedInRejection(rejection, path, firstNew, results) : [];
     const notHidden = ofResults.filter((id) => !this.#hiddenResults.has(id));
     // Hide the results that the error names. Do this only once in a step of a run. In a question do it each time, or every
     // later question would be rejected, too.
@@ -167,34 +180,32 @@ export class RequestRepair<Plan extends RepairablePlan> {
 
   /** Stores the omissions, because the API has accepted the request. @returns the messages of the turn if they have changed */
   storeAcceptedOmissions(): Plan['messages'] | undefined {
-    if (this.#tries === 0 && this.omittedBlockCount === 0) return undefined;
-    const { transcript, results, planAgain: plan } = this.#context;
+    if (this.#tries === 0 && this.omittedBlockCount === 0 && this.#rejectedTools.length === 0) return undefined;
+    const { transcript, results } = this.#context;
     const calls = listOmittedCallIds(this.#allOmittedKeys);
     return transcript.runInTransaction(() => {
       storeOmitted(transcript, this.#allOmittedKeys);
+      storeOmittedTools(transcript, this.#rejectedTools);
       if (this.#guessedResults && results)
         storeResultsAsHidden(transcript, results.turn, this.#guessedResults.keys(), this.#rejectionText);
-      return this.#guessedResults || calls.size > 0 ? plan().messages : undefined;
+      return this.#guessedResults || calls.size > 0 ? this.#planAgain().messages : undefined;
     });
-  }
-
-  /** Stores only the blocks that the API has named: the request was rejected in the end, so a guess may be wrong. */
-  storeOnlyNamedOmissions(): void {
-    if (this.#namedKeys.size > 0)
-      this.#context.transcript.runInTransaction(() => storeOmitted(this.#context.transcript, this.#namedKeys));
   }
 
   get #allOmittedKeys(): ReadonlySet<string> {
     return new Set([...this.#namedKeys, ...this.#guessedKeys]);
   }
 
-  #omitTool(words: string, tools: unknown) {
-    const { transcript, planAgain: plan } = this.#context;
-    if (this.omittedTools.length >= MAX_OMITTED_TOOLS) return undefined;
-    const name = storeRejectedToolAsOmitted(transcript, words, tools, plan().run?.tools.runs);
+  #planAgain(): Plan {
+    return this.#context.planAgain(this.#rejectedToolNames);
+  }
+
+  #omitTool(index: number, words: string, tools: unknown) {
+    if (this.#rejectedTools.length >= MAX_OMITTED_TOOLS) return undefined;
+    const name = findRejectedToolName(this.#context.transcript, index, tools, this.#planAgain().run?.tools.runs);
     if (name === undefined) return undefined;
-    this.omittedTools.push(name);
-    return { plan: this.#applyOmissionsToPlan(plan()) };
+    this.#rejectedTools.push({ name, words });
+    return { plan: this.#applyOmissionsToPlan(this.#planAgain()) };
   }
 
   /** @returns whether a block can have become unreadable since the step before was accepted with it */
@@ -216,18 +227,18 @@ export class RequestRepair<Plan extends RepairablePlan> {
   }
 
   #hideResults(ids: readonly string[], words: string) {
-    const { transcript, results, planAgain: plan } = this.#context;
+    const { transcript, results } = this.#context;
     for (const id of ids) this.#hiddenResults.add(id);
     // Store this before the request is sent again: if the object dies meanwhile, the next turn sends the replacement text, not
     // the rejected results.
     if (results) storeResultsAsHidden(transcript, results.turn, ids, words);
-    const planned = this.#applyOmissionsToPlan(plan());
+    const planned = this.#applyOmissionsToPlan(this.#planAgain());
     return { plan: planned, messages: planned.messages };
   }
 
   #omitBlocks(keys: readonly string[], into: Set<string>) {
     for (const key of keys) into.add(key);
-    return { plan: this.#applyOmissionsToPlan(this.#context.planAgain()) };
+    return { plan: this.#applyOmissionsToPlan(this.#planAgain()) };
   }
 
   #omitGuessedBlocks(words: string, { status }: RejectedRequest, old: readonly JsonObject[]) {
@@ -238,7 +249,7 @@ export class RequestRepair<Plan extends RepairablePlan> {
       const ids = this.#guessedResults ? results.pending.keys() : guessRejectedResults(words, status, results.pending);
       this.#rejectionText = words;
       this.#guessedResults = createHiddenResultBlocks(ids, words);
-      return { plan: this.#applyOmissionsToPlan(this.#context.planAgain()) };
+      return { plan: this.#applyOmissionsToPlan(this.#planAgain()) };
     }
     const keys = chooseNextBlocksToOmit(
       groupBlocksByLikelyRejection(old),
@@ -279,18 +290,17 @@ export class RequestRepair<Plan extends RepairablePlan> {
 /** @returns the ids of calls whose new results a rejection names, by a path or by their URL or file */
 function findResultsNamedInRejection(
   { text, messages }: RejectedRequest,
+  path: ErrorPath | undefined,
   firstNew: number,
   results: StepResults,
 ): string[] {
-  const named = [...text.matchAll(/\bmessages[.[/](\d+)\]?[./]content[.[/](\d+)/g)].map(([, message, block]) =>
-    Number(message) < firstNew && !isInUnansweredQuestion(messages, Number(message), firstNew)
-      ? undefined
-      : findResultCallId(messages[Number(message)], Number(block), results.pending),
-  );
+  const { message, block } = path && 'message' in path ? path : {};
+  const isNew = message !== undefined && (message >= firstNew || isInUnansweredQuestion(messages, message, firstNew));
+  const named = isNew && block !== undefined ? findResultCallId(messages[message], block, results.pending) : undefined;
   const external = [...results.pending].flatMap(([id, result]) =>
     findNamedKeys(text, [{ content: [parseJsonObject(result) ?? {}] }]).length > 0 ? [id] : [],
   );
-  return [...new Set([...named, ...external].filter((id) => id !== undefined))];
+  return [...new Set([named, ...external].filter((id) => id !== undefined))];
 }
 
 /** @returns whether a message is part of the question that has no answer yet */

@@ -50,6 +50,8 @@ export interface RequestOptions {
   isRestricted?: boolean;
   /** Whether its messages are planned a second time: then they already have the edge's results. */
   isAgain?: boolean;
+  /** The names of the agent's tools that the API has just rejected. They are not sent. */
+  rejectedTools?: readonly string[];
 }
 
 /** A request after the agent and the defaults were applied. */
@@ -86,6 +88,7 @@ export function resolveRequest(
     counts = false,
     isRestricted = false,
     model = transcript.storedProfile?.choices?.at(-1)?.model,
+    rejectedTools,
   }: RequestOptions,
 ): ResolvedRequest {
   const profile = transcript.storedProfile?.exists ? transcript.storedProfile : undefined;
@@ -107,6 +110,7 @@ export function resolveRequest(
     ? removeOmittedTools(
         agent.buildRequestWithAgent(callerMembers, inherited, { maxBreakpoints: breakpoints, counts, settings, model }),
         transcript,
+        rejectedTools,
       )
     : text;
   const json = JSON.parse(withAgent) as JsonObject;

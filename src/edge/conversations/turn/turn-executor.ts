@@ -362,13 +362,11 @@ export class TurnExecutor implements TurnRunner {
       return undefined;
     }
     const { messages, tools, container } = plan.body.json;
+    const fields = Object.keys(plan.body.json);
     const sent = Array.isArray(messages) ? messages.map((one) => (isObject(one) ? one : {})) : [];
     const repaired =
-      rejection && repair.repairOnce({ ...rejection, messages: sent, tools, container, model: plan.model });
-    if (!repaired) {
-      repair.storeOnlyNamedOmissions();
-      return undefined;
-    }
+      rejection && repair.repairOnce({ ...rejection, messages: sent, tools, fields, container, model: plan.model });
+    if (!repaired) return undefined;
     if (repaired.messages) this.turn.replaceMessages(repaired.messages);
     const { applyPrefix } = this.#context;
     if (applyPrefix) repaired.plan.body = (await this.#abort.raceWithAbort(applyPrefix(repaired.plan.body))).body;

@@ -25,7 +25,7 @@ export const forkedProfile = z.strictObject({
   leftOut: z.optional(z.array(z.string())),
   thinkingFrom: z.optional(position),
   betas: z.optional(z.array(z.string())),
-  omittedTools: z.optional(z.array(z.string())),
+  omittedTools: z.optional(z.strictObject({ version: nonEmpty, names: z.array(z.string()) })),
 });
 
 /** The members of a profile that a backup has, too. A fork begins anew. */

@@ -132,6 +132,55 @@ test('a tool that the API rejects is omitted from then on, and the agent respond
   expect(await ask()).toBe('bad_one, bad_two');
   expect(bodies.map((body) => toolsOf(body))).toEqual([['bad_one', 'good', 'bad_two'], ['good', 'bad_two'], ['good']]);
   expect(warned.mock.calls.flat().filter((line) => /rejects the tool bad_/.test(String(line)))).toHaveLength(2);
-  expect(await ask()).toBeNull();
+  expect(await ask()).toBe('bad_one, bad_two');
   expect(toolsOf(bodies.at(-1))).toEqual(['good']);
+});
+
+test.each([
+  [
+    'a block’s type',
+    `messages.0.content.0: Input tag 'tools.0' found using 'type' does not match any of the expected tags`,
+    {},
+  ],
+  ['a URL', 'Could not fetch https://example.com/tools/0/messages.0.content.0', {}],
+  ['the name of a field', 'tools.0: Extra inputs are not permitted', { 'tools.0': 1 }],
+  ['a path that is wrong', 'tools.0.custom: Lorem ipsum.', {}],
+])('no tool is omitted if the API rejects every request with words that contain %s', async (_, words, more) => {
+  const app = createSimulatedEdge(TOOL_VARS);
+  const alice = await authorizationFor('alice', 'messages', 'prefixes', 'tools');
+  let isRejecting = true;
+  const bodies = answerByScript(() =>
+    isRejecting ? createErrorResponse(400, 'invalid_request_error', words) : textAnswer('Sun.'),
+  );
+  const { messages, ...agent } = ASKED;
+  const tools = ['one', 'two', 'three'].map((name) => weatherTool({}, name));
+  const headers = { ...alice, 'content-type': 'application/json' };
+  const stored = await app.fetch('/agents/support', {
+    method: 'PUT',
+    headers,
+    body: JSON.stringify({ ...agent, tools }),
+  });
+  expect(stored.status).toBe(200);
+  await stored.body?.cancel();
+  const warned = vi.spyOn(console, 'warn').mockImplementation(() => {});
+  onTestFinished(() => warned.mockRestore());
+  const ask = async (fields: object) => {
+    const response = await app.post(
+      '/v1/messages',
+      { conversation: 'c1', agent: 'support', messages, ...fields },
+      alice,
+    );
+    await response.text();
+    await app.waitUntilSettled();
+    return response;
+  };
+  isRejecting = false;
+  await ask({});
+  isRejecting = true;
+  expect((await ask(more)).status).toBe(400);
+  isRejecting = false;
+  const accepted = await ask({});
+  expect(accepted.headers.get('sluice-tools-omitted')).toBeNull();
+  expect(((bodies.at(-1)?.tools ?? []) as JsonObject[]).map(({ name }) => name)).toEqual(['one', 'two', 'three']);
+  expect(warned).not.toHaveBeenCalled();
 });

@@ -117,8 +117,8 @@ export interface ConversationProfile {
   thinkingFrom?: number;
   /** The betas that blocks of the history need. Absent if there are none. */
   betas?: readonly string[];
-  /** The names of the agent's tools that the API has rejected. They are not sent. Absent if there are none. */
-  omittedTools?: readonly string[];
+  /** The names of the tools of this version of the agent that the API has rejected. They are not sent. Absent if there are none. */
+  omittedTools?: { version: string; names: readonly string[] };
   /** The call that this conversation answers, if it is a subagent's. */
   parent?: ParentCall;
   /** Whether it is deleted. Then the row stays only until the account has confirmed the deletion. */

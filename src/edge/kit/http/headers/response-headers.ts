@@ -51,5 +51,5 @@ export const CORE_HEADER_DESCRIPTIONS: Readonly<
   'sluice-history-omitted':
     'The number of blocks in the history that the API no longer accepts. They are sent as a sentence instead, and remain stored.',
   'sluice-tools-omitted':
-    'The names of the agent’s tools that the API rejected. The conversation continues without them.',
+    'The names of the agent’s tools that the API rejected, also in an earlier turn. The conversation continues without them.',
 };

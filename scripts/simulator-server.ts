@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { ReadableStream } from 'node:stream/web';
+import { isLoopback } from '../src/edge/kit/http/headers/hosts.ts';
 import { createSimulator, type SimulatedFetch, type SimulatorOptions } from '../src/edge/toolkit/simulator.ts';
 
 /** A server that accepts connections from this machine only. */
@@ -36,10 +37,24 @@ export async function startSimulatorServer(port: number, options: SimulatorOptio
   };
 }
 
+const OTHER_HOST_ERROR = {
+  type: 'error',
+  error: {
+    type: 'permission_error',
+    message:
+      'The simulator accepts requests from its own machine only. Call it as http://localhost or http://127.0.0.1.',
+  },
+};
+
 /** Answers one request. A simulated loss of the network, or of the rest of a body, closes the connection. */
 async function answer(simulate: SimulatedFetch, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
   const aborter = new AbortController();
   outgoing.once('close', () => aborter.abort());
+  // A page whose host name was rebound to this machine could read batches and files.
+  if (!isLoopback(`http://${incoming.headers.host ?? ''}`)) {
+    outgoing.writeHead(403, { 'content-type': 'application/json' }).end(JSON.stringify(OTHER_HOST_ERROR));
+    return;
+  }
   try {
     const response = await simulate(toRequest(incoming, aborter.signal));
     outgoing.writeHead(response.status, Object.fromEntries(response.headers));

@@ -1,6 +1,6 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { createServer } from 'node:http';
+import { createServer, request as sendRequest } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -58,6 +58,21 @@ describe('the simulator as a server', () => {
   test('rejects an invalid request with the error of the Claude API', async () => {
     const rejected = claude.messages.create({ ...request, messages: [] });
     await expect(rejected).rejects.toMatchObject({ status: 400, type: 'invalid_request_error' });
+  });
+
+  test('rejects requests for another host, such as those of a rebound page', async () => {
+    const statusFor = (host: string) =>
+      new Promise((resolve, reject) => {
+        const headers = { host, 'x-api-key': 'any', 'anthropic-version': '2023-06-01' };
+        sendRequest(`${server.url}/v1/models`, { headers }, (response) => {
+          response.resume();
+          resolve(response.statusCode);
+        })
+          .once('error', reject)
+          .end();
+      });
+    expect(await statusFor('rebound.example')).toBe(403);
+    expect(await statusFor('localhost:4010')).toBe(200);
   });
 
   test('simulates the faults that a request asks for', async () => {

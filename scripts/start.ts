@@ -123,12 +123,12 @@ async function readSettings(vars: Record<string, unknown> = {}): Promise<Setting
   return settings;
 }
 
-/** @returns the values of an option, which may be a list, as wrangler takes them */
+/** @returns the values of an option, which may be a list, as wrangler takes them: also `-cFILE` and `-c=FILE` */
 function valuesOf(option: string): string[] {
   let isOpen = false;
   return args.flatMap((arg) => {
     if (!arg.startsWith('-')) return isOpen ? [arg] : [];
-    const [name, ...value] = arg.split('=');
+    const [name, ...value] = arg.replace(/^(-[^-])(?=[^=])/, '$1=').split('=');
     isOpen = name === option;
     return isOpen && value.length > 0 ? [value.join('=')] : [];
   });

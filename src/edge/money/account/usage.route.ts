@@ -11,6 +11,7 @@ import { createInvalidRequestError, createNonRetryableError, createNotFoundError
 import { extractAccountMark } from '../../kit/http/headers/request-id.ts';
 import { parsePageQuery } from '../../kit/http/page.ts';
 import { validateBySchema } from '../../kit/http/validate.ts';
+import { trimTrailing } from '../../kit/json/trim-trailing.ts';
 import { getSinglePluginMember } from '../../kit/plugins/plugins.ts';
 import { formatCalendarWindowId } from '../budget/windows.ts';
 import type { DateRange } from '../contracts/account.ts';
@@ -218,15 +219,15 @@ function createCsvResponse({ group_by, data, total }: UsageReport): Response {
 
 /** Writes an amount in plain decimals, because a spreadsheet may read 1e-7 as text. */
 function formatPlainDecimal(usd: number): string {
-  return usd.toFixed(9).replace(/\.?0+$/, '');
+  return trimTrailing(trimTrailing(usd.toFixed(9), '0'), '.');
 }
 
 /**
- * Writes a cell. Callers choose some names, and a spreadsheet would run a formula, so one gets an apostrophe in front. A negative
- * number is none.
+ * Writes a cell. Callers choose some names, and a spreadsheet would run a formula, so one gets an apostrophe in front. Where lists
+ * are separated by semicolons, a spreadsheet begins a cell behind each semicolon. A negative number is no formula.
  */
 function formatCsvCell(value: string | number): string {
-  const isFormula = typeof value === 'string' && /^[=+\-@\t\r]/.test(value) && !/^-\d+(?:\.\d+)?$/.test(value);
-  const text = isFormula ? `'${value}` : String(value);
+  const isName = typeof value === 'string' && !/^-\d+(?:\.\d+)?$/.test(value);
+  const text = isName ? value.replaceAll(/(^|;)(?=["\s]*[=+\-@]|[\t\r])/g, "$1'") : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

@@ -294,7 +294,7 @@ describe('usage as CSV', () => {
   test('has one line per group, and escapes cells that a spreadsheet would evaluate', async () => {
     const app = smallEdge();
     await inAccount((account) => {
-      for (const [index, model] of ['=1+1', 'a"b,c'].entries()) {
+      for (const [index, model] of ['=1+1', 'a"b,c', 'a;=1+1;" @b'].entries()) {
         const ended = {
           requestId: `req_${index}`,
           status: 'complete',
@@ -315,6 +315,7 @@ describe('usage as CSV', () => {
     expect(lines.slice(1).sort()).toEqual([
       '',
       `"a""b,c",1,0.000000101,-0.00405,9,0,0,0,0,0,0,0,0,0,0,0,0,0`,
+      `"a;'=1+1;'"" @b",1,0.000000102,0,9,0,0,0,0,0,0,0,0,0,0,0,0,0`,
       `'=1+1,1,0.0000001,0,9,0,0,0,0,0,0,0,0,0,0,0,0,0`,
     ]);
     for (const query of ['group_by=day&format=xml', 'group_by=group9']) {

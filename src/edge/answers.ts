@@ -52,7 +52,6 @@ export type {
   AccountSpendRow,
   DeploymentReport,
   GroupReport,
-  PoolQuotaReport,
 } from './plugins/pools/pools-answers.schema.ts';
 export type { decisionRequest } from './plugins/runs/approvals/approvals.schema.ts';
 export type { runSchema, workerRunSchema } from './plugins/runs/runs.schema.ts';

@@ -48,7 +48,7 @@ export const ERRORS = {
     },
   ),
   409: createErrorDescription(
-    'The request conflicts with the current state: another turn is running, or the id is in use. `x-should-retry: false`.',
+    'The request conflicts with the current state: another turn is running, the id is in use, or a limit differs from `if_limits`. `x-should-retry: false`.',
     {
       conflict_error: 'This conversation has a turn running. Follow it at GET /conversations/trip/stream, or stop it.',
     },

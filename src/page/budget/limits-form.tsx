@@ -38,6 +38,11 @@ export function LimitsForm({ target: of, ownLimits: own, names: all, inForce = o
   /** The limits that were added or removed here and are not saved. */
   const added = useSignal<readonly LimitName[]>([]);
   const removed = useSignal<readonly LimitName[]>([]);
+  /** The limits that the user has changed, with the values that they had before: undefined for the values that are shown now. */
+  const changed = useRef(new Map<LimitName, unknown>());
+  const noteChange = (name: LimitName) => {
+    if (changed.current.get(name) === undefined) changed.current.set(name, own[name] ?? null);
+  };
   const isLimitSet = (name: LimitName) =>
     (own[name] !== undefined || added.value.includes(name)) && !isLimitRemoved(name);
   const isLimitRemoved = (name: LimitName) => removed.value.includes(name);
@@ -47,11 +52,19 @@ export function LimitsForm({ target: of, ownLimits: own, names: all, inForce = o
   const saveLimits = async (form: FormData) => {
     saved.value = '';
     const isSaved = await run(async () => {
-      const changes = [
-        ...shown.map((name) => [name, parseLimitInput(name, String(form.get(name) ?? '').trim(), own[name])] as const),
-        ...removed.value.map((name) => [name, null] as const),
-      ];
-      await patchLimits(of, Object.fromEntries(changes));
+      // Another admin may have changed the other limits, so send only what was changed here.
+      const changes = [...changed.current.keys()].map((name) => {
+        const text = String(form.get(name) ?? '').trim();
+        return [name, shown.includes(name) ? parseLimitInput(name, text, own[name]) : null] as const;
+      });
+      const before = [...changed.current].map(([name, value = own[name] ?? null]) => [name, value] as const);
+      try {
+        await patchLimits(of, Object.fromEntries(changes), Object.fromEntries(before));
+      } finally {
+        // After a conflict, the form shows the current values, which another attempt may replace.
+        for (const name of changed.current.keys()) changed.current.set(name, undefined);
+      }
+      changed.current.clear();
       [added.value, removed.value] = [[], []];
     });
     if (!isSaved) return;
@@ -61,12 +74,14 @@ export function LimitsForm({ target: of, ownLimits: own, names: all, inForce = o
   const removeLimit = (name: LimitName) => {
     // The pressed button disappears, so move the keyboard focus to the submit button.
     document.activeElement?.closest('form')?.querySelector<HTMLElement>('[type=submit]')?.focus();
+    noteChange(name);
     added.value = added.value.filter((one) => one !== name);
     if (own[name] !== undefined) removed.value = [...removed.value, name];
   };
   const addLimit = (name: LimitName) => {
     // The pressed button is disabled until another limit is chosen, so move the keyboard focus to the new field.
     newField.current = name;
+    noteChange(name);
     removed.value = removed.value.filter((one) => one !== name);
     if (own[name] === undefined) added.value = [...added.value, name];
   };
@@ -88,7 +103,13 @@ export function LimitsForm({ target: of, ownLimits: own, names: all, inForce = o
       {shown.length === 0 && (
         <p class="quiet">{removed.value.length > 0 ? 'Saving removes all limits.' : 'No limits.'}</p>
       )}
-      <div class="fields">
+      <div
+        class="fields"
+        onInput={({ target }) => {
+          const { name } = target as HTMLInputElement | HTMLSelectElement;
+          if (isLimitName(name)) noteChange(name);
+        }}
+      >
         {shown.map((name) => (
           <Field
             key={name}

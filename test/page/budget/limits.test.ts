@@ -1,6 +1,6 @@
 // @vitest-environment jsdom
 import '#test/support/without-layout.ts';
-import { h } from 'preact';
+import { h, render } from 'preact';
 import { expect, test } from 'vitest';
 import { Credit } from '#page/budget/credit.tsx';
 import { LIMIT_FORMS, SHARED_LIMIT_NAMES } from '#page/budget/figures/limit-names.ts';
@@ -24,7 +24,7 @@ const NAMES = Object.keys(LIMIT_FORMS) as (keyof typeof LIMIT_FORMS)[];
 const changes = (all: PageRequest[]) => all.filter(({ method }) => method !== 'GET');
 const ACCOUNT: LimitOwner = { kind: 'account', id: 'ada' };
 
-test('the form shows the limits that are set, adds and removes limits, and saves all of them in one request', async () => {
+test('the form shows the limits that are set, adds and removes limits, and saves what was changed in one request', async () => {
   const asked = installFakeEdge(() => ({}));
   const own = { usd_per_day: 5, usd_per_week: 9, models: ['claude-opus-5'], on_shortfall: 'refuse' as const };
   const root = renderForTest(h(LimitsForm, { target: ACCOUNT, ownLimits: own, names: NAMES }));
@@ -56,11 +56,10 @@ test('the form shows the limits that are set, adds and removes limits, and saves
       path: '/accounts/ada/limits',
       body: {
         usd_per_day: null,
-        usd_per_week: 9,
         models: ['claude-opus-5', 'claude-haiku-5-5'],
-        on_shortfall: 'refuse',
         min_output_tokens: 512,
         alerts: [0.5, 0.8],
+        if_limits: { usd_per_day: 5, models: ['claude-opus-5'], min_output_tokens: null, alerts: null },
       },
     },
   ]);
@@ -132,16 +131,39 @@ test.each([
   await click(root, 'Save limits');
   await waitForText(root, 'Saved. Lists are updated within a minute.');
   const [{ body } = { body: undefined }] = changes(asked);
-  expect(Object.values(body as object).filter((value) => value === null)).toHaveLength(1);
-  expect(body).toMatchObject({ usd_per_week: 9, fallback_models: [] });
+  const { if_limits: before, ...changed } = body as { if_limits: Record<string, unknown> };
+  expect(Object.values(changed)).toEqual([null]);
+  expect(before).toEqual({ [Object.keys(changed)[0] ?? '']: own[Object.keys(changed)[0] as keyof typeof own] });
+});
+
+test('a limit that another admin has changed is not overwritten: the form explains, and a second attempt saves', async () => {
+  const message = 'usd_per_day: now 0.5, but `if_limits` expects 3';
+  let fails = true;
+  const asked = installFakeEdge(() => (fails ? createErrorResponse(409, 'conflict_error', message) : {}));
+  const props = { target: ACCOUNT, names: NAMES };
+  const root = renderForTest(h(LimitsForm, { ...props, ownLimits: { usd_per_day: 3, requests_per_minute: 60 } }));
+  fill(getElementByName(root, 'Requests per minute'), '90');
+  // The poll shows what the other admin has set meanwhile.
+  render(h(LimitsForm, { ...props, ownLimits: { usd_per_day: 0.5, requests_per_minute: 60 } }), root);
+  fill(getElementByName(root, 'Dollars per day'), '4');
+  render(h(LimitsForm, { ...props, ownLimits: { usd_per_day: 0.7, requests_per_minute: 60 } }), root);
+  await click(root, 'Save limits');
+  await waitForText(root, 'now 0.5');
+  fails = false;
+  await click(root, 'Save limits');
+  await waitForText(root, 'Saved. Lists are updated within a minute.');
+  const saved = { usd_per_day: 4, requests_per_minute: 90 };
+  expect(changes(asked).map(({ body }) => body)).toEqual([
+    { ...saved, if_limits: { usd_per_day: 0.5, requests_per_minute: 60 } },
+    { ...saved, if_limits: { usd_per_day: 0.7, requests_per_minute: 60 } },
+  ]);
 });
 
 test.each([
-  ['group', 'PATCH', '/groups/blue/limits', { usd_per_week: 7 }],
-  // Of the deployment all limits are sent, so that the others stay.
-  ['deployment', 'PUT', '/pools/deployment/limits', { usd_per_week: 7, alerts: [0.5] }],
-] as const)('limits of a %s can use any period, and saving one keeps the alerts', async (kind, method, path, body) => {
-  const asked = installFakeEdge(() => ({ limits: { usd_per_week: 5, alerts: [0.5] } }));
+  ['group', '/groups/blue/limits'],
+  ['deployment', '/pools/deployment/limits'],
+] as const)('limits of a %s can use any period, and saving one sends no other', async (kind, path) => {
+  const asked = installFakeEdge(() => ({}));
   const root = renderForTest(
     h(LimitsForm, { target: { kind, id: 'blue' }, ownLimits: { usd_per_week: 5 }, names: SHARED_LIMIT_NAMES }),
   );
@@ -149,7 +171,8 @@ test.each([
   expect(offered).toEqual(['', 'usd_per_hour', 'usd_per_day', 'usd_per_month', 'usd_total', 'alerts']);
   fill(getElementByName(root, 'Dollars per week'), '7');
   await click(root, 'Save limits');
-  await expect.poll(() => changes(asked)).toEqual([{ method, path, body }]);
+  const body = { usd_per_week: 7, if_limits: { usd_per_week: 5 } };
+  await expect.poll(() => changes(asked)).toEqual([{ method: 'PATCH', path, body }]);
 });
 
 test('a retried credit uses the same idempotency key, and a new credit uses another', async () => {

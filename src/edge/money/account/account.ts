@@ -5,6 +5,7 @@ import { SETTINGS_RETRY_MS } from '../../config/retention.ts';
 import type { ListPage, PageSelection } from '../../durable/page.ts';
 import { HOUR_MS } from '../../kit/async/durations.ts';
 import { toIsoTime, toIsoTimeOrNull } from '../../kit/http/times.ts';
+import { findLimitConflict } from '../budget/limit-conflict.ts';
 import type { AccountBlock, Limits, LimitsPatch } from '../budget/limits.schema.ts';
 import { createQuotaReport } from '../budget/quota-status.ts';
 import type { ChangeOrigin } from '../changes/change-origin.ts';
@@ -27,6 +28,7 @@ import type {
   RateLimitedRequest,
   RecoverableHold,
 } from '../contracts/admission.ts';
+import type { LimitConflict } from '../contracts/limit-conflict.ts';
 import type { Settlement } from '../contracts/settlement.ts';
 import { isRevocationForgotten } from '../credentials/credentials.ts';
 import {
@@ -197,10 +199,12 @@ export class Account extends AccountListsBase implements AccountObject {
   /**
    * Changes the account's own limits. Null in the patch removes a limit. Limits that are not in the patch stay.
    *
-   * @returns the names of the changed limits
+   * @returns the names of the changed limits, or the limit that is not as expected. Then nothing changes
    */
-  patchLimits(patch: LimitsPatch, by?: ChangeOrigin): string[] {
-    return this.#changeLimits(by, () => this.state.limits.patchOwnLimits(patch));
+  patchLimits(patch: LimitsPatch, by?: ChangeOrigin): { changed: string[] } | { conflict: LimitConflict } {
+    const conflict = findLimitConflict<Limits>(this.state.limits.ownLimits ?? {}, patch);
+    if (conflict) return { conflict };
+    return { changed: this.#changeLimits(by, () => this.state.limits.patchOwnLimits(patch)) };
   }
 
   /** Blocks the account, whatever its limits are; null ends the block. What runs in conversations is ended soon after. */

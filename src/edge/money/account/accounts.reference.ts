@@ -93,9 +93,11 @@ export const accounts: ApiResource = {
     'PATCH /accounts/:id/limits': {
       operation: 'changeLimits',
       summary: 'Change some limits of an account',
-      description: 'Null removes a limit; absent limits do not change.',
+      description:
+        'Null removes a limit; absent limits do not change. `if_limits` keeps two admins from overwriting each other’s changes.',
       body: { id: 'LimitsPatch', example: { usd_per_day: 2, models: null } },
       answer: createAccountResponseReference('The account with the new limits.'),
+      errors: [409],
     },
     'PUT /accounts/:id/block': {
       operation: 'blockAccount',

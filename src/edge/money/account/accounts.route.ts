@@ -20,6 +20,7 @@ import { computeUsedShareOfLimit } from '../admission/budget-left.ts';
 import { readJsonBody } from '../admission/read-body.ts';
 import { sortByTightness } from '../budget/binding-limits.ts';
 import { getDefaultLimits } from '../budget/default-limits.ts';
+import { createLimitConflictError } from '../budget/limit-conflict.ts';
 import { blockSchema, creditKey, creditRequest, limitsPatch, limitsSchema } from '../budget/limits.schema.ts';
 import { findUnaffordableSearches } from '../budget/unpaid-searches.ts';
 import { CALENDAR_PERIODS, mapPeriods } from '../budget/windows.ts';
@@ -62,8 +63,9 @@ export const ACCOUNT_ROUTES = [
     const id = c.req.param('id');
     const { json } = await readJsonBody(c);
     const patch = validateBySchema(body, json);
-    const changed = await createAccountCaller(c, id)((object) => object.patchLimits(patch, createChangeOrigin(c)));
-    logChange(c, { type: 'account', id }, changed);
+    const outcome = await createAccountCaller(c, id)((object) => object.patchLimits(patch, createChangeOrigin(c)));
+    if ('conflict' in outcome) throw createLimitConflictError(outcome.conflict);
+    logChange(c, { type: 'account', id }, outcome.changed);
     addNamedAccountToList(getRequestContext(c), id);
     return c.json(await fetchChangedAccountAnswer(c, id));
   }),

@@ -135,13 +135,16 @@ export type BlockCause = (typeof BLOCK_CAUSES)[number];
 const toPatchSchema = <Shape extends Readonly<Record<string, z.ZodMiniType>>>(
   shape: Shape,
   params?: typeof poolLimitParams,
-) =>
-  z.strictObject(
-    Object.fromEntries(Object.entries(shape).map(([name, limit]) => [name, z.nullable(limit)])) as {
-      [Name in keyof Shape]: z.ZodMiniNullable<Shape[Name]>;
-    },
-    params,
+) => {
+  const limits = Object.fromEntries(Object.entries(shape).map(([name, limit]) => [name, z.nullable(limit)])) as {
+    [Name in keyof Shape]: z.ZodMiniNullable<Shape[Name]>;
+  };
+  const ifLimits = z.createOptionalField(
+    z.strictObject(limits, params),
+    'The values that limits must have before the change; null for a limit that is not set. If one differs, because somebody else has changed it, the request returns a 409 and changes nothing.',
   );
+  return z.strictObject({ ...limits, if_limits: ifLimits }, params);
+};
 
 /** A change of an account's own limits. */
 export const limitsPatch = toPatchSchema(limitsSchema.shape);
@@ -153,10 +156,13 @@ export type LimitsPatch = z.output<typeof limitsPatch>;
 
 export type PoolLimitsPatch = z.output<typeof poolLimitsPatch>;
 
+/** Limits by name; null for a limit that is not set, or that a change removes. */
+export type NullableLimits<Some> = { [Name in keyof Some]?: Some[Name] | null | undefined };
+
 /** @returns limits with a change of some of them */
 export function applyPatch<Some extends Limits | PoolLimits>(
   limits: Some,
-  patch: { [Name in keyof Some]?: Some[Name] | null | undefined },
+  { if_limits: _, ...patch }: NullableLimits<Some> & { if_limits?: unknown },
 ): Some {
   const all: Record<string, unknown> = { ...limits };
   for (const [name, limit] of Object.entries(patch)) {

@@ -17,6 +17,7 @@ import type { ChangeOrigin } from '../changes/change-origin.ts';
 import type { ChangeRow } from '../changes/changes-answers.schema.ts';
 import type { MessageBatch } from '../lists/batches-answers.schema.ts';
 import type { CredentialClaims, RecoverableHold } from './admission.ts';
+import type { LimitConflict } from './limit-conflict.ts';
 import type {
   FileDescription,
   FileRow,
@@ -63,7 +64,7 @@ export type HoldRenewal = boolean | { blocked: string };
 interface BudgetMethods {
   getQuotaReport(defaults?: Limits, jti?: string): QuotaReport;
   setLimits(limits: Limits | null, by?: ChangeOrigin): string[];
-  patchLimits(patch: LimitsPatch, by?: ChangeOrigin): string[];
+  patchLimits(patch: LimitsPatch, by?: ChangeOrigin): { changed: string[] } | { conflict: LimitConflict };
   setBlock(block: AccountBlock | null, by?: ChangeOrigin): void;
   getGroup(): string | null;
   setGroup(group: string | null, by?: ChangeOrigin): void;

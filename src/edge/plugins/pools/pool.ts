@@ -9,6 +9,7 @@ import { AlertOutbox, UNOWNED } from '../../money/alerts/alert-outbox.ts';
 import { createUndeliveredAlert } from '../../money/alerts/create-alert.ts';
 import { findReachedThresholds } from '../../money/alerts/thresholds.ts';
 import { sortByTightness } from '../../money/budget/binding-limits.ts';
+import { findLimitConflict } from '../../money/budget/limit-conflict.ts';
 import { applyPatch, type PoolLimits, type PoolLimitsPatch } from '../../money/budget/limits.schema.ts';
 import { toLimitRules } from '../../money/budget/rules.ts';
 import {
@@ -26,6 +27,7 @@ import type {
   AllAccountsUsageQuery,
 } from '../../money/contracts/all-accounts.ts';
 import { callAccount } from '../../money/contracts/call-account.ts';
+import type { LimitConflict } from '../../money/contracts/limit-conflict.ts';
 import type {
   AccountSpendingQuery,
   DeploymentState,
@@ -169,8 +171,17 @@ export class Pool extends UpstreamDurableObject implements PoolObject {
     return Object.keys(compareFields(before, this.#effectiveLimits));
   }
 
-  /** Changes some of the pool's limits. Null removes one; those that are not in the patch stay. @returns all of them */
-  patchLimits(patch: PoolLimitsPatch, by?: ChangeOrigin): { limits: PoolLimits; changed: string[] } {
+  /**
+   * Changes some of the pool's limits. Null removes one; those that are not in the patch stay.
+   *
+   * @returns all of them, or the one that is not as expected. Then nothing changes
+   */
+  patchLimits(
+    patch: PoolLimitsPatch,
+    by?: ChangeOrigin,
+  ): { limits: PoolLimits; changed: string[] } | { conflict: LimitConflict } {
+    const conflict = findLimitConflict<PoolLimits>(this.#effectiveLimits, patch);
+    if (conflict) return { conflict };
     const limits = applyPatch(this.#effectiveLimits, patch);
     return { limits, changed: this.setLimits(limits, by) };
   }

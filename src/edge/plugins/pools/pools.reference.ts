@@ -143,9 +143,11 @@ export const groups: ApiResource = {
     'PATCH /groups/:id/limits': {
       operation: 'changeGroupLimits',
       summary: 'Change some limits of a group',
-      description: 'Null removes a limit; absent limits do not change.',
+      description:
+        'Null removes a limit; absent limits do not change. `if_limits` keeps two admins from overwriting each other’s changes.',
       body: { id: 'PoolLimitsPatch', example: { usd_per_day: 80, usd_per_week: null } },
       answer: describeGroupResponse('The group with the new limits.'),
+      errors: [409],
     },
     'GET /groups/:id/backup': {
       operation: 'backUpGroup',
@@ -223,9 +225,11 @@ export const deploymentPools: ApiResource = {
     'PATCH /pools/deployment/limits': {
       operation: 'changeDeploymentLimits',
       summary: 'Change some limits of the deployment',
-      description: 'Null removes a limit. Absent limits and alerts do not change.',
+      description:
+        'Null removes a limit. Absent limits and alerts do not change. `if_limits` keeps two admins from overwriting each other’s changes.',
       body: { id: 'PoolLimitsPatch', example: { usd_per_day: 80 } },
       answer: describeDeploymentResponse('The deployment with the new limits.'),
+      errors: [409],
     },
     'GET /pools/deployment/backup': {
       operation: 'backUpDeploymentPool',

@@ -16,6 +16,7 @@ import { validateBySchema } from '../../kit/http/validate.ts';
 import { accountList, groupList } from '../../kit/kv/name-list.ts';
 import { accountsQuery } from '../../money/account/usage.schema.ts';
 import { sortByTightness } from '../../money/budget/binding-limits.ts';
+import { createLimitConflictError } from '../../money/budget/limit-conflict.ts';
 import { poolLimitsPatch, poolLimitsSchema } from '../../money/budget/limits.schema.ts';
 import { findUnaffordableSearches } from '../../money/budget/unpaid-searches.ts';
 import { createChangeOrigin, logChange } from '../../money/changes/change-origin.ts';
@@ -87,10 +88,12 @@ export const GROUP_ROUTES = [
   defineRoute('PATCH /groups/:id/limits', { needs: 'admin', body: poolLimitsPatch }, async (c, { body }) => {
     const id = requireGroupFromPath(c);
     const patch = validateBySchema(body, await readShortBody(c));
-    const { limits, changed } = await createPoolCaller(
+    const outcome = await createPoolCaller(
       c,
       toGroupPoolName(id),
     )((pool) => pool.patchLimits(patch, createChangeOrigin(c)));
+    if ('conflict' in outcome) throw createLimitConflictError(outcome.conflict);
+    const { limits, changed } = outcome;
     logChange(c, { type: 'group', id }, changed);
     groupLooks.delete(c.get('settings'));
     await groupList.addName(c.env.STORE, id);
@@ -190,7 +193,9 @@ export const DEPLOYMENT_ROUTES = [
     requireDeploymentLimits(c);
     const patch = validateBySchema(body, await readShortBody(c));
     const origin = createChangeOrigin(c);
-    const { limits, changed } = await createDeploymentPoolCaller(c)((pool) => pool.patchLimits(patch, origin));
+    const outcome = await createDeploymentPoolCaller(c)((pool) => pool.patchLimits(patch, origin));
+    if ('conflict' in outcome) throw createLimitConflictError(outcome.conflict);
+    const { limits, changed } = outcome;
     logChange(c, { type: 'deployment', id: DEPLOYMENT_POOL }, changed);
     return c.json({ ...(await readDeploymentPoolAnswer(c)), ...findUnaffordableSearches(limits, c.get('settings')) });
   }),

@@ -1,8 +1,7 @@
 /** Changes some limits: those of an account, of a group, or of the whole deployment. */
 import { encodePathSegment } from '../../../client/transport.ts';
-import type { EscapedPathSegment, Limits, PoolQuotaReport } from '../../../edge/answers.ts';
-import type { AccountQuota } from '../../edge/account.ts';
-import { readJson } from '../../edge/client.ts';
+import type { EscapedPathSegment, Limits } from '../../../edge/answers.ts';
+import { sendRequest } from '../../edge/client.ts';
 import { refreshAllPolls } from '../../edge/poll.ts';
 
 /** Whose limits: the deployment has no name. */
@@ -15,17 +14,21 @@ export interface LimitOwner {
  * Changes limits, and leaves the others as they are.
  *
  * @param changes by name; null removes a limit
- * @throws SluiceError in the words of the edge
+ * @param shown the values that the user has seen; null for a limit that was not set
+ * @throws SluiceError in the words of the edge; 409 if one of them differs by now
  */
-export async function patchLimits(target: LimitOwner, changes: Readonly<Record<string, unknown>>): Promise<void> {
-  const path = getLimitOwnerPath(target);
-  if (path !== '/pools/deployment') await readJson<AccountQuota>(`${path}/limits`, { method: 'PATCH', body: changes });
-  else {
-    const all = Object.entries({ ...(await readJson<PoolQuotaReport>(path)).limits, ...changes });
-    const body = Object.fromEntries(all.filter(([, value]) => value !== null));
-    await readJson<PoolQuotaReport>(`${path}/limits`, { method: 'PUT', body });
+export async function patchLimits(
+  target: LimitOwner,
+  changes: Readonly<Record<string, unknown>>,
+  shown: Readonly<Record<string, unknown>>,
+): Promise<void> {
+  const body = { ...changes, if_limits: shown };
+  try {
+    await sendRequest(`${getLimitOwnerPath(target)}/limits`, { method: 'PATCH', body });
+  } finally {
+    // Also after a conflict: the form then shows the current values.
+    refreshAllPolls();
   }
-  refreshAllPolls();
 }
 
 function getLimitOwnerPath({

@@ -49,6 +49,74 @@ describe('PATCH /accounts/:id/limits', () => {
   });
 });
 
+describe('PATCH /accounts/:id/limits with `if_limits`', () => {
+  const path = '/accounts/alice/limits';
+
+  test('changes nothing if a limit differs from the expected value, and names both values', async () => {
+    const app = smallEdge();
+    await send(app, 'PUT', path, { usd_per_day: 0.5, models: ['claude-haiku-5-5'] });
+    const wrong = [
+      [{ usd_per_day: 3 }, 'usd_per_day: now 0.5, but `if_limits` expects 3'],
+      [{ usd_per_day: null }, 'usd_per_day: now 0.5, but `if_limits` expects not set'],
+      [{ usd_total: 1 }, 'usd_total: now not set, but `if_limits` expects 1'],
+      [{ usd_per_day: 0.5, models: [] }, 'models: now ["claude-haiku-5-5"], but `if_limits` expects []'],
+    ] as const;
+    for (const [expected, message] of wrong) {
+      const { status, json } = await send(app, 'PATCH', path, { usd_per_day: 9, if_limits: expected });
+      expect({ status, error: json.error }).toMatchObject({
+        status: 409,
+        error: { type: 'conflict_error', message: expect.stringContaining(message) },
+      });
+    }
+    expect((await send(app, 'GET', '/accounts/alice')).json.own_limits).toMatchObject({ usd_per_day: 0.5 });
+    const right = { usd_per_day: 0.5, models: ['claude-haiku-5-5'], usd_total: null };
+    expect((await send(app, 'PATCH', path, { usd_per_day: 9, if_limits: right })).status).toBe(200);
+    expect((await send(app, 'PATCH', path, { if_limits: { usd_per_dya: 9 } })).status).toBe(400);
+  });
+
+  test('loses no change of two admins without a 409, in any order', async () => {
+    const app = smallEdge();
+    const steps = ['a reads', 'a writes', 'b reads', 'b writes'] as const;
+    const orders = [
+      [0, 1, 2, 3],
+      [0, 2, 1, 3],
+      [0, 2, 3, 1],
+      [2, 0, 1, 3],
+      [2, 0, 3, 1],
+      [2, 3, 0, 1],
+    ];
+    for (const isSame of [true, false])
+      for (const order of orders) {
+        await send(app, 'PUT', path, { usd_per_day: 1, usd_per_week: 1 });
+        const seen: Record<string, Record<string, number>> = {};
+        const statuses: Record<string, number> = {};
+        for (const step of order.map((at) => steps[at] ?? '')) {
+          const [admin = '', act] = step.split(' ');
+          if (act === 'reads') {
+            const { json } = await send(app, 'GET', '/accounts/alice');
+            seen[admin] = json.own_limits as Record<string, number>;
+            continue;
+          }
+          const name = admin === 'a' || isSame ? 'usd_per_day' : 'usd_per_week';
+          const change = { [name]: admin === 'a' ? 2 : 3, if_limits: { [name]: seen[admin]?.[name] } };
+          statuses[admin] = (await send(app, 'PATCH', path, change)).status;
+        }
+        const { own_limits: own } = (await send(app, 'GET', '/accounts/alice')).json;
+        const isOneAfterOther = ['0123', '2301'].includes(order.join(''));
+        const last = order.at(-1) === 1 ? 'a' : 'b';
+        const first = last === 'a' ? 'b' : 'a';
+        const isLost = isSame && !isOneAfterOther;
+        expect(statuses, order.join()).toEqual({ [first]: 200, [last]: isLost ? 409 : 200 });
+        const written = { a: 2, b: 3 };
+        expect(own, order.join()).toEqual(
+          isSame
+            ? { usd_per_day: written[isLost ? first : last], usd_per_week: 1 }
+            : { usd_per_day: 2, usd_per_week: 3 },
+        );
+      }
+  });
+});
+
 describe('a limit below the maximum cost of one search', () => {
   const OPUS = 'claude-opus-5-5';
   const unpaid = (json: Record<string, unknown>) =>

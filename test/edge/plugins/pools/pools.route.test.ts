@@ -43,13 +43,13 @@ const message = ({ url }: SentRequest) =>
 const shared = (vars: Record<string, unknown> = {}) =>
   createTestApp(message, { ...DEPLOYED_VARS, DEPLOYMENT_LIMITS: '{}', ...vars });
 
-async function admin<T>(app: TestApp, method: string, path: string, body?: unknown): Promise<T> {
+async function admin<T>(app: TestApp, method: string, path: string, body?: unknown, isOk = true): Promise<T> {
   const init = {
     method,
     headers: { 'content-type': 'application/json', ...bearerHeader(await createToken('root', ['admin'])) },
   };
   const response = await app.fetch(path, body === undefined ? init : { ...init, body: JSON.stringify(body) });
-  expect(response.ok, `${method} ${path}: ${response.status}`).toBe(true);
+  expect(response.ok, `${method} ${path}: ${response.status}`).toBe(isOk);
   return (await response.json()) as T;
 }
 
@@ -211,6 +211,23 @@ describe('a limit that accounts share', () => {
     };
     await expect.poll(listed).toEqual([['alice', 'red', 3]]);
   });
+
+  test.each(['/groups/red', '/pools/deployment'])(
+    '%s: a change with another value in `if_limits` changes nothing',
+    async (path) => {
+      const app = shared();
+      await admin(app, 'PUT', '/pools/deployment/limits', {});
+      await admin(app, 'PUT', `${path}/limits`, { usd_per_day: 0.5, alerts: [0.5] });
+      const change = (expected: object, isOk = true) =>
+        admin<object>(app, 'PATCH', `${path}/limits`, { usd_per_day: 3, if_limits: expected }, isOk);
+      expect(await change({ usd_per_day: 2 }, false)).toMatchObject({
+        error: { type: 'conflict_error', message: expect.stringContaining('usd_per_day: now 0.5') },
+      });
+      expect(await admin(app, 'GET', path)).toMatchObject({ limits: { usd_per_day: 0.5, alerts: [0.5] } });
+      const right = { usd_per_day: 0.5, alerts: [0.5], usd_total: null };
+      expect(await change(right)).toMatchObject({ limits: { usd_per_day: 3, alerts: [0.5] } });
+    },
+  );
 
   test('cannot be set without DEPLOYMENT_LIMITS, but spending is still reported', async () => {
     const app = createTestApp(message, DEPLOYED_VARS);

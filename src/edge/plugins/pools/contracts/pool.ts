@@ -14,6 +14,7 @@ import type {
   AccountLastFailuresQuery,
   AllAccountsUsageQuery,
 } from '../../../money/contracts/all-accounts.ts';
+import type { LimitConflict } from '../../../money/contracts/limit-conflict.ts';
 import type { AccountSpendRow, PoolQuotaReport, SharedUsageReport } from '../pools-answers.schema.ts';
 import type { UsageSumsReport } from './sums.ts';
 
@@ -24,7 +25,10 @@ export interface PoolObject extends Rpc.DurableObjectBranded {
   findAccountsByLastFailure(query: AccountLastFailuresQuery): AccountLastFailure[];
   getPoolQuotaReport(): PoolQuotaReport;
   setLimits(limits: PoolLimits | null, by?: ChangeOrigin): string[];
-  patchLimits(patch: PoolLimitsPatch, by?: ChangeOrigin): { limits: PoolLimits; changed: string[] };
+  patchLimits(
+    patch: PoolLimitsPatch,
+    by?: ChangeOrigin,
+  ): { limits: PoolLimits; changed: string[] } | { conflict: LimitConflict };
   createPoolBackup(): PoolBackup;
   restorePoolBackup(backup: PoolBackup, by?: ChangeOrigin): boolean;
   listAccountSpending(query: AccountSpendingQuery): ListPage<AccountSpendRow>;

@@ -77,7 +77,7 @@ export const usageQuery = memoizeFromPlugins(() =>
     group: z.createOptionalField(z.string(), 'Only requests that this group paid for. Only for admins.'),
     key: z.createOptionalField(
       z.string(),
-      'Only this value of the dimension: with `group_by=agent`, the name of an agent.',
+      'Only this value of the dimension: with `group_by=agent`, an agent’s name, which sums all versions, or a version (`name@version`).',
     ),
     limit: z.createOptionalField(
       limitSchema,

@@ -81,6 +81,8 @@ export interface UsageGrouping {
   /** The value of a row, in SQL: a text, for a dimension as JSON; or null. */
   sql: string;
   hasSeveral: boolean;
+  /** Whether a value is a version (`name@version`). */
+  isVersion: boolean;
   /** Whether a request counts only as failed there: as a failure, and not as a request. */
   countsFailures?: true;
   /** @returns the values that a request counts in, of what its row has */
@@ -93,6 +95,7 @@ export const groupings = memoizeFromPlugins((): readonly UsageGrouping[] => {
     group,
     sql: group,
     hasSeveral: false,
+    isVersion: false,
     parseGroupValues: (cell) => [cell],
   });
   return [
@@ -109,14 +112,23 @@ export const groupings = memoizeFromPlugins((): readonly UsageGrouping[] => {
 });
 
 /** @returns how the rows are summed up by a dimension */
-export function createDimensionGrouping({ name, values }: Dimension, group: string): UsageGrouping {
+export function createDimensionGrouping({ name, values, isVersion }: Dimension, group: string): UsageGrouping {
   return {
     group,
     sql: `dimensions -> '$."${name}"'`,
     hasSeveral: values !== undefined,
+    isVersion: isVersion === true,
     parseGroupValues: (cell) => (values ? [ANY_VALUE, ...values(JSON.parse(cell))] : [toValueText(JSON.parse(cell))]),
   };
 }
+
+/** @returns whether a report with this key sums all versions: the key is a name without a version */
+export function sumsAllVersions({ isVersion }: UsageGrouping, key: string | undefined): boolean {
+  return isVersion && key !== undefined && !key.includes('@');
+}
+
+/** SQL for the name of a version in the column `value`. */
+export const NAME_OF_VERSION_SQL = "substr(value, 1, instr(value || '@', '@') - 1)";
 
 function toValueText(value: unknown): string {
   return typeof value === 'string' ? value : JSON.stringify(value);

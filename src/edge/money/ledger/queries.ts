@@ -18,7 +18,13 @@ import { toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { LedgerRequest, LedgerRow, UsageReport } from '../account/usage-answers.schema.ts';
 import { formatCalendarWindowId } from '../budget/windows.ts';
 import type { DateRange, RequestsFilter, UsageQuery } from '../contracts/account.ts';
-import { groupings, parseDimensionsColumn, type UsageGrouping } from '../contracts/dimensions.ts';
+import {
+  groupings,
+  NAME_OF_VERSION_SQL,
+  parseDimensionsColumn,
+  sumsAllVersions,
+  type UsageGrouping,
+} from '../contracts/dimensions.ts';
 import type { Ledger } from './ledger.ts';
 import { sumRowsByDimension } from './rollups.ts';
 import { ROLLUP_MODEL } from './tables.ts';
@@ -140,9 +146,11 @@ export function computeUsageReport(ledger: Ledger, query: UsageQuery): UsageRepo
 /**
  * Sums up by a dimension, for all time. Requests without a value are in the group null; with several, in each group.
  */
-function sumUsageByDimension(ledger: Ledger, query: UsageQuery, { group, hasSeveral }: UsageGrouping): UsageReport {
+function sumUsageByDimension(ledger: Ledger, query: UsageQuery, grouping: UsageGrouping): UsageReport {
+  const { group, hasSeveral } = grouping;
   const { from, to, key } = query;
   const areDays = isRangeOfWholeDays(query);
+  const areVersionsSummed = sumsAllVersions(grouping, key);
   // Add the remaining rows to the daily totals first. That decides which values get a row of their own and which share the row
   // `(other)`.
   if (areDays) ledger.foldSettledRowsIntoRollups(true);
@@ -150,13 +158,13 @@ function sumUsageByDimension(ledger: Ledger, query: UsageQuery, { group, hasSeve
   const [first, end] = toTimeRange(query);
   const groups = areDays
     ? ledger.readAllRows<Record<string, SqlStorageValue> & UsageSumsOfValue>(
-        `select value, ${SUMS_TOTALS_SQL} from dimensions where day >= ? and day < ? and dimension = ?
-         group by value having sum(requests) != 0 or sum(cost) != 0 or sum(failed) != 0 order by cost desc, value`,
+        `select ${areVersionsSummed ? NAME_OF_VERSION_SQL : 'value'} as value, ${SUMS_TOTALS_SQL} from dimensions
+         where day >= ? and day < ? and dimension = ? group by 1 having sum(requests) != 0 or sum(cost) != 0 or sum(failed) != 0 order by cost desc, 1`,
         first / DAY_MS,
         end / DAY_MS,
         group,
       )
-    : sumRowsByDimensionValue(ledger, [first, end], group);
+    : sumRowsByDimensionValue(ledger, [first, end], group, areVersionsSummed);
   const data = groupUsageByValue(
     groups.filter(({ value }) => key === undefined || value === key),
     all,
@@ -168,11 +176,18 @@ function sumUsageByDimension(ledger: Ledger, query: UsageQuery, { group, hasSeve
 type UsageSumsOfValue = UsageSums & { value: string };
 
 /** @returns the sums of a dimension between two times, from the rows; the dearest first */
-function sumRowsByDimensionValue(ledger: Ledger, times: [number, number], dimension: string): UsageSumsOfValue[] {
+function sumRowsByDimensionValue(
+  ledger: Ledger,
+  times: [number, number],
+  dimension: string,
+  areVersionsSummed: boolean,
+): UsageSumsOfValue[] {
   const values = new Map<string, UsageSums>();
   for (const sum of sumRowsByDimension(ledger, "status != 'held' and at >= ? and at < ?", ...times)) {
     if (sum.dimension !== dimension) continue;
-    values.set(sum.value, addSums([sum.sums, ...(values.has(sum.value) ? [values.get(sum.value) as UsageSums] : [])]));
+    const value = areVersionsSummed ? sum.value.replace(/@.*$/s, '') : sum.value;
+    const before = values.get(value);
+    values.set(value, before ? addSums([sum.sums, before]) : sum.sums);
   }
   return [...values].map(([value, sums]) => ({ value, ...sums })).sort((left, right) => right.cost - left.cost);
 }

@@ -14,7 +14,12 @@ import { TableRowsBase } from '../../durable/rows.ts';
 import { DAY_MS } from '../../kit/async/durations.ts';
 import { formatCalendarWindowId } from '../../money/budget/windows.ts';
 import type { AllAccountsUsageQuery } from '../../money/contracts/all-accounts.ts';
-import { groupings, type UsageGrouping } from '../../money/contracts/dimensions.ts';
+import {
+  groupings,
+  NAME_OF_VERSION_SQL,
+  sumsAllVersions,
+  type UsageGrouping,
+} from '../../money/contracts/dimensions.ts';
 import type { UsageSumsReport, UsageSumsReportRow } from './contracts/sums.ts';
 import type { SharedUsageReport } from './pools-answers.schema.ts';
 import { ERASED, VISITORS, VISITORS_LEASE } from './tables.ts';
@@ -83,12 +88,10 @@ export class ReportedUsageTable extends TableRowsBase {
     return { from: from ?? null, to: to ?? null, group_by, data, total: toUsageTotal(all) };
   }
 
-  #sumUsageByValue(
-    query: AllAccountsUsageQuery,
-    { group, hasSeveral }: UsageGrouping,
-    all: UsageSums,
-  ): SharedUsageReport['data'] {
-    const groups = this.#querySums('used.value', query, group, query.key).map((row) => ({
+  #sumUsageByValue(query: AllAccountsUsageQuery, grouping: UsageGrouping, all: UsageSums): SharedUsageReport['data'] {
+    const { group, hasSeveral } = grouping;
+    const value = sumsAllVersions(grouping, query.key) ? NAME_OF_VERSION_SQL : 'value';
+    const groups = this.#querySums(value, query, group, { value, key: query.key }).map((row) => ({
       ...row,
       value: String(row.key),
     }));
@@ -120,10 +123,10 @@ export class ReportedUsageTable extends TableRowsBase {
     key: string,
     { from, to, group_by, group }: AllAccountsUsageQuery,
     dimension: UsageSumsReportRow['dimension'],
-    only: string | null = null,
+    only: { value: string; key: string | undefined } = { value: 'value', key: undefined },
   ) {
     const used = `used
-       where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or pool_group = ?4) and (?5 is null or value = ?5)`;
+       where dimension = ?1 and day >= ?2 and day < ?3 and (?4 is null or pool_group = ?4) and (?5 is null or ${only.value} = ?5)`;
     // Aggregate before joining, so that each lease is looked up once instead of once for each of its rows.
     const ofLeases = `(select lease, ${SUMS_TOTALS_SQL}, max(day) as day from ${used} group by 1) as used left join leases on leases.id = used.lease`;
     return this.tables.readAllRows<UsageSumsTableRow & { key: string | number | null; last: number }>(
@@ -133,7 +136,7 @@ export class ReportedUsageTable extends TableRowsBase {
       from === undefined ? 0 : Date.parse(from) / DAY_MS,
       to === undefined ? Number.MAX_SAFE_INTEGER : Date.parse(to) / DAY_MS,
       group ?? null,
-      only,
+      only.key ?? null,
     );
   }
 

@@ -232,6 +232,40 @@ describe('a time range with a time of day', () => {
   });
 });
 
+test.each([
+  ['an account', '&account=alice'],
+  ['an account, between times of a day', '&account=alice&from=2026-11-20T06:00:00Z&to=2026-11-21T06:00:00Z'],
+  ['all accounts', ''],
+])('with `key`, the usage of %s sums all versions of a name, or one version', async (_, rest) => {
+  const prefixes = { 'support@1': 1, 'support@2': 20, 'support-2@1': 300, other: 4_000 };
+  disableAutomaticAlarms();
+  await accountList.addName(bindings.STORE, 'alice');
+  await runInDurableObject(getAccountStub(bindings, {}, 'alice'), (ledger: Account) => {
+    Object.assign(ledger, { now: () => NOON });
+    for (const [prefix, cost] of Object.entries(prefixes))
+      settleInside(ledger, {
+        requestId: `req_${prefix}`,
+        status: 'complete',
+        cost,
+        startedAt: NOON,
+        tokens: { input: 1, output: 1 },
+        admittedFields: { route: 'messages', model: 'claude-haiku-5-5', dimensions: { prefix } },
+      });
+  });
+  await runInDurableObject(getAccountStub(bindings, {}, 'alice'), (ledger: Account) =>
+    ledger.reportSpendingToPool('deployment'),
+  );
+  const read = async (key: string) => {
+    const { data, total } = await report(`?group_by=prefix&key=${encodeURIComponent(key)}${rest}`);
+    expect(data.length).toBeLessThanOrEqual(1);
+    return [data[0]?.key, total.requests, nano(total.cost_usd)];
+  };
+  expect(await read('support')).toEqual(['support', 2, 21]);
+  expect(await read('support@2')).toEqual(['support@2', 1, 20]);
+  expect(await read('other')).toEqual(['other', 1, 4_000]);
+  expect(await read('suppor')).toEqual([undefined, 0, 0]);
+});
+
 test('includes unlisted groups in the total if there are more groups than the limit', async () => {
   const rows = Array.from({ length: 1_200 }, (_, i) => ({
     day: 0,

@@ -183,10 +183,12 @@ export class SqlTables {
   ) {
     const backwards = before_id !== undefined;
     const columns = order.map((column) => `${column} ${backwards ? 'asc' : 'desc'}`).join(', ');
+    const from = after_id ?? before_id ?? null;
+    // With `?1 is null or`, SQLite would walk to the page from the beginning of the list.
+    const isOnPage = from === null ? '?1 is null' : `(${order.join(', ')}) ${backwards ? '>' : '<'} (${edge})`;
     const rows = this.readAllRows<Row>(
-      `select ${select} and (?1 is null or (${order.join(', ')}) ${backwards ? '>' : '<'} (${edge}))
-       order by ${columns} limit ?2`,
-      after_id ?? before_id ?? null,
+      `select ${select} and ${isOnPage} order by ${columns} limit ?2`,
+      from,
       limit + 1,
       ...bindings,
     );

@@ -6,13 +6,13 @@ import type { ListPage, PageSelection } from '../../durable/page.ts';
 import { TableRowsBase } from '../../durable/rows.ts';
 import { DAY_MS, HOUR_MS } from '../../kit/async/durations.ts';
 import { createLruCache } from '../../kit/cache/lru.ts';
-import { paginateRowsInMemory } from '../../kit/http/page.ts';
 import { toIsoTime, toIsoTimeOrNull } from '../../kit/http/times.ts';
 import type { TokenRow } from '../account/usage-answers.schema.ts';
 import type { TokenLimits } from '../budget/limits.schema.ts';
 import type { MintedToken } from '../contracts/account.ts';
 import type { CredentialClaims } from '../contracts/admission.ts';
 import type { Ledger } from '../ledger/ledger.ts';
+import { IS_OPERATOR_TOKEN } from '../ledger/tables.ts';
 import { MAX_LOCATIONS_PER_TOKEN, type TokenLocationTable } from '../ledger/token-locations.ts';
 import { LimitedTokensTracker, type TokenLimitsRow } from './token-limits.ts';
 import type { TokenRowCache } from './token-row-cache.ts';
@@ -35,9 +35,6 @@ const MAX_LISTED_LOCATIONS = 5;
 export const MAX_MINTED_TOKENS = 1_000;
 /** The most tokens in the list, including those of an identity provider that were seen in use. */
 const MAX_LISTED_TOKENS = 10_000;
-
-/** The time since which a token is known: when it was minted, first seen, or revoked. */
-const KNOWN_SINCE = 'coalesce(minted_at, first_seen_at, revoked_at, 0)';
 
 /** Milliseconds after its expiry for which it is known whether a token was revoked. */
 const REVOCATION_KNOWN_MS = 90 * DAY_MS;
@@ -90,7 +87,7 @@ export class TokenTable extends TableRowsBase {
     const row = this.#rows.findTokenRow(jti);
     if (row?.isSeen) return;
     // Stop listing new tokens when the table is full. A token that is not listed works, and can still be revoked by its id.
-    if (this.#countTokenRows >= MAX_LISTED_TOKENS) return;
+    if (!row && this.#countTokenRows >= MAX_LISTED_TOKENS) return;
     this.tables.runWriteStatement(
       `insert into tokens (jti, first_seen_at, expires_at, scopes, countries) values (?, ?, ?, ?, ?)
        on conflict (jti) do update set first_seen_at = excluded.first_seen_at, countries = excluded.countries`,
@@ -144,7 +141,7 @@ export class TokenTable extends TableRowsBase {
   listOperatorTokens(): TokenRow[] {
     return this.#describeTokens(
       this.tables.readAllRows<TokenTableRow>(
-        `select * from tokens where ' ' || scopes glob '* admin*' order by ${KNOWN_SINCE} desc, jti`,
+        `select * from tokens where ${IS_OPERATOR_TOKEN} order by known_since desc, jti desc`,
       ),
     );
   }
@@ -213,7 +210,7 @@ export class TokenTable extends TableRowsBase {
     this.#revokedBefore = Math.max(this.#revokedBefore, until);
     this.tables.writeMetaValue('revoked_before', String(this.#revokedBefore));
     this.tables.runWriteStatement(
-      `update tokens set revoked_at = ?1 where revoked_at is null and ${KNOWN_SINCE} <= ?1`,
+      `update tokens set revoked_at = ?1 where revoked_at is null and known_since <= ?1`,
       until,
     );
     this.#rows.invalidateAllTokenRows();
@@ -224,7 +221,7 @@ export class TokenTable extends TableRowsBase {
   eraseTokensIssuedUntil(until: number): void {
     this.tables.runWriteStatement(
       `update tokens set label = null, scopes = null, countries = null
-       where (label is not null or scopes is not null or countries is not null) and ${KNOWN_SINCE} <= ?`,
+       where (label is not null or scopes is not null or countries is not null) and known_since <= ?`,
       until,
     );
     this.#rows.invalidateAllTokenRows();
@@ -251,8 +248,10 @@ export class TokenTable extends TableRowsBase {
    * revoked.
    */
   listTokens(page: PageSelection): ListPage<TokenRow> {
-    const all = this.tables.readAllRows<TokenTableRow>(`select * from tokens order by ${KNOWN_SINCE} desc, jti`);
-    const rows = paginateRowsInMemory(all, page, ({ jti }) => jti, 'end');
+    const order = ['known_since', 'jti'];
+    const edge = 'select known_since, jti from tokens where jti = ?1';
+    const select = '*, jti as id from tokens where true';
+    const rows = this.tables.selectPage<TokenTableRow & { id: string }>({ select, order, edge }, page);
     return { ...rows, data: this.#describeTokens(rows.data) };
   }
 

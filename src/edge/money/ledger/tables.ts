@@ -90,6 +90,9 @@ const COURSE = Object.entries({
  * `group_rollups` and `group_dimensions` have what groups pay for, which is also in the sums of all. A change of `rollups` or
  * `dimensions` has a number, `seq`. A row of `refusals` has the rejected requests of one second, as JSON.
  */
+/** Whether a token is for operators. */
+export const IS_OPERATOR_TOKEN = "' ' || scopes glob '* admin*'";
+
 export const LEDGER_TABLES = `
   ${TOTALS_SQL}
   create table ledger (
@@ -186,8 +189,13 @@ export const LEDGER_TABLES = `
     expires_at integer,
     revoked_at integer,
     limits text,
-    spent integer not null default 0
+    spent integer not null default 0,
+    known_since integer not null generated always as (coalesce(minted_at, first_seen_at, revoked_at, 0)) virtual
   ) strict, without rowid;
+  create index tokens_by_time on tokens (known_since, jti);
+  create index operator_tokens on tokens (known_since, jti) where ${IS_OPERATOR_TOKEN};
+  create index limited_tokens on tokens (jti) where limits is not null;
+  create index expiring_tokens on tokens (expires_at) where expires_at is not null;
   create table credits (
     id text primary key,
     key text,

@@ -26,6 +26,7 @@ export const CONVERSATION_TABLES = `
     notes text
   ) strict;
   create index turns_by_key on turns (key) where key is not null;
+  create index failed_turns on turns (status) where status = 'failed';
   create table messages (
     seq integer primary key,
     turn integer not null,

@@ -11,8 +11,18 @@ export function findTurnByNumber(transcript: Transcript, seq: number): TurnRow |
   return transcript.listTurns('seq = ?', seq).at(0);
 }
 
+/**
+ * Looks for a turn from the newest to the oldest, because almost all are looked for soon after they have begun. An index would cost
+ * each turn a row.
+ */
+function findFromNewest(transcript: Transcript, condition: string, binding: string): TurnRow | undefined {
+  return transcript
+    .listTurns(`seq = (select seq from turns where ${condition} order by seq desc limit 1)`, binding)
+    .at(0);
+}
+
 export function findTurnById(transcript: Transcript, id: string): TurnRow | undefined {
-  return transcript.listTurns('id = ?', id).at(-1);
+  return findFromNewest(transcript, 'id = ?', id);
 }
 
 /** A turn that runs or has an answer. The same request attaches to it; any other turn it may try again. */
@@ -21,7 +31,7 @@ const ATTACHABLE = `status != 'failed' and not (status = 'interrupted' and exist
 
 /** @returns the turn that a request began, if it is attachable. */
 export function findTurnByRequestId(transcript: Transcript, requestId: string): TurnRow | undefined {
-  return transcript.listTurns(`request_id = ? and ${ATTACHABLE} and (run is null or run = seq)`, requestId).at(-1);
+  return findFromNewest(transcript, `request_id = ? and ${ATTACHABLE} and (run is null or run = seq)`, requestId);
 }
 
 /** @returns the newest turn that was begun with an idempotency key, if it is attachable. */
@@ -82,7 +92,7 @@ export function readTurnsAtWake(transcript: Transcript): TurnRow[] {
 
 /** Failed turns, and turns with a log. The steps of a running run are excluded, because the run needs them. */
 const EXPIRABLE = `(status = 'failed' or seq in (select turn from log))
-  and (run is null or run not in (select seq from turns where status = 'running'))`;
+  and not exists (select 1 from turns r where r.seq = turns.run and r.status = 'running')`;
 
 /** Deletes the logs of the turns that ended by `endedBy`, and their rows if they are settled and failed. */
 export function deleteExpired(transcript: Transcript, endedBy: number): void {

@@ -45,7 +45,13 @@ import {
 export const COUNT_ROUTES = [
   defineRoute(
     'POST /count-tokens',
-    { needs: 'messages', openToRestrictedTokens: true, checksRevocation: true, body: countRequest },
+    {
+      needs: 'messages',
+      openToRestrictedTokens: true,
+      checksRevocation: true,
+      forwardsQuery: true,
+      body: countRequest,
+    },
     (c) => handleTokenCountRequest(c, true),
   ),
   defineRoute(

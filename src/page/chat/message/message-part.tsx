@@ -1,7 +1,7 @@
 import { useEverySecond } from '../../ui/every-second.ts';
 import { formatMilliseconds } from '../../ui/format.ts';
 import { Icon } from '../../ui/icon.tsx';
-import { Markdown } from '../../ui/markdown.tsx';
+import { Markdown } from '../../ui/markdown/markdown.tsx';
 import { createImageUrl } from '../composer/attachments.ts';
 import type { ContentPart } from '../session/content.ts';
 import type { ThinkingSpan } from '../session/thinking-times.ts';

@@ -5,7 +5,7 @@ import type { ConversationMessage } from '../../../client/index.ts';
 import { getModelDisplayName } from '../../edge/models.ts';
 import { useEverySecond } from '../../ui/every-second.ts';
 import { formatCount, formatExactTime } from '../../ui/format.ts';
-import { Markdown } from '../../ui/markdown.tsx';
+import { Markdown } from '../../ui/markdown/markdown.tsx';
 import { Usd } from '../../ui/usd.tsx';
 import { type ContentPart, joinTextParts } from '../session/content.ts';
 import { findToolResults, getToolResults, type TranscriptEntry } from '../session/entries.ts';

@@ -19,6 +19,7 @@ import { getClient } from '../../edge/client.ts';
 import { isRestricted } from '../../edge/identity.ts';
 import { currentModel } from '../../edge/models.ts';
 import { announceToScreenReader } from '../../ui/announcer.tsx';
+import { loadMarkdown } from '../../ui/markdown/markdown.tsx';
 import { canReadApprovals } from './approvals.ts';
 import {
   type ConversationBranch,
@@ -121,7 +122,9 @@ export class Session {
   async loadAndFollow(): Promise<void> {
     try {
       // GET /conversations/:id. Restricted tokens read only the messages, which end with the question of a running turn.
-      const state = isRestricted() ? undefined : (await this.#readConversationReport()).state;
+      const readState = async () => (isRestricted() ? undefined : (await this.#readConversationReport()).state);
+      // Messages appear once they can be shown as Markdown, so that nothing moves afterwards.
+      const [state] = await Promise.all([readState(), loadMarkdown()]);
       const running = await this.#readMessageRows();
       if (state === 'running' || (state === undefined && running !== undefined)) await this.#resumeRunningTurn(running);
     } catch (thrown) {
@@ -304,6 +307,8 @@ export class Session {
   async #followStream(live: StreamingAnswer): Promise<MessageContent | undefined> {
     this.liveAnswer.value = live;
     this.isLoaded.value = true;
+    // Load it while the answer is on its way.
+    void loadMarkdown();
     let error: unknown;
     try {
       for await (const event of live.stream) {

@@ -1,15 +1,26 @@
 import type { TargetedMouseEvent } from 'preact';
 import { memo } from 'preact/compat';
-import { useLayoutEffect, useMemo, useRef } from 'preact/hooks';
-import { Code } from './code.tsx';
-import { MarkdownBlockSplitter } from './markdown-blocks.ts';
-import { applyExtensionsToNodes } from './markdown-extensions.ts';
-import { sanitizeHtml } from './sanitize.ts';
-import { keepScrollBoxFocusable } from './scroll-box.ts';
+import { useEffect, useLayoutEffect, useMemo, useReducer, useRef } from 'preact/hooks';
+import { Code } from '../code.tsx';
+import { sanitizeHtml } from '../sanitize.ts';
+import { keepScrollBoxFocusable } from '../scroll-box.ts';
+import { MarkdownBlockSplitter } from './blocks.ts';
+
+/** How many characters are rendered at most before the browser may do something else: that takes less than 50 ms. */
+const CHARACTERS_PER_TASK = 12_000;
+
+let renderFormulas: ((formulas: readonly Element[]) => void) | undefined;
 
 /** Shows the text of a model, which may still grow. */
-export function Markdown({ text }: { text: string }) {
-  const blocks = useMemo(() => new MarkdownBlockSplitter(), []).splitIntoBlocks(text);
+export function MarkdownView({ text }: { text: string }) {
+  const splitter = useMemo(() => new MarkdownBlockSplitter(), []);
+  const [, renderMore] = useReducer((count: number) => count + 1, 0);
+  const { blocks, isComplete } = splitter.splitIntoBlocks(text, CHARACTERS_PER_TASK);
+  useEffect(() => {
+    if (isComplete) return;
+    const timer = setTimeout(renderMore);
+    return () => clearTimeout(timer);
+  });
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions lint/a11y/useKeyWithClickEvents: it handles the clicks of its links, which the keyboard can activate too.
     <div class="markdown" onClick={scrollToFootnote}>
@@ -30,7 +41,7 @@ const Prose = memo(({ html }: { html: string }) => {
   const ref = useRef<HTMLDivElement>(null);
   useLayoutEffect(() => {
     const nodes = sanitizeHtml(html);
-    applyExtensionsToNodes(nodes);
+    setFormulas([...nodes.querySelectorAll('.formula, .formula-block')]);
     const wide = [...nodes.querySelectorAll<HTMLElement>('table, .formula-block')].map(wrapInScrollBox);
     ref.current?.replaceChildren(nodes);
     const stops = wide.map(keepScrollBoxFocusable);
@@ -40,6 +51,22 @@ const Prose = memo(({ html }: { html: string }) => {
   }, [html]);
   return <div ref={ref} class="prose" dir="auto" />;
 });
+
+/** Sets formulas. What that needs is loaded with the first one. */
+function setFormulas(formulas: readonly Element[]): void {
+  if (formulas.length === 0) return;
+  // Once it is loaded, set them at once, so that they do not flicker while the text grows.
+  if (renderFormulas) renderFormulas(formulas);
+  else
+    import('./formulas.ts').then(
+      (loaded) => {
+        renderFormulas = loaded.renderFormulas;
+        renderFormulas(formulas);
+      },
+      // Ignore the error: the formulas stay visible as source text, and the next ones load it again.
+      () => {},
+    );
+}
 
 /** Wraps an element that may be wider than its column in a box that scrolls. */
 function wrapInScrollBox(wide: HTMLElement): HTMLElement {

@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { Marked } from 'marked';
+import createParser from 'markdown-it';
 import { highlightCode } from '../src/page/ui/highlight.ts';
 import { OUTPUT, TARGETS } from './page.ts';
 
@@ -137,41 +137,50 @@ export function renderFrame({ title, part, all, list, main, isBelow = false }: F
 `;
 }
 
+/** Reads the Markdown of this repository, which may contain HTML. */
+export const markdownParser = createParser({ html: true, linkify: true });
+
+// Name each heading by its text, as hosts of repositories do.
+markdownParser.core.ruler.push('anchors', ({ tokens }) => {
+  for (const [index, { type, content }] of tokens.entries()) {
+    if (type === 'inline' && tokens[index - 1]?.type === 'heading_open')
+      tokens[index - 1]?.attrSet('id', toAnchor(content));
+  }
+});
+// Put a table into a frame that scrolls and can be focused, so that a wide one can be read with the keyboard, too.
+markdownParser.renderer.rules.table_open = (tokens, index) => {
+  const end = tokens.findIndex(({ type }, at) => at > index && type === 'thead_close');
+  const heads = tokens.slice(index, end).flatMap(({ type, content }) => (type === 'inline' ? content : []));
+  const name = escapeHtml(`Table: ${heads.join(', ')}`);
+  return `<div class="wide" tabindex="0" role="group" aria-label="${name}"><table>`;
+};
+markdownParser.renderer.rules.fence = (tokens, index) => {
+  const { content = '', info = '' } = tokens[index] ?? {};
+  return renderCode(content.replace(/\n$/, ''), info || 'text');
+};
+markdownParser.renderer.rules.table_close = () => '</table></div>\n';
+
 function renderMarkdown(markdown: string): string {
-  const marked = new Marked({
-    gfm: true,
-    renderer: {
-      heading({ tokens, depth, text }) {
-        return `<h${depth} id="${toAnchor(text)}">${this.parser.parseInline(tokens)}</h${depth}>\n`;
-      },
-      // Put a table into a frame that scrolls and can be focused, so that a wide one can be read with the keyboard, too.
-      table(token) {
-        const cells = (row: typeof token.header, tag: 'th' | 'td') =>
-          `<tr>${row.map(({ tokens }) => `<${tag}>${this.parser.parseInline(tokens)}</${tag}>`).join('')}</tr>`;
-        const body = token.rows.map((row) => cells(row, 'td')).join('');
-        const name = escapeHtml(`Table: ${token.header.map(({ text }) => text).join(', ')}`);
-        return `<div class="wide" tabindex="0" role="group" aria-label="${name}"><table><thead>${cells(token.header, 'th')}</thead><tbody>${body}</tbody></table></div>\n`;
-      },
-      code({ text, lang = 'text' }) {
-        return renderCode(text, lang);
-      },
-    },
-    walkTokens(token) {
-      if (token.type === 'link' || token.type === 'image') token.href = resolveLink(String(token.href));
-    },
-  });
-  const html = marked.parse(markdown, { async: false });
+  const tokens = markdownParser.parse(markdown, {});
+  for (const token of tokens.flatMap(({ children }) => children ?? [])) {
+    for (const name of ['href', 'src']) {
+      const link = token.attrGet(name);
+      if (link !== null) token.attrSet(name, resolveLink(String(link)));
+    }
+  }
+  const html = markdownParser.renderer.render(tokens, markdownParser.options, {});
   return html.replace('</h1>\n', `$&${contentsOf(markdown)}`);
 }
 
 /** @returns the table of contents of a page; empty where a page has few sections */
 function contentsOf(markdown: string): string {
-  const sections = new Marked().lexer(markdown).flatMap((token) => {
-    return token.type === 'heading' && token.depth === 2 ? [String(token.text)] : [];
+  const tokens = markdownParser.parse(markdown, {});
+  const sections = tokens.flatMap(({ type, content }, index) => {
+    return type === 'inline' && tokens[index - 1]?.tag === 'h2' ? [content] : [];
   });
   if (sections.length < 3) return '';
   const links = sections.map((text) => {
-    return `<li><a href="#${toAnchor(text)}">${new Marked().parseInline(text, { async: false })}</a></li>`;
+    return `<li><a href="#${toAnchor(text)}">${markdownParser.renderInline(text)}</a></li>`;
   });
   return `<nav class="contents" aria-label="On this page"><ul>${links.join('')}</ul></nav>\n`;
 }

@@ -1,7 +1,6 @@
 /** Makes the page of the reference of the OpenAPI document: each route, each schema and each error, by its own anchor. */
-import { Marked } from 'marked';
 import type { createOpenApiDocument } from './described-edge.ts';
-import { escapeHtml, renderCode, renderFrame } from './guides.ts';
+import { escapeHtml, markdownParser, renderCode, renderFrame } from './guides.ts';
 
 type Reference = ReturnType<typeof createOpenApiDocument>;
 type Operations = NonNullable<NonNullable<Reference['paths']>[string]>;
@@ -33,7 +32,6 @@ interface ReferenceSection {
 }
 
 const METHODS = ['get', 'post', 'put', 'patch', 'delete'] as const;
-const marked = new Marked({ gfm: true });
 
 /** @returns the page, as HTML */
 export function renderReference(reference: Reference): string {
@@ -248,9 +246,9 @@ function formatExample(example: unknown): string {
 }
 
 function renderInline(text: string): string {
-  return marked.parseInline(text, { async: false });
+  return markdownParser.renderInline(text);
 }
 
 function renderParagraphs(text: string): string {
-  return marked.parse(text, { async: false });
+  return markdownParser.render(text);
 }

@@ -26,7 +26,6 @@ const SANITIZE_OPTIONS = {
     'span',
     'em',
     'strong',
-    'del',
     's',
     'a',
     'table',

@@ -1,12 +1,12 @@
 // @vitest-environment jsdom
 import { expect, test } from 'vitest';
-import { MarkdownBlockSplitter } from '#page/ui/markdown-blocks.ts';
+import { MarkdownBlockSplitter } from '#page/ui/markdown/blocks.ts';
 import { sanitizeHtml } from '#page/ui/sanitize.ts';
 
 /** @returns an answer as it is shown */
 function shown(markdown: string): HTMLElement {
   const root = document.createElement('div');
-  for (const block of new MarkdownBlockSplitter().splitIntoBlocks(markdown))
+  for (const block of new MarkdownBlockSplitter().splitIntoBlocks(markdown).blocks)
     if (block.kind === 'text') root.append(sanitizeHtml(block.html));
   return root;
 }

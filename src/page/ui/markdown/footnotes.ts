@@ -33,11 +33,7 @@ export function addFootnotes(markdown: MarkdownIt): void {
   markdown.inline.ruler.before('link', 'footnote_reference', parseReference);
   const { rules } = markdown.renderer;
   rules.footnote = () => '';
-  rules.footnote_reference = (tokens, index, _options, env) => {
-    const { number, count } = tokens[index]?.meta as unknown as FootnoteReference;
-    const prefix = (env as FootnoteEnv).footnotes?.prefix ?? '';
-    return `<sup><a id="${formatReferenceId(prefix, number, count)}" href="#${prefix}${number}">${number}</a></sup>`;
-  };
+  rules.footnote_reference = (tokens, index) => tokens[index]?.content ?? '';
 }
 
 export function formatReferenceId(prefix: string, number: number, count: number): string {
@@ -72,7 +68,12 @@ function parseReference(state: StateInline, silent: boolean): boolean {
   REFERENCE.lastIndex = state.pos;
   const [raw = '', label = ''] = REFERENCE.exec(state.src) ?? [];
   if (raw === '' || state.pos + raw.length > state.posMax || !footnotes.has(label)) return false;
-  if (!silent) state.push('footnote_reference', '', 0).meta = { ...footnotes.addReference(label) };
+  if (!silent) {
+    const { prefix } = footnotes;
+    const { number, count } = footnotes.addReference(label);
+    state.push('footnote_reference', '', 0).content =
+      `<sup><a id="${formatReferenceId(prefix, number, count)}" href="#${prefix}${number}">${number}</a></sup>`;
+  }
   state.pos += raw.length;
   return true;
 }

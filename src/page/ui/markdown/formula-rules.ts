@@ -27,15 +27,28 @@ function parseBlock(state: StateBlock, startLine: number, endLine: number, silen
   if (line === undefined) return false;
   const text = state.getLines(startLine, line + 1, state.blkIndent, false).trim();
   if (findFormulaEnd(text, 0) !== text.length) return false;
-  // A formula that starts within a line may end at the start of another, so an odd number of `$$` before means that this is
-  // its end.
-  if (silent && state.getLines(state.line, startLine, state.blkIndent, false).split('$$').length % 2 === 0) return false;
-  if (silent) return true;
+  if (silent) return !isFormulaOpen(state, startLine);
   const token = state.push('formula', 'span', 0);
   token.content = text;
   token.map = [startLine, line + 1];
   state.line = line + 1;
   return true;
+}
+
+/** How many `$$` are in the lines of the current paragraph that were counted so far. */
+const countedLines = new WeakMap<StateBlock, { paragraph: number; line: number; count: number }>();
+
+/**
+ * A formula that starts within a line may end at the start of another, so an odd number of `$$` in the paragraph before a line
+ * means that the line ends one. Each line is counted once.
+ */
+function isFormulaOpen(state: StateBlock, line: number): boolean {
+  const known = countedLines.get(state);
+  const isKnown = known?.paragraph === state.line && known.line <= line;
+  const counted = isKnown ? known : { paragraph: state.line, line: state.line, count: 0 };
+  const added = state.src.slice(state.bMarks[counted.line], state.bMarks[line]).split('$$').length - 1;
+  countedLines.set(state, { paragraph: state.line, line, count: counted.count + added });
+  return (counted.count + added) % 2 === 1;
 }
 
 /** @returns the line that ends the formula; undefined if the block ends before */

@@ -1,14 +1,14 @@
 // @vitest-environment jsdom
-import { expect, test, vi } from 'vitest';
-import { MarkdownBlockSplitter } from '#page/ui/markdown-blocks.ts';
-import { applyExtensionsToNodes } from '#page/ui/markdown-extensions.ts';
+import { expect, test } from 'vitest';
+import { MarkdownBlockSplitter } from '#page/ui/markdown/blocks.ts';
+import { renderFormulas } from '#page/ui/markdown/formulas.ts';
 import { sanitizeHtml } from '#page/ui/sanitize.ts';
 
 const styles = () => document.head.querySelectorAll<HTMLLinkElement>('link[rel=stylesheet]');
 const htmlOf = (text: string) =>
   new MarkdownBlockSplitter()
     .splitIntoBlocks(text)
-    .flatMap((block) => (block.kind === 'text' ? block.html : []))
+    .blocks.flatMap((block) => (block.kind === 'text' ? block.html : []))
     .join('');
 
 /**
@@ -16,10 +16,10 @@ const htmlOf = (text: string) =>
  * @returns an answer as it is shown
  */
 async function shown(text: string, event = 'load'): Promise<HTMLElement> {
-  await vi.waitFor(() => expect(htmlOf('$x$')).toContain('class="formula"'), 60_000);
   const root = document.createElement('div');
   root.append(sanitizeHtml(htmlOf(text)));
-  applyExtensionsToNodes(root);
+  const formulas = [...root.querySelectorAll('.formula, .formula-block')];
+  if (formulas.length > 0) renderFormulas(formulas);
   for (const style of styles()) style.dispatchEvent(new Event(event));
   // What waits for it is done before the page is drawn.
   await Promise.resolve();

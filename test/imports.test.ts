@@ -19,6 +19,7 @@ const ORDER = [
   'page/classify',
   'page/wire',
   'page/edge',
+  'page/ui/markdown',
   'page/ui',
   'client',
   'edge/toolkit',

@@ -6,8 +6,8 @@ import { sanitizeHtml } from '../sanitize.ts';
 import { keepScrollBoxFocusable } from '../scroll-box.ts';
 import { MarkdownBlockSplitter } from './blocks.ts';
 
-/** How many characters are rendered at most before the browser may do something else: that takes less than 50 ms. */
-const CHARACTERS_PER_TASK = 12_000;
+/** How many characters are read before the browser may do something else. Sanitizing their nodes takes most of the time. */
+const CHARACTERS_PER_TASK = 3_000;
 
 let renderFormulas: ((formulas: readonly Element[]) => void) | undefined;
 

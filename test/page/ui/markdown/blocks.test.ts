@@ -119,6 +119,16 @@ test.each(['[', '![', '[a](', '[*a', '<a@', '\\(', '\\[ a\n\n', '$a ', 'a.', '!'
   },
 );
 
+test('a block of 200,000 characters is shown as written, and the blocks beside it as Markdown', () => {
+  const long = '**a** <b> '.repeat(20_000).trim();
+  const shown = htmlOf(`**a**\n\n${long}\n\n*b*`);
+  expect(shown).toEqual([
+    '<p><strong>a</strong></p>',
+    `<p>${long.replaceAll('<', '&#60;').replaceAll('>', '&#62;')}</p>`,
+    '<p><em>b</em></p>',
+  ]);
+});
+
 test('an e-mail address is a link unless its name is extremely long', () => {
   expect(htmlOf('Ask ada@example.com')).toEqual(['<p>Ask <a href="mailto:ada@example.com">ada@example.com</a></p>']);
   const long = `${'a.'.repeat(20_000)}@example.com`;

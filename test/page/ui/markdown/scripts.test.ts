@@ -13,8 +13,6 @@ interface Script {
   stop: string;
   /** Whether emphasis also begins and ends between its word and punctuation. */
   isFriendly: boolean;
-  /** Whether its words are letters, which URLs may contain. */
-  isLetters?: false;
 }
 
 const SCRIPTS: readonly Script[] = [
@@ -29,7 +27,7 @@ const SCRIPTS: readonly Script[] = [
   { name: 'Greek', word: 'πύλη', quote: '«νερό»', stop: '.', isFriendly: false },
   { name: 'Latin with diacritics', word: 'žluťoučký', quote: '„kůň“', stop: '.', isFriendly: false },
   // Emoji are symbols, which CommonMark treats as punctuation.
-  { name: 'emoji sequences', word: '👩‍👩‍👧', quote: '"👍🏽"', stop: '!', isFriendly: true, isLetters: false },
+  { name: 'emoji sequences', word: '👩‍👩‍👧', quote: '"👍🏽"', stop: '!', isFriendly: true },
   { name: 'mixed scripts', word: '水Go门', quote: '「API」', stop: '。', isFriendly: true },
 ];
 
@@ -72,11 +70,9 @@ const CONSTRUCTS: Record<string, (script: Script) => [source: string, html: stri
     `${word} https://example.com/a${stop} ${word}`,
     paragraph(`${word} ${link('https://example.com/a')}${stop} ${word}`),
   ],
-  'a bare link to a page named by a word': ({ word, isLetters = true }) => [
+  'a bare link to a page named by a word': ({ word }) => [
     `https://example.com/wiki/${word}`,
-    isLetters
-      ? paragraph(link(`https://example.com/wiki/${encodeURI(word)}`, `https://example.com/wiki/${word}`))
-      : paragraph(`${link('https://example.com/wiki/')}${word}`),
+    paragraph(link(`https://example.com/wiki/${encodeURI(word)}`, `https://example.com/wiki/${word}`)),
   ],
   'a strong bare link': ({ word }) => [
     `**https://example.com/a**${word}`,
@@ -161,6 +157,13 @@ test.each([
     '见https://ja.wikipedia.org/wiki/水門_(東京)、',
     `见${link('https://ja.wikipedia.org/wiki/%E6%B0%B4%E9%96%80_(%E6%9D%B1%E4%BA%AC)', 'https://ja.wikipedia.org/wiki/水門_(東京)')}、`,
   ],
+  // The dot between katakana words is part of titles, like a letter. So is a dash between names.
+  ...['レオナルド・ダ・ヴィンチ', 'Michelson–Morley_experiment', 'Café_(Paris)', 'L’Équipe'].map((title) => [
+    `见https://example.com/wiki/${title}。`,
+    `见${link(`https://example.com/wiki/${encodeURI(title)}`, `https://example.com/wiki/${title}`)}。`,
+  ]),
+  ['“https://example.com/a”后面', `“${EXAMPLE}”后面`],
+  ['https://example.com/a——谢谢，https://example.com/a……', `${EXAMPLE}——谢谢，${EXAMPLE}……`],
   ['https://example.com/__init__.py', link('https://example.com/__init__.py')],
   ['https://example.com/%E6%B0%B4', link('https://example.com/%E6%B0%B4')],
   ['联系ada@example.com。谢谢', `联系${link('mailto:ada@example.com', 'ada@example.com')}。谢谢`],
@@ -168,6 +171,9 @@ test.each([
   ['npm i sluice@1.2.3, README.md', 'npm i sluice@1.2.3, README.md'],
   ['价格是$5和6$', '价格是$5和6$'],
   ['Map<string, List<T>> and <your-key>', 'Map&lt;string, List&lt;T&gt;&gt; and &lt;your-key&gt;'],
+  ['<img alt="*水* _门_"> *水*', '&lt;img alt="*水* _门_"&gt; <em>水</em>'],
+  ['<a href="https://example.com/a">水</a>', '&lt;a href="https://example.com/a"&gt;水&lt;/a&gt;'],
+  ['[水](javascript:alert(1))', '[水](javascript:alert(1))'],
   ['[![水门](https://example.com/t.png)](https://example.com/a)', link('https://example.com/a', '水门')],
   ['![水门](https://example.com/t.png)', link('https://example.com/t.png', '水门')],
 ])('%j is shown as meant, also while it grows', (source, html) => {

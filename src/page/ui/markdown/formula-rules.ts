@@ -53,11 +53,12 @@ function isFormulaOpen(state: StateBlock, line: number): boolean {
 
 /** @returns the line that ends the formula; undefined if the block ends before */
 function findLine(state: StateBlock, closer: string, start: number, startLine: number, endLine: number) {
+  const end = findNext(state.src, closer, start + 2);
+  if (end === undefined || end > start + MAX_CHARACTERS) return undefined;
   for (let line = startLine; line < endLine; line += 1) {
-    const from = (state.bMarks[line] ?? 0) + (state.tShift[line] ?? 0);
     const isOutside = line > startLine && (state.isEmpty(line) || (state.sCount[line] ?? 0) < state.blkIndent);
-    if (isOutside || from > start + MAX_CHARACTERS) return undefined;
-    if (state.src.slice(line === startLine ? start + 2 : from, state.eMarks[line]).includes(closer)) return line;
+    if (isOutside) return undefined;
+    if (end < (state.eMarks[line] ?? 0)) return line;
   }
   return undefined;
 }
@@ -82,13 +83,25 @@ function findFormulaEnd(source: string, start: number): number | undefined {
 }
 
 function findCloser(source: string, start: number, closer: string): number | undefined {
-  const length = source.slice(start, start + MAX_CHARACTERS + closer.length).indexOf(closer);
-  if (length < 1) return undefined;
-  const text = source.slice(start, start + length);
+  const end = findNext(source, closer, start);
+  if (end === undefined || end === start || end > start + MAX_CHARACTERS) return undefined;
+  const text = source.slice(start, end);
   // A formula in a line ends with the line, one on its own lines with the paragraph.
   if (closer === '\\)' ? text.includes('\n') : /\n[ \t]*\n/.test(text)) return undefined;
   if (closer === '$$' && text.includes('$')) return undefined;
-  return start + length + closer.length;
+  return end + closer.length;
+}
+
+/** The last search for each closer. It also answers searches that start between its start and its result. */
+const searches = new Map<string, { source: string; start: number; end: number }>();
+
+/** @returns the index of a closer from an index on. Thousands of formulas before the same closer search for it once */
+function findNext(source: string, closer: string, start: number): number | undefined {
+  const known = searches.get(closer);
+  const isKnown = known?.source === source && known.start <= start && (known.end < 0 || start <= known.end);
+  const end = isKnown ? known.end : source.indexOf(closer, start);
+  if (!isKnown) searches.set(closer, { source, start, end });
+  return end < 0 ? undefined : end;
 }
 
 /**

@@ -3,9 +3,14 @@ import type { MarkdownIt, StateCore, Token } from 'markdown-it';
 
 /**
  * Ends a URL: an asterisk, because it ends emphasis, and full-width or CJK punctuation, with the quotation marks, the dash and the
- * ellipsis of Chinese. Everything else may be part of a title, such as an en dash, or the dot between katakana words.
+ * ellipsis of Chinese. `TITLE_PUNCTUATION` stays in the URL.
  */
 const URL_END = /\*|[“”]|——|……|(?=[\u3000-\u303f\ufe10-\ufe1f\ufe30-\ufe6f\uff00-\uff64\uffe0-\uffef])[\p{P}\p{S}]/u;
+/**
+ * Joins the words of a title, so a URL continues behind it: a hyphen or an en dash, the dot between katakana words, and an
+ * apostrophe before a Latin letter, which is no closing quotation mark.
+ */
+const TITLE_PUNCTUATION = /[\u2010-\u2013\u00b7\u2027\u30fb]|\u2019(?=[a-z\u00c0-\u024f])/;
 /** Punctuation that belongs to the sentence if a URL ends with it. */
 const SENTENCE_PUNCTUATION = /[_~.,:;!?'"]|(?!\p{ASCII})\p{P}/u;
 /** A `www.` or an e-mail address, also after a letter of a script that has no spaces. */
@@ -16,6 +21,7 @@ const MAX_URL_CHARACTERS = 2_000;
 
 export function addLinks(markdown: MarkdownIt): void {
   const { linkify, utils, renderer } = markdown;
+  linkify.re.get_path_extra = () => new RegExp(`${TITLE_PUNCTUATION.source}|`);
   for (const scheme of ['http:', 'https:', 'ftp:']) {
     linkify.add(scheme, {
       validate: (text, start, { re }) => {

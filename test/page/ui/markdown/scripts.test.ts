@@ -162,6 +162,7 @@ test.each([
     `见https://example.com/wiki/${title}。`,
     `见${link(`https://example.com/wiki/${encodeURI(title)}`, `https://example.com/wiki/${title}`)}。`,
   ]),
+  ['‘https://example.com/a’后面', `‘${EXAMPLE}’后面`],
   ['“https://example.com/a”后面', `“${EXAMPLE}”后面`],
   ['https://example.com/a——谢谢，https://example.com/a……', `${EXAMPLE}——谢谢，${EXAMPLE}……`],
   ['https://example.com/__init__.py', link('https://example.com/__init__.py')],

@@ -169,7 +169,7 @@ test.each([
   ['https://example.com/%E6%B0%B4', link('https://example.com/%E6%B0%B4')],
   ['联系ada@example.com。谢谢', `联系${link('mailto:ada@example.com', 'ada@example.com')}。谢谢`],
   ['见www.example.com/a。谢谢', `见${link('http://www.example.com/a', 'www.example.com/a')}。谢谢`],
-  ['npm i sluice@1.2.3, README.md', 'npm i sluice@1.2.3, README.md'],
+  ['npm i hono@4.1.2, README.md', 'npm i hono@4.1.2, README.md'],
   ['价格是$5和6$', '价格是$5和6$'],
   ['Map<string, List<T>> and <your-key>', 'Map&lt;string, List&lt;T&gt;&gt; and &lt;your-key&gt;'],
   ['<img alt="*水* _门_"> *水*', '&lt;img alt="*水* _门_"&gt; <em>水</em>'],

@@ -8,7 +8,8 @@ export type ReadRoute = (typeof READ_ROUTES)[number];
 
 /** The rows of a conversation as a route writes them; none where there is no conversation. */
 export async function readRowsBy(app: TestApp, way: ReadRoute, id: string): Promise<JsonObject[]> {
-  const response = await app.fetch(`/conversations/${id}/${way}${way.includes('?') ? '&' : '?'}limit=1000`);
+  const page = way.startsWith('messages') ? `${way.includes('?') ? '&' : '?'}limit=1000` : '';
+  const response = await app.fetch(`/conversations/${id}/${way}${page}`);
   const text = await response.text();
   if (response.status === 404) return [];
   if (way.startsWith('messages')) return (JSON.parse(text) as { data: JsonObject[] }).data;

@@ -69,8 +69,6 @@ export interface RouteTerms {
   endsSpending?: true;
   /** A limit for each token that replaces the account’s limit on requests to routes that call no model. */
   tokenLimit?: { name: string; requestsPerMinute: number };
-  /** Whether it is a route of the Claude API under another path: clients may send parameters that only the API knows. */
-  forwardsQuery?: true;
   /** Whether it spends money at once, so that it may be refused before its body is read. */
   spends?: true;
 }

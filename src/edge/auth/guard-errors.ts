@@ -33,8 +33,8 @@ const GUARDS: readonly GuardErrors[] = [
       !isPublicRoute(route) && !route.checksRevocation && (!route.endsSpending || route.tokenLimit !== undefined),
   },
   { statuses: [503], guards: (route) => !isPublicRoute(route) },
-  // Headers and parameters that Sluice does not know, and malformed tags. Senders of webhooks may add parameters.
-  { statuses: [400], guards: ({ needs }) => needs !== 'signature' },
+  // Headers that Sluice does not know, malformed tags, and a parameter `account` that the route does not read.
+  { statuses: [400], guards: (route) => !isPublicRoute(route) },
   // A missing scope, or a restricted token.
   { statuses: [403], guards: (route) => !isPublicRoute(route) || getRequiredScopes(route.needs).length > 0 },
   { statuses: [400], guards: (_, { hasQuery }) => hasQuery },

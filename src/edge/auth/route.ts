@@ -101,10 +101,10 @@ export function mountRoutes(
       return next();
     };
     const handleRoute: Handler<AppEnv> = (c) => {
-      querySchema ??= createWholeQuerySchema(route);
+      querySchema ??= getQuerySchema(route);
       if (!isPublicRoute(route)) rejectUnreadAccount(c, querySchema);
       // Validate the whole query here, also for routes that read only a part of it.
-      validateBySchema(querySchema, c.req.query());
+      if (querySchema) validateBySchema(querySchema, c.req.query());
       return route.handle(c, request);
     };
     app.on(method, [path], setTerms, ...getMiddleware(route), handleRoute);
@@ -117,8 +117,8 @@ export function mountRoutes(
  *
  * @throws ApiError 400
  */
-function rejectUnreadAccount(c: Context<AppEnv>, query: z.ZodMiniObject): void {
-  if (c.req.query('account') === undefined || 'account' in query.shape) return;
+function rejectUnreadAccount(c: Context<AppEnv>, query: z.ZodMiniObject | undefined): void {
+  if (c.req.query('account') === undefined || (query && 'account' in query.shape)) return;
   throw createInvalidRequestError(
     'account: not supported by this route, which uses the account of the credential. Remove the parameter, or send a token of the other account. Admins read other accounts with the routes below /accounts/:id, such as GET /accounts/:id/conversations.',
   );
@@ -145,21 +145,6 @@ export function getQuerySchema({ pages, query }: Pick<AnyRoute, 'pages' | 'query
   const own = getOwnQuerySchema(query);
   if (!pages) return own;
   return own ? z.extend(pageSchema, own.shape) : pageSchema;
-}
-
-/**
- * @returns the schema by which the whole query of a route is validated. It rejects unknown parameters, because a misspelt filter
- *   would return everything. The Claude API's routes, senders of webhooks, and routes of a Worker's own plugins that declare no
- *   query may have parameters that are unknown here
- */
-function createWholeQuerySchema(route: AnyRoute): z.ZodMiniObject {
-  const { shape } = getQuerySchema(route) ?? z.object({});
-  const isOpen =
-    route.forwardsQuery === true ||
-    route.name.includes(' /v1/') ||
-    route.needs === 'signature' ||
-    (route.texts !== undefined && route.query === undefined);
-  return isOpen ? z.object(shape) : z.strictObject(shape);
 }
 
 /** @returns the scopes each of which is enough for a route; none if any credential will do, or no credential is needed */

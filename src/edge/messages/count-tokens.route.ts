@@ -45,13 +45,7 @@ import {
 export const COUNT_ROUTES = [
   defineRoute(
     'POST /count-tokens',
-    {
-      needs: 'messages',
-      openToRestrictedTokens: true,
-      checksRevocation: true,
-      forwardsQuery: true,
-      body: countRequest,
-    },
+    { needs: 'messages', openToRestrictedTokens: true, checksRevocation: true, body: countRequest },
     (c) => handleTokenCountRequest(c, true),
   ),
   defineRoute(

@@ -41,7 +41,7 @@ import {
 export const MESSAGE_ROUTES = [
   defineRoute(
     'POST /messages',
-    { needs: 'messages', openToRestrictedTokens: true, spends: true, checksRevocation: true, forwardsQuery: true },
+    { needs: 'messages', openToRestrictedTokens: true, spends: true, checksRevocation: true },
     (c) => handleMessageRequest(c, true),
   ),
   defineRoute(

@@ -57,13 +57,9 @@ const MODEL_SCOPES = ['messages', 'admin:read'] as const;
  */
 export const MODEL_ROUTES = [
   defineRoute('GET /v1/models', { needs: MODEL_SCOPES, common: true, pages: true }, respondWithModelList),
-  defineRoute(
-    'GET /models',
-    { needs: MODEL_SCOPES, common: true, forwardsQuery: true, pages: true },
-    respondWithModelList,
-  ),
+  defineRoute('GET /models', { needs: MODEL_SCOPES, common: true, pages: true }, respondWithModelList),
   defineRoute('GET /v1/models/:id', { needs: MODEL_SCOPES, common: true }, respondWithModel),
-  defineRoute('GET /models/:id', { needs: MODEL_SCOPES, common: true, forwardsQuery: true }, respondWithModel),
+  defineRoute('GET /models/:id', { needs: MODEL_SCOPES, common: true }, respondWithModel),
 ];
 
 async function respondWithModelList(c: Context<AppEnv>): Promise<Response> {

@@ -1,7 +1,7 @@
 /** Decides what an object does with its stored and remembered times when its clock goes back. */
 import { MINUTE_MS } from './durations.ts';
 
-/** A clock that is corrected by less goes on: until it has caught up, the time stands still. Milliseconds. */
+/** After a smaller correction, the object keeps its last time until the clock has reached it again. Milliseconds. */
 const MAX_CORRECTION_MS = MINUTE_MS;
 
 /** @returns whether the clock was wrong when it showed `earlier`, because it shows a much earlier time now. Milliseconds since 1970 */

@@ -71,7 +71,7 @@ function parseInline(state: StateInline, silent: boolean): boolean {
   return true;
 }
 
-/** @returns the index behind the formula that starts at an index; undefined if there is none */
+/** @returns the index after the end of the formula that starts at an index; undefined if no formula starts there */
 function findFormulaEnd(source: string, start: number): number | undefined {
   const first = source.charAt(start);
   if (first !== '$' && first !== '\\') return undefined;

@@ -185,7 +185,7 @@ describe('an event whose message may be lost', () => {
     const { queue, clock, wakeAt } = createWebhookWorks();
     const acceptedAt = clock.now;
     await inbox().acceptEvent(createEvent('github_1'));
-    // The response was lost, so nobody has queued the event.
+    // The response was lost, so the route did not queue the event.
     expect(await inbox().acceptEvent(createEvent('github_1'))).toMatchObject({ status: 'duplicate', queue: false });
     await wakeAt('github', acceptedAt + 10_000);
     expect(queue.ids).toEqual(['github_1']);
